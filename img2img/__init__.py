@@ -1,0 +1,19 @@
+"""Image-to-image translation with GANs: train, export to one ONNX file, run anywhere.
+
+Importing this package imports neither torch nor onnxruntime; the public names load on first use.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["Manifest", "Translator", "__version__"]
+
+
+def __getattr__(name: str):
+    if name == "Translator":
+        from img2img.infer.translator import Translator
+
+        return Translator
+    if name == "Manifest":
+        from img2img.manifest import Manifest
+
+        return Manifest
+    raise AttributeError(f"module 'img2img' has no attribute {name!r}")

@@ -1,0 +1,51 @@
+"""The command line: one file a command, whose heavy imports happen only when it runs."""
+
+import sys
+
+import typer
+
+from img2img.cli.doctor import doctor
+from img2img.cli.export import export
+from img2img.cli.info import info
+from img2img.cli.quickstart import quickstart
+from img2img.cli.train import train
+from img2img.cli.translate import translate
+
+app = typer.Typer(
+    name="img2img",
+    help="Image-to-image translation with GANs: train on your folders, run the result anywhere.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (quickstart, train, export, translate, info, doctor):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from img2img import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and an exit code."""
+    from img2img.errors import Img2ImgError
+
+    try:
+        app()
+    except Img2ImgError as error:
+        print(f"img2img: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("img2img: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stderr.close()
+        raise SystemExit(1) from None

@@ -1,0 +1,76 @@
+"""img2img doctor: what this machine can do."""
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Show versions, devices and execution providers, and whatever is wrong with them."""
+    import json
+    import os
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from img2img import __version__
+    from img2img.errors import Img2ImgError
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("onnxruntime-gpu", "onnxruntime", "torch", "albumentations", "gradio")
+    found = {name: installed(name) for name in packages}
+    problems = []
+    if found["onnxruntime"] and found["onnxruntime-gpu"]:
+        problems.append(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install img2img again"
+        )
+    providers: dict[str, str] = {}
+    try:
+        from img2img.infer import registry, session
+
+        sample = next(registry.entries(), None)
+        for name in session.available():
+            try:
+                if sample:
+                    session.load(sample.path, name)
+                providers[name] = "works" if sample else "brought, not tried (no model here)"
+            except Img2ImgError as error:
+                providers[name] = str(error)
+    except ImportError as error:
+        problems.append(f"onnxruntime can't be imported: {error}")
+    devices = ["cpu"]
+    if found["torch"]:
+        import torch
+
+        devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        devices += ["mps"] if torch.backends.mps.is_available() else []
+    report = {
+        "img2img": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": found,
+        "providers": providers,
+        "training devices": devices if found["torch"] else "none: pip install 'img2img[train]'",
+        "problems": problems,
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        for name, value in report.items():
+            if isinstance(value, dict):
+                print(f"{name}:")
+                for key, inner in value.items():
+                    print(f"  {key}: {inner or '-'}")
+            else:
+                shown = ", ".join(value) if isinstance(value, list) else value
+                print(f"{name}: {shown or 'none'}")
+    if problems:
+        raise Img2ImgError("; ".join(problems))

@@ -1,0 +1,42 @@
+"""img2img export: a run becomes one ONNX file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; by default in RUN/export.")
+    ] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="ab or ba; by default all that there are.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="ema or plain; by default ema if the run has it.")
+    ] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a self-contained model, and check it against torch on real pictures.
+
+    Two directions (CycleGAN) become two files, NAME-ab.onnx and NAME-ba.onnx.
+    """
+    from rich.console import Console
+
+    from img2img.errors import needs_extra
+
+    try:
+        from img2img.export.run import export_run
+    except ImportError as error:
+        raise needs_extra("train", error) from None
+    import json
+
+    written = export_run(run, output, direction, weights, opset, Console(stderr=True))
+    if as_json:
+        print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
+    else:
+        for path, parity in written:
+            print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")

@@ -1,0 +1,43 @@
+"""img2img info: what a model says of itself."""
+
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A bundle, or the name of a model or a run.")],
+    direction: Annotated[str | None, typer.Option(help="ab or ba, where it has two.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what a model translates, how it was trained and how exact its export is."""
+    from img2img.infer import registry, session
+
+    entry = registry.find(model, direction)
+    loaded = session.load(entry.path, "cpu")
+    manifest = loaded.manifest
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "file": f"{entry.path} ({entry.path.stat().st_size / 1e6:.1f} MB)",
+        "sha256": loaded.sha256,
+        "name": manifest.name,
+        "method": f"{manifest.method}, direction {manifest.direction}",
+        "domains": ", ".join(manifest.domains) or "-",
+        "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
+        "gives": f"the same size, {manifest.out_channels} channels",
+        "trained at": f"{manifest.trained_size} px, {manifest.step:,} steps, seed {manifest.seed}",
+        "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
+        "licence": manifest.licence or "not stated",
+        "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",
+        "metrics": ", ".join(f"{k} {v:.4g}" for k, v in manifest.metrics.items()) or "-",
+        "made with": f"{manifest.created_with}, {manifest.created}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True, highlight=False).print(table)

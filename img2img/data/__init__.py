@@ -1,0 +1,1 @@
+"""Folders of pictures as endless, exactly repeatable streams of training batches."""

@@ -1,0 +1,64 @@
+"""The order of training samples: a pure function of (seed, position), so that it can resume."""
+
+import signal
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from img2img.data.augment import Augment
+from img2img.data.folders import Dataset as PictureDataset
+
+SHUFFLE, AUGMENT = 1, 2  # keep the two kinds of draws apart
+
+
+class Stream(Dataset):
+    """Sample number `position` of an endless stream that passes over the data set in epochs.
+
+    Every epoch is a permutation of its own. The sample, its augmentation included, depends on
+    the seed and the position alone, whichever worker makes it.
+    """
+
+    def __init__(self, dataset: PictureDataset, augment: Augment, seed: int):
+        self.dataset, self.augment, self.seed = dataset, augment, seed
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        epoch, offset = divmod(position, len(self.dataset))
+        index = int(_permutation(self.seed, epoch, len(self.dataset))[offset])
+        random = np.random.default_rng((self.seed, AUGMENT, position))
+        sample = self.dataset.sample(index, self.augment, random)
+        return {name: torch.from_numpy(array) for name, array in sample.items()}
+
+
+def batches(stream: Stream, start: int, stop: int, batch: int, workers: int, pin: bool):
+    """The batches of steps start to stop - 1: uint8 pictures [N, H, W, C] and labels, by name."""
+    return DataLoader(
+        stream,
+        batch_size=batch,
+        sampler=range(start * batch, stop * batch),
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def held_out_batch(
+    dataset: PictureDataset, augment: Augment, count: int
+) -> dict[str, torch.Tensor]:
+    """The first `count` samples, spread over the data set, always the same ones."""
+    count = min(count, len(dataset))
+    chosen = [i * len(dataset) // count for i in range(count)]
+    samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in chosen]
+    return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, SHUFFLE, epoch)).permutation(length)
+
+
+def _start_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    torch.set_num_threads(1)

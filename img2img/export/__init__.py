@@ -1,0 +1,1 @@
+"""From a trained run to one ONNX file that takes and gives raw pixels."""

@@ -1,0 +1,152 @@
+"""The exported graph: uint8 pixels in, the generator, uint8 pixels out; and its manifest."""
+
+import datetime
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img import __version__
+from img2img.errors import DataError, UsageError
+from img2img.files import whole_file
+from img2img.manifest import METADATA_KEY, Manifest
+from img2img.methods import METHODS
+from img2img.methods.base import ExportSpec, Method
+from img2img.nets.norm import image_statistics
+from img2img.train import checkpoint
+from img2img.train.config import RunConfig
+
+OPSET = 20
+OUTPUT = "translated"  # a graph's input and output can't both be called `image`
+
+
+class Pixels(nn.Module):
+    """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
+
+    Pads to the network's size multiple by repeating the border, and crops back.
+    """
+
+    def __init__(self, spec: ExportSpec):
+        super().__init__()
+        self.generator = image_statistics(spec.module)
+        self.multiple = spec.size_multiple
+
+    def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
+        height, width = image.shape[1], image.shape[2]
+        x = image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
+        below, right = (-height) % self.multiple, (-width) % self.multiple
+        x = F.pad(x, (0, right, 0, below), mode="replicate")
+        y = self.generator(x) if domain is None else self.generator(x, domain)
+        y = y[:, :, :height, :width].permute(0, 2, 3, 1)
+        return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def load_run(run: Path, weights: str | None = None) -> tuple[RunConfig, Method, dict[str, str]]:
+    """A run's config, and its method with the generators' weights; what weights, and of what step.
+
+    weights: "ema" or "plain"; by default those of weights.safetensors (the average where there is
+    one). Raises DataError for a run without weights, UsageError for an average it has not.
+    """
+    config = RunConfig.load(run)
+    method = METHODS[config.mode](config.method)
+    path = run / "weights.safetensors"
+    if not path.exists():
+        raise DataError(f"{run} has no weights yet: it was never saved. Go on training it first.")
+    tensors, said = checkpoint.load_weights(path)
+    if weights and weights != said.get("weights"):
+        if weights != "plain":
+            raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
+        state = checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
+        prefix = "generators."
+        tensors = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in state["method"].items()
+            if name.startswith(prefix)
+        }
+        said = {"weights": "plain", "step": str(state["step"])}
+    try:
+        method.generators.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise DataError(f"The weights of {run} don't fit its config.json: {reason}") from None
+    return config, method, said
+
+
+def make_manifest(
+    config: RunConfig, direction: str, spec: ExportSpec, said: dict[str, str], metrics: dict
+) -> Manifest:
+    """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
+    return Manifest(
+        name=config.name if direction != "ba" else f"{config.name} (back)",
+        method=config.mode,
+        direction=direction,
+        in_channels=spec.in_channels,
+        out_channels=spec.out_channels,
+        size_multiple=spec.size_multiple,
+        trained_size=config.method.size,
+        domains=spec.domains,
+        labels=spec.labels,
+        weights=said.get("weights", "plain"),
+        licence=config.licence,
+        step=int(said.get("step", 0)),
+        seed=config.seed,
+        config=config.method.model_dump(mode="json"),
+        data={"fingerprint": config.fingerprint},
+        metrics=metrics,
+        created_with=f"img2img {__version__}, torch {torch.__version__}",
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def trace(spec: ExportSpec, size: int, opset: int = OPSET) -> onnx.ModelProto:
+    """The graph of one direction as an ONNX model, N, H and W dynamic."""
+    pixels = Pixels(spec).eval()
+    side = size + 4  # traced with padding in it, and no dimension that looks special
+    image = torch.zeros(2, side, side + 8, spec.in_channels, dtype=torch.uint8)
+    axes = {0: "batch", 1: "height", 2: "width"}
+    inputs, shapes = {"image": image}, {"image": axes}
+    if spec.domains:
+        inputs["domain"] = torch.zeros(2, len(spec.domains))
+        shapes["domain"] = {0: "batch"}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            pixels,
+            kwargs=inputs,
+            dynamic_shapes={name: shapes.get(name) for name in inputs},
+            input_names=list(inputs),
+            output_names=[OUTPUT],
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    return _tidied(program.model_proto, axes)
+
+
+def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Put the manifest into the model's metadata and write it as one whole file."""
+    onnx.helper.set_model_props(
+        model, {METADATA_KEY: manifest.model_dump_json(exclude_defaults=False)}
+    )
+    model.producer_name, model.producer_version = "img2img", __version__
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        onnx.save(model, os.fspath(temporary))
+
+
+def _tidied(model: onnx.ModelProto, axes: dict[int, str]) -> onnx.ModelProto:
+    """The output's N, H and W named as the input's; no stack traces of the exporting machine."""
+    for axis, name in axes.items():
+        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    return model

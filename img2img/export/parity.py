@@ -1,0 +1,63 @@
+"""Whether the exported file gives the pictures that torch gives."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from img2img import images
+from img2img.errors import DataError, Img2ImgError
+from img2img.export.graph import Pixels
+from img2img.infer.translator import Translator
+from img2img.methods.base import ExportSpec
+
+TOLERANCE = 1  # grey levels of 255, in fp32
+
+
+def test_pictures(files: list[Path], channels: int, size: int) -> list[np.ndarray]:
+    """Up to six pictures as uint8 [H, W, channels]: four as trained, two of odd sizes.
+
+    Instance normalisation amplifies rounding on near-constant pictures; real ones are what counts.
+    """
+    sizes = [(size, size)] * 4 + [(size + 13, size - 5), (size - 7, size + 2)]
+    pictures = []
+    for path, (height, width) in zip(files, sizes, strict=False):
+        try:
+            pictures.append(images.resize(images.read(path, channels).pixels, width, height))
+        except DataError:
+            continue  # gone since training; the others serve
+    if not pictures:
+        raise DataError("There is no training picture left to check the export's parity on.")
+    return pictures
+
+
+def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
+    """Grey levels between the bundle and torch, over the pictures and (up to four) domains.
+
+    Keys: max_levels, mean_levels, pictures. The bundle runs on the CPU, as the reference does.
+    """
+    translator = Translator(bundle, provider="cpu")
+    pixels = Pixels(spec).eval()
+    worst, total, count = 0.0, 0.0, 0
+    for to in spec.domains[:4] or (None,):
+        for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
+            domain = translator.domain(to)
+            with torch.no_grad():
+                reference = pixels(
+                    torch.from_numpy(picture.copy())[None],
+                    None if domain is None else torch.from_numpy(domain)[None],
+                )[0].numpy()
+            difference = np.abs(reference.astype(int) - ours.astype(int))
+            worst = max(worst, float(difference.max()))
+            total, count = total + float(difference.mean()), count + 1
+    return {"max_levels": worst, "mean_levels": total / count, "pictures": float(len(pictures))}
+
+
+def require(parity: dict[str, float], bundle: Path) -> None:
+    """Raise where the bundle is further from torch than rounding explains."""
+    if parity["max_levels"] > TOLERANCE:
+        raise Img2ImgError(
+            f"The export differs from torch by up to {parity['max_levels']:.0f} grey levels "
+            f"(mean {parity['mean_levels']:.3f}; {TOLERANCE} is allowed), so {bundle} was not "
+            "written. Please report this, with the run's config.json."
+        )

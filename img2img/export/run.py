@@ -1,0 +1,87 @@
+"""Exporting a run: every direction traced, checked against torch, and only then put in place."""
+
+import csv
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from img2img.data.folders import Dataset, Paired, Unpaired
+from img2img.errors import UsageError
+from img2img.export import graph, parity
+from img2img.files import write_whole
+from img2img.methods import METHODS
+from img2img.methods.base import ExportSpec
+from img2img.train.config import RunConfig
+
+Written = tuple[Path, dict[str, float]]
+
+
+def export_run(
+    run: Path,
+    output: Path | None,
+    direction: str | None,
+    weights: str | None,
+    opset: int | None,
+    console: Console,
+) -> list[Written]:
+    """Write the run's bundles; each with its parity. Raises where one differs from torch."""
+    config, method, said = graph.load_run(run, weights)
+    specs = method.exports()
+    if direction and direction not in specs:
+        raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
+    wanted = {direction: specs[direction]} if direction else specs
+    dataset = METHODS[config.mode].data.open(
+        config.test if config.test.given() else config.sources,
+        (config.method.in_channels, config.method.out_channels),
+    )
+    metrics = _last_row(run / "metrics.csv")
+    written = []
+    for name, spec in wanted.items():
+        path = _output_path(run, config, output, name, len(specs) > 1)
+        with console.status(f"exporting {path}"):
+            proto = graph.trace(spec, config.method.size, opset or graph.OPSET)
+            pictures = parity.test_pictures(
+                _files(dataset, name), spec.in_channels, config.method.size
+            )
+            manifest = graph.make_manifest(config, name, spec, said, metrics)
+            written.append(_checked(proto, manifest, spec, pictures, path))
+    return written
+
+
+def _checked(proto, manifest, spec: ExportSpec, pictures, path: Path) -> Written:
+    """Write beside the system's temporary files, check, then move into place with the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "trial.onnx"
+        graph.write(proto, manifest, trial)
+        result = parity.measure(spec, trial, pictures)
+        parity.require(result, path)
+        graph.write(proto, manifest.model_copy(update={"parity": result}), trial)
+        write_whole(path, trial.read_bytes())
+    return path, result
+
+
+def _output_path(
+    run: Path, config: RunConfig, output: Path | None, direction: str, several: bool
+) -> Path:
+    base = output or run / "export" / f"{config.name}.onnx"
+    if base.suffix != ".onnx":
+        raise UsageError(f"-o {base}: the file's name ends in .onnx.")
+    return base.with_name(f"{base.stem}-{direction}.onnx") if several else base
+
+
+def _files(dataset: Dataset, direction: str) -> list[Path]:
+    """Pictures that the direction takes as its input."""
+    if isinstance(dataset, Unpaired):
+        return list(dataset.b if direction == "ba" else dataset.a)
+    if isinstance(dataset, Paired):
+        return [first for first, _ in dataset.items]
+    return list(dataset.files())
+
+
+def _last_row(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {k: float(v) for k, v in rows[-1].items() if v and "/" in k} if rows else {}

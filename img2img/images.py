@@ -1,0 +1,201 @@
+"""Picture files <-> uint8 arrays in sRGB: decode, orient, colour, alpha, encode.
+
+Strangers' files come through here: formats are an allow-list, the size is checked before the
+pixels are decoded, a truncated file is an error.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
+
+from img2img.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+WRITERS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+# Sizes are checked here against max_pixels, from the header. Pillow's own limit is process-wide.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright and in sRGB."""
+
+    pixels: np.ndarray  # uint8 [H, W, C], C as asked; what was transparent is blended with white
+    alpha: np.ndarray | None = None  # uint8 [H, W], where the file has any transparency
+    exif: bytes | None = None  # without the orientation, which is applied
+    notes: tuple[str, ...] = ()  # what the reader should know, e.g. that it was animated
+
+
+def read(source: Path | bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a file or the bytes of one.
+
+    Raises DataError, in a sentence that begins with the file's name, for anything that is no
+    whole picture of an allowed format and size.
+    """
+    name = str(source) if isinstance(source, Path) else "the picture"
+    try:
+        with open_header(source, max_pixels) as image:
+            return _decode(image, channels)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{name}: there is no such file.") from None
+    except Exception as error:  # decoders raise a dozen kinds for broken files
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{name}: the picture can't be decoded ({reason}).") from None
+
+
+def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open without decoding the pixels; size and format are checked. Errors as in `read`."""
+    name = str(source) if isinstance(source, Path) else "the picture"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd but harmless metadata
+            image = Image.open(
+                io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+            )
+    except Image.UnidentifiedImageError:
+        raise DataError(
+            f"{name}: not a picture, or of a format other than {', '.join(FORMATS)}."
+        ) from None
+    if image.width * image.height > max_pixels:
+        image.close()
+        raise DataError(
+            f"{name}: {image.width}x{image.height} is more than the limit of {max_pixels:,} "
+            "pixels (--max-pixels raises it)."
+        )
+    return image
+
+
+def encode(picture: Picture, suffix: str, quality: int = 95) -> bytes:
+    """The bytes of a file of the suffix's format; alpha is kept where the format has it."""
+    pixels = picture.pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    kind = WRITERS[suffix.lower()]
+    if picture.alpha is not None and kind in ("PNG", "WEBP", "TIFF"):
+        image.putalpha(Image.fromarray(picture.alpha))
+    elif kind in ("JPEG", "BMP") and image.mode == "RGBA":
+        image = _on_white(image)
+    buffer = io.BytesIO()
+    exif = picture.exif or b""
+    if kind == "JPEG":
+        image.save(buffer, kind, quality=quality, subsampling=0, exif=exif)
+    elif kind == "WEBP":
+        image.save(buffer, kind, quality=quality, method=4, exif=exif)
+    elif kind == "PNG":
+        # Level 1: a third of level 6's time for about a tenth more bytes.
+        image.save(buffer, kind, compress_level=1, exif=exif)
+    elif kind == "TIFF":
+        image.save(buffer, kind, compression="tiff_lzw")
+    else:
+        image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize uint8 [H, W, C] with an antialiasing Lanczos filter."""
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    resized = np.asarray(Image.fromarray(flat).resize((width, height), Image.Resampling.LANCZOS))
+    return resized.reshape(height, width, -1)
+
+
+def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.ndarray:
+    """A grid, uint8 [H, W, 3], of uint8 [h, w, 1 or 3] cells: a column a name, a row an example."""
+    cells = [cell for column in columns.values() for cell in column]
+    height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
+    rows, header = max(map(len, columns.values())), 16
+    sheet = Image.new(
+        "RGB",
+        (len(columns) * (width + margin) + margin, header + rows * (height + margin) + margin),
+        "white",
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    for x, (name, column) in enumerate(columns.items()):
+        left = margin + x * (width + margin)
+        draw.text((left, 1), _fitting(name, font, width), fill="black", font=font)
+        for y, cell in enumerate(column):
+            image = Image.fromarray(cell[..., 0] if cell.shape[-1] == 1 else cell[..., :3])
+            sheet.paste(image, (left, header + margin + y * (height + margin)))
+    return np.asarray(sheet)
+
+
+def _decode(image: Image.Image, channels: int) -> Picture:
+    notes = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append("animated or multi-page: the first frame was used")
+    image.load()
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    exif = image.getexif().tobytes() if len(image.getexif()) else None
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        if alpha.min() == 255:
+            alpha = None
+    image = _to_srgb(image, profile, notes)
+    if channels == 4:
+        pixels = np.asarray(image.convert("RGBA"))
+        return Picture(pixels, None, exif, tuple(notes))
+    if image.mode == "RGBA":
+        image = _on_white(image)
+    pixels = np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
+    return Picture(pixels, alpha, exif, tuple(notes))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; `Image.convert` would saturate it."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise DataError("the pixels are floats or 32-bit integers, whose range is not known")
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """RGB or RGBA in sRGB; grey stays grey. An unusable profile is noted and passed over."""
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    colours = image.convert("RGB") if image.mode not in ("CMYK", "LAB") else image
+    if profile:
+        try:
+            colours = ImageCms.profileToProfile(
+                colours,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+        except (ImageCms.PyCMSError, OSError):
+            notes.append("the embedded colour profile can't be used: taken as sRGB")
+    colours = colours.convert("RGB")
+    if alpha is not None:
+        colours.putalpha(alpha)
+    return colours
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-1]
+    return text

@@ -1,0 +1,83 @@
+"""Finding models by name: a path, a model that ships, one in ./weights, or a run's export."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2img.errors import DataError, UsageError
+
+PACKAGE = Path(__file__).parents[1]
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle that can be named; sha256 where a SHA256SUMS file beside it tells."""
+
+    name: str
+    path: Path
+    sha256: str | None = None
+
+
+def shipped(folder: str) -> Path:
+    """`weights` or `quickstart` as it ships: inside a wheel, or beside the package in a checkout."""
+    installed = PACKAGE / "shipped" / folder
+    if installed.is_dir():
+        return installed
+    return PACKAGE.parent / {"quickstart": "examples/quickstart"}.get(folder, folder)
+
+
+def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
+    """Every model that has a name here, shipped ones first."""
+    folders = [shipped("weights"), Path("weights")]
+    for folder in dict.fromkeys(f.resolve() for f in folders if f.is_dir()):
+        sums = _sums(folder)
+        for path in sorted(folder.glob("*.onnx")):
+            yield Entry(path.stem, path, sums.get(path.name))
+    if runs.is_dir():
+        for run in sorted(runs.iterdir()):
+            for path in sorted((run / "export").glob("*.onnx")):
+                yield Entry(path.stem, path)
+
+
+def find(model: str | Path, direction: str | None = None) -> Entry:
+    """The bundle of that path or name; a run's name finds its export.
+
+    A model of two directions is NAME-ab and NAME-ba; `direction` chooses. Raises DataError where
+    there is none, or its content is not that of SHA256SUMS; UsageError where it is not clear.
+    """
+    path = Path(model)
+    if path.is_file():
+        return Entry(path.stem, path)
+    known = list(entries())
+    if path.is_dir():  # a run's folder
+        known = [Entry(p.stem, p) for p in sorted((path / "export").glob("*.onnx"))]
+    name = path.name
+    wanted = {f"{name}-{direction}"} if direction else {name, f"{name}-ab", f"{name}-ba"}
+    if direction in (None, "ab"):
+        wanted.add(name)
+    found = [entry for entry in known if entry.name in wanted]
+    if not found:
+        names = ", ".join(dict.fromkeys(entry.name for entry in entries())) or "none yet"
+        hint = f" Export it first: img2img export {model}" if path.is_dir() else ""
+        raise DataError(f"There is no model {model}.{hint} Models by name here: {names}.")
+    exact = [entry for entry in found if entry.name == name]
+    if not exact and len({entry.name for entry in found}) > 1:
+        names = " or ".join(entry.name for entry in found)
+        raise UsageError(f"{model} has two directions: say --direction, or -m {names}.")
+    entry = (exact or found)[0]
+    if entry.sha256 and hashlib.sha256(entry.path.read_bytes()).hexdigest() != entry.sha256:
+        raise DataError(
+            f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again."
+        )
+    return entry
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """`sha256sum`'s own format: a digest, two spaces, a file name."""
+    path = folder / SUMS
+    if not path.exists():
+        return {}
+    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
+    return {name.lstrip("*"): digest for digest, name in pairs}

@@ -1,0 +1,142 @@
+"""The contract of a method: networks and losses, no optimiser, no device, no file."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from img2img.methods.objectives import OBJECTIVES, Adversarial, ObjectiveName, wide
+
+Side = Literal["generators", "discriminators"]
+Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
+Scene = dict[str, Tensor]  # the images that one step makes, by name
+
+
+class MethodConfig(BaseModel):
+    """What shapes the training of any method. A method's own Config sets the paper's values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(256, ge=8, description="side of the training crops, pixels")
+    resize: int | None = Field(
+        None, ge=0, description="side pictures are resized to before the crop; 0: as they are"
+    )
+    centre_crop: int | None = Field(None, ge=8, description="side cut from the middle, first")
+    flip: bool = Field(True, description="mirror half of the pictures")
+    in_channels: Literal[1, 3, 4] = 3
+    out_channels: Literal[1, 3, 4] = 3
+    batch: int = Field(1, ge=1)
+    epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
+    steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
+    decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
+    objective: ObjectiveName = "bce"
+    gradient_penalty: float = Field(10.0, ge=0, description="weight, where the objective has one")
+    generator_lr: float = Field(2e-4, gt=0)
+    discriminator_lr: float = Field(2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    critic_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
+    pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give epochs or steps, one of the two")
+        available = self.load_size or self.centre_crop or self.size
+        if available < self.size:
+            raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
+        return self
+
+    @property
+    def load_size(self) -> int:
+        """Side pictures are resized to before the crop, 0 for not at all; the papers' 286/256."""
+        return round(self.size * 286 / 256) if self.resize is None else self.resize
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """One direction of a trained method, ready to be traced."""
+
+    module: nn.Module  # image [N, C, H, W] in [-1, 1] (and domain [N, D]) -> the same range
+    size_multiple: int
+    in_channels: int
+    out_channels: int
+    domains: tuple[str, ...] = ()
+    labels: Literal["classes", "attributes"] | None = None
+
+
+class Method(nn.Module, ABC):
+    """Networks and losses of one paper. `img2img.methods.METHODS` lists them all."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]]
+    data: ClassVar[type]  # the data set class of img2img.data.folders that it trains on
+    update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
+    pooled: ClassVar[tuple[str, ...]] = ()  # scene images that pass through the image pool
+    channels_last: ClassVar[bool] = False  # whether bf16 training is faster in that layout
+
+    generators: nn.ModuleDict
+    discriminators: nn.ModuleDict
+
+    def __init__(self, config: MethodConfig):
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def fit_config(cls, config: MethodConfig, dataset: object) -> MethodConfig:
+        """The config with what only the data can tell (StarGAN: the domains)."""
+        return config
+
+    @property
+    def objective(self) -> Adversarial:
+        return OBJECTIVES[self.config.objective]
+
+    def sides(self, step: int) -> tuple[Side, ...]:
+        """Who is updated in a step, in order; the generators in every `critic_steps`-th."""
+        due = (step + 1) % self.config.critic_steps == 0
+        return tuple(side for side in self.update_order if due or side == "discriminators")
+
+    def draws(self, batch: Batch) -> Batch:
+        """The step's random tensors. What the batch already brings by that name wins."""
+        image = next(iter(batch.values()))
+        return {"mix": torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)}
+
+    @abstractmethod
+    def scene(self, batch: Batch) -> Scene:
+        """The images of one step, computed once and used by both sides."""
+
+    @abstractmethod
+    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        """Weighted, named scalars of the discriminators; the scene comes without gradients."""
+
+    @abstractmethod
+    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        """Weighted, named scalars of the generators."""
+
+    @abstractmethod
+    def grid(self, batch: Batch) -> dict[str, Tensor]:
+        """The columns of the sample grid: named images [N, C, H, W] in [-1, 1]."""
+
+    @abstractmethod
+    def exports(self) -> dict[str, ExportSpec]:
+        """What can be exported, by direction: "ab", "ba", or "to" for a choice of domains."""
+
+    def critic_terms(
+        self, critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor, weight: float = 1.0
+    ) -> dict[str, Tensor]:
+        """The objective's terms, times weight, and its penalty for a critic of one output."""
+        judged_fake = critic(fake)  # first, as the authors do: BatchNorm's averages see the order
+        terms = self.objective.d_terms(critic(real), judged_fake)
+        weighted = {name: weight * term for name, term in terms.items()}
+        if self.objective.penalised:
+            penalty = self.objective.penalty(critic, real, fake, mix)
+            weighted["gradient_penalty"] = self.config.gradient_penalty * penalty
+        return weighted
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference, in full precision."""
+    return (wide(a) - wide(b)).abs().mean()

@@ -1,0 +1,124 @@
+"""CycleGAN: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks
+(Zhu et al. 2017).
+"""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from img2img.data.folders import Unpaired
+from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, l1
+from img2img.methods.objectives import ObjectiveName
+from img2img.nets.init import init_normal
+from img2img.nets.norm import Norm
+from img2img.nets.patchgan import PatchGAN
+from img2img.nets.resnet import ResNet
+
+
+class CycleGANConfig(MethodConfig):
+    """Sections 4 and 7 of the paper."""
+
+    objective: ObjectiveName = "lsgan"
+    pool: int = Field(50, ge=0, description="past fakes kept to show the discriminators")
+    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    blocks: int | None = Field(None, ge=1, description="residual blocks; 6 up to 128 px, else 9")
+    norm: Norm = "instance"
+    dropout: bool = False
+    d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
+    cycle: float = Field(10.0, ge=0, description="weight of the cycle term, each way")
+    identity: float = Field(0.5, ge=0, description="weight of the identity term, times cycle's")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.size % ResNet.size_multiple:
+            raise ValueError(f"size {self.size} is no multiple of {ResNet.size_multiple}")
+        if self.size < 3 * 2**self.d_layers:
+            raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
+        if self.identity and self.in_channels != self.out_channels:
+            raise ValueError("the identity term needs as many channels in as out; set identity=0")
+        return self
+
+    @property
+    def residual_blocks(self) -> int:
+        return self.blocks if self.blocks is not None else (6 if self.size <= 128 else 9)
+
+
+class CycleGAN(Method):
+    """Two ResNets, there and back, and a PatchGAN for each domain."""
+
+    name = "cyclegan"
+    Config = CycleGANConfig
+    data = Unpaired
+    update_order = ("generators", "discriminators")
+    pooled = ("fake_a", "fake_b")
+    config: CycleGANConfig
+
+    def __init__(self, config: CycleGANConfig):
+        super().__init__(config)
+        c = config
+        a, b = c.in_channels, c.out_channels
+        blocks = c.residual_blocks
+        self.generators = nn.ModuleDict(
+            {
+                "ab": ResNet(a, b, c.width, blocks, c.norm, c.dropout),
+                "ba": ResNet(b, a, c.width, blocks, c.norm, c.dropout),
+            }
+        )
+        self.discriminators = nn.ModuleDict(
+            {
+                "a": PatchGAN(a, c.d_width, c.d_layers, c.norm),
+                "b": PatchGAN(b, c.d_width, c.d_layers, c.norm),
+            }
+        )
+        init_normal(self)
+
+    def scene(self, batch: Batch) -> Scene:
+        ab, ba = self.generators["ab"], self.generators["ba"]
+        fake_b, fake_a = ab(batch["a"]), ba(batch["b"])
+        return {"fake_b": fake_b, "cycle_a": ba(fake_b), "fake_a": fake_a, "cycle_b": ab(fake_a)}
+
+    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        judge_a, judge_b = self.discriminators["a"], self.discriminators["b"]
+        c = self.config
+        terms = {
+            "adversarial_ab": self.objective.g_loss(judge_b(scene["fake_b"])),
+            "adversarial_ba": self.objective.g_loss(judge_a(scene["fake_a"])),
+            "cycle_a": c.cycle * l1(scene["cycle_a"], batch["a"]),
+            "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
+        }
+        if c.identity:
+            # A generator leaves alone what is in its target domain already (section 5.2).
+            same_a, same_b = self.generators["ba"](batch["a"]), self.generators["ab"](batch["b"])
+            terms["identity_a"] = c.identity * c.cycle * l1(same_a, batch["a"])
+            terms["identity_b"] = c.identity * c.cycle * l1(same_b, batch["b"])
+        return terms
+
+    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        terms = {}
+        for domain, judge in self.discriminators.items():
+            # Halved, to slow the discriminators down relative to the generators (section 7.1).
+            parts = self.critic_terms(
+                judge, batch[domain], scene[f"fake_{domain}"], batch["mix"], weight=0.5
+            )
+            terms |= {f"{name}_{domain}": term for name, term in parts.items()}
+        return terms
+
+    def grid(self, batch: Batch) -> dict[str, Tensor]:
+        scene = self.scene(batch)
+        return {
+            "a": batch["a"],
+            "a to b": scene["fake_b"],
+            "back to a": scene["cycle_a"],
+            "b": batch["b"],
+            "b to a": scene["fake_a"],
+            "back to b": scene["cycle_b"],
+        }
+
+    def exports(self) -> dict[str, ExportSpec]:
+        a, b = self.config.in_channels, self.config.out_channels
+        return {
+            "ab": ExportSpec(self.generators["ab"], ResNet.size_multiple, a, b),
+            "ba": ExportSpec(self.generators["ba"], ResNet.size_multiple, b, a),
+        }

@@ -1,0 +1,45 @@
+"""Normalisation layers: chosen by name, and turned into what a generator is run with."""
+
+import copy
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["instance", "batch", "none"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """BatchNorm with affine and running statistics, or InstanceNorm with neither."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels)
+    return nn.Identity()
+
+
+def needs_bias(norm: Norm) -> bool:
+    """Whether a convolution before the norm has a bias: where the norm has no affine part."""
+    return norm != "batch"
+
+
+def image_statistics(module: nn.Module) -> nn.Module:
+    """A copy that normalises each picture by its own statistics and drops nothing out.
+
+    This is how the papers run their generators (batch 1, train mode): BatchNorm in train mode at
+    batch 1 is instance normalisation with an affine part. Parameters are copied, not shared.
+    """
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, _as_instance_norm(child))
+            elif isinstance(child, nn.Dropout):
+                setattr(parent, name, nn.Identity())
+    return module.eval()
+
+
+def _as_instance_norm(batch: nn.BatchNorm2d) -> nn.InstanceNorm2d:
+    instance = nn.InstanceNorm2d(batch.num_features, eps=batch.eps, affine=batch.affine)
+    if batch.affine:
+        instance.weight, instance.bias = batch.weight, batch.bias
+    return instance

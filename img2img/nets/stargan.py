@@ -1,0 +1,73 @@
+"""Generator and discriminator of StarGAN (Choi et al. 2018, appendix 7.2, tables 4 and 5)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class StarGenerator(nn.Module):
+    """image [N, C, H, W], domain [N, D] -> [N, C, H, W] in [-1, 1]; H and W multiples of 4.
+
+    Zero padding throughout: reflection would break the conditioning at the border. The norm's
+    statistics are always the picture's own (the authors never leave train mode).
+    """
+
+    size_multiple = 4
+
+    def __init__(self, channels: int, domains: int, width: int = 64, blocks: int = 6):
+        super().__init__()
+
+        def normed(convolution: nn.Module) -> list[nn.Module]:
+            return [convolution, _norm(convolution.out_channels), nn.ReLU(inplace=True)]
+
+        self.main = nn.Sequential(
+            *normed(nn.Conv2d(channels + domains, width, 7, 1, 3, bias=False)),
+            *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)),
+            *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False)),
+            *(StarResidualBlock(4 * width) for _ in range(blocks)),
+            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False)),
+            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False)),
+            nn.Conv2d(width, channels, 7, 1, 3, bias=False),
+            nn.Tanh(),
+        )
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        plane = domain[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
+        return self.main(torch.cat([image, plane.to(image.dtype)], 1))
+
+
+class StarResidualBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            _norm(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            _norm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.main(x)
+
+
+class StarDiscriminator(nn.Module):
+    """[N, C, size, size] -> (logits [N, 1, h, w], class logits [N, D]); no norm."""
+
+    def __init__(self, size: int, channels: int, domains: int, width: int = 64, layers: int = 6):
+        super().__init__()
+        wide = width
+        body: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
+        for _ in range(1, layers):
+            body += [nn.Conv2d(wide, 2 * wide, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
+            wide *= 2
+        self.main = nn.Sequential(*body)
+        self.conv1 = nn.Conv2d(wide, 1, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(wide, domains, size // 2**layers, bias=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.main(image)
+        return self.conv1(features), self.conv2(features).flatten(1)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)

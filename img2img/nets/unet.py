@@ -1,0 +1,96 @@
+"""The U-Net of pix2pix (Isola et al. 2017, sections 3.2 and 6.1)."""
+
+import torch
+from torch import Tensor, nn
+
+from img2img.nets.norm import Norm, needs_bias, norm_layer
+
+
+class UNet(nn.Module):
+    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
+
+    Channels are width x (1, 2, 4, 8, 8, ...), halving the picture at each of the `levels`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        levels: int = 8,
+        norm: Norm = "batch",
+        dropout: bool = True,
+    ):
+        super().__init__()
+        self.size_multiple = 2**levels
+        channels = [width * min(2**level, 8) for level in range(levels)]
+        block = Innermost(channels[-2], channels[-1], norm)
+        for level in range(levels - 2, 0, -1):
+            # In the published code the three decoder blocks beside the innermost, where there
+            # are full-width ones, drop out.
+            drop = dropout and level >= 4
+            block = Between(channels[level - 1], channels[level], block, norm, drop)
+        self.model = Outermost(in_channels, out_channels, channels[0], block)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image)
+
+
+class Outermost(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, width: int, block: nn.Module):
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias),
+            block,
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class Skipping(nn.Module):
+    """Runs its layers and concatenates their input, after the first activation, to the result.
+
+    The published encoder activates in place, so the skip carries the activated features.
+    """
+
+    model: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        activate, *layers = self.model
+        x = y = activate(x)
+        for layer in layers:
+            y = layer(y)
+        return torch.cat([x, y], 1)
+
+
+class Between(Skipping):
+    def __init__(self, outer: int, inner: int, block: nn.Module, norm: Norm, dropout: bool):
+        super().__init__()
+        self.bias = needs_bias(norm)
+        self.model = nn.Sequential(
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias),
+            norm_layer(norm, inner),
+            block,
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * inner, outer, 4, 2, 1, bias=self.bias),
+            norm_layer(norm, outer),
+            *([nn.Dropout(0.5)] if dropout else []),
+        )
+
+
+class Innermost(Skipping):
+    def __init__(self, outer: int, inner: int, norm: Norm):
+        super().__init__()
+        self.bias = needs_bias(norm)
+        self.model = nn.Sequential(
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=self.bias),
+            norm_layer(norm, outer),
+        )

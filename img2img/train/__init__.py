@@ -1,0 +1,1 @@
+"""Training: one step (trainer), the whole run (loop), and what they stand on."""

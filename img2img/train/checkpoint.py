@@ -1,0 +1,45 @@
+"""Checkpoints: written whole, loaded without executing anything."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from img2img.errors import DataError
+from img2img.files import whole_file
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace the file in one move; what was there stays until the new one is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Tensors and plain values only, on the CPU; DataError for anything else."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"The checkpoint {path} can't be loaded ({reason}).") from None
+
+
+def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:
+    """The generators alone, as safetensors: the weights that travel."""
+    tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and the file's metadata; DataError where it is missing or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"The weights {path} can't be loaded ({error}).") from None

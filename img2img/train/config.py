@@ -1,0 +1,77 @@
+"""Everything a run was started with. It is `config.json`, and a run can be repeated from it."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from img2img.data.folders import Sources
+from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
+from img2img.methods.base import MethodConfig
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class RunConfig(BaseModel):
+    """The settings that all methods share; those of the method are its own schema, in `method`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    mode: str
+    method: SerializeAsAny[MethodConfig]
+    sources: Sources
+    test: Sources = Sources()  # held-out folders of the user's own
+    held_out: int = Field(16, ge=0, description="pictures kept from training for the samples")
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Precision = "auto"
+    workers: int | None = Field(None, ge=0, description="processes that decode pictures")
+    log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
+    sample_every: int = Field(500, ge=1, description="steps between sample grids")
+    save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    licence: str | None = Field(None, description="of the weights, for the model card")
+    fingerprint: str = ""  # of the training pictures; filled when the run starts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_by_mode(cls, values: Any) -> Any:
+        """Validate `method` with the schema that `mode` names."""
+        method = values.get("method", {})
+        if isinstance(method, dict):
+            known = METHODS.get(values.get("mode"))
+            if known is None:
+                raise ValueError(
+                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
+                )
+            values = {**values, "method": known.Config(**method)}
+        return values
+
+    @classmethod
+    def build(cls, values: dict[str, Any]) -> Self:
+        """Validate what the command line or a file gave; UsageError names the wrong setting."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UsageError(_sentence(error)) from None
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """The config of an existing run; DataError where there is none."""
+        path = run / "config.json"
+        try:
+            return cls.model_validate_json(path.read_text())
+        except OSError:
+            raise DataError(f"{run} is no training run: it has no config.json.") from None
+        except ValidationError as error:
+            raise DataError(f"{path} can't be used: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {said}" if where else said)
+    return "; ".join(parts) + "."

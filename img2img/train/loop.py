@@ -1,0 +1,277 @@
+"""A whole run: from a config to a trained translator, interruptible at any step."""
+
+import copy
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from img2img import images
+from img2img.data.augment import Augment
+from img2img.data.folders import Dataset, Paired, fingerprint, verify
+from img2img.data.stream import Stream, batches, held_out_batch
+from img2img.errors import DataError, Img2ImgError, Interrupted
+from img2img.files import write_whole
+from img2img.methods import METHODS
+from img2img.nets.norm import image_statistics
+from img2img.train import checkpoint
+from img2img.train.config import RunConfig
+from img2img.train.log import Display, Means, MetricsLog, environment, model_card
+from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
+from img2img.train.schedule import steps_per_epoch, total_steps
+from img2img.train.trainer import Trainer
+
+SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
+SAMPLE_ROWS = 8
+INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can start: its data were looked at and its config is complete."""
+
+    config: RunConfig
+    training: Dataset
+    held_out: Dataset
+    epoch_steps: int
+
+    @property
+    def total(self) -> int:
+        return total_steps(self.config.method, self.epoch_steps)
+
+
+def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
+    """Open and verify the data. Raises UsageError or DataError before anything is written."""
+    method, c = METHODS[config.mode], config.method
+    channels = (c.in_channels, c.out_channels)
+    training = method.data.open(config.sources, channels)
+    if config.test.given():
+        held_out = method.data.open(config.test, channels)
+    else:
+        training, held_out = training.split(config.held_out)
+    if isinstance(training, Paired) and training.unpaired:
+        names = ", ".join(str(path) for path in training.unpaired[:10])
+        more = f" and {len(training.unpaired) - 10} more" if len(training.unpaired) > 10 else ""
+        console.print(f"{len(training.unpaired)} without a partner, left out: {names}{more}")
+    for dataset in (training, held_out):
+        _verify(dataset, config, console, decode)
+    found = fingerprint(training)
+    if config.fingerprint not in ("", found):
+        raise DataError(
+            "The training pictures are not those that the run began with (names or sizes differ), "
+            "so it can't go on exactly. Put them back, or start a new run."
+        )
+    fitted = method.fit_config(c, training)
+    config = config.model_copy(update={"method": fitted, "fingerprint": found})
+    return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
+
+
+def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = None) -> None:
+    """Train until done, or go on from the run's checkpoint; the run folder gets everything.
+
+    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT or
+    SIGTERM, Img2ImgError on a loss that is not finite; both leave a good checkpoint.
+    """
+    config, began = plan.config, time.monotonic()
+    runtime = Runtime(
+        config.device, config.precision, METHODS[config.mode].channels_last
+    )
+    seed_step(config.seed, INIT)
+    trainer = Trainer(
+        METHODS[config.mode](config.method), runtime, config.seed, plan.epoch_steps
+    )
+    session = _Session(plan, run, trainer, console)
+    if trainer.step >= plan.total:
+        console.print(f"{run} is complete: all {plan.total:,} steps are done.")
+        return
+    state = f"from step {trainer.step:,} " if trainer.step else ""
+    console.print(
+        f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
+        f"on {runtime.describe()}; run folder {run}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
+    with _stop_signals() as stop, Display(console, plan.total, trainer.step) as display:
+        for batch in session.batches():
+            session.step(batch, display)
+            if stop.is_set() or time.monotonic() > deadline:
+                break
+        session.save()
+    session.close()
+    how = f"Go on with: img2img train --resume {run}"
+    if stop.is_set():
+        raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
+    if trainer.step < plan.total:
+        console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
+    else:
+        console.print(f"Done. Next: img2img export {run}")
+
+
+class _Session:
+    """One process's part of a run: the counters, and when to log, sample and save."""
+
+    def __init__(self, plan: Plan, run: Path, trainer: Trainer, console: Console):
+        self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
+        self.config, self.means = plan.config, Means()
+        self.checkpoint = run / "checkpoints" / "last.pt"
+        self.before = 0.0  # seconds of training in earlier sessions
+        if self.checkpoint.exists():
+            state = checkpoint.load(self.checkpoint)
+            self.before = state["seconds"]
+            trainer.load_state_dict(state["trainer"])
+        self._describe_run()
+        self.metrics = MetricsLog(run, trainer.step)
+        self.began = self.saved_at = self.logged_at = time.monotonic()
+        self.logged_step = self.saved_step = trainer.step
+        self.row: dict[str, float] = {}
+        c = self.config.method
+        # A row needs at least one generator step in its mean.
+        self.log_every = math.ceil(self.config.log_every / c.critic_steps) * c.critic_steps
+        self.samples = held_out_batch(plan.held_out, _augment(plan, False), SAMPLE_ROWS)
+
+    def batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        runtime, c = self.trainer.runtime, self.config
+        stream = Stream(self.plan.training, _augment(self.plan, True), c.seed)
+        workers = default_workers(runtime.device) if c.workers is None else c.workers
+        pin = runtime.device.type == "cuda"
+        loader = batches(
+            stream, self.trainer.step, self.plan.total, c.method.batch, workers, pin
+        )
+        return (runtime.place(batch) for batch in loader)
+
+    def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:
+        self.means.add(self.trainer.update(batch))
+        display.advance()
+        done, config = self.trainer.step, self.config
+        last = done == self.plan.total
+        if done % self.log_every == 0 or last:
+            self.log()
+            display.show(self.row)
+        if done % config.sample_every == 0 and not last:
+            self.sample()
+        slow = time.monotonic() - self.saved_at > SAVE_AT_LEAST_EVERY
+        if (done % config.save_every == 0 or slow) and not last:
+            self.save()
+
+    def log(self) -> None:
+        """Write the mean terms since the last row; raises where one is not finite."""
+        terms, now = self.means.take(), time.monotonic()
+        step, batch = self.trainer.step, self.config.method.batch
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            raise self._diverged(", ".join(bad))
+        if not terms:
+            return
+        self.row = {
+            "step": step,
+            "epoch": step * batch / len(self.plan.training),
+            "seconds": round(self.before + now - self.began, 3),
+            "images_per_second": batch * (step - self.logged_step) / (now - self.logged_at),
+            "generator_lr": self.trainer.rate("generators"),
+            "discriminator_lr": self.trainer.rate("discriminators"),
+            **terms,
+        }
+        self.metrics.add(self.row)
+        self.logged_at, self.logged_step = now, step
+
+    def sample(self) -> None:
+        """A grid of held-out pictures, run as the exported model would run them."""
+        trainer = self.trainer
+        method = trainer.method
+        shared = {id(part): part for part in (method.generators, method.discriminators)}
+        view = copy.deepcopy(method, shared)
+        view.generators = image_statistics(trainer.best_generators())
+        with torch.no_grad():
+            columns = view.grid(trainer.runtime.place(self.samples))
+        sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
+        path = self.run / "samples" / f"step-{trainer.step:07d}.png"
+        write_whole(path, images.encode(images.Picture(sheet), ".png"))
+        self.metrics.add_grid(trainer.step, sheet)
+
+    def save(self) -> None:
+        """Checkpoint, travelling weights and card; never of a state that is not finite."""
+        self.log()
+        trainer, now = self.trainer, time.monotonic()
+        sums = torch.stack([p.detach().float().sum() for p in trainer.method.parameters()])
+        if not bool(sums.isfinite().all()):
+            raise self._diverged("the weights")
+        self.sample()
+        state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
+        checkpoint.save(self.checkpoint, state)
+        kind = "ema" if trainer.ema else "plain"
+        checkpoint.save_weights(
+            self.run / "weights.safetensors",
+            trainer.best_generators(),
+            {"weights": kind, "step": str(trainer.step)},
+        )
+        described = self.plan.training.describe()
+        card = model_card(self.config, trainer.step, self.plan.total, described, self.row)
+        write_whole(self.run / "README.md", card)
+        self.saved_at, self.saved_step = now, trainer.step
+
+    def close(self) -> None:
+        self.metrics.close()
+
+    def _describe_run(self) -> None:
+        if not (self.run / "config.json").exists():
+            write_whole(self.run / "config.json", self.config.model_dump_json(indent=2))
+        write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
+
+    def _diverged(self, what: str) -> Img2ImgError:
+        kept = (
+            f"The last good checkpoint, step {self.saved_step:,}, is kept in {self.checkpoint}."
+            if self.checkpoint.exists()
+            else "There was no checkpoint yet."
+        )
+        return Img2ImgError(
+            f"Training diverged at step {self.trainer.step:,}: {what} is not finite. {kept} "
+            "A lower rate (--set generator_lr=1e-4) or --precision fp32 often helps."
+        )
+
+
+def _augment(plan: Plan, training: bool) -> Augment:
+    c = plan.config.method
+    return Augment(c.size, c.load_size, c.centre_crop, c.flip, training)
+
+
+def _verify(dataset: Dataset, config: RunConfig, console: Console, decode: bool) -> None:
+    c = config.method
+    total = sum(1 for _ in dataset.files())
+    if not total:
+        raise DataError("There are too few pictures to train on and to hold any out.")
+    smallest = c.centre_crop or (0 if c.load_size else c.size)  # what a crop takes from the file
+    seen = verify(dataset, smallest, decode)
+    if total > 2000:
+        steps = -(-total // 256)
+        seen = track(seen, "checking pictures", total=steps, console=console, transient=True)
+    for _ in seen:
+        pass
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; a second signal acts as if nothing were installed."""
+    stop, previous = threading.Event(), {}
+
+    def request(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""The only place that knows devices and precision."""
+
+import os
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from img2img.errors import DeviceError
+from img2img.train.config import Precision
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Runtime:
+    """A device and a precision, chosen once for a run."""
+
+    def __init__(
+        self, device: str = "auto", precision: Precision = "auto", channels_last: bool = False
+    ):
+        """channels_last: lay images out so under bf16. Raises DeviceError for a missing device."""
+        self.device = _device(device)
+        self.bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
+        last = channels_last and self.bf16
+        self.layout = torch.channels_last if last else torch.contiguous_format
+
+    def describe(self) -> str:
+        name = self.device.type
+        if name == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def place_module(self, module: M) -> M:
+        return module.to(self.device, memory_format=self.layout)
+
+    def place(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Uint8 pictures [N, H, W, C] become floats [N, C, H, W] in [-1, 1]; all on the device."""
+        return {name: self._place(tensor) for name, tensor in batch.items()}
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.to(self.device, non_blocking=True)
+        if tensor.dtype != torch.uint8:
+            return tensor
+        image = tensor.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.layout)
+        return image.div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Float [N, C, H, W] in [-1, 1] -> uint8 [N, H, W, C]."""
+    levels = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch everywhere, so that every draw of a step is a function of (seed, step, rank)."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
+
+
+def default_workers(device: torch.device) -> int:
+    """Enough to decode while the device computes; on a CPU they take cores from the training."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if device.type == "cpu" else max(1, min(8, (cores or 2) - 1))
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(
+            f"The device {wanted} is not available ({reason}). Use --device auto or cpu."
+        ) from None
+    return device
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices natively."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
