@@ -1,7 +1,7 @@
 """Files that are whole or absent, and the pictures in a folder."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +15,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never half of it, through crashes included.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".img2img-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f".img2img-{secrets.token_hex(8)}{path.suffix}"
+    temporary.open("xb").close()
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 is for secrets
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,11 +43,12 @@ def find_pictures(folder: Path) -> Iterator[Path]:
     for entry in ordered:
         if entry.is_dir(follow_symlinks=False):
             yield from find_pictures(Path(entry.path))
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and entry.is_file():
+        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and _is_file(entry):
             yield Path(entry.path)
 
 
-def _umask() -> int:
-    mask = os.umask(0o22)
-    os.umask(mask)
-    return mask
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False

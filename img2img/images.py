@@ -51,8 +51,8 @@ def read(source: Path | bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) 
     try:
         with open_header(source, max_pixels) as image:
             return _decode(image, channels)
-    except DataError:
-        raise
+    except DataError as error:
+        raise (error if str(error).startswith(name) else DataError(f"{name}: {error}.")) from None
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file.") from None
     except Exception as error:  # decoders raise a dozen kinds for broken files

@@ -12,9 +12,7 @@ def train(
     mode: Annotated[
         str | None, typer.Option(help="pix2pix (pairs), cyclegan (two sets), stargan (domains).")
     ] = None,
-    a: Annotated[
-        Path | None, typer.Option(help="Folder of inputs.", rich_help_panel=DATA)
-    ] = None,
+    a: Annotated[Path | None, typer.Option(help="Folder of inputs.", rich_help_panel=DATA)] = None,
     b: Annotated[
         Path | None, typer.Option(help="Folder of what they become.", rich_help_panel=DATA)
     ] = None,
@@ -37,9 +35,7 @@ def train(
     test_a: Annotated[
         Path | None, typer.Option(help="Held-out inputs.", rich_help_panel=DATA)
     ] = None,
-    test_b: Annotated[
-        Path | None, typer.Option(help="Held-out b.", rich_help_panel=DATA)
-    ] = None,
+    test_b: Annotated[Path | None, typer.Option(help="Held-out b.", rich_help_panel=DATA)] = None,
     test_pairs: Annotated[
         Path | None, typer.Option(help="Held-out pairs.", rich_help_panel=DATA)
     ] = None,
@@ -139,7 +135,7 @@ def train(
         _apply_settings(values, settings or [])
         _require_mode(values)
         values["name"] = name or values.get("name") or _name_from(values)
-        run = _new_folder(out, values["name"], numbered=name is None)
+        run = new_folder(out, values["name"], numbered=name is None)
         values["name"] = run.name
         run_config = RunConfig.build(values)
     plan = make_plan(run_config, console, check)
@@ -237,7 +233,7 @@ def _name_from(values: dict[str, Any]) -> str:
     return "-".join([values["mode"], *(Path(f).resolve().name for f in folders if f)])
 
 
-def _new_folder(out: Path, name: str, numbered: bool) -> Path:
+def new_folder(out: Path, name: str, numbered: bool) -> Path:
     """A run folder that does not exist yet; made-up names get a number, chosen ones an error."""
     from img2img.errors import UsageError
 
@@ -246,8 +242,6 @@ def _new_folder(out: Path, name: str, numbered: bool) -> Path:
     run, number = out / name, 2
     while run.exists():
         if not numbered:
-            raise UsageError(
-                f"{run} exists. Go on with --resume {run}, or choose another --name."
-            )
+            raise UsageError(f"{run} exists. Go on with --resume {run}, or choose another --name.")
         run, number = out / f"{name}-{number}", number + 1
     return run

@@ -1,2 +1,121 @@
-def translate() -> None:
-    """."""
+"""img2img translate: files, folders and globs through a model. No torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def translate(
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; or a file for one.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
+    ],
+    to: Annotated[str | None, typer.Option(help="Target domain; attributes with commas.")] = None,
+    direction: Annotated[str | None, typer.Option(help="ab or ba, where it has two.")] = None,
+    provider: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, tensorrt, openvino, coreml, directml.")
+    ] = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
+    existing: Annotated[
+        str, typer.Option(help="skip what is done and unchanged, replace, or error.")
+    ] = "skip",
+    ext: Annotated[str, typer.Option(help="keep, png, jpg, webp.")] = "keep",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
+    max_pixels: Annotated[int, typer.Option(help="Refuse larger pictures.")] = 100_000_000,
+    shard: Annotated[str, typer.Option(help="i/n: the i-th of n equal parts.")] = "1/1",
+    fail_fast: Annotated[bool, typer.Option(help="Stop at the first failure.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Translate pictures; names and sub-folders are kept, inputs are never touched.
+
+    img2img translate photos -o out -m flat-to-3d
+    """
+    import json
+
+    from rich.console import Console
+
+    from img2img.errors import DataError, PartialFailure, UsageError
+    from img2img.infer.folder import Settings, translate_files
+    from img2img.infer.plan import Job, make_plan
+    from img2img.infer.record import Record
+    from img2img.infer.translator import Translator
+
+    _one_of("--existing", existing, "skip", "replace", "error")
+    _one_of("--ext", ext, "keep", "png", "jpg", "webp")
+    settings = Settings(to, quality, max_pixels, batch, fail_fast)
+    console = Console(stderr=True)
+    if _is_file_name(inputs, output):
+        if ext != "keep" or shard != "1/1":
+            raise UsageError("--ext and --shard go with an output folder, not with a file.")
+        if output.exists() and output.samefile(inputs[0]):
+            raise DataError(f"{output} would replace its own input. Choose another -o.")
+        jobs, record = [Job(inputs[0], str(output))], None
+    else:
+        jobs, record = make_plan(inputs, output, ext, shard), Record(output, shard)
+    translator = Translator(model, provider, direction, threads)
+    with _progress(console, len(jobs)) as advance:
+        summary = translate_files(translator, jobs, record, settings, existing, advance)
+    rate = summary.done / max(summary.seconds, 1e-9)
+    if as_json:
+        print(json.dumps({**vars(summary), "output": str(output), "provider": translator.provider}))
+    else:
+        console.print(
+            f"{summary.done:,} translated, {summary.skipped:,} skipped, "
+            f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
+            f"({rate:.1f} images/s on {translator.provider}); see {output}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+    if summary.failed:
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in summary.failed[:50])
+        more = f"\n  and {len(summary.failed) - 50} more" if len(summary.failed) > 50 else ""
+        raise PartialFailure(f"{len(summary.failed)} of {len(jobs)} failed:\n{listed}{more}")
+
+
+def _one_of(option: str, value: str, *choices: str) -> None:
+    from img2img.errors import UsageError
+
+    if value not in choices:
+        raise UsageError(f"{option} is one of {', '.join(choices)}, not {value}.")
+
+
+def _is_file_name(inputs: list[str], output: Path) -> bool:
+    """One file into one named file: `-o out.png`."""
+    from img2img.images import WRITERS
+
+    one = len(inputs) == 1 and Path(inputs[0]).is_file()
+    return one and output.suffix.lower() in WRITERS and not output.is_dir()
+
+
+def _progress(console, total: int):
+    """A context that gives a function to call once a picture; a bar, or a line now and then."""
+    import time
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    @contextmanager
+    def plain():
+        done, last = 0, time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            if time.monotonic() - last > 10:
+                last = time.monotonic()
+                console.print(f"{done:,}/{total:,} pictures", highlight=False)
+
+        yield advance
+
+    @contextmanager
+    def bar():
+        columns = "translating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("", total=total)
+            yield lambda count: progress.advance(task, count)
+
+    return bar() if console.is_terminal else plain()

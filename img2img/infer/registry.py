@@ -50,9 +50,9 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
     path = Path(model)
     if path.is_file():
         return Entry(path.stem, path)
-    known = list(entries())
-    if path.is_dir():  # a run's folder
-        known = [Entry(p.stem, p) for p in sorted((path / "export").glob("*.onnx"))]
+    known = [Entry(p.stem, p) for p in sorted((path / "export").glob("*.onnx"))]
+    if not known and not (path.is_dir() and len(path.parts) > 1):  # it is no run's folder
+        known = list(entries())
     name = path.name
     wanted = {f"{name}-{direction}"} if direction else {name, f"{name}-ab", f"{name}-ba"}
     if direction in (None, "ab"):
@@ -79,5 +79,5 @@ def _sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.exists():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
-    return {name.lstrip("*"): digest for digest, name in pairs}
+    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines())
+    return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}

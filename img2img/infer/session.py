@@ -11,7 +11,7 @@ from typing import Literal
 
 import onnxruntime as ort
 
-from img2img.errors import DataError, DeviceError
+from img2img.errors import DataError, DeviceError, UsageError
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
@@ -64,7 +64,8 @@ def available() -> list[str]:
 def _candidates(provider: Provider) -> list[str]:
     if provider != "auto":
         if provider not in PROVIDERS:
-            raise DeviceError(f"There is no provider {provider}; there are {', '.join(PROVIDERS)}.")
+            known = ", ".join(("auto", *PROVIDERS))
+            raise UsageError(f"There is no provider {provider}; there are {known}.")
         if provider not in available():
             raise DeviceError(
                 f"This onnxruntime has no {provider} provider; it has {', '.join(available())}."

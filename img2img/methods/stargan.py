@@ -91,9 +91,7 @@ class StarGAN(Method):
         real, real_classes = judge(batch["image"])
         fake, _ = judge(scene["fake"])
         terms = self.objective.d_terms(real, fake)
-        terms["classification"] = c.classification * self._class_loss(
-            real_classes, batch["domain"]
-        )
+        terms["classification"] = c.classification * self._class_loss(real_classes, batch["domain"])
         if self.objective.penalised:
             penalty = self.objective.penalty(
                 lambda image: judge(image)[0], batch["image"], scene["fake"], batch["mix"]
@@ -123,9 +121,7 @@ class StarGAN(Method):
         c = self.config
         generator = self.generators["any"]
         multiple = StarGenerator.size_multiple
-        spec = ExportSpec(
-            generator, multiple, c.in_channels, c.out_channels, c.domains, c.labels
-        )
+        spec = ExportSpec(generator, multiple, c.in_channels, c.out_channels, c.domains, c.labels)
         return {"to": spec}
 
     def _class_loss(self, logits: Tensor, domain: Tensor) -> Tensor:

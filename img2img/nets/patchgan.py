@@ -14,7 +14,10 @@ class PatchGAN(nn.Module):
     def __init__(self, in_channels: int, width: int = 64, layers: int = 3, norm: Norm = "batch"):
         super().__init__()
         bias = needs_bias(norm)
-        body: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        body: list[nn.Module] = [
+            nn.Conv2d(in_channels, width, 4, 2, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
         channels = width
         for layer in range(1, layers + 1):
             wider = width * min(2**layer, 8)

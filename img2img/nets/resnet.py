@@ -29,9 +29,7 @@ class ResNet(nn.Module):
             return [convolution, norm_layer(norm, convolution.out_channels), nn.ReLU(inplace=True)]
 
         def up(channels: int) -> nn.Module:
-            return nn.ConvTranspose2d(
-                channels, channels // 2, 3, 2, 1, output_padding=1, bias=bias
-            )
+            return nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, output_padding=1, bias=bias)
 
         self.model = nn.Sequential(
             nn.ReflectionPad2d(3),

@@ -56,7 +56,10 @@ class StarDiscriminator(nn.Module):
     def __init__(self, size: int, channels: int, domains: int, width: int = 64, layers: int = 6):
         super().__init__()
         wide = width
-        body: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
+        body: list[nn.Module] = [
+            nn.Conv2d(channels, width, 4, 2, 1),
+            nn.LeakyReLU(0.01, inplace=True),
+        ]
         for _ in range(1, layers):
             body += [nn.Conv2d(wide, 2 * wide, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
             wide *= 2

@@ -133,7 +133,7 @@ class Display:
 
 def environment() -> dict[str, str]:
     """What a run ran on, for environment.json."""
-    packages = ("torch", "torchvision", "albumentations", "numpy", "pillow", "opencv-python-headless")
+    packages = ("torch", "albumentations", "opencv-python-headless", "numpy", "pillow")
     found = {"img2img": __version__, "python": platform.python_version()}
     for package in packages:
         try:

@@ -82,13 +82,9 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
     SIGTERM, Img2ImgError on a loss that is not finite; both leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
-    runtime = Runtime(
-        config.device, config.precision, METHODS[config.mode].channels_last
-    )
+    runtime = Runtime(config.device, config.precision, METHODS[config.mode].channels_last)
     seed_step(config.seed, INIT)
-    trainer = Trainer(
-        METHODS[config.mode](config.method), runtime, config.seed, plan.epoch_steps
-    )
+    trainer = Trainer(METHODS[config.mode](config.method), runtime, config.seed, plan.epoch_steps)
     session = _Session(plan, run, trainer, console)
     if trainer.step >= plan.total:
         console.print(f"{run} is complete: all {plan.total:,} steps are done.")
@@ -144,9 +140,7 @@ class _Session:
         stream = Stream(self.plan.training, _augment(self.plan, True), c.seed)
         workers = default_workers(runtime.device) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
-        loader = batches(
-            stream, self.trainer.step, self.plan.total, c.method.batch, workers, pin
-        )
+        loader = batches(stream, self.trainer.step, self.plan.total, c.method.batch, workers, pin)
         return (runtime.place(batch) for batch in loader)
 
     def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:

@@ -24,4 +24,4 @@ def rate_factor(config: MethodConfig, step: int, epoch_steps: int) -> float:
     else:
         now, total = step // epoch_steps + 1, config.epochs
     decaying = round(total * config.decay)
-    return 1 - max(0, now - (total - decaying)) / (decaying + 1)
+    return max(0.0, 1 - max(0, now - (total - decaying)) / (decaying + 1))

@@ -1,0 +1,241 @@
+"""Translating many files: decode, run and encode overlap, memory stays flat, nothing is lost."""
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from img2img import images
+from img2img.errors import DataError
+from img2img.files import write_whole
+from img2img.images import MAX_PIXELS, Picture
+from img2img.infer.plan import Job
+from img2img.infer.record import Record
+from img2img.infer.translator import Translator
+
+Existing = Literal["skip", "replace", "error"]
+BATCH_PIXELS = 8 * 512 * 512  # larger pictures run in smaller batches
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass
+class Summary:
+    """How a run over many files ended."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)  # input, reason
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What, beside the model, decides what the outputs look like, and how errors are taken."""
+
+    to: str | None = None
+    quality: int = 95
+    max_pixels: int = MAX_PIXELS
+    batch: int | None = None
+    fail_fast: bool = False
+
+    def fingerprint(self) -> str:
+        """A hash of what decides the outputs' pixels."""
+        return hashlib.sha256(json.dumps([self.to, self.quality]).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Item:
+    """One picture on its way: read, then translated, then saved; or an error on the way."""
+
+    job: Job
+    picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
+    sha256: str = ""
+    stamp: tuple[int, int] = (0, 0)  # size in bytes, mtime in ns
+    result: np.ndarray | None = None
+    error: str | None = None
+
+
+def translate_files(
+    translator: Translator,
+    jobs: Sequence[Job],
+    record: Record | None,
+    settings: Settings,
+    existing: Existing = "skip",
+    progress: Callable[[int], None] = lambda count: None,
+) -> Summary:
+    """Translate every job. Outputs are whole or absent; a second run does what is missing.
+
+    record: of the output folder; None (one file that the user named) keeps no record. Raises
+    DataError before the first picture where existing files are in the way, and UsageError for a
+    wrong domain; a picture that fails is told in the summary.
+    """
+    began, summary = time.monotonic(), Summary()
+    translator.domain(settings.to)
+    todo = _undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
+    summary.skipped = len(jobs) - len(todo)
+    progress(summary.skipped)
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    lines = record.open() if record else nullcontext()
+    with ThreadPoolExecutor(workers) as pool, lines as file:
+
+        def note(item: Item, status: str) -> None:
+            if record and file:
+                entry = {"output": record.key(item.job), "status": status}
+                if status != "begun":
+                    entry |= _entry(item, translator.sha256, settings)
+                file.write(json.dumps(entry) + "\n")
+
+        saving: deque[Future[Item]] = deque()
+
+        def settle(limit: int) -> None:
+            while len(saving) > limit:
+                item = saving.popleft().result()
+                note(item, "error" if item.error else "ok")
+                if item.error:
+                    summary.failed.append((item.job.source, item.error))
+                else:
+                    summary.done += 1
+                progress(1)
+
+        reads = _read_ahead(pool, todo, translator, settings, ahead=4 * workers)
+        for items in _batched(reads, settings.batch or _batch(translator)):
+            _translate(translator, items, settings)
+            for item in items:
+                if not item.error:
+                    note(item, "begun")
+                saving.append(pool.submit(_save, item, settings.quality))
+            settle(4 * workers)
+            if settings.fail_fast and (summary.failed or any(item.error for item in items)):
+                break
+        settle(0)
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _undone(
+    jobs: Sequence[Job], record: Record | None, model: str, options: str, existing: Existing
+) -> list[Job]:
+    """The jobs still to do; DataError where a file is in the way that may not be replaced."""
+    if existing == "replace":
+        return list(jobs)
+    if existing == "error" or record is None:
+        foreign, whose = [job for job in jobs if os.path.exists(job.target)], ""
+    else:
+        jobs = [job for job in jobs if not record.holds(job, model, options)]
+        foreign = [job for job in jobs if record.is_foreign(job)]
+        whose = ", and were not made by img2img"
+    if foreign:
+        raise DataError(
+            f"{len(foreign)} outputs exist already (first: {foreign[0].target}){whose}. "
+            "Choose another -o, or say --existing replace."
+        )
+    return list(jobs)
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor,
+    jobs: Sequence[Job],
+    translator: Translator,
+    settings: Settings,
+    ahead: int,
+) -> Iterator[Item]:
+    """Decoded pictures in the order of the jobs, at most `ahead` of them waiting."""
+    channels = translator.manifest.in_channels
+    waiting: deque[Future[Item]] = deque()
+    upcoming = iter(jobs)
+    while True:
+        while len(waiting) < ahead and (job := next(upcoming, None)):
+            waiting.append(pool.submit(_read, job, channels, settings.max_pixels))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
+
+
+def _read(job: Job, channels: int, max_pixels: int) -> Item:
+    path = Path(job.source)
+    try:
+        stat = path.stat()
+        content = path.read_bytes()
+        picture = images.read(content, channels, max_pixels)
+    except (DataError, OSError, MemoryError) as error:
+        reason = str(error).removeprefix("the picture: ") or type(error).__name__
+        return Item(job, error=reason)
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    return Item(job, picture, hashlib.sha256(content).hexdigest(), stamp)
+
+
+def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
+    """Groups of one size, in order of their first picture; what failed to read comes alone.
+
+    Sizes that do not fill a batch wait, but never more than a few batches' worth of pictures.
+    """
+    groups: dict[tuple[int, ...], list[Item]] = {}
+    for item in items:
+        if item.error:
+            yield [item]
+            continue
+        shape = item.picture.pixels.shape
+        group = groups.setdefault(shape, [])
+        group.append(item)
+        if len(group) >= max(1, min(batch, BATCH_PIXELS // (shape[0] * shape[1]))):
+            yield groups.pop(shape)
+        elif sum(map(len, groups.values())) > 4 * batch:
+            yield groups.pop(next(iter(groups)))
+    yield from groups.values()
+
+
+def _translate(translator: Translator, items: list[Item], settings: Settings) -> None:
+    """Fill in the results, or the reason why the model failed on this group."""
+    if items[0].error:
+        return
+    try:
+        results = translator([item.picture.pixels for item in items], to=settings.to)
+    except Exception as error:  # onnxruntime's own kinds: out of memory, most of all
+        height, width = items[0].picture.pixels.shape[:2]
+        reason = f"{width}x{height}: the model failed ({str(error).splitlines()[0]})"
+        for item in items:
+            item.error = reason
+        return
+    for item, result in zip(items, results, strict=True):
+        item.result = result
+
+
+def _save(item: Item, quality: int) -> Item:
+    """Encode and write one output."""
+    if item.result is not None:
+        try:
+            picture = Picture(item.result, item.picture.alpha, item.picture.exif)
+            suffix = os.path.splitext(item.job.target)[1]
+            write_whole(Path(item.job.target), images.encode(picture, suffix, quality))
+        except (OSError, ValueError) as problem:
+            item.error = f"can't be written: {problem}"
+        item.result = None
+    return item
+
+
+def _entry(item: Item, model: str, settings: Settings) -> dict:
+    """The rest of the line that tells how an output ended."""
+    return {
+        "input": item.job.source,
+        "size": item.stamp[0],
+        "mtime_ns": item.stamp[1],
+        "sha256": item.sha256,
+        "model": model,
+        "options": settings.fingerprint(),
+        "error": item.error,
+        "notes": list(item.picture.notes),
+    }
+
+
+def _batch(translator: Translator) -> int:
+    """A GPU wants several pictures at a time; a CPU is as fast with one, in less memory."""
+    return 1 if translator.provider == "cpu" else 8

@@ -1,0 +1,120 @@
+"""Which file becomes which, decided for all of them before the first is translated."""
+
+import glob
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from img2img.errors import DataError, UsageError
+from img2img.files import PICTURE_SUFFIXES, find_pictures
+from img2img.images import WRITERS
+
+Extension = Literal["keep", "png", "jpg", "webp"]
+
+
+class Job(NamedTuple):
+    """One picture to translate; plain strings, because there may be a million."""
+
+    source: str
+    target: str
+
+
+def make_plan(inputs: Sequence[str], out: Path, extension: Extension, shard: str) -> list[Job]:
+    """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`.
+
+    shard "i/n": only every n-th job from the i-th on. Raises DataError for an input that is
+    missing or has no pictures, for two inputs that would become one file (compared without case
+    and in one Unicode form, as some file systems do), and for an output that would be an input.
+    """
+    number, count = parse_shard(shard)
+    jobs: list[Job] = []
+    claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
+    out_real = os.path.realpath(out)
+    for source, relative in _expand(inputs, out_real):
+        target = os.path.join(out, _renamed(relative, extension))
+        key = hash(unicodedata.normalize("NFC", target).casefold())
+        if key in claimed:
+            other = jobs[claimed[key]].source
+            if os.path.realpath(other) == os.path.realpath(source):
+                continue  # named twice
+            raise DataError(
+                f"{other} and {source} would both become {target}. "
+                "Use --ext keep, or translate them into different folders."
+            )
+        claimed[key] = len(jobs)
+        jobs.append(Job(source, target))
+    sources = {hash(os.path.realpath(job.source)) for job in jobs}
+    for job in jobs:
+        target = os.path.realpath(job.target)
+        if hash(target) in sources:
+            whose = "its own" if target == os.path.realpath(job.source) else "an"
+            raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
+    return jobs[number - 1 :: count]
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8)."""
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--shard {shard}: write it as 1/4, 2/4, 3/4 or 4/4.")
+    return int(number), int(count)
+
+
+def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
+    """(path, path relative to the input that named it) for every picture, outputs left out."""
+    for name in inputs:
+        before = 0
+        if os.path.isdir(name):
+            found: Iterator[str] = (str(path) for path in find_pictures(Path(name)))
+            base = name
+        elif os.path.isfile(name):
+            found, base = iter([name]), os.path.dirname(name)
+        elif glob.has_magic(name):
+            base = _fixed_part(name)
+            found = (p for p in sorted(glob.glob(name, recursive=True)) if _is_match(p, base))
+        else:
+            raise DataError(f"There is no file or folder {name}.")
+        base_real = os.path.realpath(base or ".")
+        within = not os.path.isfile(name) and out_real.startswith(os.path.join(base_real, ""))
+        for path in found:
+            before += 1
+            if (
+                within
+                and out_real != base_real
+                and os.path.realpath(path).startswith(out_real + os.sep)
+            ):
+                continue  # OUT lies inside the input: what was made is not made again
+            relative = os.path.relpath(path, base or ".")
+            if relative.split(os.sep)[0] == os.pardir:
+                raise UsageError(f"{name} leads out of {base}: name that folder instead.")
+            yield path, relative
+        if not before:
+            raise DataError(f"{name} has no pictures (jpg, png, webp, bmp, tiff, gif).")
+
+
+def _is_match(path: str, base: str) -> bool:
+    """A picture file, reached through no linked folder below the pattern's fixed part."""
+    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES or not os.path.isfile(path):
+        return False
+    folder = os.path.dirname(path)
+    while len(folder) > len(base):
+        if os.path.islink(folder):
+            return False
+        folder = os.path.dirname(folder)
+    return True
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folders of a glob before its first wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return str(Path(*parts[:fixed])) if fixed else "."
+
+
+def _renamed(relative: str, extension: Extension) -> str:
+    stem, suffix = os.path.splitext(relative)
+    if extension != "keep":
+        return f"{stem}.{extension}"
+    return relative if suffix.lower() in WRITERS else f"{stem}.png"

@@ -1,0 +1,113 @@
+"""Help texts, and errors before any training: one sentence and the right exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+COMMANDS = ["quickstart", "train", "export", "translate", "info", "doctor"]
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "img2img", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**__import__("os").environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"},
+    )
+
+
+def test_help_lists_the_commands_with_a_line_each():
+    shown = run("--help").stdout
+    for command in COMMANDS:
+        assert f"{command} " in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_train_takes_the_options_of_the_design():
+    shown = run("train", "--help").stdout
+    options = (
+        "--mode --a --b --pairs --data --name --out --size --batch --epochs --steps --max-time "
+        "--precision --device --seed --workers --config --set --resume --dry-run --attributes"
+    )
+    assert [option for option in options.split() if option not in shown] == []
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("a/1.png", "b/1.png", "a/2.png", "b/2.png", "one/only/1.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), "red").save(path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "bad" / "2.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train"], 2, "pix2pix, cyclegan, stargan"),
+        (["train", "--mode", "dreams"], 2, "no mode dreams"),
+        (["train", "--mode", "cyclegan", "--a", "a"], 2, "--b"),
+        ([*PAIR, "nowhere"], 3, "no folder nowhere"),
+        ([*PAIR, "empty"], 3, "empty has no pictures"),
+        ([*PAIR, "bad"], 3, "can't be read"),
+        ([*PAIR, "b", "--size", "64", "--resize", "0"], 3, "larger than the smallest picture"),
+        ([*PAIR, "b", "--device", "tpu9"], 4, "tpu9 is not available"),
+        ([*PAIR, "b", "--set", "widht=3"], 2, "Did you mean width?"),
+        ([*PAIR, "b", "--set", "width"], 2, "key=value"),
+        ([*PAIR, "b", "--set", "width=-3"], 2, "width"),
+        ([*PAIR, "b", "--max-time", "soon"], 2, "90s, 45m or 2h30m"),
+        ([*PAIR, "b", "--name", "../x"], 2, "plain name"),
+        ([*PAIR, "b", "--config", "none.yaml"], 3, "none.yaml can't be read"),
+        (["train", "--mode", "stargan", "--data", "one", "--size", "64"], 3, "two domains"),
+        (["train", "--mode", "pix2pix", "--a", "a", "--b", "one"], 3, "partner"),
+        (["train", "--resume", "a"], 3, "no training run"),
+        (["train", "--resume", "a", "--mode", "pix2pix"], 2, "leave the other options out"),
+        (["export", "a"], 3, "no training run"),
+        (["info", "dream"], 3, "no model dream"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folders):
+    done = run(*arguments, cwd=folders)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folders / "runs").exists()
+
+
+def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
+    first = run(*PAIR, "b", "--size", "32", "--seed", "7", "--dry-run", cwd=folders)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["seed"] == 7
+    (folders / "config.json").write_text(first.stdout)
+    second = run("train", "--config", "config.json", "--dry-run", cwd=folders)
+    assert json.loads(second.stdout) == json.loads(first.stdout)
+    assert not (folders / "runs").exists()
+
+
+def test_version_is_printed():
+    import img2img
+
+    assert run("--version").stdout.strip() == img2img.__version__
+
+
+def test_doctor_reports_in_json():
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["problems"] == []
+    assert "cpu" in report["providers"]

@@ -1,0 +1,381 @@
+"""`img2img translate` as a user or a script meets it: streams, exit codes, files."""
+
+import ctypes
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from img2img import cli
+from img2img.manifest import METADATA_KEY
+
+ROOT = Path(__file__).parents[2]
+
+INVERT = """
+<ir_version: 10, opset_import: ["" : 20]>
+invert (uint8[N, H, W, 3] image) => (uint8[N, H, W, 3] translated) {
+    translated = BitwiseNot(image)
+}
+"""
+
+
+def has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    """A folder with a model (255 - x) and no pictures."""
+    monkeypatch.chdir(tmp_path)
+    model = onnx.parser.parse_model(INVERT)
+    said = {"name": "inverter", "method": "pix2pix", "direction": "ab"}
+    said |= {"size_multiple": 1, "trained_size": 8}
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(said)})
+    Path("m.onnx").write_bytes(model.SerializeToString())
+
+
+def picture(path: str, seed: int = 0, height: int = 6, width: int = 9) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def load(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def fresh(*command: str) -> subprocess.CompletedProcess:
+    """Run Python in a process of its own, as a user would."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, timeout=120
+    )
+
+
+def img2img(*arguments: str) -> subprocess.CompletedProcess:
+    return fresh("-m", "img2img", *arguments)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd) -> Callable[..., tuple[int, str, str]]:
+    """The same within this process, where it is quicker: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["img2img", *arguments])
+        capfd.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def one_sentence(text: str) -> bool:
+    """What a user is told: one line that says who speaks, and no traceback."""
+    return text.startswith("img2img: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+# --- in a process of its own ----------------------------------------------------------------
+
+
+def test_success_is_exit_0_with_nothing_but_the_summary():
+    pixels = picture("in/x/a.png")
+    result = img2img("translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu")
+    assert result.returncode == 0
+    assert result.stdout == ""
+    assert "1 translated, 0 skipped, 0 failed" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert np.array_equal(load("out/x/a.png"), 255 - pixels)
+
+
+def test_json_is_alone_on_stdout_even_where_some_inputs_failed_which_is_exit_5():
+    pixels = picture("in/a.png")
+    Path("in/b.png").write_bytes(b"hello")
+    result = img2img("translate", "in", "-o", "out", "-m", "m.onnx", "--json", "--provider", "cpu")
+    assert result.returncode == 5
+    summary = json.loads(result.stdout)
+    assert (summary["done"], summary["skipped"], summary["provider"]) == (1, 0, "cpu")
+    assert summary["output"] == "out"
+    assert [name for name, _ in summary["failed"]] == [os.path.join("in", "b.png")]
+    assert "b.png: not a picture" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert np.array_equal(load("out/a.png"), 255 - pixels)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ["in", "-o", "out", "-m", "m.onnx", "--to", "dusk"]),
+        (3, ["in", "-o", "out", "-m", "no-such-model"]),
+        pytest.param(
+            4,
+            ["in", "-o", "out", "-m", "m.onnx", "--provider", "cuda"],
+            marks=pytest.mark.skipif(has_driver(), reason="this machine has an NVIDIA driver"),
+        ),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_its_exit_code(code, arguments):
+    picture("in/a.png")
+    result = img2img("translate", *arguments, "--json")
+    assert (result.returncode, result.stdout) == (code, "")
+    assert one_sentence(result.stderr), result.stderr
+    assert not Path("out").exists()
+
+
+HEAVY = ("torch", "torchvision", "onnx", "cv2", "albumentations", "onnxscript", "tensorboard")
+
+
+def test_translating_imports_nothing_of_the_training_side():
+    picture("in/a.png")
+    result = fresh(
+        "-c",
+        "import sys\nfrom img2img.cli import main\n"
+        "sys.argv = ['img2img', 'translate', 'in', '-o', 'out', '-m', 'm.onnx', '--json']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])",
+    )
+    assert result.returncode == 0, result.stderr
+    summary, loaded = result.stdout.splitlines()
+    assert json.loads(summary)["done"] == 1
+    assert loaded == "[]"
+
+
+def test_help_imports_nothing_heavy_and_lists_the_commands():
+    heavy = (*HEAVY, "onnxruntime", "numpy", "PIL", "pydantic")
+    result = fresh(
+        "-c",
+        "import sys\nfrom img2img.cli import main\nsys.argv = ['img2img', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        f"print([name for name in {heavy} if name in sys.modules])",
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
+    for command in ("train", "export", "translate", "info", "doctor", "quickstart"):
+        assert command in result.stdout
+
+
+# --- exit codes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--existing", "maybe"],
+        ["--ext", "gif"],
+        ["--shard", "3/2"],
+        ["--shard", "one"],
+        ["--to", "dusk"],
+    ],
+)
+def test_an_option_that_makes_no_sense_is_exit_2_and_one_sentence(run, options):
+    picture("in/a.png")
+    code, out, err = run("translate", "in", "-o", "out", "-m", "m.onnx", *options)
+    assert (code, out) == (2, "")
+    assert one_sentence(err)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["in"],
+        ["in", "-o", "out"],
+        ["in", "-o", "out", "-m", "m.onnx", "--no-such-option"],
+        ["in", "-o", "out", "-m", "m.onnx", "--batch", "0"],
+        ["in", "-o", "out", "-m", "m.onnx", "--quality", "101"],
+    ],
+)
+def test_a_command_that_is_incomplete_or_misspelled_is_exit_2(run, arguments):
+    picture("in/a.png")
+    code, out, err = run("translate", *arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_missing_input_is_exit_3(run):
+    code, out, err = run("translate", "nothing", "-o", "out", "-m", "m.onnx")
+    assert (code, out) == (3, "")
+    assert one_sentence(err)
+    assert "nothing" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_a_model_that_is_none_is_exit_3_without_noise(run, content):
+    picture("in/a.png")
+    Path("bad.onnx").write_bytes(content)
+    code, out, err = run("translate", "in", "-o", "out", "-m", "bad.onnx", "--provider", "cpu")
+    assert (code, out) == (3, "")
+    assert one_sentence(err)
+
+
+def test_two_inputs_that_would_become_one_file_are_exit_3(run):
+    picture("in/a.png")
+    picture("in/a.jpg")
+    code, _, err = run("translate", "in", "-o", "out", "-m", "m.onnx", "--ext", "png")
+    assert code == 3
+    assert one_sentence(err)
+    assert not Path("out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_told_without_a_traceback(run):
+    picture("in/a.png")
+    Path("out").write_text("a file")
+    code, out, err = run("translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu")
+    assert code in (1, 2, 3)
+    assert out == ""
+    assert one_sentence(err)
+    assert Path("out").read_text() == "a file"
+
+
+def test_an_interrupt_is_exit_130_and_the_next_run_does_the_rest(run, monkeypatch):
+    from img2img.infer.translator import Translator
+
+    pictures = {f"{i:02}.png": picture(f"in/{i:02}.png", i) for i in range(30)}
+    command = "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu", "--json"
+    real, calls = Translator.__call__, []
+
+    def interrupted(self, images, to=None):
+        calls.append(1)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        return real(self, images, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Translator, "__call__", interrupted)
+        code, out, err = run(*command)
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+    code, out, err = run(*command)
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["done"] + summary["skipped"] == 30
+    assert summary["skipped"] > 0
+    for name, pixels in pictures.items():
+        assert np.array_equal(load(f"out/{name}"), 255 - pixels)
+
+
+# --- one file into one file -----------------------------------------------------------------
+
+
+def test_one_file_can_be_given_its_output_file(run):
+    pixels = picture("a.png")
+    command = "translate", "a.png", "-o", "new/sub/b.png", "-m", "m.onnx", "--provider", "cpu"
+    assert run(*command)[0] == 0
+    assert np.array_equal(load("new/sub/b.png"), 255 - pixels)
+
+
+def test_an_output_file_that_exists_is_replaced_only_when_asked(run):
+    pixels = picture("a.png")
+    old = picture("b.png", 7)
+    command = "translate", "a.png", "-o", "b.png", "-m", "m.onnx", "--provider", "cpu"
+    code, _, err = run(*command)
+    assert code == 3
+    assert one_sentence(err)
+    assert np.array_equal(load("b.png"), old)
+    assert run(*command, "--existing", "replace")[0] == 0
+    assert np.array_equal(load("b.png"), 255 - pixels)
+
+
+@pytest.mark.parametrize("output", ["a.png", "./a.png", ".", "../{}"])
+@pytest.mark.parametrize("existing", ["skip", "replace"])
+def test_an_input_is_never_replaced(run, tmp_path, output, existing):
+    picture("a.png")
+    before = hashlib.sha256(Path("a.png").read_bytes()).hexdigest()
+    output = output.format(tmp_path.name)
+    code, _, err = run(
+        "translate", "a.png", "-o", output, "-m", "m.onnx", "--provider", "cpu",
+        "--existing", existing,
+    )  # fmt: skip
+    assert hashlib.sha256(Path("a.png").read_bytes()).hexdigest() == before
+    assert code == 3
+    assert one_sentence(err)
+
+
+def test_a_file_into_a_folder_that_is_named_like_a_picture_goes_into_it(run):
+    pixels = picture("a.png")
+    Path("set.png").mkdir()
+    assert run("translate", "a.png", "-o", "set.png", "-m", "m.onnx", "--provider", "cpu")[0] == 0
+    assert np.array_equal(load("set.png/a.png"), 255 - pixels)
+
+
+# --- the rest -------------------------------------------------------------------------------
+
+
+def test_options_reach_the_work(run):
+    picture("in/a.png")
+    picture("in/b.png", 1)
+    picture("in/large.png", 2, 50, 50)
+    code, out, _ = run(
+        "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu", "--json",
+        "--ext", "webp", "--max-pixels", "100", "--batch", "2", "--threads", "1", "--shard", "2/2",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["done"] == 1
+    assert [path.name for path in Path("out").glob("*.webp")] == ["b.webp"]
+    code, out, _ = run(
+        "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu", "--json",
+        "--ext", "webp", "--max-pixels", "100",
+    )  # fmt: skip
+    assert code == 5
+    assert (json.loads(out)["done"], json.loads(out)["skipped"]) == (1, 1)
+
+
+def test_a_second_run_skips_and_says_so(run):
+    picture("in/a.png")
+    command = "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu"
+    run(*command)
+    code, _, err = run(*command)
+    assert code == 0
+    assert "0 translated, 1 skipped, 0 failed" in err
+    code, out, _ = run(*command, "--json")
+    assert json.loads(out)["skipped"] == 1
+
+
+@pytest.mark.parametrize("output", ["set [v2]", "a[bold]b", "x[/y]z"])
+def test_an_output_folder_with_brackets_is_told_as_it_is(run, output):
+    picture("in/a.png")
+    code, _, err = run("translate", "in", "-o", output, "-m", "m.onnx", "--provider", "cpu")
+    assert code == 0, err
+    assert f"see {output}" in err
+    assert Path(output, "a.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_a_failing_file_whose_name_is_not_utf8_is_told():
+    Path("in").mkdir()
+    Path(os.fsdecode(b"in/caf\xe9.png")).write_bytes(b"hello")
+    result = img2img("translate", "in", "-o", "out", "-m", "m.onnx", "--json", "--provider", "cpu")
+    assert result.returncode == 5
+    assert json.loads(result.stdout)["done"] == 0
+    assert "Traceback" not in result.stderr
+    assert "not a picture" in result.stderr
+
+
+def test_info_shows_the_manifest(run):
+    code, out, _ = run("info", "m.onnx", "--json")
+    assert code == 0
+    assert json.loads(out)["name"] == "inverter"
+    code, out, _ = run("info", "m.onnx")
+    assert code == 0
+    assert "inverter" in out
+    assert hashlib.sha256(Path("m.onnx").read_bytes()).hexdigest() in out
+    code, out, err = run("info", "none.onnx")
+    assert (code, out) == (3, "")
+    assert one_sentence(err)

@@ -1,0 +1,97 @@
+"""Real pictures and tiny trainings that the tests share."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "examples" / "quickstart"
+TINY = {  # settings that make a method train in seconds
+    "pix2pix": {"size": 32, "resize": 36, "width": 4, "d_width": 4, "d_layers": 2, "batch": 2},
+    "cyclegan": {
+        "size": 32,
+        "resize": 36,
+        "width": 4,
+        "d_width": 4,
+        "d_layers": 2,
+        "blocks": 1,
+        "pool": 3,
+        "batch": 2,
+    },
+    "stargan": {
+        "size": 32,
+        "width": 4,
+        "d_width": 4,
+        "d_layers": 3,
+        "blocks": 1,
+        "batch": 4,
+        "critic_steps": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory) -> Path:
+    """20 real pictures of each of two styles: flat/ and 3d/, the same names in both."""
+    folder = tmp_path_factory.mktemp("emoji")
+    for style in ("flat", "3d"):
+        (folder / style).mkdir()
+        for path in sorted((SAMPLE / "train" / style).iterdir())[:20]:
+            shutil.copy(path, folder / style)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_config(emoji):
+    """A function (mode, **method settings) -> RunConfig of a tiny run on the emoji."""
+    from img2img.train.config import RunConfig
+
+    def make(mode: str, run: dict | None = None, **method):
+        if mode == "stargan":
+            sources = {"data": emoji}
+        else:
+            sources = {"a": emoji / "flat", "b": emoji / "3d"}
+        settings = {**TINY[mode], "steps": 6, "epochs": None, **method}
+        return RunConfig.build(
+            {
+                "name": f"tiny-{mode}",
+                "mode": mode,
+                "method": settings,
+                "sources": sources,
+                "held_out": 2,
+                "device": "cpu",
+                "precision": "fp32",
+                "workers": 0,
+                "log_every": 2,
+                **(run or {}),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quiet():
+    """A console that nobody sees."""
+    import io
+
+    from rich.console import Console
+
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="session")
+def trained(make_config, quiet, tmp_path_factory):
+    """A function mode -> the folder of a finished tiny run, trained once a session."""
+    from img2img.train.loop import make_plan, train
+
+    runs: dict[str, Path] = {}
+
+    def get(mode: str) -> Path:
+        if mode not in runs:
+            runs[mode] = tmp_path_factory.mktemp("runs") / f"tiny-{mode}"
+            train(make_plan(make_config(mode, ema=0.5), quiet), runs[mode], quiet)
+        return runs[mode]
+
+    return get

@@ -1,0 +1,182 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2img.data.augment import Augment
+from img2img.data.folders import Labelled, Paired, Sources, Unpaired, fingerprint, verify
+from img2img.errors import DataError, UsageError
+
+RGB = (3, 3)
+
+
+def save(path, size=(40, 30), colour=(200, 30, 60)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """a/ and b/ with three pairs of other suffixes and sub-folders, and one alone in each."""
+    for name in ("a/1.png", "a/sub/2.jpg", "a/3.webp", "a/only.png"):
+        save(tmp_path / name)
+    for name in ("b/1.bmp", "b/sub/2.tiff", "b/3.png", "b/2.png"):
+        save(tmp_path / name)
+    return Sources(a=tmp_path / "a", b=tmp_path / "b")
+
+
+def test_pairs_match_by_relative_path_without_suffix_and_tell_who_is_alone(two):
+    dataset = Paired.open(two, RGB)
+    names = [(a.relative_to(two.a).as_posix(), b.name) for a, b in dataset.items]
+    assert names == [("1.png", "1.bmp"), ("3.webp", "3.png"), ("sub/2.jpg", "2.tiff")]
+    assert sorted(path.name for path in dataset.unpaired) == ["2.png", "only.png"]
+
+
+def test_pairs_without_a_single_match_are_refused(tmp_path):
+    save(tmp_path / "a" / "x.png")
+    save(tmp_path / "b" / "y.png")
+    with pytest.raises(DataError, match="has a partner of the same name"):
+        Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
+
+
+def test_two_files_of_one_name_are_refused(two):
+    save(two.a / "1.jpg")
+    with pytest.raises(DataError, match="same name without suffix"):
+        Paired.open(two, RGB)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_side_by_side_files_are_cut_in_the_middle(tmp_path, swap):
+    both = np.zeros((20, 40, 3), np.uint8)
+    both[:, :20] = 255
+    Image.fromarray(both).save(tmp_path / "pair.png")
+    dataset = Paired.open(Sources(pairs=tmp_path, swap=swap), RGB)
+    sample = dataset.sample(0, Augment(16, 16, None, False, True), np.random.default_rng(0))
+    left, right = (sample["b"], sample["a"]) if swap else (sample["a"], sample["b"])
+    assert (left == 255).all()
+    assert (right == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sources"),
+    [
+        (Paired, {"a": "."}),
+        (Paired, {"data": "."}),
+        (Unpaired, {"pairs": "."}),
+        (Unpaired, {"a": "."}),
+        (Labelled, {"a": ".", "b": "."}),
+        (Labelled, {"data": ".", "attribute": ("Smiling",)}),
+        (Labelled, {"data": ".", "attributes": "list.txt"}),
+    ],
+)
+def test_sources_of_another_method_are_a_usage_error(kind, sources):
+    with pytest.raises(UsageError, match="needs"):
+        kind.open(Sources(**sources), RGB)
+
+
+@pytest.mark.parametrize("kind", [Paired, Unpaired])
+def test_a_missing_or_empty_folder_is_named(kind, tmp_path):
+    save(tmp_path / "a" / "x.png")
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        kind.open(Sources(a=tmp_path / "a", b=tmp_path / "nowhere"), RGB)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty has no pictures"):
+        kind.open(Sources(a=tmp_path / "a", b=tmp_path / "empty"), RGB)
+
+
+def test_an_unpaired_epoch_is_as_long_as_the_larger_set(two):
+    (two.b / "1.bmp").unlink()
+    dataset = Unpaired.open(two, RGB)
+    assert len(dataset) == max(len(dataset.a), len(dataset.b)) == 4
+
+
+def test_unpaired_b_is_drawn_independently_of_a(emoji):
+    dataset = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
+    augment = Augment(16, 16, None, False, False)
+    samples = [dataset.sample(0, augment, np.random.default_rng(i))["b"] for i in range(8)]
+    assert len({sample.tobytes() for sample in samples}) > 3
+
+
+def test_sub_folders_become_domains_in_order(emoji):
+    dataset = Labelled.open(Sources(data=emoji), RGB)
+    assert dataset.domains == ("3d", "flat")
+    assert [label for _, label in dataset.items] == [(1, 0)] * 20 + [(0, 1)] * 20
+
+
+def test_a_single_domain_is_refused(tmp_path):
+    save(tmp_path / "only" / "x.png")
+    with pytest.raises(DataError, match="at least two domains"):
+        Labelled.open(Sources(data=tmp_path), RGB)
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    for name in ("000001.jpg", "000002.jpg"):
+        save(tmp_path / "img" / name)
+    (tmp_path / "list.txt").write_text(
+        "3\nBlack_Hair Male Smiling\n000001.jpg -1  1 -1\n000002.jpg  1 -1  1\n000003.jpg 1 1 1\n"
+    )
+    return tmp_path
+
+
+def test_celeba_list_gives_binary_vectors_of_the_chosen_attributes(celeba):
+    sources = Sources(
+        data=celeba / "img", attributes=celeba / "list.txt", attribute=("Smiling", "Black_Hair")
+    )
+    dataset = Labelled.open(sources, RGB)
+    assert dataset.labels == "attributes"
+    assert dataset.domains == ("Smiling", "Black_Hair")
+    assert [label for _, label in dataset.items] == [(0, 0), (1, 1)]
+
+
+def test_an_unknown_attribute_is_named_with_those_there_are(celeba):
+    sources = Sources(data=celeba / "img", attributes=celeba / "list.txt", attribute=("Hat",))
+    with pytest.raises(DataError, match=r"no attribute Hat\. It has: Black_Hair, Male"):
+        Labelled.open(sources, RGB)
+
+
+def test_a_broken_line_of_the_list_is_named_by_number(celeba):
+    (celeba / "list.txt").write_text("1\nMale Smiling\n000001.jpg 1\n")
+    sources = Sources(data=celeba / "img", attributes=celeba / "list.txt", attribute=("Male",))
+    with pytest.raises(DataError, match="line 3: 1 values, but 2 attributes"):
+        Labelled.open(sources, RGB)
+
+
+def test_split_keeps_every_picture_once_and_holds_out_some_of_each_domain(emoji):
+    dataset = Labelled.open(Sources(data=emoji), RGB)
+    rest, held_out = dataset.split(4)
+    assert sorted(rest.items + held_out.items) == sorted(dataset.items)
+    assert np.array([label for _, label in held_out.items]).sum(0).tolist() == [2, 2]
+
+
+def test_split_never_takes_more_than_a_tenth(emoji):
+    dataset = Paired.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
+    rest, held_out = dataset.split(16)
+    assert (len(rest), len(held_out)) == (18, 2)
+
+
+def test_fingerprint_changes_with_names_and_sizes_not_with_the_place(emoji, tmp_path):
+    moved = tmp_path / "elsewhere" / "flat"
+    shutil.copytree(emoji / "flat", moved)
+    first = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "flat"), RGB)
+    second = Unpaired.open(Sources(a=moved, b=moved), RGB)
+    assert fingerprint(first) == fingerprint(second)
+    next(moved.iterdir()).unlink()
+    assert fingerprint(Unpaired.open(Sources(a=moved, b=moved), RGB)) != fingerprint(first)
+
+
+def test_verify_names_unreadable_files(two):
+    (two.a / "bad.png").write_bytes(b"no picture")
+    truncated = (two.a / "1.png").read_bytes()
+    (two.a / "1.png").write_bytes(truncated[: len(truncated) // 2])
+    with pytest.raises(DataError, match=r"2 of 9 pictures can't be read: .*1\.png.*bad\.png"):
+        list(verify(Unpaired.open(two, RGB), crop=0))
+
+
+def test_verify_names_the_smallest_picture_where_the_crop_does_not_fit(two):
+    save(two.b / "small.png", (33, 20))
+    dataset = Unpaired.open(two, RGB)
+    assert list(verify(dataset, crop=20))[-1] == 9
+    with pytest.raises(DataError, match=r"crop of 21 px is larger .*small\.png \(20 px\)"):
+        list(verify(dataset, crop=21))

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from img2img.data.augment import Augment
+from img2img.data.folders import Labelled, Paired, Sources, Unpaired
+from img2img.data.stream import Stream, batches
+from img2img.errors import DataError
+
+
+@pytest.fixture
+def stream(emoji):
+    dataset = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
+    return Stream(dataset, Augment(32, 40, None, True, True), seed=5)
+
+
+def equal(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_sample_is_a_function_of_seed_and_position(stream):
+    again = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=5)
+    other = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=6)
+    later = [again[position] for position in (33, 7, 21)]  # in any order
+    assert all(equal(stream[p], s) for p, s in zip((33, 7, 21), later, strict=True))
+    assert not equal(stream[7], other[7])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_from_the_middle_continue_those_from_the_start(stream, workers):
+    whole = list(batches(stream, 0, 6, 4, 0, False))
+    rest = list(batches(stream, 3, 6, 4, workers, False))
+    assert len(rest) == 3
+    assert all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(emoji):
+    dataset = Labelled.open(Sources(data=emoji), (3, 3))
+    plain = Stream(dataset, Augment(16, 16, None, False, True), seed=1)
+    count = len(dataset)
+    epochs = [
+        [plain[epoch * count + i]["image"].numpy().tobytes() for i in range(count)]
+        for epoch in (0, 1)
+    ]
+    assert len(set(epochs[0])) > 0.9 * count
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+
+
+def test_both_pictures_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 56, 3), np.uint8)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(noise).save(tmp_path / folder / "x.png")
+    dataset = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
+    pairs = Stream(dataset, Augment(32, 40, None, True, True), seed=0)
+    samples = [pairs[position] for position in range(12)]
+    assert all(torch.equal(s["a"], s["b"]) for s in samples)
+    assert len({s["a"].numpy().tobytes() for s in samples}) > 6
+
+
+def test_training_flips_about_half_of_the_pictures():
+    ramp = np.tile(np.arange(32, dtype=np.uint8)[None, :, None], (32, 1, 3))
+    augment, random = Augment(32, 32, None, True, True), np.random.default_rng(0)
+    flipped = sum(augment(random, {"x": ramp})["x"][0, 0, 0] > 15 for _ in range(200))
+    assert 70 < flipped < 130
+
+
+def test_held_out_pictures_are_resized_whole_and_never_flipped():
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (64, 1, 3))
+    augment, random = Augment(32, 40, None, True, False), np.random.default_rng(0)
+    results = [augment(random, {"x": ramp})["x"] for _ in range(10)]
+    assert all(np.array_equal(result, results[0]) for result in results)
+    assert results[0].shape == (32, 32, 3)
+    assert results[0][0, 0, 0] <= 1
+    assert results[0][0, -1, 0] >= 62
+
+
+def test_centre_crop_comes_before_the_resize():
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[10:50, 20:60] = 255
+    augment = Augment(20, 20, 40, False, True)
+    assert (augment(np.random.default_rng(0), {"x": picture})["x"] == 255).all()
+
+
+def test_one_channel_stays_one_channel():
+    grey = np.full((30, 30, 1), 9, np.uint8)
+    assert Augment(16, 20, None, True, True)(np.random.default_rng(0), {"x": grey})["x"].shape == (
+        16,
+        16,
+        1,
+    )
+
+
+def test_a_picture_smaller_than_the_crop_is_a_data_error():
+    with pytest.raises(DataError, match="10x10 px"):
+        Augment(16, 0, None, False, True)(
+            np.random.default_rng(0), {"x": np.zeros((10, 10, 3), np.uint8)}
+        )

@@ -1,0 +1,279 @@
+"""Which file becomes which: decided, and checked, for all of them beforehand."""
+
+import os
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from img2img.errors import DataError, UsageError
+from img2img.infer.plan import make_plan, parse_shard
+
+posix = pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def plan(*inputs: str, out: Path = OUT, ext: str = "keep", shard: str = "1/1") -> dict[str, str]:
+    jobs = make_plan(inputs, out, ext, shard)
+    pairs = {Path(source).as_posix(): Path(target).as_posix() for source, target in jobs}
+    assert len(pairs) == len(jobs)
+    return pairs
+
+
+# --- inputs ---------------------------------------------------------------------------------
+
+
+def test_a_file_keeps_its_name():
+    touch("photos/a.JPG", "b.png")
+    assert plan("photos/a.JPG") == {"photos/a.JPG": "out/a.JPG"}
+    assert plan("b.png") == {"b.png": "out/b.png"}
+
+
+def test_a_folder_keeps_its_sub_folders_and_other_files_are_passed_over():
+    touch("in/b.png", "in/x/y/c.jpg", "in/x/a.webp", "in/notes.txt", "in/.hidden.png")
+    assert plan("in") == {
+        "in/b.png": "out/b.png",
+        "in/x/a.webp": "out/x/a.webp",
+        "in/x/y/c.jpg": "out/x/y/c.jpg",
+    }
+
+
+@pytest.mark.parametrize("spelled", ["in/", "./in", "../{}/in", "{}"])
+def test_the_spelling_of_a_folder_does_not_matter(tmp_path, spelled):
+    touch("in/x/a.png")
+    name = str(tmp_path / "in") if spelled == "{}" else spelled.format(tmp_path.name)
+    assert list(plan(name).values()) == ["out/x/a.png"]
+
+
+def test_inputs_come_in_the_order_given_and_each_in_a_fixed_order():
+    touch("b/2.png", "b/1.png", "a/4.png", "a/3.png", "z.png")
+    assert list(plan("b", "z.png", "a")) == ["b/1.png", "b/2.png", "z.png", "a/3.png", "a/4.png"]
+
+
+def test_a_glob_keeps_what_follows_its_fixed_folders():
+    touch("in/x/a.png", "in/x/b.jpg", "in/y/z/c.png", "in/d.png")
+    assert plan("in/*/*.png") == {"in/x/a.png": "out/x/a.png"}
+    assert plan("in/**/*.png") == {
+        "in/d.png": "out/d.png",
+        "in/x/a.png": "out/x/a.png",
+        "in/y/z/c.png": "out/y/z/c.png",
+    }
+    assert plan("*/d.png") == {"in/d.png": "out/in/d.png"}
+
+
+def test_a_glob_takes_pictures_only():
+    touch("in/a.png", "in/a.txt", "in/folder.png/inside.txt")
+    assert plan("in/*") == {"in/a.png": "out/a.png"}
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file():
+    touch("in/a[1].png", "in/a1.png")
+    assert plan("in/a[1].png") == {"in/a[1].png": "out/a[1].png"}
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_that_folder():
+    touch("in[1]/a.png", "in1/b.png")
+    assert plan("in[1]") == {"in[1]/a.png": "out/a.png"}
+
+
+@posix
+@pytest.mark.parametrize("name", ["in", "in/**/*.png"])
+def test_a_folder_that_links_to_its_parent_does_not_multiply_the_pictures(name):
+    touch("in/a.png", "in/sub/b.png")
+    os.symlink("..", "in/sub/up")
+    assert plan(name) == {"in/a.png": "out/a.png", "in/sub/b.png": "out/sub/b.png"}
+
+
+@pytest.mark.parametrize("name", ["none.png", "none", "none/*.png", "in/*.jpg"])
+def test_an_input_that_is_missing_is_an_error_that_names_it(name):
+    touch("in/a.png")
+    with pytest.raises(DataError) as caught:
+        plan("in", name)
+    assert name in str(caught.value)
+
+
+def test_a_folder_without_pictures_is_an_error():
+    touch("in/notes.txt")
+    with pytest.raises(DataError, match="in has no pictures"):
+        plan("in")
+
+
+@on_linux
+@pytest.mark.parametrize("ext", ["keep", "png"])
+def test_names_that_are_not_utf8_keep_their_bytes(ext):
+    os.mkdir("in")
+    for name in (b"caf\xe9.png", "café.png".encode()):
+        with open(os.path.join(b"in", name), "wb"):
+            pass
+    targets = {os.fsencode(job.target) for job in make_plan(["in"], OUT, ext, "1/1")}
+    assert targets == {b"out/caf\xe9.png", "out/café.png".encode()}
+
+
+# --- suffixes and clashes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ext", ["png", "jpg", "webp"])
+def test_the_extension_asked_for_replaces_the_suffix_alone(ext):
+    touch("in/a.b.jpeg", "in/c.PNG")
+    assert list(plan("in", ext=ext).values()) == [f"out/a.b.{ext}", f"out/c.{ext}"]
+
+
+def test_a_format_that_can_not_be_written_becomes_png():
+    touch("in/a.gif", "in/b.GIF")
+    assert list(plan("in").values()) == ["out/a.png", "out/b.png"]
+
+
+def test_two_inputs_that_would_become_one_file_are_refused_by_name():
+    touch("in/a.jpg", "in/a.png")
+    assert len(plan("in")) == 2
+    with pytest.raises(DataError) as caught:
+        plan("in", ext="png")
+    for name in ("a.jpg", "a.png"):
+        assert os.path.join("in", name) in str(caught.value)
+
+
+def test_a_gif_and_a_png_of_one_name_clash_even_where_suffixes_are_kept():
+    touch("in/a.gif", "in/a.png")
+    with pytest.raises(DataError, match="would both become"):
+        plan("in")
+
+
+def test_one_name_in_two_input_folders_clashes():
+    touch("x/a.png", "y/a.png")
+    with pytest.raises(DataError, match="would both become"):
+        plan("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a.png", "A.png"),
+        ("a.png", "a.PNG"),
+        ("Sub/a.png", "sub/a.png"),
+        ("straße.png", "STRASSE.png"),
+        (unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")),
+        (unicodedata.normalize("NFC", "Ärger/x.png"), unicodedata.normalize("NFD", "ärger/x.png")),
+    ],
+)
+def test_names_that_some_file_systems_take_for_one_clash(one, other):
+    touch(f"x/{one}", f"y/{other}")
+    with pytest.raises(DataError, match="would both become"):
+        plan("x", "y")
+
+
+def test_a_clash_is_found_in_every_shard():
+    touch("in/a.jpg", "in/a.png", "in/b.png", "in/c.png")
+    for shard in ("1/4", "4/4"):
+        with pytest.raises(DataError):
+            plan("in", ext="png", shard=shard)
+
+
+def test_a_picture_named_twice_is_done_once():
+    touch("in/a.png", "in/b.png")
+    assert len(plan("in", "in/a.png", "in/*.png", "./in")) == 2
+
+
+# --- where the outputs go -------------------------------------------------------------------
+
+
+def test_outputs_inside_the_input_are_not_translated_again():
+    touch("in/a.png", "in/out/a.png", "in/out/x/b.png", "in/outside/c.png")
+    out = Path("in/out")
+    expected = {"in/a.png": "in/out/a.png", "in/outside/c.png": "in/out/outside/c.png"}
+    assert plan("in", out=out) == expected
+    assert plan("in/**/*.png", out=out) == expected
+
+
+@pytest.mark.parametrize("name", ["in", "in/a.png", "in/*.png", "./in/"])
+def test_an_output_folder_that_is_the_input_folder_is_refused(name):
+    touch("in/a.png")
+    with pytest.raises(DataError, match="would replace its own input"):
+        plan(name, out=Path("in"))
+
+
+@posix
+def test_the_input_folder_is_recognised_behind_a_link():
+    touch("in/a.png")
+    os.symlink("in", "link")
+    for name, out in (("in", "link"), ("link", "in")):
+        with pytest.raises(DataError, match="would replace its own input"):
+            plan(name, out=Path(out))
+
+
+def test_writing_beside_the_inputs_with_another_suffix_is_done_or_refused_but_not_ignored():
+    touch("in/a.png", "in/x/b.png")
+    try:
+        targets = plan("in", out=Path("in"), ext="jpg")
+    except DataError:
+        return
+    assert targets == {"in/a.png": "in/a.jpg", "in/x/b.png": "in/x/b.jpg"}
+
+
+@pytest.mark.parametrize("out", [".", ".."])
+@pytest.mark.parametrize("name", ["in", "in/a.png", "in/*.png"])
+def test_an_input_below_the_output_folder_is_translated_all_the_same(name, out):
+    touch("in/a.png")
+    assert list(plan(name, out=Path(out)).values()) == [Path(out, "a.png").as_posix()]
+
+
+def test_an_output_that_would_replace_another_input_is_refused():
+    touch("in/sub/a.png", "out/sub/a.png")
+    with pytest.raises(DataError):
+        plan("in", "out/sub/a.png")
+
+
+def test_no_output_leaves_the_output_folder():
+    touch("in/x/a.png", "other/b.png")
+    try:
+        targets = plan("in/*/../../other/*.png", ext="jpg").values()
+    except (DataError, UsageError):
+        return
+    root = Path("out").resolve()
+    assert all(Path(target).resolve().is_relative_to(root) for target in targets)
+
+
+def test_planning_writes_nothing(tmp_path):
+    touch("in/a.png")
+    plan("in")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+# --- shards ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
+def test_shards_share_the_jobs_without_loss_or_overlap(count):
+    touch(*(f"in/{i}.png" for i in range(13)))
+    parts = [plan("in", shard=f"{i}/{count}") for i in range(1, count + 1)]
+    sizes = [len(part) for part in parts]
+    assert sum(sizes) == 13
+    assert max(sizes) - min(sizes) <= 1
+    assert {job for part in parts for job in part.items()} == set(plan("in").items())
+
+
+def test_a_shard_is_the_number_and_the_count():
+    assert parse_shard("2/8") == (2, 8)
+
+
+@pytest.mark.parametrize(
+    "shard", ["", "1", "/", "1/", "/2", "0/2", "3/2", "-1/2", "a/b", "1/2/3", "1.0/2", "²/²"]
+)
+def test_a_shard_that_makes_no_sense_is_a_usage_error(shard):
+    touch("in/a.png")
+    with pytest.raises(UsageError, match="--shard"):
+        plan("in", shard=shard)

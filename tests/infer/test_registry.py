@@ -1,0 +1,180 @@
+"""Finding a model by path or name."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from img2img.errors import DataError, UsageError
+from img2img.infer import registry
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    """An empty place: no models that ship, none beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path / "checkout" / "img2img")
+
+
+def make(name: str, content: bytes = b"model") -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def sums(folder: str, **digests: str) -> None:
+    lines = [f"{digest}  {name}.onnx" for name, digest in digests.items()]
+    make(f"{folder}/SHA256SUMS", "\n".join([*lines, ""]).encode())
+
+
+def digest(content: bytes = b"model") -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def found(model: str | Path, direction: str | None = None) -> str:
+    return registry.find(model, direction).path.resolve().relative_to(Path.cwd()).as_posix()
+
+
+def test_a_path_is_that_file():
+    make("somewhere/m.onnx")
+    assert found("somewhere/m.onnx") == "somewhere/m.onnx"
+    assert found(Path("somewhere/m.onnx").resolve()) == "somewhere/m.onnx"
+
+
+def test_a_name_is_looked_for_in_weights():
+    make("weights/night.onnx")
+    make("weights/day.onnx")
+    entry = registry.find("night")
+    assert entry.name == "night"
+    assert found("night") == "weights/night.onnx"
+
+
+@pytest.mark.parametrize("place", ["checkout/img2img/shipped/weights", "checkout/weights"])
+def test_a_name_is_looked_for_in_what_ships_first(place):
+    make("weights/night.onnx")
+    make(f"{place}/night.onnx")
+    assert found("night") == f"{place}/night.onnx"
+
+
+def test_an_unknown_name_is_an_error_with_the_names_there_are():
+    with pytest.raises(DataError, match=r"no model nihgt.*none yet"):
+        registry.find("nihgt")
+    make("weights/night.onnx")
+    make("runs/mine/export/mine.onnx")
+    with pytest.raises(DataError, match=r"no model nihgt.*: night, mine"):
+        registry.find("nihgt")
+
+
+def test_a_file_that_matches_its_sum_is_taken():
+    make("weights/night.onnx")
+    sums("weights", night=digest())
+    assert registry.find("night").sha256 == digest()
+
+
+def test_the_star_of_binary_mode_in_a_sum_is_understood():
+    make("weights/night.onnx")
+    make("weights/SHA256SUMS", f"{digest(b'other')} *night.onnx\n".encode())
+    with pytest.raises(DataError, match="damaged"):
+        registry.find("night")
+
+
+def test_a_damaged_file_is_refused_by_name():
+    make("weights/night.onnx", b"mode1")
+    sums("weights", night=digest())
+    with pytest.raises(DataError, match=r"night\.onnx is damaged"):
+        registry.find("night")
+
+
+def test_a_damaged_neighbour_does_not_matter():
+    make("weights/night.onnx")
+    make("weights/day.onnx", b"damaged")
+    sums("weights", night=digest(), day=digest())
+    assert found("night") == "weights/night.onnx"
+
+
+def test_a_file_without_a_sum_is_taken():
+    make("weights/night.onnx")
+    sums("weights", day=digest())
+    assert registry.find("night").sha256 is None
+
+
+@pytest.mark.parametrize("model", ["mine", "runs/mine", "runs/mine/"])
+def test_a_run_is_its_export(model):
+    make("runs/mine/export/mine.onnx")
+    make("runs/mine/config.json")
+    make("runs/stray.txt")
+    assert found(model) == "runs/mine/export/mine.onnx"
+
+
+def test_a_run_folder_anywhere_is_its_export():
+    make("elsewhere/mine/export/mine.onnx")
+    assert found("elsewhere/mine") == "elsewhere/mine/export/mine.onnx"
+
+
+def test_a_run_folder_does_not_find_the_model_of_another():
+    make("runs/mine/config.json")
+    make("elsewhere/mine/export/mine.onnx")
+    with pytest.raises(DataError, match="img2img export runs/mine"):
+        registry.find("runs/mine")
+
+
+def test_a_run_that_is_not_exported_says_how():
+    make("runs/mine/config.json")
+    with pytest.raises(DataError, match="Export it first: img2img export runs/mine"):
+        registry.find("runs/mine")
+
+
+def test_a_folder_that_happens_to_have_a_models_name_does_not_hide_it():
+    make("weights/night.onnx")
+    make("night/photo.png")
+    assert found("night") == "weights/night.onnx"
+
+
+@pytest.mark.parametrize("folder", ["weights", "runs/emoji/export"])
+def test_of_two_directions_one_must_be_chosen(folder):
+    make(f"{folder}/emoji-ab.onnx")
+    make(f"{folder}/emoji-ba.onnx")
+    with pytest.raises(UsageError, match="emoji-ab or emoji-ba"):
+        registry.find("emoji")
+    for direction in ("ab", "ba"):
+        assert found("emoji", direction) == f"{folder}/emoji-{direction}.onnx"
+        assert found(f"emoji-{direction}") == f"{folder}/emoji-{direction}.onnx"
+
+
+def test_of_a_run_folder_with_two_directions_one_must_be_chosen():
+    make("runs/emoji/export/emoji-ab.onnx")
+    make("runs/emoji/export/emoji-ba.onnx")
+    with pytest.raises(UsageError, match="--direction"):
+        registry.find("runs/emoji")
+    assert found("runs/emoji", "ba") == "runs/emoji/export/emoji-ba.onnx"
+
+
+def test_a_direction_that_the_model_lacks_is_an_error():
+    make("weights/night.onnx")
+    assert found("night", "ab") == "weights/night.onnx"
+    with pytest.raises(DataError, match="no model night"):
+        registry.find("night", "ba")
+
+
+def test_the_only_direction_there_is_needs_no_choice():
+    make("weights/emoji-ba.onnx")
+    assert found("emoji") == "weights/emoji-ba.onnx"
+
+
+def test_entries_lists_what_ships_then_weights_then_runs():
+    make("checkout/weights/b.onnx")
+    make("weights/a.onnx")
+    make("runs/r/export/c.onnx")
+    make("weights/readme.txt")
+    assert [entry.name for entry in registry.entries()] == ["b", "a", "c"]
+
+
+def test_standing_in_the_checkout_lists_every_model_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path / "img2img")
+    make("weights/a.onnx")
+    assert [entry.name for entry in registry.entries()] == ["a"]
+
+
+def test_without_any_models_there_are_no_entries():
+    assert list(registry.entries()) == []

@@ -1,0 +1,157 @@
+"""Loading bundles on the provider that really binds, and refusing what is no bundle."""
+
+import ctypes
+import hashlib
+import os
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from img2img.errors import DataError, DeviceError, UsageError
+from img2img.infer import session
+
+
+def has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+without_driver = pytest.mark.skipif(has_driver(), reason="this machine has an NVIDIA driver")
+
+
+def test_a_bundle_is_loaded_with_its_manifest_and_hash(bundle):
+    path = bundle(name="tiny")
+    model = session.load(path, "cpu")
+    assert model.manifest.name == "tiny"
+    assert model.provider == "cpu"
+    assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert model.session.get_providers() == ["CPUExecutionProvider"]
+    assert (model.session.run(None, {"image": np.zeros((1, 2, 3, 3), np.uint8)})[0] == 255).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(1000), b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_what_is_no_onnx_model_is_refused_without_noise(tmp_path, capfd, content):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        session.load(path, "cpu")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_truncated_bundle_is_refused(bundle):
+    path = bundle()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError):
+        session.load(path, "cpu")
+
+
+def test_a_foreign_model_without_a_manifest_is_refused(bundle):
+    with pytest.raises(DataError, match="not an img2img bundle"):
+        session.load(bundle(manifest=False), "cpu")
+
+
+def test_a_missing_model_and_a_folder_are_refused(tmp_path):
+    for path in (tmp_path / "none.onnx", tmp_path):
+        with pytest.raises(DataError, match="can't be read"):
+            session.load(path, "cpu")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs sparse files")
+def test_a_file_too_large_for_onnx_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(DataError, match="larger than an ONNX file can be"):
+        session.load(path, "cpu")
+
+
+def with_external_weights(location: str, swapped: bool = False) -> bytes:
+    """A model whose weights are four numbers in another file."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    node = helper.make_node("Identity", ["w"], ["y"])
+    graph = helper.make_graph([node], "g", [], [output], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    content = model.SerializeToString()
+    if swapped:  # protobuf's fields may come in any order
+        key = b"\x0a\x08location"
+        value = b"\x12" + bytes([len(location)]) + location.encode()
+        assert key + value in content
+        content = content.replace(key + value, value + key)
+        assert onnx.load_from_string(content).graph.initializer[0].external_data
+    return content
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("where", ["weights.bin", "../weights.bin", "absolute"])
+def test_weights_in_other_files_are_refused_without_noise(
+    tmp_path, monkeypatch, capfd, where, swapped
+):
+    (tmp_path / "models").mkdir()
+    for folder in (tmp_path, tmp_path / "models"):
+        (folder / "weights.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    monkeypatch.chdir(tmp_path / "models")
+    location = str(tmp_path / "weights.bin") if where == "absolute" else where
+    path = tmp_path / "models" / "m.onnx"
+    path.write_bytes(with_external_weights(location, swapped))
+    with pytest.raises(DataError) as caught:
+        session.load(path, "cpu")
+    assert capfd.readouterr() == ("", "")
+    if not swapped:
+        assert "weights in other files" in str(caught.value)
+
+
+@without_driver
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_provider_without_a_driver_is_a_device_error_without_noise(bundle, capfd, provider):
+    with pytest.raises(DeviceError) as caught:
+        session.load(bundle(), provider)
+    assert caught.value.exit_code == 4
+    assert provider in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@without_driver
+def test_auto_falls_back_to_the_cpu_without_noise(bundle, capfd):
+    model = session.load(bundle(), "auto")
+    assert model.provider in ("cpu", "coreml", "directml")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_provider_that_this_onnxruntime_lacks_is_a_device_error(bundle):
+    missing = next(name for name in session.PROVIDERS if name not in session.available())
+    with pytest.raises(DeviceError, match=f"no {missing} provider; it has .*cpu"):
+        session.load(bundle(), missing)
+
+
+def test_an_unknown_provider_is_refused_with_the_known_ones(bundle):
+    with pytest.raises(UsageError, match="no provider quantum; there are auto, cpu, cuda"):
+        session.load(bundle(), "quantum")
+
+
+def test_the_cpu_is_always_available():
+    assert "cpu" in session.available()
+
+
+def test_the_threads_asked_for_are_used_and_by_default_the_cores_there_are(bundle):
+    path = bundle()
+
+    def threads(*asked: int) -> int:
+        loaded = session.load(path, "cpu", *asked)
+        return loaded.session.get_session_options().intra_op_num_threads
+
+    assert threads(1) == 1
+    assert threads(3) == 3
+    if hasattr(os, "sched_getaffinity"):
+        assert threads() == len(os.sched_getaffinity(0))

@@ -1,0 +1,143 @@
+"""A model as a function from arrays to arrays."""
+
+import numpy as np
+import pytest
+
+from img2img.errors import DataError, UsageError
+from img2img.infer.translator import MAX_BATCH, Translator
+
+
+def test_a_picture_is_translated(invert, noise):
+    picture = noise(0, 5, 7)
+    (result,) = invert([picture])
+    assert result.dtype == np.uint8
+    assert np.array_equal(result, 255 - picture)
+
+
+def test_no_pictures_give_no_results(invert):
+    assert invert([]) == []
+
+
+def test_mixed_sizes_come_back_in_their_order(invert, noise):
+    sizes = [(8, 8), (3, 5), (8, 8), (5, 3), (3, 5), (1, 1), (8, 8)]
+    pictures = [noise(seed, *size) for seed, size in enumerate(sizes)]
+    for picture, result in zip(pictures, invert(pictures), strict=True):
+        assert np.array_equal(result, 255 - picture)
+
+
+@pytest.mark.parametrize("count", [1, MAX_BATCH - 1, MAX_BATCH, MAX_BATCH + 1, 3 * MAX_BATCH + 2])
+def test_a_batch_gives_what_one_by_one_gives(invert, noise, count):
+    pictures = [noise(seed) for seed in range(count)]
+    alone = [invert([picture])[0] for picture in pictures]
+    for one, together in zip(alone, invert(pictures), strict=True):
+        assert np.array_equal(one, together)
+
+
+def test_at_most_so_many_pictures_run_at_once(invert, noise, monkeypatch):
+    sizes = []
+    run = invert._run
+    monkeypatch.setattr(
+        invert, "_run", lambda some, *rest: sizes.append(len(some)) or run(some, *rest)
+    )
+    invert([noise(seed) for seed in range(2 * MAX_BATCH + 1)])
+    assert sum(sizes) == 2 * MAX_BATCH + 1
+    assert max(sizes) == MAX_BATCH
+
+
+def test_the_pictures_given_are_not_changed(invert, noise):
+    picture = noise()
+    before = picture.copy()
+    invert([picture])
+    assert np.array_equal(picture, before)
+
+
+def test_views_and_tuples_are_taken_as_they_look(invert, noise):
+    flipped = noise(0, 6, 9)[::-1, ::2]
+    (result,) = invert((flipped,))
+    assert np.array_equal(result, 255 - flipped)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), np.int64),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+    ids=lambda a: f"{a.dtype}{list(a.shape)}",
+)
+def test_arrays_of_another_kind_are_refused(invert, noise, wrong):
+    with pytest.raises(ValueError, match=r"expected uint8 \[H, W, 3\]"):
+        invert([noise(), wrong])
+
+
+def test_one_channel_models_take_and_give_one(bundle, noise):
+    grey = noise(0, 5, 6, 1)
+    translator = Translator(bundle(channels=1), "cpu")
+    assert np.array_equal(translator([grey])[0], 255 - grey)
+    with pytest.raises(ValueError, match=r"\[H, W, 1\]"):
+        translator([noise()])
+
+
+@pytest.mark.parametrize(("to", "offset"), [("dawn", 10), ("noon", 20), ("dusk", 40)])
+def test_the_domain_decides_the_result(classes, to, offset):
+    dark = np.full((4, 5, 3), 7, np.uint8)
+    assert (classes([dark, dark[:2], dark], to=to)[2] == 7 + offset).all()
+    assert (classes([dark, dark[:2]], to=[to])[1] == 7 + offset).all()
+
+
+@pytest.mark.parametrize("to", [None, "", "night", "Dawn", "dawn,noon", ["dawn", "noon"], []])
+def test_a_model_of_classes_takes_exactly_one_that_it_knows(classes, to):
+    with pytest.raises(UsageError, match="one of: dawn, noon, dusk"):
+        classes([np.zeros((4, 4, 3), np.uint8)], to=to)
+
+
+@pytest.mark.parametrize(
+    ("to", "offset"),
+    [("hat", 10), ("hat,glasses", 50), (["glasses", "hat"], 50), ("smile,hat,glasses", 70)],
+)
+def test_attributes_add_up_in_any_order(attributes, to, offset):
+    (result,) = attributes([np.full((4, 4, 3), 5, np.uint8)], to=to)
+    assert (result == 5 + offset).all()
+
+
+@pytest.mark.parametrize("to", [None, "beard", "hat,beard", ["hat", "beard"]])
+def test_attributes_must_be_known(attributes, to):
+    with pytest.raises(UsageError, match=r"any of .*: hat, smile, glasses"):
+        attributes([np.zeros((4, 4, 3), np.uint8)], to=to)
+
+
+def test_the_label_vector_follows_the_order_of_the_manifest(attributes):
+    vector = attributes.domain("glasses,hat")
+    assert vector.dtype == np.float32
+    assert vector.tolist() == [1, 0, 1]
+
+
+def test_a_model_without_domains_takes_none(invert):
+    assert invert.domain(None) is None
+    with pytest.raises(UsageError, match="no domains"):
+        invert([np.zeros((4, 4, 3), np.uint8)], to="dusk")
+
+
+def test_a_model_is_found_by_path_text_or_name(bundle, noise, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = bundle("weights/tiny-inverter.onnx")
+    picture = noise()
+    for model in (path, str(path), "tiny-inverter"):
+        assert np.array_equal(Translator(model, "cpu")([picture])[0], 255 - picture)
+
+
+def test_what_the_model_says_is_at_hand(invert, classes):
+    assert invert.manifest.name == "invert"
+    assert invert.provider == "cpu"
+    assert classes.manifest.domains == ("dawn", "noon", "dusk")
+    assert len(invert.sha256) == 64
+    assert invert.sha256 != classes.sha256
+
+
+def test_a_missing_model_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="There is no model"):
+        Translator(tmp_path / "none.onnx")

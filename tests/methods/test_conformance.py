@@ -1,0 +1,129 @@
+"""What every method has to keep; a new one in METHODS is tested without a line here."""
+
+import copy
+
+import pytest
+import torch
+
+from img2img.data.augment import Augment
+from img2img.data.stream import Stream
+from img2img.methods import METHODS
+from img2img.methods.base import Method
+from img2img.train.config import RunConfig
+from img2img.train.loop import make_plan
+from img2img.train.runtime import Runtime, seed_step
+from img2img.train.trainer import Trainer
+
+
+@pytest.fixture(params=METHODS)
+def case(request, make_config, quiet):
+    """(trainer, a function step -> batch) of a tiny run."""
+    plan = make_plan(make_config(request.param, ema=0.9), quiet)
+    c, runtime = plan.config.method, Runtime("cpu", "fp32")
+    seed_step(0, 0)
+    trainer = Trainer(METHODS[request.param](c), runtime, 0, plan.epoch_steps)
+    stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0)
+
+    def batch(step):
+        samples = [stream[step * c.batch + i] for i in range(c.batch)]
+        return runtime.place({k: torch.stack([s[k] for s in samples]) for k in samples[0]})
+
+    return trainer, batch
+
+
+def snapshot(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def test_terms_are_finite_scalars_with_names_of_their_side(case):
+    trainer, batch = case
+    seen = set()
+    for step in range(2 * trainer.method.config.critic_steps):
+        terms = trainer.update(batch(step))
+        assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+        assert all(name.split("/")[0] in "dg" for name in terms)
+        seen |= {name.split("/")[0] for name in terms}
+    assert seen == {"d", "g"}
+
+
+def test_each_side_moves_only_in_its_own_turn(case):
+    trainer, batch = case
+    method = trainer.method
+    sides = {"generators": method.generators, "discriminators": method.discriminators}
+    for step in range(method.config.critic_steps):
+        due, before = method.sides(step), {side: snapshot(part) for side, part in sides.items()}
+        trainer.update(batch(step))
+        for side, part in sides.items():
+            moved = any(
+                not torch.equal(before[side][name], tensor)
+                for name, tensor in part.state_dict().items()
+            )
+            assert moved == (side in due)
+
+
+def test_discriminators_get_no_gradient_in_the_generators_turn(case):
+    trainer, batch = case
+    method = trainer.method
+    placed = batch(0)
+    placed = {**method.draws(placed), **placed}
+    scene = method.scene(placed)
+    method.discriminators.requires_grad_(False)
+    torch.stack(list(method.g_terms(placed, scene).values())).sum().backward()
+    assert all(p.grad is None for p in method.discriminators.parameters())
+    assert all(p.grad is not None for p in method.generators.parameters())
+
+
+def test_a_step_is_a_function_of_state_seed_and_step(case):
+    trainer, batch = case
+    for step in range(2):
+        trainer.update(batch(step))
+    state = copy.deepcopy(trainer.state_dict())
+    first = {k: v.item() for k, v in trainer.update(batch(2)).items()}
+    torch.manual_seed(999)  # whatever happened in between
+    trainer.load_state_dict(state)
+    again = {k: v.item() for k, v in trainer.update(batch(2)).items()}
+    assert first == again
+
+
+def test_training_moves_the_generator_towards_its_task(case):
+    trainer, batch = case
+    data = batch(0)
+    every = trainer.method.config.critic_steps
+    trainer.rate = lambda side: 2e-3  # enough to see within a few steps
+
+    def pull():
+        for _ in range(every):
+            terms = trainer.update(data)
+        return sum(
+            v.item() for k, v in terms.items() if k in ("g/l1", "g/cycle_a", "g/reconstruction")
+        )
+
+    first = pull()
+    for _ in range(25):
+        last = pull()
+    assert last < 0.8 * first
+
+
+def test_grid_gives_pictures_of_the_batch(case):
+    trainer, batch = case
+    data = batch(0)
+    with torch.no_grad():
+        columns = trainer.method.grid(data)
+    size = trainer.method.config.size
+    for image in columns.values():
+        assert image.shape[-2:] == (size, size)
+        assert image.abs().max() <= 1
+
+
+def test_config_round_trips_through_json(case, make_config):
+    method = case[0].method
+    config = make_config(method.name).model_copy(update={"method": method.config})
+    again = RunConfig.model_validate_json(config.model_dump_json())
+    assert again == config
+    assert type(again.method) is type(method.config)
+
+
+def test_exports_name_generators_of_the_method(case):
+    method: Method = case[0].method
+    generators = list(method.generators.values())
+    assert all(spec.module in generators for spec in method.exports().values())

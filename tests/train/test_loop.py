@@ -1,0 +1,182 @@
+"""Whole tiny runs: exact resume, signals, divergence, and what a run folder holds."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from img2img.errors import DataError, Img2ImgError, Interrupted
+from img2img.methods import METHODS
+from img2img.train import checkpoint, loop
+from img2img.train.config import RunConfig
+from img2img.train.loop import make_plan, train
+
+MODES = list(METHODS)
+
+
+def state(run):
+    return checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
+
+
+def assert_bitwise(first, second, path="") -> None:
+    """Nested states with every tensor equal to the last bit."""
+    assert type(first) is type(second), path
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_bitwise(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), path
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_bitwise(*pair, f"{path}/{index}")
+    else:
+        assert first == second, path
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    """Let the run believe, after this step, that a signal came."""
+    original = loop._Session.step
+
+    def stopping(self, batch, display):
+        original(self, batch, display)
+        if self.trainer.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(loop._Session, "step", stopping)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("where", ["inside an epoch", "between epochs"])
+def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monkeypatch):
+    # 18 training samples in batches of 9: an epoch is two steps (StarGAN: 38 by 19).
+    config = make_config(mode, batch=19 if mode == "stargan" else 9, ema=0.9, decay=0.5)
+    plan = make_plan(config, quiet)
+    assert plan.epoch_steps == 2
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3 if where == "inside an epoch" else 4)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, tmp_path / "parts", quiet)
+    again = make_plan(RunConfig.load(tmp_path / "parts"), quiet)
+    train(again, tmp_path / "parts", quiet)
+    assert state(tmp_path / "parts")["step"] == 6
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_folder_holds_what_the_design_says(mode, trained):
+    run = trained(mode)
+    assert {path.name for path in run.iterdir()} == {
+        "config.json",
+        "environment.json",
+        "metrics.csv",
+        "events",
+        "samples",
+        "checkpoints",
+        "weights.safetensors",
+        "README.md",
+    }
+    config = RunConfig.load(run)
+    assert config.mode == mode
+    assert len(config.fingerprint) == 64
+    assert "torch" in json.loads((run / "environment.json").read_text())
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert {name[0] for name in rows[0] if "/" in name} == {"d", "g"}
+    assert all(value != "" for row in rows for value in row.values())
+    assert list((run / "samples").iterdir())
+    assert f"img2img translate PHOTOS -o OUT -m {config.name}" in (run / "README.md").read_text()
+
+
+def test_a_complete_run_is_told_so_and_left_alone(trained, quiet):
+    run = trained("pix2pix")
+    before = (run / "checkpoints" / "last.pt").stat().st_mtime_ns
+    train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    assert (run / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+
+
+def test_metrics_after_the_resumed_step_are_dropped(make_config, quiet, tmp_path, monkeypatch):
+    plan, run = make_plan(make_config("pix2pix", run={"log_every": 1}), quiet), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Interrupted):
+            train(plan, run, quiet)
+    with (run / "metrics.csv").open("a") as file:  # rows of steps whose checkpoint was lost
+        file.write("4,0,0,0,0,0,0,0,0,0\n")
+    train(plan, run, quiet)
+    with (run / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    config = make_config("pix2pix", run={"log_every": 1, "save_every": 2})
+    plan, run = make_plan(config, quiet), tmp_path / "run"
+    original = METHODS["pix2pix"].g_terms
+
+    def diverging(self, batch, scene):
+        terms = original(self, batch, scene)
+        diverging.calls += 1
+        if diverging.calls == 5:
+            terms["l1"] = terms["l1"] * float("nan")
+        return terms
+
+    diverging.calls = 0
+    monkeypatch.setattr(METHODS["pix2pix"], "g_terms", diverging)
+    with pytest.raises(Img2ImgError, match=r"step 5: g/l1 is not finite.*step 4, is kept"):
+        train(plan, run, quiet)
+    saved = state(run)
+    assert saved["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in saved["method"].values())
+
+
+def test_resume_refuses_other_pictures(make_config, quiet, tmp_path, emoji):
+    config = make_config("cyclegan").model_copy(update={"fingerprint": "0" * 64})
+    with pytest.raises(DataError, match="not those that the run began with"):
+        make_plan(config, quiet)
+
+
+def test_the_time_limit_stops_cleanly(make_config, quiet, tmp_path):
+    plan = make_plan(make_config("pix2pix"), quiet)
+    train(plan, tmp_path / "run", quiet, max_minutes=0.0)
+    assert state(tmp_path / "run")["step"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_or_killed_goes_on_bitwise(how, emoji, tmp_path):
+    """The command line, in processes of its own, with data workers and checkpoints."""
+    settings = ["save_every=5", "log_every=5", "width=4", "d_width=4", "d_layers=2", "batch=2"]
+    command = [sys.executable, "-m", "img2img", "train"]
+    start = [
+        *("--mode", "pix2pix", "--a", emoji / "flat", "--b", emoji / "3d", "--size", "32"),
+        *("--steps", "60", "--precision", "fp32", "--workers", "1", "--out", tmp_path),
+        *(part for setting in settings for part in ("--set", setting)),
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    subprocess.run([*command, *start, "--name", "whole"], check=True, **quiet)
+    process = subprocess.Popen([*command, *start, "--name", "parts"], **quiet)
+    saved = tmp_path / "parts" / "checkpoints" / "last.pt"
+    deadline = time.monotonic() + 120
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    said = process.communicate()[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"--resume {tmp_path / 'parts'}" in said
+        assert "Traceback" not in said
+    assert state(tmp_path / "parts")["step"] < 60
+    subprocess.run([*command, "--resume", tmp_path / "parts"], check=True, **quiet)
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))

@@ -1,0 +1,156 @@
+"""Schedule, pool, average, checkpoint and config: the small parts of training."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from img2img.errors import DataError, DeviceError, UsageError
+from img2img.methods import METHODS
+from img2img.train import checkpoint
+from img2img.train.config import RunConfig
+from img2img.train.ema import Ema
+from img2img.train.pool import ImagePool
+from img2img.train.runtime import Runtime, seed_step
+from img2img.train.schedule import rate_factor, steps_per_epoch, total_steps
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+
+
+def test_linear_schedule_is_the_authors():
+    golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
+    config = METHODS["cyclegan"].Config(epochs=golden["n_epochs"] + golden["n_epochs_decay"])
+    for epoch, expected in enumerate(golden["lr_at_epoch_1_to_200"]):
+        for step in (epoch * 7, epoch * 7 + 6):  # constant within an epoch of 7 steps
+            assert 2e-4 * rate_factor(config, step, 7) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_run_in_steps_falls_to_zero_over_its_second_half():
+    config = METHODS["stargan"].Config()
+    factors = [rate_factor(config, step, 1) for step in (0, 99_999, 150_000, 199_999)]
+    assert factors == pytest.approx([1, 1, 0.5, 0], abs=1e-4)
+    assert factors[-1] > 0
+
+
+def test_length_of_a_run():
+    config = METHODS["pix2pix"].Config(batch=4)
+    assert steps_per_epoch(config, 10) == 3
+    assert total_steps(config, 3) == 600
+    assert total_steps(METHODS["pix2pix"].Config(epochs=None, steps=50), 3) == 50
+
+
+def test_pool_fills_first_then_gives_back_half_old_ones():
+    pool = ImagePool(5)
+    seed_step(0, 0)
+    for value in range(5):
+        fake = torch.full((1, 1, 2, 2), float(value))
+        assert torch.equal(pool.query(fake), fake)
+    fresh = 0
+    for value in range(5, 405):
+        shown = pool.query(torch.full((1, 1, 2, 2), float(value)))
+        fresh += shown[0, 0, 0, 0].item() == value
+        assert shown.max() <= value
+    assert len(pool.images) == 5
+    assert 150 < fresh < 250
+
+
+def test_pool_of_size_zero_is_no_pool():
+    fakes = torch.rand(3, 1, 2, 2)
+    assert ImagePool(0).query(fakes) is fakes
+
+
+def test_average_follows_its_formula_and_copies_buffers():
+    weights = nn.BatchNorm2d(2)
+    average = Ema(weights, 0.9)
+    with torch.no_grad():
+        weights.weight.fill_(3.0)
+        weights.running_mean.fill_(7.0)
+    average.update(weights, updates=1000)  # the warm-up is over
+    assert average.average.weight.tolist() == pytest.approx([0.9 * 1 + 0.1 * 3] * 2)
+    assert average.average.running_mean.tolist() == [7, 7]
+    early = Ema(nn.Linear(1, 1, bias=False), 0.999)
+    start, target = early.average.weight.item(), nn.Linear(1, 1, bias=False)
+    early.update(target, updates=0)
+    expected = 0.1 * start + 0.9 * target.weight.item()
+    assert early.average.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_loading_a_checkpoint_executes_nothing(tmp_path):
+    path = tmp_path / "last.pt"
+    torch.save({"trainer": Evil()}, path)
+    with pytest.raises(DataError, match=r"last\.pt can't be loaded"):
+        checkpoint.load(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DataError, match="can't be loaded"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_or_weights_file_is_a_data_error(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="can't be loaded"):
+        checkpoint.load(path)
+    with pytest.raises(DataError, match="can't be loaded"):
+        checkpoint.load_weights(path)
+
+
+def test_a_failed_save_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"step": 1})
+
+    def half(state, file):
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(path, {"step": 2})
+    assert checkpoint.load(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def build(**values):
+    return RunConfig.build({"name": "x", "mode": "pix2pix", "sources": {}, **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"mode": "pix3pix"}, "no mode 'pix3pix'; there are pix2pix, cyclegan, stargan"),
+        ({"method": {"size": 100}}, "size 100 is no multiple of"),
+        ({"method": {"size": 64, "resize": 32}}, "32 px are smaller than the crop of 64"),
+        ({"method": {"steps": 5}}, "epochs or steps"),
+        ({"method": {"objective": "magic"}}, "objective"),
+        ({"method": {"l1": -1}}, "l1"),
+        ({"methods": {}}, "methods"),
+        ({"mode": "stargan", "method": {"size": 96}}, "size 96 is no multiple of 64"),
+        ({"mode": "cyclegan", "method": {"in_channels": 1}}, "identity=0"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(values, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        build(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_a_device_error():
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(DeviceError, match=missing):
+        Runtime(missing)
+
+
+def test_placed_pictures_are_floats_between_minus_one_and_one():
+    batch = {"a": torch.tensor([[[[0, 127, 255]]]], dtype=torch.uint8), "domain": torch.ones(1, 2)}
+    placed = Runtime("cpu", "fp32").place(batch)
+    assert placed["a"].shape == (1, 3, 1, 1)
+    assert placed["a"].flatten().tolist() == pytest.approx([-1, -1 / 255, 1])
+    assert torch.equal(placed["domain"], batch["domain"])
