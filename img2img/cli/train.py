@@ -5,95 +5,50 @@ from typing import Annotated, Any
 
 import typer
 
-DATA, RUN, HOW = "Data", "Run", "Training"
+
+def _data(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Data")
+
+
+def _run(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="Run")
+
+
+def _how(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Training")
 
 
 def train(
-    mode: Annotated[
-        str | None, typer.Option(help="pix2pix (pairs), cyclegan (two sets), stargan (domains).")
-    ] = None,
-    a: Annotated[Path | None, typer.Option(help="Folder of inputs.", rich_help_panel=DATA)] = None,
-    b: Annotated[
-        Path | None, typer.Option(help="Folder of what they become.", rich_help_panel=DATA)
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="Folder of side-by-side a|b images.", rich_help_panel=DATA)
-    ] = None,
-    direction: Annotated[
-        str | None, typer.Option(help="With --pairs: ab or ba.", rich_help_panel=DATA)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="StarGAN: one sub-folder a domain.", rich_help_panel=DATA)
-    ] = None,
-    attributes: Annotated[
-        Path | None, typer.Option(help="StarGAN: list in CelebA's format.", rich_help_panel=DATA)
-    ] = None,
-    attribute: Annotated[
-        list[str] | None,
-        typer.Option(help="A column of that list; repeat.", rich_help_panel=DATA),
-    ] = None,
-    test_a: Annotated[
-        Path | None, typer.Option(help="Held-out inputs.", rich_help_panel=DATA)
-    ] = None,
-    test_b: Annotated[Path | None, typer.Option(help="Held-out b.", rich_help_panel=DATA)] = None,
-    test_pairs: Annotated[
-        Path | None, typer.Option(help="Held-out pairs.", rich_help_panel=DATA)
-    ] = None,
-    test_data: Annotated[
-        Path | None, typer.Option(help="Held-out domains.", rich_help_panel=DATA)
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Of the run; made up by default.", rich_help_panel=RUN)
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where runs go.", rich_help_panel=RUN)] = Path("runs"),
-    config: Annotated[
-        Path | None,
-        typer.Option(help="YAML or JSON: a run's config.json, say.", rich_help_panel=RUN),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key=value: any setting; repeat.", rich_help_panel=RUN),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on exactly where this run was.", rich_help_panel=RUN)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option(help="Check everything, print the config, stop.", rich_help_panel=RUN)
-    ] = False,
-    check: Annotated[
-        bool, typer.Option(help="Decode every picture before training.", rich_help_panel=RUN)
-    ] = True,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the training crops, px.", rich_help_panel=HOW)
-    ] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(help="Resize to this side first; 0: not.", rich_help_panel=HOW),
-    ] = None,
-    centre_crop: Annotated[
-        int | None, typer.Option(help="Before that, cut this square.", rich_help_panel=HOW)
-    ] = None,
-    batch: Annotated[int | None, typer.Option(rich_help_panel=HOW)] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.", rich_help_panel=HOW)
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="In place of epochs.", rich_help_panel=HOW)
-    ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(help="Stop after 90s, 45m, 2h30m; --resume goes on.", rich_help_panel=HOW),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, fp32, bf16.", rich_help_panel=HOW)
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=HOW)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(rich_help_panel=HOW)] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode.", rich_help_panel=HOW)
-    ] = None,
+    mode: Annotated[str | None, typer.Option(help="pix2pix, cyclegan or stargan.")] = None,
+    a: Annotated[Path | None, _data("Folder of inputs.")] = None,
+    b: Annotated[Path | None, _data("Folder of what they become.")] = None,
+    pairs: Annotated[Path | None, _data("pix2pix: folder of side-by-side a|b images.")] = None,
+    direction: Annotated[str | None, _data("With --pairs: ab or ba.")] = None,
+    data: Annotated[Path | None, _data("StarGAN: one sub-folder a domain.")] = None,
+    attributes: Annotated[Path | None, _data("StarGAN: a list in CelebA's format.")] = None,
+    attribute: Annotated[list[str] | None, _data("A column of that list; repeat.")] = None,
+    test_a: Annotated[Path | None, _data("Held-out inputs.")] = None,
+    test_b: Annotated[Path | None, _data("Held-out b.")] = None,
+    test_pairs: Annotated[Path | None, _data("Held-out pairs.")] = None,
+    test_data: Annotated[Path | None, _data("Held-out domains.")] = None,
+    name: Annotated[str | None, _run("Name of the run; made up by default.")] = None,
+    out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
+    config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
+    settings: Annotated[list[str] | None, _run("key=value: any setting; repeat.", "--set")] = None,
+    resume: Annotated[Path | None, _run("Go on exactly where this run was.")] = None,
+    dry_run: Annotated[bool, _run("Check everything, print the config, stop.")] = False,
+    check: Annotated[bool, _run("Decode every picture before training.")] = True,
+    size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
+    resize: Annotated[int | None, _how("Resize to this side first; 0: not.")] = None,
+    centre_crop: Annotated[int | None, _how("Before that, cut this square.")] = None,
+    batch: Annotated[int | None, _how("Pictures (or pairs) a step.")] = None,
+    epochs: Annotated[int | None, _how("Passes over the data.")] = None,
+    steps: Annotated[int | None, _how("In place of epochs.")] = None,
+    max_time: Annotated[str | None, _how("Stop after 90s, 45m, 2h30m; --resume goes on.")] = None,
+    precision: Annotated[str | None, _how("auto, fp32 or bf16.")] = None,
+    device: Annotated[str | None, _how("auto, cpu, cuda, cuda:1 or mps.")] = None,
+    seed: Annotated[int | None, _how("Of every random draw.")] = None,
+    workers: Annotated[int | None, _how("Processes that decode pictures.")] = None,
 ) -> None:
     """Train a translator on folders of pictures.
 
@@ -113,9 +68,18 @@ def train(
     console = Console(stderr=True)
     max_minutes = _minutes(max_time) if max_time else None
     if resume:
-        if mode or a or b or pairs or data or config or settings:
-            raise UsageError("--resume takes everything from the run; leave the other options out.")
-        run_config, run = RunConfig.load(resume), resume
+        fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
+        fixed += (test_a, test_b, test_pairs, test_data, size, resize, centre_crop, batch)
+        if any(value is not None for value in (*fixed, epochs, steps, precision, seed)):
+            raise UsageError(
+                "--resume takes everything from the run; leave the other options out "
+                "(--max-time, --device, --workers and --no-check are fine)."
+            )
+        moved = {"device": device, "workers": workers}
+        run_config = RunConfig.load(resume).model_copy(
+            update={key: value for key, value in moved.items() if value is not None}
+        )
+        run = resume
     else:
         sources = {"a": a, "b": b, "pairs": pairs, "data": data, "attributes": attributes}
         if attribute:

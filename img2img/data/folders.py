@@ -136,6 +136,8 @@ class Unpaired:
 
     def split(self, held_out: int) -> tuple["Unpaired", "Unpaired"]:
         (rest_a, out_a), (rest_b, out_b) = _split(self.a, held_out), _split(self.b, held_out)
+        if not (out_a and out_b):  # one of them has a single picture
+            return self, replace(self, a=(), b=())
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
     def describe(self) -> str:

@@ -60,5 +60,6 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _start_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all; the main process handles them
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ class Entry:
 
 
 def shipped(folder: str) -> Path:
-    """`weights` or `quickstart` as it ships: inside a wheel, or beside the package in a checkout."""
+    """`weights` or `quickstart` as it ships: in a wheel, or beside the package in a checkout."""
     installed = PACKAGE / "shipped" / folder
     if installed.is_dir():
         return installed

@@ -50,7 +50,9 @@ class Translator:
         for indices in by_size.values():
             for start in range(0, len(indices), MAX_BATCH):
                 some = indices[start : start + MAX_BATCH]
-                for index, result in zip(some, self._run([images[i] for i in some], domain)):
+                for index, result in zip(
+                    some, self._run([images[i] for i in some], domain), strict=True
+                ):
                     results[index] = result
         return results
 

@@ -1,1 +1,1 @@
-"""Networks of the papers, without losses. State-dict keys are those of the published checkpoints."""
+"""Networks of the papers, without losses; state-dict keys as in the published checkpoints."""

@@ -57,7 +57,8 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     if config.test.given():
         held_out = method.data.open(config.test, channels)
     else:
-        training, held_out = training.split(config.held_out)
+        rest, held_out = training.split(config.held_out)
+        training, held_out = (rest, held_out) if len(held_out) else (training, training)
     if isinstance(training, Paired) and training.unpaired:
         names = ", ".join(str(path) for path in training.unpaired[:10])
         more = f" and {len(training.unpaired) - 10} more" if len(training.unpaired) > 10 else ""
@@ -180,15 +181,16 @@ class _Session:
 
     def sample(self) -> None:
         """A grid of held-out pictures, run as the exported model would run them."""
-        trainer = self.trainer
-        method = trainer.method
+        trainer, method = self.trainer, self.trainer.method
+        path = self.run / "samples" / f"step-{trainer.step:07d}.png"
+        if path.exists():
+            return
         shared = {id(part): part for part in (method.generators, method.discriminators)}
         view = copy.deepcopy(method, shared)
         view.generators = image_statistics(trainer.best_generators())
         with torch.no_grad():
             columns = view.grid(trainer.runtime.place(self.samples))
         sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
-        path = self.run / "samples" / f"step-{trainer.step:07d}.png"
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
         self.metrics.add_grid(trainer.step, sheet)
 
@@ -241,8 +243,6 @@ def _augment(plan: Plan, training: bool) -> Augment:
 def _verify(dataset: Dataset, config: RunConfig, console: Console, decode: bool) -> None:
     c = config.method
     total = sum(1 for _ in dataset.files())
-    if not total:
-        raise DataError("There are too few pictures to train on and to hold any out.")
     smallest = c.centre_crop or (0 if c.load_size else c.size)  # what a crop takes from the file
     seen = verify(dataset, smallest, decode)
     if total > 2000:
