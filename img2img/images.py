@@ -77,7 +77,7 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
         image.close()
         raise DataError(
             f"{name}: {image.width}x{image.height} is more than the limit of {max_pixels:,} "
-            "pixels (--max-pixels raises it)."
+            "pixels (translate has --max-pixels to raise it)."
         )
     return image
 

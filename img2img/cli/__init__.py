@@ -49,3 +49,13 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         raise SystemExit(1) from None
+    except OSError as error:  # a folder that can't be written, a full disk
+        print(f"img2img: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def stderr_console():
+    """For progress and remarks; paths with brackets are no markup."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """img2img export: a run becomes one ONNX file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,10 +12,10 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File; by default in RUN/export.")
     ] = None,
     direction: Annotated[
-        str | None, typer.Option(help="ab or ba; by default all that there are.")
+        Literal["ab", "ba"] | None, typer.Option(help="By default all that there are.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="ema or plain; by default ema if the run has it.")
+        Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")
     ] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX operator set.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -24,8 +24,7 @@ def export(
 
     Two directions (CycleGAN) become two files, NAME-ab.onnx and NAME-ba.onnx.
     """
-    from rich.console import Console
-
+    from img2img.cli import stderr_console
     from img2img.errors import needs_extra
 
     try:
@@ -34,7 +33,7 @@ def export(
         raise needs_extra("train", error) from None
     import json
 
-    written = export_run(run, output, direction, weights, opset, Console(stderr=True))
+    written = export_run(run, output, direction, weights, opset, stderr_console())
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
     else:

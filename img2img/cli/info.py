@@ -1,13 +1,13 @@
 """img2img info: what a model says of itself."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 
 def info(
     model: Annotated[str, typer.Argument(help="A bundle, or the name of a model or a run.")],
-    direction: Annotated[str | None, typer.Option(help="ab or ba, where it has two.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, typer.Option(help="Where it has two.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show what a model translates, how it was trained and how exact its export is."""

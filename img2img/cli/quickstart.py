@@ -39,6 +39,7 @@ def quickstart(
     from rich.console import Console
     from rich.table import Table
 
+    from img2img.cli import stderr_console
     from img2img.cli.train import new_folder
     from img2img.errors import Img2ImgError, needs_extra
     from img2img.infer.registry import shipped
@@ -50,7 +51,7 @@ def quickstart(
     except ImportError as error:
         raise needs_extra("train", error) from None
 
-    console, sample = Console(stderr=True), shipped("quickstart")
+    console, sample = stderr_console(), shipped("quickstart")
     run = new_folder(out, name, numbered=True)
     config = RunConfig.build(
         {
@@ -98,9 +99,7 @@ def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]
     out = run / "translated"
     jobs = make_plan([str(sample / "test" / "flat")], out, "png", "1/1")
     summary = translate_files(Translator(bundle), jobs, Record(out), Settings())
-    console.print(
-        f"translated {summary.done} held-out pictures in {summary.seconds:.1f} s", highlight=False
-    )
+    console.print(f"translated {summary.done} held-out pictures in {summary.seconds:.1f} s")
     inputs, outputs = pixels(sample / "test" / "flat"), pixels(out)
     truths = pixels(sample / "test" / "3d")
     mean = mean_picture(pixels(sample / "train" / "3d"))

@@ -1,7 +1,7 @@
 """img2img train: folders in, a trained translator out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ def train(
     a: Annotated[Path | None, _data("Folder of inputs.")] = None,
     b: Annotated[Path | None, _data("Folder of what they become.")] = None,
     pairs: Annotated[Path | None, _data("pix2pix: folder of side-by-side a|b images.")] = None,
-    direction: Annotated[str | None, _data("With --pairs: ab or ba.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, _data("With --pairs.")] = None,
     data: Annotated[Path | None, _data("StarGAN: one sub-folder a domain.")] = None,
     attributes: Annotated[Path | None, _data("StarGAN: a list in CelebA's format.")] = None,
     attribute: Annotated[list[str] | None, _data("A column of that list; repeat.")] = None,
@@ -45,17 +45,18 @@ def train(
     epochs: Annotated[int | None, _how("Passes over the data.")] = None,
     steps: Annotated[int | None, _how("In place of epochs.")] = None,
     max_time: Annotated[str | None, _how("Stop after 90s, 45m, 2h30m; --resume goes on.")] = None,
-    precision: Annotated[str | None, _how("auto, fp32 or bf16.")] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, _how("Of training.")] = None,
     device: Annotated[str | None, _how("auto, cpu, cuda, cuda:1 or mps.")] = None,
     seed: Annotated[int | None, _how("Of every random draw.")] = None,
-    workers: Annotated[int | None, _how("Processes that decode pictures.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode.", rich_help_panel="Training", min=0)
+    ] = None,
 ) -> None:
     """Train a translator on folders of pictures.
 
     img2img train --mode cyclegan --a horses --b zebras
     """
-    from rich.console import Console
-
+    from img2img.cli import stderr_console
     from img2img.errors import UsageError, needs_extra
 
     try:
@@ -65,7 +66,7 @@ def train(
     except ImportError as error:
         raise needs_extra("train", error) from None
 
-    console = Console(stderr=True)
+    console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
     if resume:
         fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
@@ -85,7 +86,7 @@ def train(
         if attribute:
             sources["attribute"] = tuple(attribute)
         if direction:
-            sources["swap"] = _choice("--direction", direction, "ab", "ba") == "ba"
+            sources["swap"] = direction == "ba"
         test = {"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data}
         method = {"size": size, "resize": resize, "centre_crop": centre_crop, "batch": batch}
         values = _read(config) if config else {}
@@ -94,11 +95,11 @@ def train(
             {"mode": mode, "seed": seed, "device": device, "precision": precision}
             | {"workers": workers, "sources": sources, "test": test, "method": method},
         )
-        if epochs or steps:
+        if epochs is not None or steps is not None:
             values["method"] |= {"epochs": epochs, "steps": steps}
         _apply_settings(values, settings or [])
         _require_mode(values)
-        values["name"] = name or values.get("name") or _name_from(values)
+        values["name"] = name or str(values.get("name") or _name_from(values))
         run = new_folder(out, values["name"], numbered=name is None)
         values["name"] = run.name
         run_config = RunConfig.build(values)
@@ -121,14 +122,6 @@ def _minutes(text: str) -> float:
     return hours * 60 + minutes + seconds / 60
 
 
-def _choice(option: str, value: str, *choices: str) -> str:
-    from img2img.errors import UsageError
-
-    if value not in choices:
-        raise UsageError(f"{option} is {' or '.join(choices)}, not {value}.")
-    return value
-
-
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
@@ -138,19 +131,25 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())  # JSON is YAML
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"The config {path} can't be read: {error}") from None
-    if not isinstance(values, dict):
+    groups = ("method", "sources", "test")
+    if not isinstance(values, dict) or not all(
+        isinstance(values.get(group, {}), dict) for group in groups
+    ):
         raise DataError(f"The config {path} has no settings (expected `key: value` lines).")
     return values
 
 
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """Put what was given over the file's values; new sources make the old fingerprint void."""
+    """Put what was given over the file's values; given folders replace all of the file's.
+
+    The fingerprint goes: the new run may hold out other pictures.
+    """
+    values.pop("fingerprint", None)
     for key, value in given.items():
         if isinstance(value, dict):
             inner = {k: v for k, v in value.items() if v is not None}
-            if inner and key == "sources":
-                values.pop("fingerprint", None)
-            values[key] = {**(values.get(key) or {}), **inner}
+            kept = {} if inner and key != "method" else values.get(key) or {}
+            values[key] = {**kept, **inner}
         elif value is not None:
             values[key] = value
 
@@ -177,7 +176,10 @@ def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
             hint = f" Did you mean {near[0]}?" if near else " --dry-run prints them all."
             raise UsageError(f"There is no setting {key}.{hint}")
         target = values["method"] if key in inner else values
-        target[key] = yaml.safe_load(text)
+        try:
+            target[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {setting}: the value can't be read.") from None
         if key in ("epochs", "steps"):
             target["steps" if key == "epochs" else "epochs"] = None
 
@@ -187,8 +189,8 @@ def _require_mode(values: dict[str, Any]) -> None:
     from img2img.methods import METHODS
 
     if values.get("mode") not in METHODS:
-        given = f"there is no mode {values['mode']}" if values.get("mode") else "which method?"
-        raise UsageError(f"{given} Choose --mode {', '.join(METHODS)}.".capitalize())
+        given = f"There is no mode {values['mode']}." if values.get("mode") else "Which method?"
+        raise UsageError(f"{given} Choose --mode {', '.join(METHODS)}.")
 
 
 def _name_from(values: dict[str, Any]) -> str:

@@ -1,9 +1,13 @@
 """img2img translate: files, folders and globs through a model. No torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
+
+
+def _opt(text: str) -> Any:
+    return typer.Option(help=text)
 
 
 def translate(
@@ -12,21 +16,21 @@ def translate(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
     ],
-    to: Annotated[str | None, typer.Option(help="Target domain; attributes with commas.")] = None,
-    direction: Annotated[str | None, typer.Option(help="ab or ba, where it has two.")] = None,
+    to: Annotated[str | None, _opt("Target domain; attributes with commas.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, _opt("Where it has two.")] = None,
     provider: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, tensorrt, openvino, coreml, directml.")
+        str, _opt("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
     existing: Annotated[
-        str, typer.Option(help="skip what is done and unchanged, replace, or error.")
+        Literal["skip", "replace", "error"], _opt("Outputs: skip what is done and unchanged.")
     ] = "skip",
-    ext: Annotated[str, typer.Option(help="keep, png, jpg, webp.")] = "keep",
+    ext: Annotated[Literal["keep", "png", "jpg", "webp"], _opt("Format of outputs.")] = "keep",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
-    max_pixels: Annotated[int, typer.Option(help="Refuse larger pictures.")] = 100_000_000,
-    shard: Annotated[str, typer.Option(help="i/n: the i-th of n equal parts.")] = "1/1",
-    fail_fast: Annotated[bool, typer.Option(help="Stop at the first failure.")] = False,
+    max_pixels: Annotated[int, _opt("Refuse larger pictures.")] = 100_000_000,
+    shard: Annotated[str, _opt("i/n: the i-th of n equal parts.")] = "1/1",
+    fail_fast: Annotated[bool, _opt("Stop at the first failure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Translate pictures; names and sub-folders are kept, inputs are never touched.
@@ -35,18 +39,15 @@ def translate(
     """
     import json
 
-    from rich.console import Console
-
+    from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
     from img2img.infer.folder import Settings, translate_files
     from img2img.infer.plan import Job, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import Translator
 
-    _one_of("--existing", existing, "skip", "replace", "error")
-    _one_of("--ext", ext, "keep", "png", "jpg", "webp")
     settings = Settings(to, quality, max_pixels, batch, fail_fast)
-    console = Console(stderr=True)
+    console = stderr_console()
     if _is_file_name(inputs, output):
         if ext != "keep" or shard != "1/1":
             raise UsageError("--ext and --shard go with an output folder, not with a file.")
@@ -65,22 +66,12 @@ def translate(
         console.print(
             f"{summary.done:,} translated, {summary.skipped:,} skipped, "
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
-            f"({rate:.1f} images/s on {translator.provider}); see {output}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
+            f"({rate:.1f} images/s on {translator.provider}); see {output}"
         )
     if summary.failed:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in summary.failed[:50])
         more = f"\n  and {len(summary.failed) - 50} more" if len(summary.failed) > 50 else ""
         raise PartialFailure(f"{len(summary.failed)} of {len(jobs)} failed:\n{listed}{more}")
-
-
-def _one_of(option: str, value: str, *choices: str) -> None:
-    from img2img.errors import UsageError
-
-    if value not in choices:
-        raise UsageError(f"{option} is one of {', '.join(choices)}, not {value}.")
 
 
 def _is_file_name(inputs: list[str], output: Path) -> bool:

@@ -24,6 +24,7 @@ class Augment:
         self, size: int, load_size: int, centre_crop: int | None, flip: bool, training: bool
     ):
         self.size = size
+        self.resizes_first = bool(load_size) and not centre_crop
         steps: list[A.BasicTransform] = []
         if centre_crop:
             steps.append(A.CenterCrop(centre_crop, centre_crop))

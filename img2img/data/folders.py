@@ -36,11 +36,17 @@ class Sources(BaseModel):
     def given(self) -> bool:
         return any((self.a, self.b, self.pairs, self.data))
 
+    def absolute(self) -> "Sources":
+        paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "data": self.data}
+        paths["attributes"] = self.attributes
+        return self.model_copy(update={k: p and p.absolute() for k, p in paths.items()})
+
 
 class Dataset(Protocol):
     """What the stream, the loop and the check ask of each kind."""
 
     channels: tuple[int, int]  # of a and b, to decode to
+    left_out: tuple[Path, ...]  # files without a partner, or without a picture
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self: ...
@@ -58,7 +64,7 @@ class Paired:
     items: tuple[tuple[Path, Path | None], ...]
     channels: tuple[int, int] = (3, 3)
     swap: bool = False
-    unpaired: tuple[Path, ...] = ()  # files without a partner
+    left_out: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Paired":
@@ -67,7 +73,9 @@ class Paired:
             files = tuple((path, None) for path in pictures(sources.pairs))
             return cls(files, channels, sources.swap)
         if not (sources.a and sources.b) or sources.pairs or sources.data:
-            raise UsageError("pix2pix needs --a DIR and --b DIR, or --pairs DIR.")
+            raise UsageError(
+                "pix2pix needs --a DIR and --b DIR, or --pairs DIR (the same for --test-...)."
+            )
         if sources.swap:
             raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
         left, right = _by_name(sources.a), _by_name(sources.b)
@@ -79,7 +87,7 @@ class Paired:
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
                 f"(for example {alone[0].name}). Pairs are matched by relative path without suffix."
             )
-        return cls(items, channels, unpaired=tuple(alone))
+        return cls(items, channels, left_out=tuple(alone))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -93,10 +101,13 @@ class Paired:
             a = images.read(first, self.channels[0]).pixels
             b = images.read(second, self.channels[1]).pixels
         else:
-            both = images.read(first, max(self.channels)).pixels
-            halves = both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :]
-            a, b = reversed(halves) if self.swap else halves
-            a, b = a[..., : self.channels[0]], b[..., : self.channels[1]]
+            read = {channels: images.read(first, channels).pixels for channels in self.channels}
+            a, b = (read[channels] for channels in self.channels)
+            half = a.shape[1] // 2
+            left, right = slice(0, half), slice(half, 2 * half)
+            a, b = a[:, right if self.swap else left], b[:, left if self.swap else right]
+        if not augment.resizes_first and a.shape[:2] != b.shape[:2]:
+            b = images.resize(b, a.shape[1], a.shape[0])  # one crop window has to fit both
         return augment(random, {"a": a, "b": b})
 
     def split(self, held_out: int) -> tuple["Paired", "Paired"]:
@@ -114,12 +125,16 @@ class Unpaired:
     a: tuple[Path, ...]
     b: tuple[Path, ...]
     channels: tuple[int, int] = (3, 3)
+    left_out: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Unpaired":
         """Raises UsageError for folders of another method, DataError for empty ones."""
-        if not (sources.a and sources.b) or sources.pairs or sources.data:
-            raise UsageError("cyclegan needs --a DIR and --b DIR.")
+        if not (sources.a and sources.b) or sources.pairs or sources.data or sources.swap:
+            raise UsageError(
+                "cyclegan needs --a DIR and --b DIR (and --test-a with --test-b); it has no "
+                "--direction, it learns both."
+            )
         return cls(pictures(sources.a), pictures(sources.b), channels)
 
     def __len__(self) -> int:
@@ -152,6 +167,7 @@ class Labelled:
     domains: tuple[str, ...]
     labels: Literal["classes", "attributes"]
     channels: tuple[int, int] = (3, 3)
+    left_out: tuple[Path, ...] = ()  # of the attribute list
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Labelled":
@@ -162,8 +178,8 @@ class Labelled:
         if sources.attributes:
             if not sources.attribute:
                 raise UsageError("--attributes FILE needs at least one --attribute NAME.")
-            items = _read_attributes(sources.attributes, sources.data, sources.attribute)
-            return cls(items, sources.attribute, "attributes", channels)
+            items, missing = _read_attributes(sources.attributes, sources.data, sources.attribute)
+            return cls(items, sources.attribute, "attributes", channels, missing)
         if sources.attribute:
             raise UsageError("--attribute NAME needs the list, --attributes FILE.")
         folders = sorted(p for p in sources.data.iterdir() if p.is_dir() and p.name[0] != ".")
@@ -299,8 +315,11 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
 
 def _read_attributes(
     table: Path, folder: Path, names: tuple[str, ...]
-) -> tuple[tuple[Path, tuple[int, ...]], ...]:
-    """CelebA's list: a count, the attribute names, then `file 1 -1 ...` a line."""
+) -> tuple[tuple[tuple[Path, tuple[int, ...]], ...], tuple[Path, ...]]:
+    """CelebA's list: a count, the attribute names, then `file 1 -1 ...` a line.
+
+    Gives the pictures with their chosen attributes, and the listed files that are not there.
+    """
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -324,9 +343,9 @@ def _read_attributes(
             )
         path = folder / name
         if not path.is_file():
-            missing.append(name)
+            missing.append(path)
         else:
             items.append((path, tuple(int(values[i] == "1") for i in wanted)))
     if not items:
         raise DataError(f"None of the {len(missing)} pictures that {table} lists is in {folder}.")
-    return tuple(items)
+    return tuple(items), tuple(missing)

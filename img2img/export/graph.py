@@ -59,7 +59,7 @@ def load_run(run: Path, weights: str | None = None) -> tuple[RunConfig, Method, 
         raise DataError(f"{run} has no weights yet: it was never saved. Go on training it first.")
     tensors, said = checkpoint.load_weights(path)
     if weights and weights != said.get("weights"):
-        if weights != "plain":
+        if weights == "ema":
             raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
         state = checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
         prefix = "generators."
@@ -126,7 +126,10 @@ def trace(spec: ExportSpec, size: int, opset: int = OPSET) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
         )
-    return _tidied(program.model_proto, axes)
+    model = program.model_proto
+    if model.opset_import[0].version != opset:
+        raise UsageError(f"This model can't be exported with --opset {opset}; try {OPSET}.")
+    return _tidied(model, axes)
 
 
 def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:

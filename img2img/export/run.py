@@ -6,10 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from img2img.data.folders import Dataset, Paired, Unpaired
-from img2img.errors import UsageError
+from img2img.data.folders import Paired, Unpaired
+from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity
-from img2img.files import write_whole
+from img2img.files import find_pictures, write_whole
+from img2img.infer.registry import shipped
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.train.config import RunConfig
@@ -31,18 +32,15 @@ def export_run(
     if direction and direction not in specs:
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
     wanted = {direction: specs[direction]} if direction else specs
-    dataset = METHODS[config.mode].data.open(
-        config.test if config.test.given() else config.sources,
-        (config.method.in_channels, config.method.out_channels),
-    )
     metrics = _last_row(run / "metrics.csv")
     written = []
     for name, spec in wanted.items():
-        path = _output_path(run, config, output, name, len(specs) > 1)
+        named = len(specs) > 1 and not (output and direction)  # -o names the one that was asked for
+        path = _output_path(run, config, output, name, named)
         with console.status(f"exporting {path}"):
             proto = graph.trace(spec, config.method.size, opset or graph.OPSET)
             pictures = parity.test_pictures(
-                _files(dataset, name), spec.in_channels, config.method.size
+                _inputs(config, name), spec.in_channels, config.method.size
             )
             manifest = graph.make_manifest(config, name, spec, said, metrics)
             written.append(_checked(proto, manifest, spec, pictures, path))
@@ -66,12 +64,18 @@ def _output_path(
 ) -> Path:
     base = output or run / "export" / f"{config.name}.onnx"
     if base.suffix != ".onnx":
-        raise UsageError(f"-o {base}: the file's name ends in .onnx.")
+        raise UsageError(f"-o {base}: the file's name must end in .onnx.")
     return base.with_name(f"{base.stem}-{direction}.onnx") if several else base
 
 
-def _files(dataset: Dataset, direction: str) -> list[Path]:
-    """Pictures that the direction takes as its input."""
+def _inputs(config: RunConfig, direction: str) -> list[Path]:
+    """Pictures that the direction takes: held-out or training ones, else the sample that ships."""
+    sources = config.held_out_sources if config.test.given() else config.sources
+    channels = (config.method.in_channels, config.method.out_channels)
+    try:
+        dataset = METHODS[config.mode].data.open(sources, channels)
+    except DataError:  # the run was moved to a machine without them
+        return list(find_pictures(shipped("quickstart") / "test" / "flat"))
     if isinstance(dataset, Unpaired):
         return list(dataset.b if direction == "ba" else dataset.a)
     if isinstance(dataset, Paired):

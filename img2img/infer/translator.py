@@ -64,7 +64,10 @@ class Translator:
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
             return None
         names = [to] if isinstance(to, str) else list(to or ())
-        wanted = [part for name in names for part in map(str.strip, name.split(",")) if part]
+        if to in domains:
+            names, wanted = [to], [to]  # its name may have a comma
+        else:
+            wanted = [part for name in names for part in map(str.strip, name.split(",")) if part]
         unknown = [name for name in wanted if name not in domains]
         one = self.manifest.labels == "classes"
         if unknown or (one and len(wanted) != 1) or not names:

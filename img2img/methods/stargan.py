@@ -21,7 +21,7 @@ class StarGANConfig(MethodConfig):
     """Sections 3, 4.2 and 7 of the paper. A step is a critic step."""
 
     size: int = Field(128, ge=8, description="side of the training pictures, pixels")
-    batch: int = Field(16, ge=1)
+    batch: int = Field(16, ge=2, description="of one, the target would be what it is already")
     epochs: int | None = None
     steps: int | None = Field(200_000, ge=1, description="critic steps; not with epochs")
     objective: ObjectiveName = "wgan-gp"

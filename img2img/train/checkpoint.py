@@ -1,7 +1,6 @@
 """Checkpoints: written whole, loaded without executing anything."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -24,9 +23,12 @@ def load(path: Path) -> dict[str, Any]:
     """Tensors and plain values only, on the CPU; DataError for anything else."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"The checkpoint {path} can't be loaded ({reason}).") from None
+    except OSError as error:
+        raise DataError(f"The checkpoint {path} can't be loaded ({error.strerror}).") from None
+    except Exception:  # unpickling damaged bytes raises almost anything
+        raise DataError(
+            f"The checkpoint {path} can't be loaded: it is damaged, or not one of img2img's."
+        ) from None
 
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:

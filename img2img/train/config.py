@@ -29,7 +29,7 @@ class RunConfig(BaseModel):
     precision: Precision = "auto"
     workers: int | None = Field(None, ge=0, description="processes that decode pictures")
     log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
-    sample_every: int = Field(500, ge=1, description="steps between sample grids")
+    sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
     licence: str | None = Field(None, description="of the weights, for the model card")
     fingerprint: str = ""  # of the training pictures; filled when the run starts
@@ -38,6 +38,8 @@ class RunConfig(BaseModel):
     @classmethod
     def _method_by_mode(cls, values: Any) -> Any:
         """Validate `method` with the schema that `mode` names."""
+        if not isinstance(values, dict):
+            return values
         method = values.get("method", {})
         if isinstance(method, dict):
             known = METHODS.get(values.get("mode"))
@@ -66,6 +68,15 @@ class RunConfig(BaseModel):
             raise DataError(f"{run} is no training run: it has no config.json.") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {_sentence(error)}") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{path} can't be used: it is not UTF-8.") from None
+
+    @property
+    def held_out_sources(self) -> Sources:
+        """The user's own held-out folders, read the same way as the training ones."""
+        s = self.sources
+        shared = {"swap": s.swap, "attributes": s.attributes, "attribute": s.attribute}
+        return self.test.model_copy(update=shared)
 
 
 def _sentence(error: ValidationError) -> str:

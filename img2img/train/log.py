@@ -5,14 +5,13 @@ import io
 import platform
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column
 from torch.utils.tensorboard import SummaryWriter
 
 from img2img import __version__
@@ -28,33 +27,36 @@ class MetricsLog:
     def __init__(self, run: Path, step: int):
         self.path = run / "metrics.csv"
         self.columns: list[str] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                kept = [row for row in reader if int(row["step"]) <= step]
-                self.columns = list(reader.fieldnames or [])
+        kept = [row for row in self._rows() if row["step"].isdecimal() and int(row["step"]) <= step]
+        if kept:
+            self.columns = [name for name in kept[0] if name]
             self._rewrite(kept)
         self.events = SummaryWriter(str(run / "events"), purge_step=step + 1)
 
     def add(self, row: Row) -> None:
-        if not self.columns:
-            self.columns = list(row)
-            self._rewrite([])
+        new = [name for name in row if name not in self.columns]
+        if new:  # the first row, or the first with a generator step in it
+            kept = self._rows()
+            self.columns += new
+            self._rewrite(kept)
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         for name, value in row.items():
             if name != "step":
                 self.events.add_scalar(name, value, int(row["step"]))
 
-    def add_grid(self, step: int, sheet) -> None:
-        self.events.add_image("samples", sheet, step, dataformats="HWC")
-
     def close(self) -> None:
         self.events.close()
 
+    def _rows(self) -> list[dict]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", errors="replace") as file:
+            return [row for row in csv.DictReader(file) if row.get("step")]
+
     def _rewrite(self, rows: list[dict]) -> None:
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, self.columns)
+        writer = csv.DictWriter(buffer, self.columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, buffer.getvalue())
@@ -87,61 +89,53 @@ class Display:
 
     def __init__(self, console: Console, total: int, done: int):
         self.console, self.total = console, total
-        self.row: Row = {}
-        self.last_line = time.monotonic()
+        self.last_line = 0.0
         self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
+            BarColumn(20),
             TaskProgressColumn(),
-            TextColumn("{task.completed:,}/{task.total:,} steps  {task.fields[speed]}"),
-            TextColumn("left"),
+            TextColumn("{task.completed:,}/{task.total:,} steps {task.fields[speed]} left"),
             TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn(
+                "{task.fields[losses]}", table_column=Column(ratio=1, no_wrap=False), style="dim"
+            ),
             console=console,
+            expand=True,
         )
-        self.task = self.bar.add_task("", total=total, completed=done, speed="")
-        self.live = Live(self.bar, console=console, refresh_per_second=4, transient=False)
+        self.task = self.bar.add_task("", total=total, completed=done, speed="", losses="")
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
-            self.live.start()
+            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        self.bar.stop()
 
     def advance(self) -> None:
         self.bar.advance(self.task)
 
     def show(self, row: Row) -> None:
-        self.row = row
-        self.bar.update(self.task, speed=f"{row['images_per_second']:.1f} images/s")
-        if self.console.is_terminal:
-            table = Table.grid()
-            table.add_row(self.bar)
-            table.add_row(_losses(row))
-            self.live.update(table)
-        elif time.monotonic() - self.last_line > 10 or row["step"] == self.total:
-            self.last_line = time.monotonic()
-            left = (self.total - row["step"]) * row["seconds"] / max(row["step"], 1)
-            self.console.print(
-                f"step {row['step']:.0f}/{self.total}  {row['images_per_second']:.1f} images/s  "
-                f"{left / 60:.1f} min left  {_losses(row)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if "/" in name)
+        speed = f"{row['images_per_second']:.1f} images/s"
+        self.bar.update(self.task, speed=speed, losses=losses)
+        now = time.monotonic()
+        if not self.console.is_terminal and (
+            now - self.last_line > 10 or row["step"] == self.total
+        ):
+            self.last_line = now
+            left = (self.total - row["step"]) * row["seconds"] / max(row["step"], 1) / 60
+            step = f"step {row['step']:.0f}/{self.total}"
+            self.console.print(f"{step}  {speed}  {left:.1f} min left  {losses}")
 
 
 def environment() -> dict[str, str]:
     """What a run ran on, for environment.json."""
     packages = ("torch", "albumentations", "opencv-python-headless", "numpy", "pillow")
-    found = {"img2img": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "-"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return found | {
+    return {
+        "img2img": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
         "platform": platform.platform(),
         "gpu": gpu,
         "threads": str(torch.get_num_threads()),
@@ -151,35 +145,17 @@ def environment() -> dict[str, str]:
 
 def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) -> str:
     """README.md of a run."""
-    settings = "\n".join(
-        f"| {name} | {value} |" for name, value in config.method.model_dump().items()
-    )
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
 seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not stated"}.
-
-![held-out samples](samples/step-{step:07d}.png)
-
-## Use it
+All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
     img2img export runs/{config.name}
     img2img translate PHOTOS -o OUT -m {config.name}
 
-## Last row of metrics.csv
-
-| quantity | value |
+| last row of metrics.csv | value |
 |---|---|
 {losses}
-
-## Settings
-
-| setting | value |
-|---|---|
-{settings}
 """
-
-
-def _losses(row: Row) -> str:
-    return "  ".join(f"{name} {value:.3g}" for name, value in row.items() if "/" in name)

@@ -17,9 +17,9 @@ from rich.progress import track
 
 from img2img import images
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset, Paired, fingerprint, verify
+from img2img.data.folders import Dataset, Labelled, fingerprint, verify
 from img2img.data.stream import Stream, batches, held_out_batch
-from img2img.errors import DataError, Img2ImgError, Interrupted
+from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.files import write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
@@ -54,17 +54,22 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
     training = method.data.open(config.sources, channels)
+    if training.left_out:
+        names = ", ".join(map(str, training.left_out[:10]))
+        more = f" and {len(training.left_out) - 10} more" if len(training.left_out) > 10 else ""
+        console.print(f"{len(training.left_out)} without a partner, left out: {names}{more}")
     if config.test.given():
-        held_out = method.data.open(config.test, channels)
-    else:
+        held_out = method.data.open(config.held_out_sources, channels)
+        _verify(held_out, config, console, decode)
+        if isinstance(training, Labelled) and held_out.domains != training.domains:
+            raise DataError(
+                f"The held-out pictures have the domains {', '.join(held_out.domains)}, the "
+                f"training pictures {', '.join(training.domains)}. They must be the same."
+            )
+    _verify(training, config, console, decode)
+    if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-    if isinstance(training, Paired) and training.unpaired:
-        names = ", ".join(str(path) for path in training.unpaired[:10])
-        more = f" and {len(training.unpaired) - 10} more" if len(training.unpaired) > 10 else ""
-        console.print(f"{len(training.unpaired)} without a partner, left out: {names}{more}")
-    for dataset in (training, held_out):
-        _verify(dataset, config, console, decode)
     found = fingerprint(training)
     if config.fingerprint not in ("", found):
         raise DataError(
@@ -72,7 +77,14 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
             "so it can't go on exactly. Put them back, or start a new run."
         )
     fitted = method.fit_config(c, training)
-    config = config.model_copy(update={"method": fitted, "fingerprint": found})
+    config = config.model_copy(
+        update={
+            "method": fitted,
+            "fingerprint": found,
+            "sources": config.sources.absolute(),  # --resume works from any folder
+            "test": config.test.absolute(),
+        }
+    )
     return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
 
 
@@ -93,19 +105,28 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
     state = f"from step {trainer.step:,} " if trainer.step else ""
     console.print(
         f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
-        f"on {runtime.describe()}; run folder {run}",
-        highlight=False,
-        soft_wrap=True,
+        f"on {runtime.describe()}; run folder {run}"
     )
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
     with _stop_signals() as stop, Display(console, plan.total, trainer.step) as display:
-        for batch in session.batches():
-            session.step(batch, display)
-            if stop.is_set() or time.monotonic() > deadline:
-                break
+        how = f"Go on with: img2img train --resume {run}"
+        try:
+            for batch in session.batches():
+                session.step(batch, display)
+                if stop.is_set() or time.monotonic() > deadline:
+                    break
+        except torch.OutOfMemoryError:
+            raise Img2ImgError(
+                "The GPU has too little memory for this. Use a smaller --batch or --size."
+            ) from None
+        except DataError as error:
+            session.save()
+            raise DataError(
+                f"{error} Saved at step {trainer.step:,}. Mend it, then: {how}"
+            ) from None
+        session.sample()
         session.save()
-    session.close()
-    how = f"Go on with: img2img train --resume {run}"
+    session.metrics.close()
     if stop.is_set():
         raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
     if trainer.step < plan.total:
@@ -124,8 +145,14 @@ class _Session:
         self.before = 0.0  # seconds of training in earlier sessions
         if self.checkpoint.exists():
             state = checkpoint.load(self.checkpoint)
-            self.before = state["seconds"]
-            trainer.load_state_dict(state["trainer"])
+            try:
+                self.before = state["seconds"]
+                trainer.load_state_dict(state["trainer"])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                reason = str(error).splitlines()[0]
+                raise DataError(
+                    f"{self.checkpoint} does not fit {run / 'config.json'}: {reason}"
+                ) from None
         self._describe_run()
         self.metrics = MetricsLog(run, trainer.step)
         self.began = self.saved_at = self.logged_at = time.monotonic()
@@ -134,6 +161,8 @@ class _Session:
         c = self.config.method
         # A row needs at least one generator step in its mean.
         self.log_every = math.ceil(self.config.log_every / c.critic_steps) * c.critic_steps
+        # By default about a hundred grids a run.
+        self.sample_every = self.config.sample_every or max(500, plan.total // 100)
         self.samples = held_out_batch(plan.held_out, _augment(plan, False), SAMPLE_ROWS)
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -142,7 +171,12 @@ class _Session:
         workers = default_workers(runtime.device) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, c.method.batch, workers, pin)
-        return (runtime.place(batch) for batch in loader)
+        try:
+            for batch in loader:
+                yield runtime.place(batch)
+        except DataError as error:  # a worker's comes with its traceback in the text
+            reason = str(error).strip().splitlines()[-1]
+            raise DataError(reason.removeprefix("img2img.errors.DataError: ")) from None
 
     def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:
         self.means.add(self.trainer.update(batch))
@@ -152,7 +186,7 @@ class _Session:
         if done % self.log_every == 0 or last:
             self.log()
             display.show(self.row)
-        if done % config.sample_every == 0 and not last:
+        if done % self.sample_every == 0 and not last:
             self.sample()
         slow = time.monotonic() - self.saved_at > SAVE_AT_LEAST_EVERY
         if (done % config.save_every == 0 or slow) and not last:
@@ -169,7 +203,7 @@ class _Session:
             return
         self.row = {
             "step": step,
-            "epoch": step * batch / len(self.plan.training),
+            "epoch": step / self.plan.epoch_steps,
             "seconds": round(self.before + now - self.began, 3),
             "images_per_second": batch * (step - self.logged_step) / (now - self.logged_at),
             "generator_lr": self.trainer.rate("generators"),
@@ -192,7 +226,6 @@ class _Session:
             columns = view.grid(trainer.runtime.place(self.samples))
         sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
-        self.metrics.add_grid(trainer.step, sheet)
 
     def save(self) -> None:
         """Checkpoint, travelling weights and card; never of a state that is not finite."""
@@ -201,9 +234,6 @@ class _Session:
         sums = torch.stack([p.detach().float().sum() for p in trainer.method.parameters()])
         if not bool(sums.isfinite().all()):
             raise self._diverged("the weights")
-        self.sample()
-        state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
-        checkpoint.save(self.checkpoint, state)
         kind = "ema" if trainer.ema else "plain"
         checkpoint.save_weights(
             self.run / "weights.safetensors",
@@ -213,14 +243,21 @@ class _Session:
         described = self.plan.training.describe()
         card = model_card(self.config, trainer.step, self.plan.total, described, self.row)
         write_whole(self.run / "README.md", card)
+        # Last, so that a complete checkpoint never stands beside older weights.
+        state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
+        checkpoint.save(self.checkpoint, state)
         self.saved_at, self.saved_step = now, trainer.step
 
-    def close(self) -> None:
-        self.metrics.close()
-
     def _describe_run(self) -> None:
+        """Make the folder of a new run, and what tells how it was started."""
         if not (self.run / "config.json").exists():
+            try:
+                self.run.mkdir(parents=True)
+            except FileExistsError:
+                raise UsageError(f"{self.run} exists already. Choose another --name.") from None
             write_whole(self.run / "config.json", self.config.model_dump_json(indent=2))
+        for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
+            half.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
 
     def _diverged(self, what: str) -> Img2ImgError:

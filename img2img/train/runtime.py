@@ -56,9 +56,9 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Seed torch everywhere, so that every draw of a step is a function of (seed, step, rank)."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch everywhere, so that every draw of a step is a function of both."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
 
 
 def default_workers(device: torch.device) -> int:
@@ -73,6 +73,8 @@ def _device(wanted: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if wanted.partition(":")[0] not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("there are cpu, cuda and mps")
         device = torch.device(wanted)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -30,7 +30,7 @@ def test_pairs_match_by_relative_path_without_suffix_and_tell_who_is_alone(two):
     dataset = Paired.open(two, RGB)
     names = [(a.relative_to(two.a).as_posix(), b.name) for a, b in dataset.items]
     assert names == [("1.png", "1.bmp"), ("3.webp", "3.png"), ("sub/2.jpg", "2.tiff")]
-    assert sorted(path.name for path in dataset.unpaired) == ["2.png", "only.png"]
+    assert sorted(path.name for path in dataset.left_out) == ["2.png", "only.png"]
 
 
 def test_pairs_without_a_single_match_are_refused(tmp_path):
@@ -58,6 +58,33 @@ def test_side_by_side_files_are_cut_in_the_middle(tmp_path, swap):
     assert (right == 0).all()
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_halves_of_an_odd_width_are_of_one_size(tmp_path, swap):
+    Image.new("RGB", (41, 20)).save(tmp_path / "pair.png")
+    dataset = Paired.open(Sources(pairs=tmp_path, swap=swap), RGB)
+    sample = dataset.sample(0, Augment(20, 0, None, False, True), np.random.default_rng(0))
+    assert sample["a"].shape == sample["b"].shape == (20, 20, 3)
+
+
+def test_grey_halves_are_grey_not_red(tmp_path):
+    Image.new("RGB", (40, 20), (0, 200, 0)).save(tmp_path / "pair.png")
+    dataset = Paired.open(Sources(pairs=tmp_path), (1, 3))
+    sample = dataset.sample(0, Augment(16, 16, None, False, True), np.random.default_rng(0))
+    assert sample["a"].shape == (16, 16, 1)
+    assert sample["a"][0, 0, 0] == pytest.approx(117, abs=1)
+    assert sample["b"][0, 0].tolist() == [0, 200, 0]
+
+
+def test_pairs_of_other_sizes_are_cropped_at_one_place(tmp_path):
+    ramp = np.tile(np.arange(40, dtype=np.uint8)[None, :, None] * 6, (40, 1, 3))
+    for folder, size in (("a", 40), ("b", 80)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(ramp).resize((size, size)).save(tmp_path / folder / "x.png")
+    dataset = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
+    sample = dataset.sample(0, Augment(20, 0, None, False, True), np.random.default_rng(3))
+    assert np.abs(sample["a"].astype(int) - sample["b"]).mean() < 4
+
+
 @pytest.mark.parametrize(
     ("kind", "sources"),
     [
@@ -65,6 +92,7 @@ def test_side_by_side_files_are_cut_in_the_middle(tmp_path, swap):
         (Paired, {"data": "."}),
         (Unpaired, {"pairs": "."}),
         (Unpaired, {"a": "."}),
+        (Unpaired, {"a": ".", "b": ".", "swap": True}),
         (Labelled, {"a": ".", "b": "."}),
         (Labelled, {"data": ".", "attribute": ("Smiling",)}),
         (Labelled, {"data": ".", "attributes": "list.txt"}),
@@ -128,6 +156,7 @@ def test_celeba_list_gives_binary_vectors_of_the_chosen_attributes(celeba):
     assert dataset.labels == "attributes"
     assert dataset.domains == ("Smiling", "Black_Hair")
     assert [label for _, label in dataset.items] == [(0, 0), (1, 1)]
+    assert [path.name for path in dataset.left_out] == ["000003.jpg"]
 
 
 def test_an_unknown_attribute_is_named_with_those_there_are(celeba):

@@ -3,15 +3,18 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from img2img.errors import DataError, Img2ImgError, Interrupted
+from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
 from img2img.train import checkpoint, loop
 from img2img.train.config import RunConfig
@@ -116,6 +119,80 @@ def test_metrics_after_the_resumed_step_are_dropped(make_config, quiet, tmp_path
     train(plan, run, quiet)
     with (run / "metrics.csv").open(newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_stop_before_the_first_generator_step_can_be_resumed(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    plan, run = make_plan(make_config("stargan", critic_steps=3), quiet), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        with pytest.raises(Interrupted):
+            train(plan, run, quiet)
+    train(plan, run, quiet)
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 3, 6]
+    assert rows[0]["g/adversarial"] == ""
+    assert rows[1]["g/adversarial"] != ""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_breaks_during_training_is_told_and_the_work_is_saved(
+    workers, make_config, quiet, tmp_path, emoji
+):
+    data = tmp_path / "data"
+    shutil.copytree(emoji, data)
+    config = make_config("cyclegan", run={"workers": workers})
+    config = config.model_copy(
+        update={"sources": config.sources.model_copy(update={"a": data / "flat"})}
+    )
+    plan = make_plan(config, quiet)
+    for path in plan.training.a:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"decoded.* Saved at step 0\. Mend it") as caught:
+        train(plan, tmp_path / "run", quiet)
+    assert "Traceback" not in str(caught.value)
+    assert state(tmp_path / "run")["step"] == 0
+
+
+def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
+    plan = make_plan(make_config("pix2pix", steps=1), quiet)
+    (tmp_path / "run").mkdir()  # another training has just made it
+    with pytest.raises(UsageError, match="exists already"):
+        train(plan, tmp_path / "run", quiet)
+
+
+def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path, emoji):
+    for name in ("3d", "other"):
+        shutil.copytree(emoji / "3d", tmp_path / name)
+    config = make_config("stargan", run={"test": {"data": tmp_path}})
+    with pytest.raises(DataError, match="domains 3d, other, the training pictures 3d, flat"):
+        make_plan(config, quiet)
+
+
+def test_held_out_pairs_are_read_in_the_direction_of_training(make_config, quiet, tmp_path):
+    both = np.zeros((40, 80, 3), np.uint8)
+    both[:, 40:] = 255
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            Image.fromarray(both).save(tmp_path / folder / f"{number}.png")
+    sources = {"pairs": tmp_path / "train", "swap": True}
+    config = make_config("pix2pix", run={"sources": sources, "test": {"pairs": tmp_path / "test"}})
+    plan = make_plan(config, quiet)
+    augment = loop._augment(plan, False)
+    for dataset in (plan.training, plan.held_out):
+        assert dataset.sample(0, augment, np.random.default_rng(0))["a"].min() == 255
+
+
+def test_a_checkpoint_of_other_settings_is_refused(trained, quiet, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    config = (run / "config.json").read_text().replace('"width": 4', '"width": 5')
+    (run / "config.json").write_text(config)
+    with pytest.raises(DataError, match=r"last\.pt does not fit"):
+        train(make_plan(RunConfig.load(run), quiet), run, quiet)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(

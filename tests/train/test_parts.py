@@ -93,7 +93,7 @@ def test_loading_a_checkpoint_executes_nothing(tmp_path):
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+@pytest.mark.parametrize("content", [b"", b"hello world\n", b"PK\x03\x04 half a zip"])
 def test_a_damaged_checkpoint_or_weights_file_is_a_data_error(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
@@ -133,6 +133,7 @@ def build(**values):
         ({"method": {"l1": -1}}, "l1"),
         ({"methods": {}}, "methods"),
         ({"mode": "stargan", "method": {"size": 96}}, "size 96 is no multiple of 64"),
+        ({"mode": "stargan", "method": {"batch": 1}}, "batch"),
         ({"mode": "cyclegan", "method": {"in_channels": 1}}, "identity=0"),
     ],
 )
