@@ -22,7 +22,7 @@ COPY constraints.txt /tmp/constraints.txt
 FROM base AS runtime
 COPY --from=build /wheels /tmp/wheels
 RUN wheel=$(ls /tmp/wheels/*.whl) && pip install --no-cache-dir -c /tmp/constraints.txt "$wheel"
-USER img2img
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["img2img"]
 CMD ["--help"]
@@ -31,7 +31,7 @@ FROM base AS train
 COPY --from=build /wheels /tmp/wheels
 RUN wheel=$(ls /tmp/wheels/*.whl) \
     && pip install --no-cache-dir -c /tmp/constraints.txt "${wheel}[train]"
-USER img2img
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["img2img"]
 CMD ["--help"]

@@ -1,5 +1,6 @@
 """The README's commands exist, and CI runs exactly the one that it gives for the tests."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -27,7 +28,7 @@ def help_of(command: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        env={**__import__("os").environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200"},
     )
     return done.stdout
 

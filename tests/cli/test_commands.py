@@ -1,6 +1,7 @@
 """Help texts, and errors before any training: one sentence and the right exit code."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ def run(*arguments, cwd=None):
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**__import__("os").environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"},
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"},
     )
 
 
