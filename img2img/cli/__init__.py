@@ -39,11 +39,18 @@ def main() -> None:
     from img2img.errors import Img2ImgError
 
     try:
-        app()
+        code = app(prog_name="img2img", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+        raise SystemExit(code)
+    except typer.TyperException as error:  # wrong usage: typer's sentence, without its box
+        if said := error.format_message():  # empty where the help was shown in its place
+            print(f"img2img: {said} (--help says more)", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
     except Img2ImgError as error:
         print(f"img2img: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("img2img: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
