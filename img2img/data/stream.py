@@ -1,6 +1,9 @@
 """The order of training samples: a pure function of (seed, position), so that it can resume."""
 
+import os
 import signal
+import sys
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -60,6 +63,18 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _start_worker(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all; the main process handles them
-        signal.signal(number, signal.SIG_IGN)
+    """A terminal or a supervisor signals every process of a run; only the main one acts on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_main, daemon=True).start()
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _end_with_main() -> None:
+    """SIGTERM from the main process itself: it exits, and waits for this worker to do so too."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

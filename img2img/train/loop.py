@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,8 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
         f"on {runtime.describe()}; run folder {run}"
     )
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
-    with _stop_signals() as stop, Display(console, plan.total, trainer.step) as display:
+    bar = Display(console, plan.total, trainer.step)
+    with _stop_signals() as stop, bar as display, closing(session.metrics):
         how = f"Go on with: img2img train --resume {run}"
         try:
             for batch in session.batches():
@@ -126,7 +127,6 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
             ) from None
         session.sample()
         session.save()
-    session.metrics.close()
     if stop.is_set():
         raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
     if trainer.step < plan.total:
@@ -174,9 +174,11 @@ class _Session:
         try:
             for batch in loader:
                 yield runtime.place(batch)
+            return
         except DataError as error:  # a worker's comes with its traceback in the text
             reason = str(error).strip().splitlines()[-1]
-            raise DataError(reason.removeprefix("img2img.errors.DataError: ")) from None
+        # Outside the except: the first error's traceback would keep the workers alive.
+        raise DataError(reason.removeprefix("img2img.errors.DataError: "))
 
     def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:
         self.means.add(self.trainer.update(batch))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +36,21 @@ def test_batches_from_the_middle_continue_those_from_the_start(stream, workers):
     rest = list(batches(stream, 3, 6, 4, workers, False))
     assert len(rest) == 3
     assert all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_a_process_ends_even_with_workers_left_behind(emoji):
+    """As where a traceback, which holds the loader, lives until the interpreter exits."""
+    program = """
+import sys
+from pathlib import Path
+from img2img.data.augment import Augment
+from img2img.data.folders import Sources, Unpaired
+from img2img.data.stream import Stream, batches
+data = Unpaired.open(Sources(a=Path(sys.argv[1]) / "flat", b=Path(sys.argv[1]) / "3d"), (3, 3))
+left_behind = iter(batches(Stream(data, Augment(32, 40, None, True, True), 0), 0, 99, 1, 2, False))
+next(left_behind)
+"""
+    subprocess.run([sys.executable, "-c", program, emoji], check=True, timeout=60)
 
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(emoji):
