@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.objectives import OBJECTIVES, Adversarial, ObjectiveName, wide
+from img2img.methods.objectives import OBJECTIVES, Adversarial, Critic, ObjectiveName, wide
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
@@ -40,6 +40,9 @@ class MethodConfig(BaseModel):
     critic_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
     pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
+    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -125,16 +128,22 @@ class Method(nn.Module, ABC):
         """What can be exported, by direction: "ab", "ba", or "to" for a choice of domains."""
 
     def critic_terms(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor, weight: float = 1.0
+        self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, weight: float = 1.0
     ) -> dict[str, Tensor]:
         """The objective's terms, times weight, and its penalty for a critic of one output."""
         judged_fake = critic(fake)  # first, as the authors do: BatchNorm's averages see the order
         terms = self.objective.d_terms(critic(real), judged_fake)
         weighted = {name: weight * term for name, term in terms.items()}
-        if self.objective.penalised:
-            penalty = self.objective.penalty(critic, real, fake, mix)
-            weighted["gradient_penalty"] = self.config.gradient_penalty * penalty
-        return weighted
+        return weighted | self.penalty_terms(critic, real, fake, mix)
+
+    def penalty_terms(
+        self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor
+    ) -> dict[str, Tensor]:
+        """The objective's weighted penalty, where it has one."""
+        if self.objective.penalty is None:
+            return {}
+        penalty = self.objective.penalty(critic, real, fake, mix)
+        return {"gradient_penalty": self.config.gradient_penalty * penalty}
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

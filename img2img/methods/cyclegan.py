@@ -21,12 +21,9 @@ class CycleGANConfig(MethodConfig):
 
     objective: ObjectiveName = "lsgan"
     pool: int = Field(50, ge=0, description="past fakes kept to show the discriminators")
-    width: int = Field(64, ge=1, description="channels of the generators' first layer")
     blocks: int | None = Field(None, ge=1, description="residual blocks; 6 up to 128 px, else 9")
     norm: Norm = "instance"
     dropout: bool = False
-    d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
-    d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
     cycle: float = Field(10.0, ge=0, description="weight of the cycle term, each way")
     identity: float = Field(0.5, ge=0, description="weight of the identity term, times cycle's")
 

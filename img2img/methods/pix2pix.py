@@ -17,15 +17,12 @@ from img2img.nets.unet import UNet
 class Pix2PixConfig(MethodConfig):
     """Sections 3 and 6 of the paper."""
 
-    width: int = Field(64, ge=1, description="channels of the generator's first layer")
     levels: int | None = Field(
         None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
     )
     norm: Norm = "batch"
     dropout: bool = True
     discriminator: Literal["patch", "pixel"] = "patch"
-    d_width: int = Field(64, ge=1, description="channels of the discriminator's first layer")
-    d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
     l1: float = Field(100.0, ge=0, description="weight of the L1 term")
 
     @model_validator(mode="after")

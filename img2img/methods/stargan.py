@@ -28,9 +28,7 @@ class StarGANConfig(MethodConfig):
     generator_lr: float = Field(1e-4, gt=0)
     discriminator_lr: float = Field(1e-4, gt=0)
     critic_steps: int = Field(5, ge=1, description="critic steps to a generator step")
-    width: int = Field(64, ge=1, description="channels of the generator's first layer")
     blocks: int = Field(6, ge=1, description="residual blocks")
-    d_width: int = Field(64, ge=1, description="channels of the discriminator's first layer")
     d_layers: int = Field(6, ge=1, description="the discriminator's strided layers")
     reconstruction: float = Field(10.0, ge=0, description="weight of the cycle back")
     classification: float = Field(1.0, ge=0, description="weight of the domain classifier")
@@ -92,12 +90,9 @@ class StarGAN(Method):
         fake, _ = judge(scene["fake"])
         terms = self.objective.d_terms(real, fake)
         terms["classification"] = c.classification * self._class_loss(real_classes, batch["domain"])
-        if self.objective.penalised:
-            penalty = self.objective.penalty(
-                lambda image: judge(image)[0], batch["image"], scene["fake"], batch["mix"]
-            )
-            terms["gradient_penalty"] = c.gradient_penalty * penalty
-        return terms
+        return terms | self.penalty_terms(
+            lambda image: judge(image)[0], batch["image"], scene["fake"], batch["mix"]
+        )
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         c = self.config
@@ -128,17 +123,14 @@ class StarGAN(Method):
         logits = wide(logits)
         if self.config.labels == "classes":
             return F.cross_entropy(logits, domain.argmax(1))
-        summed = F.binary_cross_entropy_with_logits(
-            logits, domain.to(logits.dtype), reduction="sum"
-        )
-        return summed / len(logits)
+        # Summed over the attributes, as the authors do; a mean would weigh it down.
+        each = F.binary_cross_entropy_with_logits(logits, domain.to(logits.dtype), reduction="none")
+        return each.sum(1).mean()
 
     def _towards(self, domain: Tensor, index: int) -> Tensor:
         """Label vectors [N, D] with one domain chosen, or one attribute switched over."""
         if self.config.labels == "classes":
-            return torch.eye(domain.shape[1], dtype=domain.dtype, device=domain.device)[
-                index
-            ].expand_as(domain)
+            return F.one_hot(torch.full_like(domain[:, 0], index).long(), len(domain[0])).to(domain)
         target, names = domain.clone(), self.config.domains
         if names[index] in HAIR_COLOURS:
             for other, name in enumerate(names):
