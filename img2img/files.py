@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the pictures in a folder."""
+"""Files that are whole or absent, the pictures in a folder; and how many cores may work on them."""
 
 import os
 import secrets
@@ -52,3 +52,10 @@ def _is_file(entry: os.DirEntry) -> bool:
         return entry.is_file()
     except OSError:  # a link to itself
         return False
+
+
+def usable_cores() -> int:
+    """The cores this process may use: in a container fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,7 +1,9 @@
 """What an exported model says of itself: JSON inside the ONNX file's `metadata_props`."""
 
+from collections.abc import Collection
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from img2img.errors import DataError
@@ -9,12 +11,57 @@ from img2img.errors import DataError
 METADATA_KEY = "img2img"
 
 
+class LabelSet(BaseModel):
+    """The domains of one labelled data set: a picture has one of them, or any."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["classes", "attributes"]
+    domains: tuple[str, ...]
+
+
+class Labels(BaseModel):
+    """What a label vector means: 0 or 1 for each domain of each data set in turn.
+
+    With several data sets a one-hot mask over them follows, which tells whose part is known; the
+    other parts are 0 (StarGAN, section 3.2).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sets: tuple[LabelSet, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for labels in self.sets for name in labels.domains)
+
+    @property
+    def width(self) -> int:
+        """Length of the vector."""
+        return len(self.names) + (len(self.sets) if len(self.sets) > 1 else 0)
+
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Where each data set's domains are in the vector."""
+        counts = [len(labels.domains) for labels in self.sets]
+        ends = np.cumsum(counts).tolist()
+        return tuple(slice(end - count, end) for count, end in zip(counts, ends, strict=True))
+
+    def vector(self, which: int, domains: Collection[str]) -> np.ndarray:
+        """float32 [width], of a picture that has these domains of data set number `which`."""
+        vector = np.zeros(self.width, np.float32)
+        vector[self.parts[which]] = [name in domains for name in self.sets[which].domains]
+        if len(self.sets) > 1:
+            vector[len(self.names) + which] = 1
+        return vector
+
+
 class Manifest(BaseModel):
     """The description that travels in a bundle; unknown fields of later versions are ignored.
 
     A bundle takes `image` uint8 [N, H, W, in_channels] in sRGB, any N, H and W, and gives
-    `translated` uint8 [N, H, W, out_channels]; with domains it also takes `domain` float32
-    [N, len(domains)].
+    `translated` uint8 [N, H, W, out_channels]; with labels it also takes `domain` float32
+    [N, labels.width].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,8 +74,7 @@ class Manifest(BaseModel):
     out_channels: int = 3
     size_multiple: int  # the graph pads to it and crops back
     trained_size: int  # side of the training crops, pixels
-    domains: tuple[str, ...] = ()
-    labels: Literal["classes", "attributes"] | None = None  # one domain at a time, or any set
+    labels: Labels = Labels()  # of the domains it translates to
     statistics: Literal["image", "running"] = "image"  # of the normalisation layers
     weights: Literal["ema", "plain"] = "plain"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"

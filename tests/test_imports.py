@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest"}
 ALLOWED = {
     "nets": {"nets"},
-    "methods": {"methods", "nets", "data"},
+    "methods": {"methods", "nets", "data", "manifest"},
     "data": {"data", *FACE},
     "train": {"train", "methods", "nets", "data", *FACE},
     "export": {"export", "train", "methods", "nets", "data", "infer", *FACE},

@@ -24,8 +24,7 @@ def metadata(**changes) -> dict[str, str]:
 def test_what_was_written_is_read():
     manifest = Manifest(
         **LEAST,
-        domains=("cat", "dog"),
-        labels="classes",
+        labels={"sets": [{"kind": "classes", "domains": ["cat", "dog"]}]},
         metrics={"l1": 0.5},
         config={"width": 32, "nested": {"a": [1, 2]}},
         licence="CC0-1.0",
@@ -35,8 +34,8 @@ def test_what_was_written_is_read():
 
 def test_the_least_manifest_has_sensible_defaults():
     manifest = Manifest.parse(metadata(), "m.onnx")
-    assert (manifest.in_channels, manifest.out_channels, manifest.domains) == (3, 3, ())
-    assert (manifest.precision, manifest.statistics, manifest.labels) == ("fp32", "image", None)
+    assert (manifest.in_channels, manifest.out_channels, manifest.labels.names) == (3, 3, ())
+    assert (manifest.precision, manifest.statistics) == ("fp32", "image")
 
 
 def test_fields_of_later_versions_are_ignored():

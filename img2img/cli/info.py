@@ -28,7 +28,7 @@ def info(
         "sha256": loaded.sha256,
         "name": manifest.name,
         "method": f"{manifest.method}, direction {manifest.direction}",
-        "domains": ", ".join(manifest.domains) or "-",
+        "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
         "gives": f"the same size, {manifest.out_channels} channels",
         "trained at": f"{manifest.trained_size} px, {manifest.step:,} steps, seed {manifest.seed}",

@@ -83,8 +83,6 @@ def quickstart(
 
 def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]:
     """Translate the held-out folder, write the sheet, and measure against the truth."""
-    import numpy as np
-
     from img2img import images
     from img2img.evaluate.metrics import l1, mean_picture
     from img2img.files import find_pictures, write_whole
@@ -104,17 +102,16 @@ def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]
     truths = pixels(sample / "test" / "3d")
     mean = mean_picture(pixels(sample / "train" / "3d"))
     every = max(1, len(inputs) // SHOWN)
-    columns = {"input": inputs, "output": outputs, "truth": truths}
-    # Enlarged, so that 64 px can be seen.
-    shown = {
-        name: [images.resize(picture, 128, 128) for picture in column[::every][:SHOWN]]
-        for name, column in columns.items()
+    columns = {
+        name + " " * half: [
+            # Enlarged, so that 64 px can be seen.
+            images.resize(picture, 128, 128)
+            for picture in column[::every][half:SHOWN:2]
+        ]
+        for half in (0, 1)
+        for name, column in (("input", inputs), ("output", outputs), ("truth", truths))
     }
-    halves = [
-        images.contact_sheet({name: column[part::2] for name, column in shown.items()})
-        for part in (0, 1)
-    ]
-    sheet = np.concatenate(halves, axis=1)
+    sheet = images.contact_sheet(columns)
     write_whole(run / "sheet.png", images.encode(images.Picture(sheet), ".png"))
     return {
         "the model": l1(outputs, truths),

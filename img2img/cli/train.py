@@ -24,13 +24,15 @@ def train(
     b: Annotated[Path | None, _data("Folder of what they become.")] = None,
     pairs: Annotated[Path | None, _data("pix2pix: folder of side-by-side a|b images.")] = None,
     direction: Annotated[Literal["ab", "ba"] | None, _data("With --pairs.")] = None,
-    data: Annotated[Path | None, _data("StarGAN: one sub-folder a domain.")] = None,
-    attributes: Annotated[Path | None, _data("StarGAN: a list in CelebA's format.")] = None,
+    data: Annotated[
+        list[Path] | None, _data("StarGAN: one sub-folder a domain; repeat for several sets.")
+    ] = None,
+    attributes: Annotated[Path | None, _data("CelebA's list of the first --data.")] = None,
     attribute: Annotated[list[str] | None, _data("A column of that list; repeat.")] = None,
     test_a: Annotated[Path | None, _data("Held-out inputs.")] = None,
     test_b: Annotated[Path | None, _data("Held-out b.")] = None,
     test_pairs: Annotated[Path | None, _data("Held-out pairs.")] = None,
-    test_data: Annotated[Path | None, _data("Held-out domains.")] = None,
+    test_data: Annotated[list[Path] | None, _data("Held-out domains.")] = None,
     name: Annotated[str | None, _run("Name of the run; made up by default.")] = None,
     out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
     config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
@@ -195,7 +197,7 @@ def _require_mode(values: dict[str, Any]) -> None:
 
 def _name_from(values: dict[str, Any]) -> str:
     sources = values["sources"]
-    folders = [sources.get(key) for key in ("a", "b", "pairs", "data")]
+    folders = [sources.get(key) for key in ("a", "b", "pairs")] + list(sources.get("data") or ())
     return "-".join([values["mode"], *(Path(f).resolve().name for f in folders if f)])
 
 

@@ -62,7 +62,7 @@ class Augment:
             sizes = ", ".join(f"{p.shape[1]}x{p.shape[0]}" for p in pictures.values())
             raise DataError(f"A picture of {sizes} px can't be cropped to size: {error}") from error
         return {
-            name: np.ascontiguousarray(done["image" if name == first else name]).reshape(
+            name: np.require(done["image" if name == first else name], requirements="CW").reshape(
                 self.size, self.size, -1
             )
             for name in names

@@ -1,23 +1,28 @@
 """The three kinds of data sets, each opened from folders: pairs, two sets, labelled domains."""
 
-import hashlib
-import os
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from img2img import images
 from img2img.data.augment import Augment
 from img2img.errors import DataError, UsageError
 from img2img.files import find_pictures
+from img2img.manifest import Labels, LabelSet
 
 Sample = dict[str, np.ndarray]  # pictures uint8 [H, W, C], label vectors float32 [D], by name
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 class Sources(BaseModel):
@@ -29,49 +34,70 @@ class Sources(BaseModel):
     b: Path | None = None
     pairs: Path | None = None  # each file shows a on its left half, b on its right
     swap: bool = False  # pairs show b on the left; or: translate from b to a
-    data: Path | None = None  # one sub-folder a domain, or all pictures beside an attribute list
-    attributes: Path | None = None  # a list in CelebA's format
+    data: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()  # labelled, one or more sets
+    attributes: Path | None = None  # a list in CelebA's format, of the first set's pictures
     attribute: tuple[str, ...] = ()  # the columns of that list to learn
 
     def given(self) -> bool:
         return any((self.a, self.b, self.pairs, self.data))
 
     def absolute(self) -> "Sources":
-        paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "data": self.data}
-        paths["attributes"] = self.attributes
-        return self.model_copy(update={k: p and p.absolute() for k, p in paths.items()})
+        paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "attributes": self.attributes}
+        update = {name: path and path.absolute() for name, path in paths.items()}
+        return self.model_copy(update=update | {"data": tuple(p.absolute() for p in self.data)})
 
 
-class Dataset(Protocol):
-    """What the stream, the loop and the check ask of each kind."""
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """What the stream, the loop, the check and the export ask of each kind."""
 
-    channels: tuple[int, int]  # of a and b, to decode to
-    left_out: tuple[Path, ...]  # files without a partner, or without a picture
+    channels: tuple[int, int] = (3, 3)  # of a and b, to decode to
+    left_out: tuple[Path, ...] = ()  # files without a partner, or listed files that are not there
 
     @classmethod
-    def open(cls, sources: Sources, channels: tuple[int, int]) -> Self: ...
-    def __len__(self) -> int: ...  # samples an epoch
-    def files(self) -> Iterator[Path]: ...  # every file, in a fixed order
+    @abstractmethod
+    def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
+        """Raises UsageError for folders of another method, DataError for unusable ones."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[range, ...]:
+        """The samples, by the data set they come from: a batch is of one."""
+
+    @abstractmethod
+    def inputs(self, direction: str) -> list[Path]:
+        """The files that the direction translates."""
+
+    @abstractmethod
+    def files(self) -> Iterator[Path]:
+        """Every file, in a fixed order."""
+
+    @abstractmethod
     def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample: ...
-    def split(self, held_out: int) -> tuple[Self, Self]: ...  # the rest, and about held_out
+
+    @abstractmethod
+    def split(self, held_out: int) -> tuple[Self, Self]:
+        """The rest, and about held_out samples."""
+
+    @abstractmethod
     def describe(self) -> str: ...
 
+    def __len__(self) -> int:
+        return self.parts[-1].stop
 
-@dataclass(frozen=True)
-class Paired:
+
+@dataclass(frozen=True, kw_only=True)
+class Paired(Dataset):
     """Pairs by relative path without suffix from two folders, or side by side in one file."""
 
     items: tuple[tuple[Path, Path | None], ...]
-    channels: tuple[int, int] = (3, 3)
     swap: bool = False
-    left_out: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Paired":
-        """Raises UsageError for folders of another method, DataError where nothing pairs up."""
         if sources.pairs and not (sources.a or sources.b or sources.data):
             files = tuple((path, None) for path in pictures(sources.pairs))
-            return cls(files, channels, sources.swap)
+            return cls(items=files, channels=channels, swap=sources.swap)
         if not (sources.a and sources.b) or sources.pairs or sources.data:
             raise UsageError(
                 "pix2pix needs --a DIR and --b DIR, or --pairs DIR (the same for --test-...)."
@@ -87,10 +113,14 @@ class Paired:
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
                 f"(for example {alone[0].name}). Pairs are matched by relative path without suffix."
             )
-        return cls(items, channels, left_out=tuple(alone))
+        return cls(items=items, channels=channels, left_out=tuple(alone))
 
-    def __len__(self) -> int:
-        return len(self.items)
+    @property
+    def parts(self) -> tuple[range, ...]:
+        return (range(len(self.items)),)
+
+    def inputs(self, direction: str) -> list[Path]:
+        return [first for first, _ in self.items]
 
     def files(self) -> Iterator[Path]:
         return (path for item in self.items for path in item if path)
@@ -118,27 +148,28 @@ class Paired:
         return f"{len(self.items):,} pairs"
 
 
-@dataclass(frozen=True)
-class Unpaired:
+@dataclass(frozen=True, kw_only=True)
+class Unpaired(Dataset):
     """Two sets of pictures. An epoch is max(|a|, |b|) samples; b is drawn at random."""
 
     a: tuple[Path, ...]
     b: tuple[Path, ...]
-    channels: tuple[int, int] = (3, 3)
-    left_out: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Unpaired":
-        """Raises UsageError for folders of another method, DataError for empty ones."""
         if not (sources.a and sources.b) or sources.pairs or sources.data or sources.swap:
             raise UsageError(
                 "cyclegan needs --a DIR and --b DIR (and --test-a with --test-b); it has no "
                 "--direction, it learns both."
             )
-        return cls(pictures(sources.a), pictures(sources.b), channels)
+        return cls(a=pictures(sources.a), b=pictures(sources.b), channels=channels)
 
-    def __len__(self) -> int:
-        return max(len(self.a), len(self.b))
+    @property
+    def parts(self) -> tuple[range, ...]:
+        return (range(max(len(self.a), len(self.b))),)
+
+    def inputs(self, direction: str) -> list[Path]:
+        return list(self.b if direction == "ba" else self.a)
 
     def files(self) -> Iterator[Path]:
         yield from self.a
@@ -159,68 +190,69 @@ class Unpaired:
         return f"{len(self.a):,} pictures of a, {len(self.b):,} of b"
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Pictures with a label vector: one domain of several, or any set of binary attributes."""
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Dataset):
+    """Pictures with a label vector, of one data set or of several that are learned together."""
 
-    items: tuple[tuple[Path, tuple[int, ...]], ...]
-    domains: tuple[str, ...]
-    labels: Literal["classes", "attributes"]
-    channels: tuple[int, int] = (3, 3)
-    left_out: tuple[Path, ...] = ()  # of the attribute list
+    items: tuple[tuple[Path, int, tuple[str, ...]], ...]  # file, number of its set, its domains
+    labels: Labels
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Labelled":
-        """Raises UsageError for folders of another method, DataError for fewer than two domains."""
         if not sources.data or sources.a or sources.b or sources.pairs:
             raise UsageError("stargan needs --data DIR with one sub-folder a domain.")
-        _require_folder(sources.data)
-        if sources.attributes:
-            if not sources.attribute:
-                raise UsageError("--attributes FILE needs at least one --attribute NAME.")
-            items, missing = _read_attributes(sources.attributes, sources.data, sources.attribute)
-            return cls(items, sources.attribute, "attributes", channels, missing)
-        if sources.attribute:
-            raise UsageError("--attribute NAME needs the list, --attributes FILE.")
-        folders = sorted(p for p in sources.data.iterdir() if p.is_dir() and p.name[0] != ".")
-        if len(folders) < 2:
-            raise DataError(
-                f"{sources.data} has {len(folders)} sub-folder(s); StarGAN needs one for each of "
-                "at least two domains."
+        if bool(sources.attributes) != bool(sources.attribute):
+            raise UsageError(
+                "--attributes FILE needs --attribute NAME (one or more), and NAME the FILE."
             )
-        one_hot = np.eye(len(folders), dtype=int).tolist()
-        items = tuple(
-            (path, tuple(label))
-            for folder, label in zip(folders, one_hot, strict=True)
-            for path in pictures(folder)
-        )
-        return cls(items, tuple(folder.name for folder in folders), "classes", channels)
+        sets, items, missing = [], [], []
+        for number, folder in enumerate(sources.data):
+            _require_folder(folder)
+            if sources.attributes and number == 0:
+                found, missing = _read_attributes(sources.attributes, folder, sources.attribute)
+                sets.append(LabelSet(kind="attributes", domains=sources.attribute))
+            else:
+                domains = _read_domains(folder)
+                sets.append(LabelSet(kind="classes", domains=tuple(domains)))
+                found = [(path, (name,)) for name, paths in domains.items() for path in paths]
+            items += [(path, number, names) for path, names in found]
+        labels = Labels(sets=tuple(sets))
+        twice = [name for name, count in Counter(labels.names).items() if count > 1]
+        if twice:
+            raise DataError(f"Two data sets have a domain {twice[0]}. Rename one of the folders.")
+        return cls(items=tuple(items), labels=labels, channels=channels, left_out=tuple(missing))
 
-    def __len__(self) -> int:
-        return len(self.items)
+    @cached_property
+    def parts(self) -> tuple[range, ...]:
+        counts = Counter(number for _, number, _ in self.items)
+        ends = np.cumsum([counts[number] for number in sorted(counts)]).tolist()
+        return tuple(map(range, [0, *ends], ends))
+
+    def inputs(self, direction: str) -> list[Path]:
+        return list(self.files())
 
     def files(self) -> Iterator[Path]:
-        return (path for path, _ in self.items)
+        return (path for path, _, _ in self.items)
 
     def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample:
-        path, label = self.items[index]
+        path, number, domains = self.items[index]
         picture = {"image": images.read(path, self.channels[0]).pixels}
-        return augment(random, picture) | {"domain": np.array(label, dtype=np.float32)}
+        return augment(random, picture) | {"domain": self.labels.vector(number, domains)}
 
     def split(self, held_out: int) -> tuple["Labelled", "Labelled"]:
-        if self.labels == "attributes":
-            rest, out = _split(self.items, held_out)
-        else:
-            rest, out = (), ()
-            share = -(-held_out // len(self.domains))
-            for domain in range(len(self.domains)):
-                some = _split(tuple(i for i in self.items if i[1][domain]), share)
-                rest, out = rest + some[0], out + some[1]
+        """Of classes, as many from each."""
+        groups: dict[tuple, list] = {}
+        for item in self.items:
+            _, number, domains = item
+            one_of = self.labels.sets[number].kind == "classes"
+            groups.setdefault((number, domains if one_of else ()), []).append(item)
+        shares = [_split(group, -(-held_out // len(groups))) for group in groups.values()]
+        rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
         return replace(self, items=rest), replace(self, items=out)
 
     def describe(self) -> str:
-        counts = np.array([label for _, label in self.items]).sum(0)
-        each = ", ".join(f"{n} {c:,}" for n, c in zip(self.domains, counts, strict=True))
+        counts = Counter(name for _, _, names in self.items for name in names)
+        each = ", ".join(f"{name} {counts[name]:,}" for name in self.labels.names)
         return f"{len(self.items):,} pictures ({each})"
 
 
@@ -231,59 +263,6 @@ def pictures(folder: Path) -> tuple[Path, ...]:
     if not found:
         raise DataError(f"{folder} has no pictures (jpg, png, webp, bmp, tiff, gif).")
     return found
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """A hash of the files' last path parts and sizes, in order: what exact resume relies on."""
-    digest = hashlib.sha256()
-    for path in dataset.files():
-        digest.update(os.fsencode("/".join(path.parts[-2:])) + b"\0%d\n" % path.stat().st_size)
-    return digest.hexdigest()
-
-
-def verify(dataset: Dataset, crop: int, decode: bool = True) -> Iterator[int]:
-    """Look at every file before training; yields the count of files seen so far.
-
-    With decode, each is decoded whole. Raises DataError naming the unreadable files (the first
-    five), or the smallest picture where its shorter side is less than `crop`.
-    """
-    side_by_side = isinstance(dataset, Paired) and dataset.items[0][1] is None
-    broken: list[str] = []
-    smallest: tuple[int, Path] | None = None
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        files, seen = dataset.files(), 0
-        while some := list(islice(files, 256)):  # bounded: results would pile up in memory
-            looks = pool.map(lambda path: _look(path, decode), some)
-            for path, (size, error) in zip(some, looks, strict=True):
-                if error:
-                    broken.append(error)
-                else:
-                    side = min(size[0] // 2 if side_by_side else size[0], size[1])
-                    smallest = min(smallest or (side, path), (side, path))
-            seen += len(some)
-            yield seen
-    if broken:
-        more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
-        raise DataError(
-            f"{len(broken)} of {seen} pictures can't be read: {' '.join(broken[:5])}{more} "
-            "Mend or remove them, then start again."
-        )
-    if smallest[0] < crop:
-        raise DataError(
-            f"The crop of {crop} px is larger than the smallest picture, {smallest[1]} "
-            f"({smallest[0]} px). Use a smaller --size or --centre-crop, or let --resize enlarge."
-        )
-
-
-def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:
-    try:
-        if decode:
-            pixels = images.read(path).pixels
-            return (pixels.shape[1], pixels.shape[0]), None
-        with images.open_header(path) as image:
-            return image.size, None
-    except (DataError, OSError) as error:
-        return (0, 0), str(error)
 
 
 def _require_folder(folder: Path) -> None:
@@ -313,12 +292,23 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
     return rest, tuple(items[index] for index in sorted(chosen))
 
 
+def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """One sub-folder a domain."""
+    found = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    if len(found) < 2:
+        raise DataError(
+            f"{folder} has {len(found)} sub-folder(s); StarGAN needs one for each of at least two "
+            "domains."
+        )
+    return {domain.name: pictures(domain) for domain in found}
+
+
 def _read_attributes(
     table: Path, folder: Path, names: tuple[str, ...]
-) -> tuple[tuple[tuple[Path, tuple[int, ...]], ...], tuple[Path, ...]]:
+) -> tuple[list[tuple[Path, tuple[str, ...]]], list[Path]]:
     """CelebA's list: a count, the attribute names, then `file 1 -1 ...` a line.
 
-    Gives the pictures with their chosen attributes, and the listed files that are not there.
+    Gives the pictures with those of the names that they have, and the listed files not there.
     """
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
@@ -331,7 +321,7 @@ def _read_attributes(
         raise DataError(
             f"{table} has no attribute {', '.join(unknown)}. It has: {', '.join(columns[:50])}."
         )
-    wanted = [columns.index(name) for name in names]
+    wanted = {name: columns.index(name) for name in names}
     items, missing = [], []
     for number, line in enumerate(lines[start + 1 :], start + 2):
         if not line.strip():
@@ -345,7 +335,7 @@ def _read_attributes(
         if not path.is_file():
             missing.append(path)
         else:
-            items.append((path, tuple(int(values[i] == "1") for i in wanted)))
+            items.append((path, tuple(n for n, i in wanted.items() if values[i] == "1")))
     if not items:
         raise DataError(f"None of the {len(missing)} pictures that {table} lists is in {folder}.")
-    return tuple(items), tuple(missing)
+    return items, missing

@@ -20,26 +20,30 @@ class Stream(Dataset):
     """Sample number `position` of an endless stream that passes over the data set in epochs.
 
     Every epoch is a permutation of its own. The sample, its augmentation included, depends on
-    the seed and the position alone, whichever worker makes it.
+    the seed and the position alone, whichever worker makes it. The parts of the data set take
+    turns, batch by batch.
     """
 
-    def __init__(self, dataset: PictureDataset, augment: Augment, seed: int):
-        self.dataset, self.augment, self.seed = dataset, augment, seed
+    def __init__(self, dataset: PictureDataset, augment: Augment, seed: int, batch: int):
+        self.dataset, self.augment, self.seed, self.batch = dataset, augment, seed, batch
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
-        epoch, offset = divmod(position, len(self.dataset))
-        index = int(_permutation(self.seed, epoch, len(self.dataset))[offset])
+        step, place = divmod(position, self.batch)
+        turn, number = divmod(step, len(self.dataset.parts))
+        part = self.dataset.parts[number]
+        epoch, offset = divmod(turn * self.batch + place, len(part))
+        index = part[_permutation(self.seed, epoch, len(part))[offset]]
         random = np.random.default_rng((self.seed, AUGMENT, position))
         sample = self.dataset.sample(index, self.augment, random)
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
 
-def batches(stream: Stream, start: int, stop: int, batch: int, workers: int, pin: bool):
+def batches(stream: Stream, start: int, stop: int, workers: int, pin: bool):
     """The batches of steps start to stop - 1: uint8 pictures [N, H, W, C] and labels, by name."""
     return DataLoader(
         stream,
-        batch_size=batch,
-        sampler=range(start * batch, stop * batch),
+        batch_size=stream.batch,
+        sampler=range(start * stream.batch, stop * stream.batch),
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,
@@ -57,7 +61,7 @@ def held_out_batch(
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, SHUFFLE, epoch)).permutation(length)
 

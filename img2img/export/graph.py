@@ -89,7 +89,6 @@ def make_manifest(
         out_channels=spec.out_channels,
         size_multiple=spec.size_multiple,
         trained_size=config.method.size,
-        domains=spec.domains,
         labels=spec.labels,
         weights=said.get("weights", "plain"),
         licence=config.licence,
@@ -110,8 +109,8 @@ def trace(spec: ExportSpec, size: int, opset: int = OPSET) -> onnx.ModelProto:
     image = torch.zeros(2, side, side + 8, spec.in_channels, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     inputs, shapes = {"image": image}, {"image": axes}
-    if spec.domains:
-        inputs["domain"] = torch.zeros(2, len(spec.domains))
+    if spec.labels.sets:
+        inputs["domain"] = torch.zeros(2, spec.labels.width)
         shapes["domain"] = {0: "batch"}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():

@@ -39,7 +39,7 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
     worst, total, count = 0.0, 0.0, 0
-    for to in spec.domains[:4] or (None,):
+    for to in spec.labels.names[:4] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             domain = translator.domain(to)
             with torch.no_grad():

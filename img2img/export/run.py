@@ -6,13 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from img2img.data.folders import Paired, Unpaired
 from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity
-from img2img.files import find_pictures, write_whole
+from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
-from img2img.methods.base import ExportSpec
 from img2img.train.config import RunConfig
 
 Written = tuple[Path, dict[str, float]]
@@ -43,20 +41,14 @@ def export_run(
                 _inputs(config, name), spec.in_channels, config.method.size
             )
             manifest = graph.make_manifest(config, name, spec, said, metrics)
-            written.append(_checked(proto, manifest, spec, pictures, path))
+            with tempfile.TemporaryDirectory() as folder:
+                trial = Path(folder) / "trial.onnx"
+                graph.write(proto, manifest, trial)
+                result = parity.measure(spec, trial, pictures)
+            parity.require(result, path)
+            graph.write(proto, manifest.model_copy(update={"parity": result}), path)
+            written.append((path, result))
     return written
-
-
-def _checked(proto, manifest, spec: ExportSpec, pictures, path: Path) -> Written:
-    """Write beside the system's temporary files, check, then move into place with the result."""
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "trial.onnx"
-        graph.write(proto, manifest, trial)
-        result = parity.measure(spec, trial, pictures)
-        parity.require(result, path)
-        graph.write(proto, manifest.model_copy(update={"parity": result}), trial)
-        write_whole(path, trial.read_bytes())
-    return path, result
 
 
 def _output_path(
@@ -73,14 +65,9 @@ def _inputs(config: RunConfig, direction: str) -> list[Path]:
     sources = config.held_out_sources if config.test.given() else config.sources
     channels = (config.method.in_channels, config.method.out_channels)
     try:
-        dataset = METHODS[config.mode].data.open(sources, channels)
+        return METHODS[config.mode].data.open(sources, channels).inputs(direction)
     except DataError:  # the run was moved to a machine without them
         return list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    if isinstance(dataset, Unpaired):
-        return list(dataset.b if direction == "ba" else dataset.a)
-    if isinstance(dataset, Paired):
-        return [first for first, _ in dataset.items]
-    return list(dataset.files())
 
 
 def _last_row(path: Path) -> dict[str, float]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from img2img import images
 from img2img.errors import DataError
-from img2img.files import write_whole
+from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
@@ -63,6 +63,12 @@ class Item:
     result: np.ndarray | None = None
     error: str | None = None
 
+    def described(self) -> dict:
+        """What the record keeps of it."""
+        size, mtime = self.stamp
+        came = {"input": self.job.source, "size": size, "mtime_ns": mtime, "sha256": self.sha256}
+        return {**came, "error": self.error, "notes": list(self.picture.notes)}
+
 
 def translate_files(
     translator: Translator,
@@ -83,7 +89,7 @@ def translate_files(
     todo = _undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    workers = usable_cores()
     lines = record.open() if record else nullcontext()
     with ThreadPoolExecutor(workers) as pool, lines as file:
 
@@ -91,7 +97,8 @@ def translate_files(
             if record and file:
                 entry = {"output": record.key(item.job), "status": status}
                 if status != "begun":
-                    entry |= _entry(item, translator.sha256, settings)
+                    entry |= item.described()
+                    entry |= {"model": translator.sha256, "options": settings.fingerprint()}
                 file.write(json.dumps(entry) + "\n")
 
         saving: deque[Future[Item]] = deque()
@@ -107,7 +114,9 @@ def translate_files(
                 progress(1)
 
         reads = _read_ahead(pool, todo, translator, settings, ahead=4 * workers)
-        for items in _batched(reads, settings.batch or _batch(translator)):
+        # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
+        batch = settings.batch or (1 if translator.provider == "cpu" else 8)
+        for items in _batched(reads, batch):
             _translate(translator, items, settings)
             for item in items:
                 if not item.error:
@@ -220,22 +229,3 @@ def _save(item: Item, quality: int) -> Item:
             item.error = f"can't be written: {problem}"
         item.result = None
     return item
-
-
-def _entry(item: Item, model: str, settings: Settings) -> dict:
-    """The rest of the line that tells how an output ended."""
-    return {
-        "input": item.job.source,
-        "size": item.stamp[0],
-        "mtime_ns": item.stamp[1],
-        "sha256": item.sha256,
-        "model": model,
-        "options": settings.fingerprint(),
-        "error": item.error,
-        "notes": list(item.picture.notes),
-    }
-
-
-def _batch(translator: Translator) -> int:
-    """A GPU wants several pictures at a time; a CPU is as fast with one, in less memory."""
-    return 1 if translator.provider == "cpu" else 8

@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 import onnxruntime as ort
 
 from img2img.errors import DataError, DeviceError, UsageError
+from img2img.files import usable_cores
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
@@ -46,7 +46,7 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     content = _read(path)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # a provider that does not bind is told in our own words
-    options.intra_op_num_threads = threads or _cores()
+    options.intra_op_num_threads = threads or usable_cores()
     for name in _candidates(provider):
         session = _open(content, path, options, name, explicit=provider != "auto")
         if session is not None:
@@ -140,10 +140,3 @@ def _read(path: Path) -> bytes:
     if EXTERNAL_DATA in content:
         raise DataError(f"{path} keeps its weights in other files; a bundle is one file.")
     return content
-
-
-def _cores() -> int:
-    """The cores this process may use: in a container fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

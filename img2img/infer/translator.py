@@ -58,24 +58,26 @@ class Translator:
 
     def domain(self, to: str | Sequence[str] | None) -> np.ndarray | None:
         """The label vector, float32 [D], for a domain's name; UsageError for a wrong one."""
-        domains = self.manifest.domains
-        if not domains:
+        labels = self.manifest.labels
+        if not labels.sets:
             if to:
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
             return None
         names = [to] if isinstance(to, str) else list(to or ())
-        if to in domains:
-            names, wanted = [to], [to]  # its name may have a comma
+        if to in labels.names:
+            wanted = {to}  # its name may have a comma
         else:
-            wanted = [part for name in names for part in map(str.strip, name.split(",")) if part]
-        unknown = [name for name in wanted if name not in domains]
-        one = self.manifest.labels == "classes"
-        if unknown or (one and len(wanted) != 1) or not names:
-            choice = "one of" if one else "any of (with commas)"
-            raise UsageError(
-                f"{self.manifest.name} translates --to {choice}: {', '.join(domains)}."
-            )
-        return np.array([name in wanted for name in domains], dtype=np.float32)
+            wanted = {part for name in names for part in map(str.strip, name.split(",")) if part}
+        for number, labelled in enumerate(labels.sets):
+            one = labelled.kind == "classes"
+            if names and wanted <= set(labelled.domains) and (len(wanted) == 1 or not one):
+                return labels.vector(number, wanted)
+        choices = " or ".join(
+            f"{'one of' if labelled.kind == 'classes' else 'any of (with commas)'}: "
+            f"{', '.join(labelled.domains)}"
+            for labelled in labels.sets
+        )
+        raise UsageError(f"{self.manifest.name} translates --to {choices}.")
 
     def _run(self, images: list[np.ndarray], domain: np.ndarray | None) -> np.ndarray:
         inputs = {"image": np.stack(images)}

@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from img2img.manifest import Labels
 from img2img.methods.objectives import OBJECTIVES, Adversarial, Critic, ObjectiveName, wide
 
 Side = Literal["generators", "discriminators"]
@@ -67,8 +68,7 @@ class ExportSpec:
     size_multiple: int
     in_channels: int
     out_channels: int
-    domains: tuple[str, ...] = ()
-    labels: Literal["classes", "attributes"] | None = None
+    labels: Labels = Labels()  # of the domains it translates to
 
 
 class Method(nn.Module, ABC):
@@ -96,6 +96,11 @@ class Method(nn.Module, ABC):
     @property
     def objective(self) -> Adversarial:
         return OBJECTIVES[self.config.objective]
+
+    @property
+    def turn(self) -> int:
+        """Steps after which everything has had its turn."""
+        return self.config.critic_steps
 
     def sides(self, step: int) -> tuple[Side, ...]:
         """Who is updated in a step, in order; the generators in every `critic_steps`-th."""

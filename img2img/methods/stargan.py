@@ -2,7 +2,7 @@
 (Choi et al. 2018).
 """
 
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.folders import Labelled
-from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, l1
+from img2img.manifest import Labels
+from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Side, l1
 from img2img.methods.objectives import ObjectiveName, wide
 from img2img.nets.stargan import StarDiscriminator, StarGenerator
 
@@ -32,8 +33,7 @@ class StarGANConfig(MethodConfig):
     d_layers: int = Field(6, ge=1, description="the discriminator's strided layers")
     reconstruction: float = Field(10.0, ge=0, description="weight of the cycle back")
     classification: float = Field(1.0, ge=0, description="weight of the domain classifier")
-    domains: tuple[str, ...] = Field((), description="read from the data")
-    labels: Literal["classes", "attributes"] = Field("classes", description="read from the data")
+    labels: Labels = Field(Labels(), description="the domains, read from the data")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -62,17 +62,23 @@ class StarGAN(Method):
 
     def __init__(self, config: StarGANConfig):
         super().__init__(config)
-        c, domains = config, len(config.domains)
-        self.generators = nn.ModuleDict(
-            {"any": StarGenerator(c.in_channels, domains, c.width, c.blocks)}
-        )
-        self.discriminators = nn.ModuleDict(
-            {"all": StarDiscriminator(c.size, c.in_channels, domains, c.d_width, c.d_layers)}
-        )
+        c, channels = config, config.in_channels
+        generator = StarGenerator(channels, c.labels.width, c.width, c.blocks)
+        judge = StarDiscriminator(c.size, channels, len(c.labels.names), c.d_width, c.d_layers)
+        self.generators = nn.ModuleDict({"any": generator})
+        self.discriminators = nn.ModuleDict({"all": judge})
 
     @classmethod
     def fit_config(cls, config: StarGANConfig, dataset: Labelled) -> StarGANConfig:
-        return config.model_copy(update={"domains": dataset.domains, "labels": dataset.labels})
+        return config.model_copy(update={"labels": dataset.labels})
+
+    @property
+    def turn(self) -> int:
+        return self.config.critic_steps * max(len(self.config.labels.sets), 1)
+
+    def sides(self, step: int) -> tuple[Side, ...]:
+        """With several data sets each gives a batch in turn, and each its generator step."""
+        return super().sides(step // max(len(self.config.labels.sets), 1))
 
     def draws(self, batch: Batch) -> Batch:
         image = batch["image"]
@@ -108,34 +114,44 @@ class StarGAN(Method):
         """The input, then what each domain makes of it."""
         image = batch["image"]
         columns = {"input": image}
-        for index, name in enumerate(self.config.domains):
-            columns[name] = self.generators["any"](image, self._towards(batch["domain"], index))
+        for name in self.config.labels.names:
+            columns[name] = self.generators["any"](image, self._towards(batch["domain"], name))
         return columns
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
         generator = self.generators["any"]
         multiple = StarGenerator.size_multiple
-        spec = ExportSpec(generator, multiple, c.in_channels, c.out_channels, c.domains, c.labels)
-        return {"to": spec}
+        return {"to": ExportSpec(generator, multiple, c.in_channels, c.out_channels, c.labels)}
 
-    def _class_loss(self, logits: Tensor, domain: Tensor) -> Tensor:
-        logits = wide(logits)
-        if self.config.labels == "classes":
-            return F.cross_entropy(logits, domain.argmax(1))
-        # Summed over the attributes, as the authors do; a mean would weigh it down.
-        each = F.binary_cross_entropy_with_logits(logits, domain.to(logits.dtype), reduction="none")
-        return each.sum(1).mean()
+    def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The mean over the pictures, each in its own data set's part (equations 2, 3 and 7)."""
+        logits, labels = wide(logits), self.config.labels
+        loss = logits.new_zeros(())
+        for number, (labelled, part) in enumerate(zip(labels.sets, labels.parts, strict=True)):
+            own, truth = logits[:, part], label[:, part].to(logits.dtype)
+            if labelled.kind == "classes":
+                each = F.cross_entropy(own, truth.argmax(1), reduction="none")
+            else:  # summed over the attributes, as the authors do; a mean would weigh it down
+                each = F.binary_cross_entropy_with_logits(own, truth, reduction="none").sum(1)
+            known = label[:, len(labels.names) + number] if len(labels.sets) > 1 else 1.0
+            loss = loss + (each * known).mean()
+        return loss
 
-    def _towards(self, domain: Tensor, index: int) -> Tensor:
-        """Label vectors [N, D] with one domain chosen, or one attribute switched over."""
-        if self.config.labels == "classes":
-            return F.one_hot(torch.full_like(domain[:, 0], index).long(), len(domain[0])).to(domain)
-        target, names = domain.clone(), self.config.domains
-        if names[index] in HAIR_COLOURS:
-            for other, name in enumerate(names):
-                if name in HAIR_COLOURS:
-                    target[:, other] = float(other == index)
+    def _towards(self, label: Tensor, name: str) -> Tensor:
+        """Label vectors [N, D] with one class chosen, or one attribute switched over."""
+        labels = self.config.labels
+        number = next(i for i, labelled in enumerate(labels.sets) if name in labelled.domains)
+        target = torch.tensor(labels.vector(number, (name,))).to(label).repeat(len(label), 1)
+        if labels.sets[number].kind == "classes":
+            return target
+        part, domains = labels.parts[number], labels.sets[number].domains
+        index = domains.index(name)
+        target[:, part] = label[:, part]
+        if name in HAIR_COLOURS:
+            for other, colour in enumerate(domains):
+                if colour in HAIR_COLOURS:
+                    target[:, part.start + other] = float(other == index)
         else:
-            target[:, index] = 1 - target[:, index]
+            target[:, part.start + index] = 1 - label[:, part.start + index]
         return target

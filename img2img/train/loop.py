@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from img2img import images
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset, Labelled, fingerprint, verify
+from img2img.data.check import fingerprint, verify
+from img2img.data.folders import Dataset, Labelled
 from img2img.data.stream import Stream, batches, held_out_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.files import write_whole
@@ -53,6 +53,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     """Open and verify the data. Raises UsageError or DataError before anything is written."""
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
+    crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
     training = method.data.open(config.sources, channels)
     if training.left_out:
         names = ", ".join(map(str, training.left_out[:10]))
@@ -60,13 +61,13 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
         console.print(f"{len(training.left_out)} without a partner, left out: {names}{more}")
     if config.test.given():
         held_out = method.data.open(config.held_out_sources, channels)
-        _verify(held_out, config, console, decode)
-        if isinstance(training, Labelled) and held_out.domains != training.domains:
+        verify(held_out, crop, decode, console)
+        if isinstance(training, Labelled) and held_out.labels != training.labels:
             raise DataError(
-                f"The held-out pictures have the domains {', '.join(held_out.domains)}, the "
-                f"training pictures {', '.join(training.domains)}. They must be the same."
+                f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
+                f"training pictures {', '.join(training.labels.names)}. They must be the same."
             )
-    _verify(training, config, console, decode)
+    verify(training, crop, decode, console)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
@@ -158,19 +159,19 @@ class _Session:
         self.began = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.saved_step = trainer.step
         self.row: dict[str, float] = {}
-        c = self.config.method
         # A row needs at least one generator step in its mean.
-        self.log_every = math.ceil(self.config.log_every / c.critic_steps) * c.critic_steps
+        turn = trainer.method.turn
+        self.log_every = math.ceil(self.config.log_every / turn) * turn
         # By default about a hundred grids a run.
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
         self.samples = held_out_batch(plan.held_out, _augment(plan, False), SAMPLE_ROWS)
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
         runtime, c = self.trainer.runtime, self.config
-        stream = Stream(self.plan.training, _augment(self.plan, True), c.seed)
+        stream = Stream(self.plan.training, _augment(self.plan, True), c.seed, c.method.batch)
         workers = default_workers(runtime.device) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
-        loader = batches(stream, self.trainer.step, self.plan.total, c.method.batch, workers, pin)
+        loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
         try:
             for batch in loader:
                 yield runtime.place(batch)
@@ -277,18 +278,6 @@ class _Session:
 def _augment(plan: Plan, training: bool) -> Augment:
     c = plan.config.method
     return Augment(c.size, c.load_size, c.centre_crop, c.flip, training)
-
-
-def _verify(dataset: Dataset, config: RunConfig, console: Console, decode: bool) -> None:
-    c = config.method
-    total = sum(1 for _ in dataset.files())
-    smallest = c.centre_crop or (0 if c.load_size else c.size)  # what a crop takes from the file
-    seen = verify(dataset, smallest, decode)
-    if total > 2000:
-        steps = -(-total // 256)
-        seen = track(seen, "checking pictures", total=steps, console=console, transient=True)
-    for _ in seen:
-        pass
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The only place that knows devices and precision."""
 
-import os
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import DeviceError
+from img2img.files import usable_cores
 from img2img.train.config import Precision
 
 M = TypeVar("M", bound=nn.Module)
@@ -63,8 +63,7 @@ def seed_step(seed: int, step: int) -> None:
 
 def default_workers(device: torch.device) -> int:
     """Enough to decode while the device computes; on a CPU they take cores from the training."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 1 if device.type == "cpu" else max(1, min(8, (cores or 2) - 1))
+    return 1 if device.type == "cpu" else max(1, min(8, usable_cores() - 1))
 
 
 def _device(wanted: str) -> torch.device:

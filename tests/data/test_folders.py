@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Labelled, Paired, Sources, Unpaired, fingerprint, verify
+from img2img.data.check import fingerprint, verify
+from img2img.data.folders import Labelled, Paired, Sources, Unpaired
 from img2img.errors import DataError, UsageError
 
 RGB = (3, 3)
@@ -126,10 +127,18 @@ def test_unpaired_b_is_drawn_independently_of_a(emoji):
     assert len({sample.tobytes() for sample in samples}) > 3
 
 
+def labels_of(dataset: Labelled) -> list[list[float]]:
+    """The label vectors of all samples."""
+    augment = Augment(8, 8, None, False, False)
+    random = np.random.default_rng(0)
+    samples = (dataset.sample(index, augment, random) for index in range(len(dataset)))
+    return [sample["domain"].tolist() for sample in samples]
+
+
 def test_sub_folders_become_domains_in_order(emoji):
     dataset = Labelled.open(Sources(data=emoji), RGB)
-    assert dataset.domains == ("3d", "flat")
-    assert [label for _, label in dataset.items] == [(1, 0)] * 20 + [(0, 1)] * 20
+    assert dataset.labels.names == ("3d", "flat")
+    assert labels_of(dataset) == [[1, 0]] * 20 + [[0, 1]] * 20
 
 
 def test_a_single_domain_is_refused(tmp_path):
@@ -153,10 +162,31 @@ def test_celeba_list_gives_binary_vectors_of_the_chosen_attributes(celeba):
         data=celeba / "img", attributes=celeba / "list.txt", attribute=("Smiling", "Black_Hair")
     )
     dataset = Labelled.open(sources, RGB)
-    assert dataset.labels == "attributes"
-    assert dataset.domains == ("Smiling", "Black_Hair")
-    assert [label for _, label in dataset.items] == [(0, 0), (1, 1)]
+    assert dataset.labels.sets[0].kind == "attributes"
+    assert dataset.labels.names == ("Smiling", "Black_Hair")
+    assert labels_of(dataset) == [[0, 0], [1, 1]]
     assert [path.name for path in dataset.left_out] == ["000003.jpg"]
+
+
+def test_several_data_sets_share_one_label_vector_with_a_mask(celeba, emoji):
+    sources = Sources(
+        data=(celeba / "img", emoji),
+        attributes=celeba / "list.txt",
+        attribute=("Smiling", "Black_Hair"),
+    )
+    dataset = Labelled.open(sources, RGB)
+    assert dataset.labels.names == ("Smiling", "Black_Hair", "3d", "flat")
+    assert dataset.parts == (range(2), range(2, 42))
+    vectors = labels_of(dataset)
+    assert vectors[:2] == [[0, 0, 0, 0, 1, 0], [1, 1, 0, 0, 1, 0]]
+    assert vectors[2:] == [[0, 0, 1, 0, 0, 1]] * 20 + [[0, 0, 0, 1, 0, 1]] * 20
+    rest, held_out = dataset.split(6)
+    assert (len(rest.parts), len(held_out.parts)) == (2, 2)
+
+
+def test_a_domain_of_two_data_sets_is_refused(emoji):
+    with pytest.raises(DataError, match="Two data sets have a domain 3d"):
+        Labelled.open(Sources(data=(emoji, emoji)), RGB)
 
 
 def test_an_unknown_attribute_is_named_with_those_there_are(celeba):
@@ -176,7 +206,7 @@ def test_split_keeps_every_picture_once_and_holds_out_some_of_each_domain(emoji)
     dataset = Labelled.open(Sources(data=emoji), RGB)
     rest, held_out = dataset.split(4)
     assert sorted(rest.items + held_out.items) == sorted(dataset.items)
-    assert np.array([label for _, label in held_out.items]).sum(0).tolist() == [2, 2]
+    assert np.array(labels_of(held_out)).sum(0).tolist() == [2, 2]
 
 
 def test_split_never_takes_more_than_a_tenth(emoji):
@@ -195,17 +225,17 @@ def test_fingerprint_changes_with_names_and_sizes_not_with_the_place(emoji, tmp_
     assert fingerprint(Unpaired.open(Sources(a=moved, b=moved), RGB)) != fingerprint(first)
 
 
-def test_verify_names_unreadable_files(two):
+def test_verify_names_unreadable_files(two, quiet):
     (two.a / "bad.png").write_bytes(b"no picture")
     truncated = (two.a / "1.png").read_bytes()
     (two.a / "1.png").write_bytes(truncated[: len(truncated) // 2])
     with pytest.raises(DataError, match=r"2 of 9 pictures can't be read: .*1\.png.*bad\.png"):
-        list(verify(Unpaired.open(two, RGB), crop=0))
+        verify(Unpaired.open(two, RGB), 0, True, quiet)
 
 
-def test_verify_names_the_smallest_picture_where_the_crop_does_not_fit(two):
+def test_verify_names_the_smallest_picture_where_the_crop_does_not_fit(two, quiet):
     save(two.b / "small.png", (33, 20))
     dataset = Unpaired.open(two, RGB)
-    assert list(verify(dataset, crop=20))[-1] == 9
+    verify(dataset, 20, True, quiet)
     with pytest.raises(DataError, match=r"crop of 21 px is larger .*small\.png \(20 px\)"):
-        list(verify(dataset, crop=21))
+        verify(dataset, 21, True, quiet)

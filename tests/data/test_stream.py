@@ -15,7 +15,7 @@ from img2img.errors import DataError
 @pytest.fixture
 def stream(emoji):
     dataset = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
-    return Stream(dataset, Augment(32, 40, None, True, True), seed=5)
+    return Stream(dataset, Augment(32, 40, None, True, True), seed=5, batch=4)
 
 
 def equal(first, second) -> bool:
@@ -23,8 +23,8 @@ def equal(first, second) -> bool:
 
 
 def test_a_sample_is_a_function_of_seed_and_position(stream):
-    again = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=5)
-    other = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=6)
+    again = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=5, batch=4)
+    other = Stream(stream.dataset, Augment(32, 40, None, True, True), seed=6, batch=4)
     later = [again[position] for position in (33, 7, 21)]  # in any order
     assert all(equal(stream[p], s) for p, s in zip((33, 7, 21), later, strict=True))
     assert not equal(stream[7], other[7])
@@ -32,8 +32,8 @@ def test_a_sample_is_a_function_of_seed_and_position(stream):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_from_the_middle_continue_those_from_the_start(stream, workers):
-    whole = list(batches(stream, 0, 6, 4, 0, False))
-    rest = list(batches(stream, 3, 6, 4, workers, False))
+    whole = list(batches(stream, 0, 6, 0, False))
+    rest = list(batches(stream, 3, 6, workers, False))
     assert len(rest) == 3
     assert all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
 
@@ -47,7 +47,7 @@ from img2img.data.augment import Augment
 from img2img.data.folders import Sources, Unpaired
 from img2img.data.stream import Stream, batches
 data = Unpaired.open(Sources(a=Path(sys.argv[1]) / "flat", b=Path(sys.argv[1]) / "3d"), (3, 3))
-left_behind = iter(batches(Stream(data, Augment(32, 40, None, True, True), 0), 0, 99, 1, 2, False))
+left_behind = iter(batches(Stream(data, Augment(32, 40, None, True, True), 0, 1), 0, 99, 2, False))
 next(left_behind)
 """
     subprocess.run([sys.executable, "-c", program, emoji], check=True, timeout=60)
@@ -55,7 +55,7 @@ next(left_behind)
 
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(emoji):
     dataset = Labelled.open(Sources(data=emoji), (3, 3))
-    plain = Stream(dataset, Augment(16, 16, None, False, True), seed=1)
+    plain = Stream(dataset, Augment(16, 16, None, False, True), seed=1, batch=3)
     count = len(dataset)
     epochs = [
         [plain[epoch * count + i]["image"].numpy().tobytes() for i in range(count)]
@@ -66,13 +66,26 @@ def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(emoji):
     assert epochs[0] != epochs[1]
 
 
+def test_data_sets_give_their_batches_in_turn(emoji, tmp_path):
+    for number, name in enumerate(("cat", "dog", "cow")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / name / "x.png")
+    dataset = Labelled.open(Sources(data=(emoji, tmp_path)), (3, 3))
+    stream = Stream(dataset, Augment(16, 16, None, False, True), seed=0, batch=3)
+    masks = torch.stack([stream[position]["domain"][-2:] for position in range(12)])
+    assert masks[:, 0].tolist() == [1, 1, 1, 0, 0, 0] * 2
+    assert masks[:, 1].tolist() == [0, 0, 0, 1, 1, 1] * 2
+    seen = [stream[position]["domain"][2:5].argmax().item() for position in (3, 4, 5)]
+    assert sorted(seen) == [0, 1, 2]
+
+
 def test_both_pictures_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (48, 56, 3), np.uint8)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.fromarray(noise).save(tmp_path / folder / "x.png")
     dataset = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
-    pairs = Stream(dataset, Augment(32, 40, None, True, True), seed=0)
+    pairs = Stream(dataset, Augment(32, 40, None, True, True), seed=0, batch=2)
     samples = [pairs[position] for position in range(12)]
     assert all(torch.equal(s["a"], s["b"]) for s in samples)
     assert len({s["a"].numpy().tobytes() for s in samples}) > 6

@@ -49,7 +49,7 @@ def test_any_size_goes_in_and_comes_out_as_torch_would_have_it(
     assert translator.manifest.direction == direction
     picture = images.read(next(find_pictures(emoji / "flat"))).pixels
     picture = images.resize(picture, size[1], size[0])
-    to = spec.domains[0] if spec.domains else None
+    to = spec.labels.names[0] if spec.labels.sets else None
     domain = translator.domain(to)
     with torch.no_grad():
         expected = Pixels(spec)(
@@ -64,7 +64,7 @@ def test_any_size_goes_in_and_comes_out_as_torch_would_have_it(
 @pytest.mark.parametrize("mode", METHODS)
 def test_pictures_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
     translator = Translator(exported(mode)[0][0], "cpu")
-    to = translator.manifest.domains[0] if translator.manifest.domains else None
+    to = next(iter(translator.manifest.labels.names), None)
     pictures = [images.read(path).pixels for path in find_pictures(emoji / "3d")][:3]
     together = translator(pictures, to=to)
     alone = [translator([picture], to=to)[0] for picture in pictures]
@@ -83,8 +83,8 @@ def test_manifest_tells_the_training_and_nothing_of_the_machine(exported, traine
     [(path, _)] = exported("stargan")
     manifest = Translator(path, "cpu").manifest
     assert manifest.method == "stargan"
-    assert manifest.domains == ("3d", "flat")
-    assert manifest.labels == "classes"
+    assert manifest.labels.names == ("3d", "flat")
+    assert manifest.labels.sets[0].kind == "classes"
     assert (manifest.step, manifest.weights, manifest.trained_size) == (6, "ema", 32)
     assert manifest.config["critic_steps"] == 2
     content = path.read_bytes()

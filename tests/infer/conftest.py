@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from img2img.infer.translator import Translator
-from img2img.manifest import METADATA_KEY
+from img2img.manifest import METADATA_KEY, Labels
 
-OFFSETS = (10.0, 20.0, 40.0)  # what each domain adds to every pixel
+OFFSETS = (10.0, 20.0, 40.0, 80.0, 0.0, 0.0)  # what each part of a label adds to every pixel
 
 Bundle = Callable[..., Path]
 
@@ -22,21 +22,20 @@ def make_bundle(
     path: Path,
     name: str = "invert",
     channels: int = 3,
-    domains: tuple[str, ...] = (),
-    labels: str | None = None,
+    labels: Labels = Labels(),
     only_size: tuple[int, int] | None = None,
     manifest: bool = True,
 ) -> Path:
-    """255 - x without domains; with them x plus the offsets of the domains that are wanted."""
+    """255 - x without labels; with them x plus the offsets of the domains that are wanted."""
     shape = ["N", *(only_size or ("H", "W")), channels]
     inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)]
     constants = {"top": np.float32(255), "bottom": np.float32(0)}
     nodes = [helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT)]
-    if domains:
+    if labels.sets:
         inputs.append(
-            helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N", len(domains)])
+            helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N", labels.width])
         )
-        constants["offsets"] = np.array(OFFSETS[: len(domains)], np.float32)[:, None]
+        constants["offsets"] = np.array(OFFSETS[: labels.width], np.float32)[:, None]
         constants["per_picture"] = np.array([-1, 1, 1, 1], np.int64)
         nodes += [
             helper.make_node("MatMul", ["domain", "offsets"], ["shift"]),
@@ -57,14 +56,13 @@ def make_bundle(
     if manifest:
         said = {
             "name": name,
-            "method": "stargan" if domains else "pix2pix",
-            "direction": "to" if domains else "ab",
+            "method": "stargan" if labels.sets else "pix2pix",
+            "direction": "to" if labels.sets else "ab",
             "in_channels": channels,
             "out_channels": channels,
             "size_multiple": 1,
             "trained_size": 8,
-            "domains": domains,
-            "labels": labels,
+            "labels": labels.model_dump(),
         }
         helper.set_model_props(model, {METADATA_KEY: json.dumps(said)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +87,19 @@ def classes(tmp_path_factory) -> Translator:
     """One of three domains, which add 10, 20 and 40."""
     path = tmp_path_factory.mktemp("m") / "classes.onnx"
     names = ("dawn", "noon", "dusk")
-    made = make_bundle(path, name="classes", domains=names, labels="classes")
+    labels = Labels(sets=[{"kind": "classes", "domains": names}])
+    made = make_bundle(path, name="classes", labels=labels)
+    return Translator(made, "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory) -> Translator:
+    """Two attributes and two classes of two data sets, which add 10, 20, 40 and 80."""
+    sets = [
+        {"kind": "attributes", "domains": ("hat", "smile")},
+        {"kind": "classes", "domains": ("dawn", "dusk")},
+    ]
+    made = make_bundle(tmp_path_factory.mktemp("m") / "joint.onnx", labels=Labels(sets=sets))
     return Translator(made, "cpu", threads=1)
 
 
@@ -98,7 +108,8 @@ def attributes(tmp_path_factory) -> Translator:
     """Any of three attributes, which add 10, 20 and 40."""
     path = tmp_path_factory.mktemp("m") / "attributes.onnx"
     names = ("hat", "smile", "glasses")
-    made = make_bundle(path, name="attributes", domains=names, labels="attributes")
+    labels = Labels(sets=[{"kind": "attributes", "domains": names}])
+    made = make_bundle(path, name="attributes", labels=labels)
     return Translator(made, "cpu", threads=1)
 
 

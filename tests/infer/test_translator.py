@@ -110,6 +110,19 @@ def test_attributes_must_be_known(attributes, to):
         attributes([np.zeros((4, 4, 3), np.uint8)], to=to)
 
 
+@pytest.mark.parametrize(("to", "offset"), [("hat,smile", 30), ("dusk", 80), ("smile", 20)])
+def test_a_model_of_several_data_sets_takes_the_domains_of_one(joint, to, offset):
+    (result,) = joint([np.full((4, 4, 3), 5, np.uint8)], to=to)
+    assert (result == 5 + offset).all()
+    assert joint.domain("dusk").tolist() == [0, 0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("to", [None, "hat,dusk", "dawn,dusk", "noon"])
+def test_domains_of_several_data_sets_do_not_mix(joint, to):
+    with pytest.raises(UsageError, match=r"any of .*: hat, smile or one of: dawn, dusk"):
+        joint([np.zeros((4, 4, 3), np.uint8)], to=to)
+
+
 def test_the_label_vector_follows_the_order_of_the_manifest(attributes):
     vector = attributes.domain("glasses,hat")
     assert vector.dtype == np.float32
@@ -133,7 +146,7 @@ def test_a_model_is_found_by_path_text_or_name(bundle, noise, tmp_path, monkeypa
 def test_what_the_model_says_is_at_hand(invert, classes):
     assert invert.manifest.name == "invert"
     assert invert.provider == "cpu"
-    assert classes.manifest.domains == ("dawn", "noon", "dusk")
+    assert classes.manifest.labels.names == ("dawn", "noon", "dusk")
     assert len(invert.sha256) == 64
     assert invert.sha256 != classes.sha256
 

@@ -22,7 +22,7 @@ def case(request, make_config, quiet):
     c, runtime = plan.config.method, Runtime("cpu", "fp32")
     seed_step(0, 0)
     trainer = Trainer(METHODS[request.param](c), runtime, 0, plan.epoch_steps)
-    stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0)
+    stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0, c.batch)
 
     def batch(step):
         samples = [stream[step * c.batch + i] for i in range(c.batch)]

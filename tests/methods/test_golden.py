@@ -132,7 +132,9 @@ def test_stargan_trains_step_for_step_like_the_authors_code(name, labels):
     parts = {"G": "generators.any", "D": "discriminators.all"}
     files = {ours: folder / f"init-{theirs}.ckpt" for theirs, ours in parts.items()}
     sizes = {"size": 64, "width": 8, "d_width": 8, "blocks": 2, "d_layers": 4, "batch": 4}
-    trainer = make_trainer("stargan", files, **sizes, domains=tuple("abcde"), labels=labels)
+    trainer = make_trainer(
+        "stargan", files, **sizes, labels={"sets": [{"kind": labels, "domains": tuple("abcde")}]}
+    )
     data = load_file(folder / "batches.safetensors")
 
     def batch(step):

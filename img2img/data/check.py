@@ -1,0 +1,69 @@
+"""A look at the pictures before training starts: can all be read, and are they large enough?"""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from img2img import images
+from img2img.data.folders import Dataset, Paired
+from img2img.errors import DataError
+from img2img.files import usable_cores
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """A hash of the files' last path parts and sizes, in order: what exact resume relies on."""
+    digest = hashlib.sha256()
+    for path in dataset.files():
+        digest.update(os.fsencode("/".join(path.parts[-2:])) + b"\0%d\n" % path.stat().st_size)
+    return digest.hexdigest()
+
+
+def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
+    """Look at every file before training.
+
+    With decode, each is decoded whole. Raises DataError naming the unreadable files (the first
+    five), or the smallest picture where its shorter side is less than `crop`.
+    """
+    side_by_side = isinstance(dataset, Paired) and dataset.items[0][1] is None
+    broken: list[str] = []
+    smallest: tuple[int, Path] | None = None
+    files = list(dataset.files())
+    shares = range(0, len(files), 256)  # bounded: results would pile up in memory
+    if len(files) > 2000:
+        shares = track(shares, "checking pictures", console=console, transient=True)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start in shares:
+            some = files[start : start + 256]
+            looks = pool.map(lambda path: _look(path, decode), some)
+            for path, (size, error) in zip(some, looks, strict=True):
+                if error:
+                    broken.append(error)
+                else:
+                    side = min(size[0] // 2 if side_by_side else size[0], size[1])
+                    smallest = min(smallest or (side, path), (side, path))
+    if broken:
+        more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
+        raise DataError(
+            f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
+            "Mend or remove them, then start again."
+        )
+    if smallest[0] < crop:
+        raise DataError(
+            f"The crop of {crop} px is larger than the smallest picture, {smallest[1]} "
+            f"({smallest[0]} px). Use a smaller --size or --centre-crop, or let --resize enlarge."
+        )
+
+
+def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:
+    try:
+        if decode:
+            pixels = images.read(path).pixels
+            return (pixels.shape[1], pixels.shape[0]), None
+        with images.open_header(path) as image:
+            return image.size, None
+    except (DataError, OSError) as error:
+        return (0, 0), str(error)
