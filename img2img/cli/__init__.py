@@ -6,6 +6,7 @@ import typer
 
 from img2img.cli.doctor import doctor
 from img2img.cli.export import export
+from img2img.cli.import_checkpoint import import_checkpoint
 from img2img.cli.info import info
 from img2img.cli.quickstart import quickstart
 from img2img.cli.train import train
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 for command in (quickstart, train, export, translate, info, doctor):
     app.command()(command)
+app.command("import")(import_checkpoint)
 
 
 @app.callback(invoke_without_command=True)

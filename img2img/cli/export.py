@@ -17,7 +17,13 @@ def export(
     weights: Annotated[
         Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="ONNX operator set.")] = None,
+    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
+    running_statistics: Annotated[
+        bool,
+        typer.Option(
+            "--running-stats", help="Normalise by BatchNorm's running averages, not the picture's."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a self-contained model, and check it against torch on real pictures.
@@ -33,7 +39,9 @@ def export(
         raise needs_extra("train", error) from None
     import json
 
-    written = export_run(run, output, direction, weights, opset, stderr_console())
+    written = export_run(
+        run, stderr_console(), output, direction, weights, opset, running_statistics
+    )
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
     else:

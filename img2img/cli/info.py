@@ -22,6 +22,7 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
+    origin, steps = manifest.data.get("imported"), manifest.step
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "file": f"{entry.path} ({entry.path.stat().st_size / 1e6:.1f} MB)",
@@ -31,7 +32,8 @@ def info(
         "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
         "gives": f"the same size, {manifest.out_channels} channels",
-        "trained at": f"{manifest.trained_size} px, {manifest.step:,} steps, seed {manifest.seed}",
+        "trained at": f"{manifest.trained_size} px, "
+        + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}"),
         "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
         "licence": manifest.licence or "not stated",
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",

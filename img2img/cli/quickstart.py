@@ -65,7 +65,7 @@ def quickstart(
         }
     )
     train(make_plan(config, console), run, console)
-    [(bundle, _)] = export_run(run, None, None, None, None, console)
+    [(bundle, _)] = export_run(run, console)
     figures = _compare(run, bundle, sample, console)
     (run / "quickstart.json").write_text(json.dumps(figures, indent=2))
     if as_json:

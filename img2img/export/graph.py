@@ -1,5 +1,6 @@
 """The exported graph: uint8 pixels in, the generator, uint8 pixels out; and its manifest."""
 
+import copy
 import datetime
 import logging
 import os
@@ -33,7 +34,8 @@ class Pixels(nn.Module):
 
     def __init__(self, spec: ExportSpec):
         super().__init__()
-        self.generator = image_statistics(spec.module)
+        running = spec.statistics == "running"
+        self.generator = copy.deepcopy(spec.module) if running else image_statistics(spec.module)
         self.multiple = spec.size_multiple
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
@@ -69,6 +71,9 @@ def load_run(run: Path, weights: str | None = None) -> tuple[RunConfig, Method, 
             if name.startswith(prefix)
         }
         said = {"weights": "plain", "step": str(state["step"])}
+    for name in list(method.generators):  # an imported run may know one direction only
+        if not any(key.startswith(f"{name}.") for key in tensors):
+            del method.generators[name]
     try:
         method.generators.load_state_dict(tensors)
     except RuntimeError as error:
@@ -90,12 +95,15 @@ def make_manifest(
         size_multiple=spec.size_multiple,
         trained_size=config.method.size,
         labels=spec.labels,
+        statistics=spec.statistics,
         weights=said.get("weights", "plain"),
         licence=config.licence,
         step=int(said.get("step", 0)),
         seed=config.seed,
         config=config.method.model_dump(mode="json"),
-        data={"fingerprint": config.fingerprint},
+        data={"imported": said["imported"]}
+        if "imported" in said
+        else {"fingerprint": config.fingerprint},
         metrics=metrics,
         created_with=f"img2img {__version__}, torch {torch.__version__}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -2,9 +2,11 @@
 
 import csv
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from torch import nn
 
 from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity
@@ -18,15 +20,22 @@ Written = tuple[Path, dict[str, float]]
 
 def export_run(
     run: Path,
-    output: Path | None,
-    direction: str | None,
-    weights: str | None,
-    opset: int | None,
     console: Console,
+    output: Path | None = None,
+    direction: str | None = None,
+    weights: str | None = None,
+    opset: int = graph.OPSET,
+    running_statistics: bool = False,
 ) -> list[Written]:
     """Write the run's bundles; each with its parity. Raises where one differs from torch."""
     config, method, said = graph.load_run(run, weights)
     specs = method.exports()
+    if running_statistics:
+        if not any(isinstance(layer, nn.BatchNorm2d) for layer in method.generators.modules()):
+            raise UsageError(
+                f"{run} has no running statistics; networks with norm=batch keep them."
+            )
+        specs = {name: replace(spec, statistics="running") for name, spec in specs.items()}
     if direction and direction not in specs:
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
     wanted = {direction: specs[direction]} if direction else specs
@@ -36,7 +45,7 @@ def export_run(
         named = len(specs) > 1 and not (output and direction)  # -o names the one that was asked for
         path = _output_path(run, config, output, name, named)
         with console.status(f"exporting {path}"):
-            proto = graph.trace(spec, config.method.size, opset or graph.OPSET)
+            proto = graph.trace(spec, config.method.size, opset)
             pictures = parity.test_pictures(
                 _inputs(config, name), spec.in_channels, config.method.size
             )
@@ -64,10 +73,12 @@ def _inputs(config: RunConfig, direction: str) -> list[Path]:
     """Pictures that the direction takes: held-out or training ones, else the sample that ships."""
     sources = config.held_out_sources if config.test.given() else config.sources
     channels = (config.method.in_channels, config.method.out_channels)
-    try:
-        return METHODS[config.mode].data.open(sources, channels).inputs(direction)
-    except DataError:  # the run was moved to a machine without them
-        return list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    if sources.given():  # an imported run has none
+        try:
+            return METHODS[config.mode].data.open(sources, channels).inputs(direction)
+        except DataError:
+            pass  # the run was moved to a machine without them
+    return list(find_pictures(shipped("quickstart") / "test" / "flat"))
 
 
 def _last_row(path: Path) -> dict[str, float]:

@@ -69,6 +69,7 @@ class ExportSpec:
     in_channels: int
     out_channels: int
     labels: Labels = Labels()  # of the domains it translates to
+    statistics: Literal["image", "running"] = "image"  # what the norm layers go by
 
 
 class Method(nn.Module, ABC):

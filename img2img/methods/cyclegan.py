@@ -115,7 +115,8 @@ class CycleGAN(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         a, b = self.config.in_channels, self.config.out_channels
+        channels = {"ab": (a, b), "ba": (b, a)}
         return {
-            "ab": ExportSpec(self.generators["ab"], ResNet.size_multiple, a, b),
-            "ba": ExportSpec(self.generators["ba"], ResNet.size_multiple, b, a),
+            direction: ExportSpec(generator, ResNet.size_multiple, *channels[direction])
+            for direction, generator in self.generators.items()
         }

@@ -5,20 +5,20 @@ from typing import Literal
 
 from torch import nn
 
-Norm = Literal["instance", "batch", "none"]
+Norm = Literal["batch", "instance", "instance_affine", "none"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """BatchNorm with affine and running statistics, or InstanceNorm with neither."""
+    """BatchNorm with affine part and running statistics, InstanceNorm without the latter."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels)
-    return nn.Identity()
+    if norm == "none":
+        return nn.Identity()
+    return nn.InstanceNorm2d(channels, affine=norm == "instance_affine")
 
 
 def needs_bias(norm: Norm) -> bool:
-    """Whether a convolution before the norm has a bias: where the norm has no affine part."""
+    """Whether a convolution before the norm has a bias: always in the published code, but there."""
     return norm != "batch"
 
 

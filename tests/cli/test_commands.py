@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-COMMANDS = ["quickstart", "train", "export", "translate", "info", "doctor"]
+COMMANDS = ["quickstart", "train", "export", "import", "translate", "info", "doctor"]
 
 
 def run(*arguments, cwd=None):
@@ -86,6 +87,9 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
         (["export", "a"], 3, "no training run"),
         (["info", "dream"], 3, "no model dream"),
+        (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
+        (["import", "a"], 3, "a has no generators"),
+        (["import", "bad/1.png"], 3, "damaged, or not one of"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folders):
@@ -94,6 +98,20 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folde
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folders / "runs").exists()
+
+
+def test_a_published_checkpoint_becomes_a_bundle_in_one_command(folders):
+    golden = Path(__file__).parents[1] / "data" / "golden"
+    generator = golden / "cyclegan" / "init_net_G_B.pth"
+    done = run("import", generator, "--name", "zebra", "--licence", "CC0-1.0", cwd=folders)
+    assert done.returncode == 0, done.stderr
+    assert "runs/zebra/export/zebra.onnx" in done.stdout
+    told = json.loads(run("info", "zebra", "--json", cwd=folders).stdout)
+    assert (told["method"], told["direction"], told["licence"]) == ("cyclegan", "ba", "CC0-1.0")
+    assert "init_net_G_B.pth" in run("info", "zebra", cwd=folders).stdout
+    translated = run("translate", "a", "-o", "out", "-m", "zebra", cwd=folders)
+    assert translated.returncode == 0, translated.stderr
+    assert sorted(path.name for path in (folders / "out").glob("*.png")) == ["1.png", "2.png"]
 
 
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):

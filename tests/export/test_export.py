@@ -24,7 +24,7 @@ def exported(trained, quiet, tmp_path_factory):
     def get(mode):
         if mode not in done:
             path = tmp_path_factory.mktemp("bundles") / f"{mode}.onnx"
-            done[mode] = export_run(trained(mode), path, None, None, None, quiet)
+            done[mode] = export_run(trained(mode), quiet, path)
         return done[mode]
 
     return get
@@ -121,12 +121,12 @@ def test_a_run_without_an_average_says_so(make_config, quiet, tmp_path):
 
 def test_a_direction_that_is_not_there_is_named(trained, quiet):
     with pytest.raises(UsageError, match="no direction ba; it has ab"):
-        export_run(trained("pix2pix"), None, "ba", None, None, quiet)
+        export_run(trained("pix2pix"), quiet, direction="ba")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, quiet):
     with pytest.raises(DataError, match=r"no config\.json"):
-        export_run(tmp_path, None, None, None, None, quiet)
+        export_run(tmp_path, quiet)
 
 
 def test_an_export_that_differs_from_torch_is_not_written(trained, quiet, tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ def test_an_export_that_differs_from_torch_is_not_written(trained, quiet, tmp_pa
 
     monkeypatch.setattr("img2img.export.graph.trace", wrong)
     with pytest.raises(Img2ImgError, match="differs from torch by up to"):
-        export_run(trained("pix2pix"), tmp_path / "x.onnx", None, None, None, quiet)
+        export_run(trained("pix2pix"), quiet, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 
 

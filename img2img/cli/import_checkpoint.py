@@ -1,0 +1,67 @@
+"""img2img import: a published generator becomes a run and a bundle."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _opt(text: str) -> Any:
+    return typer.Option(help=text)
+
+
+def import_checkpoint(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
+    ],
+    mode: Annotated[
+        Literal["pix2pix", "cyclegan", "stargan"] | None, _opt("By default read off the file.")
+    ] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, _opt("CycleGAN: which way a lone generator translates.")
+    ] = None,
+    domain: Annotated[
+        list[str] | None, _opt("StarGAN: a domain's name, in the order of training; repeat.")
+    ] = None,
+    labels: Annotated[
+        Literal["classes", "attributes"], _opt("StarGAN: one of those domains, or any.")
+    ] = "classes",
+    norm: Annotated[
+        Literal["instance", "none"] | None, _opt("Where the file has no trace of one: instance.")
+    ] = None,
+    dropout: Annotated[bool | None, _opt("U-Net: whether it was trained with dropout.")] = None,
+    size: Annotated[int | None, _opt("Side of the pictures it was trained on, px.")] = None,
+    licence: Annotated[str | None, _opt("Of the weights, for the manifest.")] = None,
+    name: Annotated[str | None, _opt("Of the run; made up by default.")] = None,
+    out: Annotated[Path, _opt("Where runs go.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make a run and a bundle of a published pix2pix, CycleGAN or StarGAN generator.
+
+    The architecture is read off the file; nothing in the file is executed.
+    """
+    import json
+
+    from img2img.cli import stderr_console
+    from img2img.cli.train import new_folder
+    from img2img.errors import needs_extra
+
+    try:
+        from img2img.export.published import import_run
+        from img2img.export.run import export_run
+    except ImportError as error:
+        raise needs_extra("train", error) from None
+
+    made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
+    run = new_folder(out, name or made_up, numbered=name is None)
+    given = {"norm": norm, "dropout": dropout, "size": size}
+    settings = {key: value for key, value in given.items() if value is not None}
+    import_run(source, run, mode, direction, tuple(domain or ()), labels, settings, licence)
+    written = export_run(run, stderr_console())
+    if as_json:
+        files = [{"file": str(path), **parity} for path, parity in written]
+        print(json.dumps({"run": str(run), "bundles": files}))
+    else:
+        for path, parity in written:
+            print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")
+        print(f"Use it:  img2img translate PICTURES -o OUT -m {run}")
