@@ -20,9 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, train, export, translate, info, doctor):
-    app.command()(command)
+app.command()(quickstart)
+# Options that it does not declare are settings of the method.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
+app.command()(export)
 app.command("import")(import_checkpoint)
+for command in (translate, info, doctor):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

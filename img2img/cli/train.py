@@ -19,6 +19,7 @@ def _how(text: str) -> Any:
 
 
 def train(
+    context: typer.Context,
     mode: Annotated[str | None, typer.Option(help="pix2pix, cyclegan or stargan.")] = None,
     a: Annotated[Path | None, _data("Folder of inputs.")] = None,
     b: Annotated[Path | None, _data("Folder of what they become.")] = None,
@@ -36,7 +37,7 @@ def train(
     name: Annotated[str | None, _run("Name of the run; made up by default.")] = None,
     out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
     config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
-    settings: Annotated[list[str] | None, _run("key=value: any setting; repeat.", "--set")] = None,
+    settings: Annotated[list[str] | None, _run("The same as key=value; repeat.", "--set")] = None,
     resume: Annotated[Path | None, _run("Go on exactly where this run was.")] = None,
     dry_run: Annotated[bool, _run("Check everything, print the config, stop.")] = False,
     check: Annotated[bool, _run("Decode every picture before training.")] = True,
@@ -57,6 +58,8 @@ def train(
     """Train a translator on folders of pictures.
 
     img2img train --mode cyclegan --a horses --b zebras
+
+    Every setting that --dry-run prints is an option: --identity 0, --objective hinge, --no-flip.
     """
     from img2img.cli import stderr_console
     from img2img.errors import UsageError, needs_extra
@@ -70,6 +73,7 @@ def train(
 
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
+    settings = [*(settings or ()), *_as_settings(context.args)] or None
     if resume:
         fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
         fixed += (test_a, test_b, test_pairs, test_data, size, resize, centre_crop, batch)
@@ -110,6 +114,24 @@ def train(
         print(plan.config.model_dump_json(indent=2))
         return
     run_training(plan, run, console, max_minutes)
+
+
+def _as_settings(arguments: list[str]) -> list[str]:
+    """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
+    from img2img.errors import UsageError
+
+    settings, left = [], iter(arguments)
+    for argument in left:
+        if not argument.startswith("--"):
+            raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
+        key, equals, value = argument[2:].partition("=")
+        if not equals:
+            value = "false" if key.startswith("no-") else next(left, None)
+            key = key.removeprefix("no-")
+        if value is None:
+            raise UsageError(f"{argument} needs a value.")
+        settings.append(f"{key.replace('-', '_')}={value}")
+    return settings
 
 
 def _minutes(text: str) -> float:

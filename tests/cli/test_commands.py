@@ -83,6 +83,9 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["train", "--resume", "a", "--mode", "pix2pix"], 2, "leave the other options out"),
         (["train", "--resume", "a", "--size", "64"], 2, "leave the other options out"),
         ([*PAIR, "b", "--steps", "0"], 2, "steps"),
+        ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean batch?"),
+        ([*PAIR, "b", "--ema"], 2, "--ema needs a value"),
+        ([*PAIR, "b", "c"], 2, "Unexpected argument c"),
         ([*PAIR, "b", "--set", "licence=[x"], 2, "can't be read"),
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
         (["export", "a"], 3, "no training run"),
@@ -122,6 +125,16 @@ def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
     second = run("train", "--config", "config.json", "--dry-run", cwd=folders)
     assert json.loads(second.stdout) == json.loads(first.stdout)
     assert not (folders / "runs").exists()
+
+
+def test_every_setting_is_an_option(folders):
+    options = ["--identity", "0", "--objective=hinge", "--no-flip", "--save-every", "7"]
+    done = run(*PAIR, "b", "--size", "32", *options, "--dry-run", cwd=folders)
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)
+    method = config["method"]
+    assert (method["identity"], method["objective"], method["flip"]) == (0, "hinge", False)
+    assert config["save_every"] == 7
 
 
 def test_version_is_printed():
