@@ -134,6 +134,15 @@ def test_other_spellings_give_the_same_function(spelling, norm, tmp_path):
         torch.testing.assert_close(generators["ba"].eval()(picture), expected)
 
 
+def test_files_of_torch_before_1_6_are_read(tmp_path):
+    network = ResNet(3, 3, 4, 1)
+    path = tmp_path / "latest_net_G.pth"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=False)
+    _, generators = imported(path, tmp_path / "run")
+    state = network.state_dict()
+    assert all(torch.equal(t, state[k]) for k, t in generators["ab"].state_dict().items())
+
+
 def test_instance_norm_without_biases_before_it(tmp_path):
     network = ResNet(3, 3, 4, 1, "instance")
     torch.save(without_biases(network.state_dict(), network), tmp_path / "G.pth")
