@@ -5,6 +5,7 @@ import sys
 import typer
 
 from img2img.cli.doctor import doctor
+from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
 from img2img.cli.import_checkpoint import import_checkpoint
 from img2img.cli.info import info
@@ -25,7 +26,7 @@ app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
-for command in (translate, info, doctor):
+for command in (translate, evaluate, info, doctor):
     app.command()(command)
 
 

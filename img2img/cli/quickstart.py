@@ -83,6 +83,8 @@ def quickstart(
 
 def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]:
     """Translate the held-out folder, write the sheet, and measure against the truth."""
+    import statistics
+
     from img2img import images
     from img2img.evaluate.metrics import l1, mean_picture
     from img2img.files import find_pictures, write_whole
@@ -113,8 +115,11 @@ def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]
     }
     sheet = images.contact_sheet(columns)
     write_whole(run / "sheet.png", images.encode(images.Picture(sheet), ".png"))
+    answers = {
+        "the model": outputs,
+        "copy the input": inputs,
+        "the mean picture": [mean] * len(truths),
+    }
     return {
-        "the model": l1(outputs, truths),
-        "copy the input": l1(inputs, truths),
-        "the mean picture": l1([mean] * len(truths), truths),
+        answer: statistics.fmean(map(l1, pictures, truths)) for answer, pictures in answers.items()
     }

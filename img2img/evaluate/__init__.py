@@ -1,1 +1,1 @@
-"""How good a translator is. Torch-free."""
+"""How good a translator is."""

