@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from img2img.cli.check import check
 from img2img.cli.doctor import doctor
 from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(quickstart)
+app.command()(check)
 # Options that it does not declare are settings of the method.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)

@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 COMMANDS = [
-    *("quickstart", "train", "export", "import", "translate", "evaluate", "info", "doctor"),
+    *(
+        "quickstart",
+        "check",
+        "train",
+        "export",
+        "import",
+        "translate",
+        "evaluate",
+        "info",
+        "doctor",
+    ),
 ]
 
 
@@ -92,6 +102,8 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
         (["export", "a"], 3, "no training run"),
         (["info", "dream"], 3, "no model dream"),
+        (["check", "a", "bad"], 3, "2 files can't be read"),
+        (["check", "empty"], 3, "empty has no pictures"),
         (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
         (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
@@ -119,6 +131,24 @@ def test_a_published_checkpoint_becomes_a_bundle_in_one_command(folders):
     translated = run("translate", "a", "-o", "out", "-m", "zebra", cwd=folders)
     assert translated.returncode == 0, translated.stderr
     assert sorted(path.name for path in (folders / "out").glob("*.png")) == ["1.png", "2.png"]
+
+
+def test_check_tells_pairs_from_sets_and_domains(folders):
+    for arguments, mode in (
+        (["a", "b"], "pix2pix"),
+        (["a", "one"], "cyclegan"),
+        ([".", "--mode", "stargan"], None),
+        (["a", "b", "--mode", "cyclegan"], "cyclegan"),
+    ):
+        done = run("check", *arguments, "--json", cwd=folders)
+        if mode:
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["mode"] == mode
+        else:
+            assert done.returncode == 3  # bad/ and empty/ are among its domains
+    told = json.loads(run("check", "a", "b", "--json", cwd=folders).stdout)
+    assert told["roles"]["a"]["pictures"] == 2
+    assert "the same file" in " ".join(finding["what"] for finding in told["findings"])
 
 
 def test_evaluate_gives_json_and_csv(folders):

@@ -1,0 +1,132 @@
+"""The look before training: each oddity is made here and must be found; clean data stay silent."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2img import images
+from img2img.data.folders import Labelled, Paired, Sources, Unpaired
+from img2img.data.survey import shift_of, survey
+from img2img.files import find_pictures
+
+SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train"
+RGB = (3, 3)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """a/ and b/: 40 flat emoji and their 3D twins, every 11th, so that no two are alike."""
+    for folder, style in (("a", "flat"), ("b", "3d")):
+        (tmp_path / folder).mkdir()
+        for path in sorted((SAMPLE / style).iterdir())[::11][:40]:
+            shutil.copy(path, tmp_path / folder)
+    return tmp_path
+
+
+def paired(folder: Path) -> Paired:
+    return Paired.open(Sources(a=folder / "a", b=folder / "b"), RGB)
+
+
+def found(result) -> list[tuple[str, str]]:
+    return [(finding.level, finding.what) for finding in result.findings]
+
+
+def rewrite(path: Path, pixels: np.ndarray) -> None:
+    path.unlink()
+    Image.fromarray(pixels).save(path.with_suffix(".png"))
+
+
+def test_clean_pairs_have_counts_and_no_warning(pairs, quiet):
+    result = survey(paired(pairs), None, quiet)
+    assert [told["pictures"] for told in result.roles.values()] == [40, 40]
+    assert result.roles["a"]["width"] == [64, 64, 64]
+    assert [what for level, what in found(result) if level != "note"] == []
+
+
+def test_a_broken_file_is_an_error(pairs, quiet):
+    broken = next((pairs / "a").iterdir())
+    broken.write_bytes(broken.read_bytes()[:200])
+    [finding] = [f for f in survey(paired(pairs), None, quiet).findings if f.level == "error"]
+    assert "1 files can't be read" in finding.what
+    assert broken.name in finding.files[0]
+
+
+def test_files_without_a_partner_are_told(pairs, quiet):
+    next((pairs / "b").iterdir()).unlink()
+    assert ("warning", "1 files have no partner and are left out.") in found(
+        survey(paired(pairs), None, quiet)
+    )
+
+
+def test_pairs_that_do_not_lie_on_one_another_are_told(pairs, quiet):
+    for path in list(find_pictures(pairs / "b")):
+        rewrite(path, np.roll(images.read(path).pixels, 6, axis=1))
+    [finding] = [f for f in survey(paired(pairs), None, quiet).findings if "shifted" in f.what]
+    assert finding.level == "warning"
+    assert "9 % of the side" in " ".join(finding.files)
+
+
+@pytest.mark.parametrize("pixels", [0, 2, 5, 9])
+def test_the_shift_is_measured_across_styles(pixels):
+    name = sorted(path.name for path in (SAMPLE / "flat").iterdir())[0]
+    a, b = (images.read(SAMPLE / style / name).pixels for style in ("flat", "3d"))
+    moved = np.full_like(b, 255)
+    moved[pixels:] = b[: len(b) - pixels]
+    shift, certainty = shift_of(a, moved)
+    assert shift == pytest.approx(pixels / 64, abs=0.012)
+    assert certainty > 0.4
+
+
+def test_double_files_and_leaks_into_the_test_set_are_told(pairs, quiet, tmp_path):
+    first, second, *_ = sorted((pairs / "a").iterdir())
+    unpaired = Sources(a=pairs / "a", b=pairs / "b")
+    shutil.copy(first, pairs / "a" / "again.webp")
+    test = tmp_path / "test"
+    for folder in ("a", "b"):
+        (test / folder).mkdir(parents=True)
+        shutil.copy(second, test / folder / "x.webp")  # of b's folder a different role: no leak
+    near = images.read(second).pixels.astype(int) + 3
+    rewrite(test / "a" / "x.webp", near.clip(0, 255).astype(np.uint8))
+    held_out = Unpaired.open(Sources(a=test / "a", b=test / "b"), RGB)
+    said = found(survey(Unpaired.open(unpaired, RGB), held_out, quiet))
+    assert ("warning", "1 times the same file.") in said
+    leak = "1 times nearly the same picture across training and test: the held-out figures flatter."
+    assert ("warning", leak) in said
+
+
+def test_pictures_of_one_colour_are_no_duplicates(quiet, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for level in (10, 90, 200):
+            rewrite_to = tmp_path / folder / f"{level}.png"
+            Image.new("RGB", (40, 40), (level, 0, 0)).save(rewrite_to)
+    data = Unpaired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
+    assert not any("same" in what for _, what in found(survey(data, None, quiet)))
+
+
+def test_few_pictures_of_a_domain_are_told(pairs, quiet):
+    for path in list((pairs / "a").iterdir())[3:]:
+        path.unlink()
+    data = Labelled.open(Sources(data=pairs), RGB)
+    assert ("warning", "a has 3 pictures of 43: hard to learn.") in found(survey(data, None, quiet))
+
+
+def test_odd_channels_and_shapes_are_told(pairs, quiet):
+    grey, long, alpha, small, colourless = sorted(find_pictures(pairs / "a"))[:5]
+    rewrite(grey, images.read(grey, 1).pixels[..., 0])
+    rewrite(long, np.tile(images.read(long).pixels, (1, 3, 1)))
+    rgba = images.read(alpha, 4).pixels.copy()
+    rgba[:9, :, 3] = 0
+    rewrite(alpha, rgba)
+    rewrite(small, images.resize(images.read(small).pixels, 20, 20))
+    rewrite(colourless, images.read(colourless, 1).pixels.repeat(3, -1))
+    data = Unpaired.open(Sources(a=pairs / "a", b=pairs / "b"), RGB)
+    said = {what: level for level, what in found(survey(data, None, quiet))}
+    assert said["1 of 80 pictures are grey files among coloured ones."] == "note"
+    assert said["1 pictures are over twice as long as wide; resizing squeezes them."] == "warning"
+    assert said["1 pictures: transparent (pasted on white)."] == "note"
+    assert said["1 pictures have a side under 32 px."] == "warning"
+    assert any("colours all grey" in what for what in said)
