@@ -5,6 +5,7 @@ import sys
 import typer
 
 from img2img.cli.check import check
+from img2img.cli.compare import compare
 from img2img.cli.doctor import doctor
 from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
@@ -28,7 +29,7 @@ app.command()(check)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
-for command in (translate, evaluate, info, doctor):
+for command in (translate, evaluate, compare, info, doctor):
     app.command()(command)
 
 

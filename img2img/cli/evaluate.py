@@ -28,6 +28,7 @@ def evaluate(
     seed: Annotated[int, _opt("Of the bootstrap.")] = 0,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
     csv: Annotated[Path | None, _opt("Write the numbers to this file, too.")] = None,
+    report: Annotated[Path | None, _opt("Write an HTML page with pictures to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure translations against real pictures, and against their truths where names match.
@@ -44,17 +45,23 @@ def evaluate(
     if not target or (real and b) or bool(fake) == bool(model) or bool(model) != bool(a):
         raise UsageError("Give --real DIR with --fake DIR, or --model M with --a DIR and --b DIR.")
     try:
+        from img2img.evaluate.report import evaluation_page
+        from img2img.evaluate.run import Fakes
         from img2img.evaluate.run import evaluate as measure
     except ImportError as error:
         raise needs_extra("eval", error) from None
+    from img2img.files import write_whole
     from img2img.infer.translator import Translator
 
-    fakes = Translator(model, "auto", direction) if model else fake
+    fakes = Fakes(a or fake, Translator(model, "auto", direction) if model else None, to)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
-    result = measure(target, fakes, console, a, to, extractor, weights, wanted, seed, bootstrap)
+    result = measure(target, fakes, console, extractor, weights, wanted, seed, bootstrap)
     if csv:
         _write_csv(csv, result)
+    if report:
+        write_whole(report, evaluation_page(result, fakes, target))
+        console.print(f"see {report}")
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
     else:

@@ -22,7 +22,7 @@ Sample = dict[str, np.ndarray]  # pictures uint8 [H, W, C], label vectors float3
 
 
 def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str | Path) else value
+    return (value,) if isinstance(value, str | Path) else value or ()
 
 
 class Sources(BaseModel):

@@ -82,9 +82,9 @@ class Neighbours:
     """
 
     def __init__(self, real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBOURS):
-        reach_real = np.partition(_distances(real, real), neighbours, axis=1)[:, neighbours]
-        reach_fake = np.partition(_distances(fake, fake), neighbours, axis=1)[:, neighbours]
-        between = _distances(real, fake)
+        reach_real = np.partition(distances(real, real), neighbours, axis=1)[:, neighbours]
+        reach_fake = np.partition(distances(fake, fake), neighbours, axis=1)[:, neighbours]
+        between = distances(real, fake)
         self.neighbours = neighbours
         self.near_real = between <= reach_real[:, None]  # [real, fake]: fake in the real one's ball
         self.near_fake = between <= reach_fake[None, :]
@@ -130,7 +130,7 @@ def _factor(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.linalg.qr((features - mean) / np.sqrt(len(features) - 1), mode="r")
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean, [len(a), len(b)]."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T

@@ -16,6 +16,7 @@ from img2img.evaluate.distances import (
     Kernel,
     Neighbours,
     bootstrap,
+    distances,
     frechet,
     inception_score,
 )
@@ -55,38 +56,54 @@ class Evaluation:
     metrics: list[Metric] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     protocol: dict[str, object] = field(default_factory=dict)
+    scored_by: str = ""
+    scores: dict[str, float] = field(default_factory=dict)  # by picture; less is better
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Fakes:
+    """A folder of translations; or of inputs, with the model that translates them."""
+
+    folder: Path
+    translator: Translator | None = None
+    to: str | None = None
+
+    def describe(self) -> str:
+        if self.translator is None:
+            return self.folder.name
+        name, sha256 = self.translator.manifest.name, self.translator.sha256
+        return f"{name} (sha256 {sha256[:16]}) of {self.folder.name}"
+
+    def made_from(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """A file of the folder, and the translation: uint8 [H, W, C]."""
+        if self.translator is None:
+            pixels = images.read(path).pixels
+            return pixels, pixels
+        pixels = images.read(path, self.translator.manifest.in_channels).pixels
+        return pixels, self.translator([pixels], to=self.to)[0]
+
+
 def evaluate(
     real: Path,
-    fake: Path | Translator,
+    fakes: Fakes,
     console: Console,
-    inputs: Path | None = None,
-    to: str | None = None,
     network: str = "auto",
     weights: Path | None = None,
     wanted: Sequence[str] = (),
     seed: int = 0,
     times: int = 200,
 ) -> Evaluation:
-    """Compare a folder of fakes, or what a model makes of the folder `inputs`, with real pictures.
+    """Compare fakes with a folder of real pictures.
 
     Where every fake has a real picture of its name (its relative path without suffix), that is its
     truth, and the paired metrics are measured, too. wanted: names of metrics, by default all that
     there are enough pictures for. Raises DataError for folders without pictures and for metrics
     that so few pictures can't carry.
     """
-    names = {path: _name(path, real) for path in _pictures(real)}
-    truths = {name: path for path, name in names.items()}
-    if isinstance(fake, Translator):
-        folder, channels = inputs, fake.manifest.in_channels
-        how = f"{fake.manifest.name} (sha256 {fake.sha256[:16]}) of {folder.name}"
-    else:
-        folder, channels, how = fake, 3, fake.name
-    files = _pictures(folder)
+    truths, files = by_name(real), by_name(fakes.folder)
     eye = extractor(network, weights)
     known = [
         eye.kernel,
@@ -103,11 +120,8 @@ def evaluate(
 
     def outputs() -> Iterator[np.ndarray]:
         """Each fake once: the paired metrics are measured in passing."""
-        for path in track(files, "fakes", console=console, transient=True):
-            pixels = images.read(path, channels).pixels
-            if isinstance(fake, Translator):
-                [pixels] = fake([pixels], to=to)
-            name = _name(path, folder)
+        for name, path in track(files.items(), "fakes", console=console, transient=True):
+            _, pixels = fakes.made_from(path)
             if name in truths:
                 truth = images.read(truths[name], pixels.shape[-1]).pixels
                 if truth.shape != pixels.shape:
@@ -118,12 +132,12 @@ def evaluate(
             yield _rgb(pixels)
 
     fake_features, fake_logits = extract(eye, outputs())
-    shown = track(list(names), "real", console=console, transient=True)
+    shown = track(truths.values(), "real", console=console, transient=True)
     real_features, _ = extract(eye, (images.read(path).pixels for path in shown))
     result = Evaluation(
         protocol={
             "real": f"{len(real_features)} pictures of {real.name}",
-            "fake": f"{len(fake_features)} pictures of {how}",
+            "fake": f"{len(fake_features)} pictures of {fakes.describe()}",
             "features": f"{eye.name}, weights sha256 {eye.sha256[:16]}",
             "resize": f"Lanczos to {eye.side} px, of decoded pictures in both sets",
             "interval": f"95 %, basic bootstrap of {times}, seed {seed}",
@@ -143,6 +157,12 @@ def evaluate(
         result.left_out |= dict.fromkeys(PAIRED, found)
     else:
         result.left_out |= dict.fromkeys(PAIRED, "no fake has a real picture of its name")
+    if len(kept) == len(files):
+        result.scored_by, scores = "l1", paired["l1"]
+    else:
+        result.scored_by = f"distance to the nearest real picture, {eye.name} features"
+        scores = distances(real_features, fake_features).min(0).tolist()
+    result.scores = dict(zip(files, scores, strict=True))
     for name in wanted:
         if name in result.left_out:
             raise DataError(f"The metric {name} would mislead here: {result.left_out[name]}.")
@@ -211,17 +231,14 @@ def _mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda weights: float(weights @ values / weights.sum())
 
 
-def _pictures(folder: Path) -> list[Path]:
+def by_name(folder: Path) -> dict[str, Path]:
+    """The folder's pictures by relative path without suffix; DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
-    found = list(find_pictures(folder))
+    found = {p.relative_to(folder).with_suffix("").as_posix(): p for p in find_pictures(folder)}
     if not found:
         raise DataError(f"{folder} has no pictures.")
     return found
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

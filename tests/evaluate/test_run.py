@@ -9,7 +9,7 @@ from img2img import Translator, images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import run as evaluation
 from img2img.evaluate.metrics import l1, psnr, ssim
-from img2img.evaluate.run import evaluate
+from img2img.evaluate.run import Fakes, evaluate
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 
@@ -22,8 +22,8 @@ def held_out():
 
 @pytest.fixture(scope="module")
 def shipped_model(held_out, quiet):
-    model = Translator("flat-to-3d", "cpu")
-    return evaluate(held_out / "3d", model, quiet, inputs=held_out / "flat", times=50)
+    fakes = Fakes(held_out / "flat", Translator("flat-to-3d", "cpu"))
+    return evaluate(held_out / "3d", fakes, quiet, times=50)
 
 
 def values(result):
@@ -50,7 +50,7 @@ def test_the_protocol_says_how(shipped_model):
 def test_too_few_pictures_for_a_metric_are_said_and_refused(shipped_model, held_out, quiet):
     assert shipped_model.left_out["lite0_frechet"].startswith("74 pictures in a set, 1,280")
     with pytest.raises(DataError, match="lite0_frechet would mislead here: 74 pictures"):
-        evaluate(held_out / "3d", held_out / "flat", quiet, wanted=["lite0_frechet"])
+        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, wanted=["lite0_frechet"])
 
 
 def test_better_fakes_are_nearer(shipped_model, held_out, quiet, tmp_path):
@@ -58,8 +58,8 @@ def test_better_fakes_are_nearer(shipped_model, held_out, quiet, tmp_path):
     for path in find_pictures(held_out / "flat"):
         pixels = 255 - images.read(path).pixels
         (tmp_path / f"{path.stem}.png").write_bytes(images.encode(images.Picture(pixels), ".png"))
-    same = values(evaluate(held_out / "3d", held_out / "3d", quiet, times=0))
-    inverted = values(evaluate(held_out / "3d", tmp_path, quiet, times=0))
+    same = values(evaluate(held_out / "3d", Fakes(held_out / "3d"), quiet, times=0))
+    inverted = values(evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0))
     model = values(shipped_model)
     assert same["lite0_kernel"] < min(model["lite0_kernel"], inverted["lite0_kernel"])
     assert (same["l1"], same["psnr"], same["coverage"]) == (0, 100, 1)
@@ -71,7 +71,8 @@ def test_better_fakes_are_nearer(shipped_model, held_out, quiet, tmp_path):
 
 def test_results_repeat_bitwise(held_out, quiet):
     first, second = (
-        evaluate(held_out / "3d", held_out / "flat", quiet, times=20, seed=5) for _ in range(2)
+        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, times=20, seed=5)
+        for _ in range(2)
     )
     assert first.as_dict() == second.as_dict()
 
@@ -79,7 +80,7 @@ def test_results_repeat_bitwise(held_out, quiet):
 def test_pictures_without_a_partner_have_no_paired_metrics(held_out, quiet, tmp_path):
     for index, path in enumerate(find_pictures(held_out / "flat")):
         shutil.copy(path, tmp_path / (path.name if index else "other.webp"))
-    found = evaluate(held_out / "3d", tmp_path, quiet, times=0)
+    found = evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0)
     assert "l1" not in values(found)
     assert "only 73 of 74 fakes" in found.left_out["l1"]
 
@@ -88,13 +89,13 @@ def test_an_unknown_metric_is_named_with_those_there_are(held_out, quiet, tmp_pa
     with pytest.raises(
         UsageError, match="no metric fidd with efficientnet-lite0; there are lite0_kernel, prec"
     ):
-        evaluate(held_out / "3d", held_out / "flat", quiet, wanted=["fidd"], times=0)
+        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, wanted=["fidd"], times=0)
 
 
 def test_distances_between_a_few_pictures_are_left_out(held_out, quiet, tmp_path):
     for path in list(find_pictures(held_out / "flat"))[:5]:
         shutil.copy(path, tmp_path)
-    found = evaluate(held_out / "3d", tmp_path, quiet, times=0)
+    found = evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0)
     assert list(values(found)) == ["l1", "psnr", "ssim"]
     assert f"{evaluation.FEWEST} are the least" in found.left_out["lite0_kernel"]
 

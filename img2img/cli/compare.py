@@ -1,0 +1,38 @@
+"""img2img compare: runs beside each other on one page."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _opt(text: str) -> Any:
+    return typer.Option(help=text)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Exported runs.")],
+    inputs: Annotated[Path, _opt("Folder of pictures that all of them translate.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path(
+        "compare.html"
+    ),
+    real: Annotated[Path | None, _opt("Folder of real results: measure against these.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, _opt("Where models have two.")] = None,
+    to: Annotated[str | None, _opt("Target domain.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
+) -> None:
+    """Show runs side by side: the same inputs, the numbers, the losses, the settings.
+
+    img2img compare runs/first runs/second --inputs flat --real 3d
+    """
+    from img2img.cli import stderr_console
+    from img2img.errors import needs_extra
+    from img2img.files import write_whole
+
+    try:
+        from img2img.evaluate.compare import compare as make_page
+    except ImportError as error:
+        raise needs_extra("eval", error) from None
+    console = stderr_console()
+    write_whole(output, make_page(runs, inputs, real, console, direction, to, bootstrap))
+    print(f"see {output}")

@@ -1,0 +1,84 @@
+"""Runs beside each other on one page: the same inputs, the numbers, the losses, the settings."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from img2img import images
+from img2img.errors import DataError, UsageError
+from img2img.evaluate import report
+from img2img.evaluate.run import Evaluation, Fakes, by_name, evaluate
+from img2img.infer.translator import Translator
+
+
+def compare(
+    runs: list[Path],
+    inputs: Path,
+    real: Path | None,
+    console: Console,
+    direction: str | None = None,
+    to: str | None = None,
+    times: int = 200,
+) -> str:
+    """The page, as HTML. Every run is represented by its exported model.
+
+    inputs: pictures that all models translate; real: what they should look like, by which they are
+    measured. Raises DataError for runs that are not exported yet, UsageError for two of one name.
+    """
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        raise UsageError("Two of the runs have one name; rename one of the folders.")
+    models = {
+        name: Fakes(inputs, Translator(run, "auto", direction), to)
+        for name, run in zip(names, runs, strict=True)
+    }
+    results: dict[str, Evaluation] = {}
+    if real:
+        for name, fakes in models.items():
+            console.print(f"measuring {name}")
+            results[name] = evaluate(real, fakes, console, times=times)
+    sections = [report.heading("The same inputs"), _pictures(models, inputs, real)]
+    if results:
+        sections += [report.heading("Numbers"), report.metrics_table(results)]
+    losses = {name: report.read_curves(run) for name, run in zip(names, runs, strict=True)}
+    terms = dict.fromkeys(term for found in losses.values() for term in found)
+    if terms:
+        sections += [report.heading("Losses"), report.legend(names)]
+        sections += [
+            report.curves(term, {name: found.get(term) for name, found in losses.items()})
+            for term in terms
+        ]
+    sections += [report.heading("Settings that differ"), _settings(names, runs)]
+    return report.page(" / ".join(names), *sections)
+
+
+def _pictures(models: dict[str, Fakes], inputs: Path, real: Path | None) -> str:
+    files, truths = by_name(inputs), by_name(real) if real else {}
+    rows = []
+    for name in list(files)[:: max(1, len(files) // report.SHOWN)][: report.SHOWN]:
+        made = [fakes.made_from(files[name]) for fakes in models.values()]
+        row: list[object] = [name, made[0][0], *(output for _, output in made)]
+        if truths:
+            row.append(images.read(truths[name]).pixels if name in truths else "-")
+        rows.append(row)
+    return report.table(["name", "input", *models, *(["truth"] if truths else [])], rows)
+
+
+def _settings(names: list[str], runs: list[Path]) -> str:
+    """What config.json says otherwise for one run than for another; paths are left aside."""
+    configs = []
+    for run in runs:
+        try:
+            config = json.loads((run / "config.json").read_text())
+        except (OSError, ValueError):
+            raise DataError(f"{run} is no training run: it has no config.json.") from None
+        shared = {k: v for k, v in config.items() if k not in ("method", "sources", "test", "name")}
+        configs.append(shared | config.get("method", {}))
+    keys = dict.fromkeys(key for config in configs for key in config)
+    rows = [
+        [key, *(json.dumps(config.get(key, "-")) for config in configs)]
+        for key in keys
+        if len({json.dumps(config.get(key, "-")) for config in configs}) > 1
+    ]
+    return report.table(["setting", *names], rows) if rows else report.paragraph("None.")

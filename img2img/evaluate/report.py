@@ -1,0 +1,174 @@
+"""Self-contained HTML: tables, pictures and curves in one file that needs no network."""
+
+import base64
+import csv
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from img2img import images
+from img2img.evaluate.run import Evaluation, Fakes, by_name
+
+STYLE = """
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem }
+th, td { padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #8884 }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto }
+img { image-rendering: auto; width: 128px; display: block; border-radius: 4px; background: #fff }
+svg { width: 22rem; max-width: 100%; height: auto } svg text { fill: currentColor; font-size: 11px }
+figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: .85rem }
+p.small { font-size: .85rem; opacity: .8 }
+"""
+COLOURS = ("#3b76c4", "#d1662b", "#3d9a50", "#a64ac9", "#b8860b", "#c43b5b")
+PIXELS = 256  # of a shown picture's longer side
+SHOWN = 8  # rows of pictures
+POINTS = 300  # of a curve
+Curve = tuple[np.ndarray, np.ndarray]  # steps, values
+
+
+def page(title: str, *sections: str) -> str:
+    """sections: HTML, as the functions below make it."""
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><style>{STYLE}"
+    body = "\n".join(sections)
+    return f"<!doctype html><html lang=en><title>{html.escape(title)}</title>{head}</style>\n" + (
+        f"<h1>{html.escape(title)}</h1>\n{body}\n</html>\n"
+    )
+
+
+def heading(text: str) -> str:
+    return f"<h2>{html.escape(text)}</h2>"
+
+
+def paragraph(text: str) -> str:
+    return f"<p class=small>{html.escape(text)}</p>"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Cells are text, numbers, or pictures (uint8 [H, W, C])."""
+    head = "".join(f"<th>{html.escape(column)}" for column in columns)
+    body = "".join("<tr>" + "".join(map(_cell, row)) for row in rows)
+    return f"<div class=wide><table><tr>{head}{body}</table></div>"
+
+
+def curves(title: str, runs: Mapping[str, Curve | None]) -> str:
+    """An SVG of one quantity: name -> (steps, values), each smoothed to at most POINTS means."""
+    lines = {name: _thinned(*line) for name, line in runs.items() if line and len(line[0]) > 1}
+    if not lines:
+        return ""
+    right = max(x.max() for x, _ in lines.values()) or 1
+    low = min(y.min() for _, y in lines.values())
+    high = max(y.max() for _, y in lines.values())
+    span = (high - low) or 1
+    drawn = "".join(
+        f"<polyline fill=none stroke='{COLOURS[i % len(COLOURS)]}' stroke-width=1.5 points='"
+        + " ".join(
+            f"{40 + 300 * x / right:.1f},{130 - 115 * (y - low) / span:.1f}"
+            for x, y in zip(*lines[name], strict=True)
+        )
+        + "'/>"
+        for i, name in enumerate(runs)  # the legend counts those without the term, too
+        if name in lines
+    )
+    axes = (
+        f"<text x=36 y=18 text-anchor=end>{high:.3g}</text>"
+        f"<text x=36 y=132 text-anchor=end>{low:.3g}</text>"
+        f"<text x=340 y=145 text-anchor=end>{right:,.0f} steps</text>"
+    )
+    return (
+        f"<figure><svg viewBox='-14 0 364 150' role=img aria-label='{html.escape(title)}'>"
+        f"{axes}{drawn}</svg><figcaption>{html.escape(title)}</figcaption></figure>"
+    )
+
+
+def legend(names: Iterable[str]) -> str:
+    marks = (
+        f"<span style='color:{COLOURS[i % len(COLOURS)]}'>&#9644;</span> {html.escape(name)} "
+        for i, name in enumerate(names)
+    )
+    return f"<p>{' '.join(marks)}</p>"
+
+
+def metrics_table(results: Mapping[str, Evaluation]) -> str:
+    """A column a model, a row a metric with its interval; protocol and gaps below."""
+    names = dict.fromkeys(m.name for result in results.values() for m in result.metrics)
+    rows = []
+    for name in names:
+        cells, better = [], ""
+        for result in results.values():
+            found = next((m for m in result.metrics if m.name == name), None)
+            if found is None:
+                cells.append("-")
+                continue
+            better = found.better
+            between = "" if found.low is None else f" ({found.low:.4g} to {found.high:.4g})"
+            cells.append(f"{found.value:.4g}{between}")
+        rows.append([name, *cells, better])
+    parts = [table(["metric", *results, "better"], rows)]
+    for name, result in results.items():
+        told = "; ".join(f"{key}: {value}" for key, value in result.protocol.items())
+        missing = "; ".join(f"{key} left out: {why}" for key, why in result.left_out.items())
+        parts.append(paragraph(f"{name}: {told}. {missing}"))
+    return "".join(parts)
+
+
+def evaluation_page(result: Evaluation, fakes: Fakes, real: Path) -> str:
+    """The numbers, a sample of the translations, and the best and the worst by their scores."""
+    truths, files = by_name(real), by_name(fakes.folder)
+    ranked = sorted(result.scores, key=result.scores.__getitem__)
+    some = list(files)[:: max(1, len(files) // SHOWN)][:SHOWN]
+    sections = [heading("Numbers"), metrics_table({fakes.describe(): result})]
+    for title, names in (
+        ("A sample", some),
+        (f"Best by {result.scored_by}", ranked[:SHOWN]),
+        (f"Worst by {result.scored_by}", ranked[::-1][:SHOWN]),
+    ):
+        rows = []
+        for name in names:
+            given, output = fakes.made_from(files[name])
+            cells: list[object] = [name, *([given] if fakes.translator else []), output]
+            if name in truths:
+                cells.append(images.read(truths[name]).pixels)
+            rows.append([*cells, result.scores[name]])
+        columns = ["name", *(["input"] if fakes.translator else []), "translation"]
+        columns += ["truth"] if any(name in truths for name in names) else []
+        sections += [heading(title), table([*columns, "score"], rows)]
+    return page(f"{fakes.describe()} against {real.name}", *sections)
+
+
+def read_curves(run: Path) -> dict[str, Curve]:
+    """The losses of a run's metrics.csv: name -> (steps, values)."""
+    path = run / "metrics.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[str, Curve] = {}
+    for name in [key for key in (rows[0] if rows else {}) if "/" in key]:
+        kept = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        if kept:
+            steps, values = zip(*kept, strict=True)
+            found[name] = np.array(steps), np.array(values)
+    return found
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        scale = min(1.0, PIXELS / max(value.shape[:2]))
+        height, width = (max(1, round(side * scale)) for side in value.shape[:2])
+        small = images.resize(value, width, height) if scale < 1 else value
+        content = images.encode(images.Picture(small), ".webp", quality=90)
+        encoded = base64.b64encode(content).decode()
+        return f"<td><img alt='' src='data:image/webp;base64,{encoded}'>"
+    if isinstance(value, float):
+        return f"<td class=n>{value:.4g}"
+    return f"<td>{html.escape(str(value))}"
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of neighbours, so that a long run is a line and not a band."""
+    shares = np.array_split(np.arange(len(x)), min(len(x), POINTS))
+    return np.array([x[s].mean() for s in shares]), np.array([y[s].mean() for s in shares])
