@@ -104,6 +104,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["info", "dream"], 3, "no model dream"),
         (["check", "a", "bad"], 3, "2 files can't be read"),
         (["check", "empty"], 3, "empty has no pictures"),
+        (["compare", "a", "--inputs", "b"], 3, "There is no model a"),
         (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
         (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
