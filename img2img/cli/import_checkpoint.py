@@ -53,7 +53,7 @@ def import_checkpoint(
         raise needs_extra("train", error) from None
 
     made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
-    run = new_folder(out, name or made_up, numbered=name is None)
+    run = new_folder(out, name or made_up or source.stem, numbered=name is None)
     given = {"norm": norm, "dropout": dropout, "size": size}
     settings = {key: value for key, value in given.items() if value is not None}
     import_run(source, run, mode, direction, tuple(domain or ()), labels, settings, licence)

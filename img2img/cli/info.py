@@ -42,4 +42,4 @@ def info(
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    Console(soft_wrap=True, highlight=False).print(table)
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)

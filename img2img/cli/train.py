@@ -128,7 +128,7 @@ def _as_settings(arguments: list[str]) -> list[str]:
         if not equals:
             value = "false" if key.startswith("no-") else next(left, None)
             key = key.removeprefix("no-")
-        if value is None:
+        if value is None or (not equals and value.startswith("--")):
             raise UsageError(f"{argument} needs a value.")
         settings.append(f"{key.replace('-', '_')}={value}")
     return settings
@@ -219,7 +219,9 @@ def _require_mode(values: dict[str, Any]) -> None:
 
 def _name_from(values: dict[str, Any]) -> str:
     sources = values["sources"]
-    folders = [sources.get(key) for key in ("a", "b", "pairs")] + list(sources.get("data") or ())
+    data = sources.get("data") or ()
+    folders = [sources.get(key) for key in ("a", "b", "pairs")]
+    folders += [data] if isinstance(data, str) else data
     return "-".join([values["mode"], *(Path(f).resolve().name for f in folders if f)])
 
 

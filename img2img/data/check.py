@@ -9,16 +9,18 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import images
-from img2img.data.folders import Dataset, Paired
+from img2img.data.folders import Dataset, Labelled, Paired
 from img2img.errors import DataError
 from img2img.files import usable_cores
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A hash of the files' last path parts and sizes, in order: what exact resume relies on."""
+    """A hash of the files' last path parts, sizes and labels, in order: exact resume needs them."""
     digest = hashlib.sha256()
     for path in dataset.files():
         digest.update(os.fsencode("/".join(path.parts[-2:])) + b"\0%d\n" % path.stat().st_size)
+    if isinstance(dataset, Labelled):  # an attribute list may say otherwise of the same files
+        digest.update(repr([domains for _, _, domains in dataset.items]).encode())
     return digest.hexdigest()
 
 

@@ -205,12 +205,13 @@ class Labelled(Dataset):
             raise UsageError(
                 "--attributes FILE needs --attribute NAME (one or more), and NAME the FILE."
             )
+        attributes = tuple(dict.fromkeys(sources.attribute))
         sets, items, missing = [], [], []
         for number, folder in enumerate(sources.data):
             _require_folder(folder)
             if sources.attributes and number == 0:
-                found, missing = _read_attributes(sources.attributes, folder, sources.attribute)
-                sets.append(LabelSet(kind="attributes", domains=sources.attribute))
+                found, missing = _read_attributes(sources.attributes, folder, attributes)
+                sets.append(LabelSet(kind="attributes", domains=attributes))
             else:
                 domains = _read_domains(folder)
                 sets.append(LabelSet(kind="classes", domains=tuple(domains)))

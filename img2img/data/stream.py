@@ -1,5 +1,6 @@
 """The order of training samples: a pure function of (seed, position), so that it can resume."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -79,6 +80,7 @@ def _start_worker(worker: int) -> None:
 
 def _end_with_main() -> None:
     """SIGTERM from the main process itself: it exits, and waits for this worker to do so too."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+    main = multiprocessing.parent_process().pid  # with a fork server not the same as getppid()
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != main:
         pass
     os._exit(0)

@@ -24,7 +24,7 @@ from img2img.train import checkpoint
 from img2img.train.config import RunConfig
 
 State = dict[str, Tensor]
-FILES = re.compile(r"(?P<when>\w+?)(_net_G(?P<side>_A|_B)?\.pth|-G\.ckpt)")
+FILES = re.compile(r"(?P<when>.+?)(_net_G(?P<side>_A|_B)?\.pth|-G\.ckpt)")
 EXPECTED = (
     "a U-Net (keys model.model.0.weight, ...), a ResNet (model.1.weight and "
     "model.N.conv_block.1.weight, ...) or StarGAN's generator (main.0.weight, ...)"
@@ -66,8 +66,8 @@ def find(path: Path) -> dict[str, Path]:
     newest: dict[str, tuple[float, Path]] = {}
     for file in sorted(path.iterdir()):
         if found := FILES.fullmatch(file.name):
-            when = found["when"]
-            age = float(when) if when.isdecimal() else float("inf")  # latest_net_G.pth
+            counted = re.fullmatch(r"(?:iter_)?(\d+)", found["when"])
+            age = float(counted[1]) if counted else float("inf")  # latest_net_G.pth
             side = found["side"] or ""
             newest[side] = max(newest.get(side, (-1.0, file)), (age, file))
     if not newest:
@@ -91,7 +91,7 @@ def read(path: Path) -> Published:
             return _resnet(state)
         if "main.0.weight" in state and any(".main.0.weight" in key for key in state):
             return _stargan(state)
-    except (KeyError, IndexError, ValueError):
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError):
         pass  # some keys are there, others not
     some = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in list(state.items())[:4])
     hint = " It looks like a discriminator." if "model.0.weight" in state else ""
@@ -106,7 +106,8 @@ def fit(state: State, network: nn.Module, path: Path) -> State:
 
     Running statistics of instance norm go: the authors drop them, too. A bias before a norm, which
     takes the mean away, does nothing: one that is missing is 0, one too many goes into BatchNorm's
-    running mean. Raises DataError where the rest does not fit.
+    running mean. (With norm "none" the authors have no bias there, either.) Raises DataError where
+    the rest does not fit.
     """
     target, fitted = network.state_dict(), dict(state)
     for convolution, norm in _normed(network):
@@ -125,6 +126,11 @@ def fit(state: State, network: nn.Module, path: Path) -> State:
         for key in dict.fromkeys((*target, *fitted))
         if _shape(target, key) != _shape(fitted, key)
     ]
+    wrong += [
+        f"{key}: not all of it are finite numbers"
+        for key, tensor in target.items()
+        if not wrong and tensor.is_floating_point() and not _finite(fitted[key])
+    ]
     if wrong:
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
         raise DataError(f"{path} does not fit: {'; '.join(wrong[:3])}{more}.")
@@ -132,11 +138,11 @@ def fit(state: State, network: nn.Module, path: Path) -> State:
 
 
 def _normed(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of each convolution that a norm follows, and of that norm."""
+    """The names of each convolution that a norm, or its placeholder, follows, and of that."""
     for name, layers in network.named_modules():
         if isinstance(layers, nn.Sequential):
             for (first, _), (second, norm) in pairwise(layers.named_children()):
-                if isinstance(norm, nn.BatchNorm2d | nn.InstanceNorm2d):
+                if isinstance(norm, nn.BatchNorm2d | nn.InstanceNorm2d | nn.Identity):
                     yield f"{name}.{first}", f"{name}.{second}"
 
 
@@ -157,15 +163,20 @@ def import_run(
     Raises DataError for a file that is no such generator, UsageError for options that do not fit.
     """
     files = find(path)
-    if direction and len(files) == 1:
-        files = {direction: next(iter(files.values()))}
     parts = {to: read(file) for to, file in files.items()}
     first = next(iter(parts))
     kind, read_off = parts[first].mode, dict(parts[first].settings)
     if mode not in (None, kind):
         raise UsageError(f"{files[first]} holds a generator of {kind}, not of {mode}.")
-    if kind == "pix2pix" and first == "ba":
-        raise UsageError("pix2pix translates one way, which is ab here: leave --direction out.")
+    if kind != "cyclegan" and len(files) > 1:
+        names = ", ".join(file.name for file in files.values())
+        raise DataError(f"A generator of {kind} stands alone, but {path} has {names}. Give one.")
+    if direction and (kind != "cyclegan" or len(files) > 1):
+        raise UsageError("--direction is for a lone generator of CycleGAN: leave it out.")
+    # The key in our method's generators, in place of what the file's name made of it.
+    only = {"pix2pix": "ab", "stargan": "any"}.get(kind, direction)
+    if only:
+        files, parts, first = {only: files[first]}, {only: parts[first]}, only
     if first == "ba":
         read_off |= {"in_channels": read_off["out_channels"]}
         read_off |= {"out_channels": parts[first].settings["in_channels"]}
@@ -173,8 +184,6 @@ def import_run(
         read_off["identity"] = 0.0
     if kind == "stargan":
         read_off["labels"] = _labels(parts[first].label_width, domains, labels)
-        first = "any"
-        parts, files = {first: parts.pop("ab")}, {first: files.pop("ab")}
     elif domains:
         raise UsageError(f"--domain is for StarGAN, and {files[first]} is of {kind}.")
     origin = ", ".join(
@@ -190,11 +199,12 @@ def import_run(
             "licence": licence,
         }
     )
-    generators = METHODS[kind](config.method).generators
+    with torch.device("meta"):  # nothing is allocated for shapes that the file only claims
+        generators = METHODS[kind](config.method).generators
     for name in list(generators):
         if name in parts:
             fitted = fit(parts[name].state, generators[name], files[name])
-            generators[name].load_state_dict(fitted)
+            generators[name].load_state_dict(fitted, assign=True)
         else:
             del generators[name]
     run.mkdir(parents=True)
@@ -232,6 +242,12 @@ def _state(path: Path) -> State:
         raise DataError(f"{path} holds no state dict. Expected {EXPECTED}.")
     if not state:
         raise DataError(f"{path} is empty. Expected {EXPECTED}.")
+    for key, tensor in state.items():
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.is_quantized or tensor.is_complex():
+            raise DataError(f"{path}: {key} is no plain tensor of numbers.")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise DataError(f"{path}: {key} claims to be larger than what the file holds.")
     return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
 
 
@@ -270,6 +286,8 @@ def _stargan(state: State) -> Published:
     width, planes = state["main.0.weight"].shape[:2]
     last = max(int(key.split(".")[1]) for key in state)
     channels = len(state[f"main.{last}.weight"])
+    if planes <= channels:
+        raise ValueError("no labels")
     settings = {
         "in_channels": channels,
         "out_channels": channels,
@@ -287,6 +305,10 @@ def _norm(state: State, hidden_bias: str) -> Norm:
     if affine and running and hidden_bias not in state:
         return "batch"
     return "instance_affine" if affine else "instance"
+
+
+def _finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _shape(state: State, key: str) -> list[int] | None:

@@ -42,7 +42,8 @@ def export_run(
     metrics = _last_row(run / "metrics.csv")
     written = []
     for name, spec in wanted.items():
-        named = len(specs) > 1 and not (output and direction)  # -o names the one that was asked for
+        # -o names the one that was asked for.
+        named = (len(specs) > 1 or name == "ba") and not (output and direction)
         path = _output_path(run, config, output, name, named)
         with console.status(f"exporting {path}"):
             proto = graph.trace(spec, config.method.size, opset)

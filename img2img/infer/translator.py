@@ -70,7 +70,7 @@ class Translator:
             wanted = {part for name in names for part in map(str.strip, name.split(",")) if part}
         for number, labelled in enumerate(labels.sets):
             one = labelled.kind == "classes"
-            if names and wanted <= set(labelled.domains) and (len(wanted) == 1 or not one):
+            if wanted and wanted <= set(labelled.domains) and (len(wanted) == 1 or not one):
                 return labels.vector(number, wanted)
         choices = " or ".join(
             f"{'one of' if labelled.kind == 'classes' else 'any of (with commas)'}: "

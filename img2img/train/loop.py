@@ -35,6 +35,10 @@ SAMPLE_ROWS = 8
 INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
 
 
+class WorkerError(Img2ImgError):
+    """A data worker died; the training itself is whole."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A run that can start: its data were looked at and its config is complete."""
@@ -121,11 +125,9 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
             raise Img2ImgError(
                 "The GPU has too little memory for this. Use a smaller --batch or --size."
             ) from None
-        except DataError as error:
+        except (DataError, WorkerError) as error:
             session.save()
-            raise DataError(
-                f"{error} Saved at step {trainer.step:,}. Mend it, then: {how}"
-            ) from None
+            raise type(error)(f"{error} Saved at step {trainer.step:,}. {how}") from None
         session.sample()
         session.save()
     if stop.is_set():
@@ -172,14 +174,24 @@ class _Session:
         workers = default_workers(runtime.device) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
-        try:
-            for batch in loader:
+        made, failure = iter(loader), None
+        while failure is None:
+            try:
+                batch = next(made)
+            except StopIteration:
+                return
+            except DataError as error:  # a worker's comes with its traceback in the text
+                reason = str(error).strip().splitlines()[-1]
+                failure = DataError(reason.removeprefix("img2img.errors.DataError: "))
+            except (RuntimeError, OSError):
+                failure = WorkerError(
+                    "A process that decodes pictures died, as when memory or /dev/shm is full; "
+                    "--workers 0 does without."
+                )
+            else:
                 yield runtime.place(batch)
-            return
-        except DataError as error:  # a worker's comes with its traceback in the text
-            reason = str(error).strip().splitlines()[-1]
-        # Outside the except: the first error's traceback would keep the workers alive.
-        raise DataError(reason.removeprefix("img2img.errors.DataError: "))
+        del made  # and its workers, outside the except: a traceback would keep them alive
+        raise failure
 
     def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:
         self.means.add(self.trainer.update(batch))
@@ -282,12 +294,19 @@ def _augment(plan: Plan, training: bool) -> Augment:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; a second signal acts as if nothing were installed."""
-    stop, previous = threading.Event(), {}
+    """An event that SIGINT or SIGTERM sets; a later one acts as if nothing were installed.
+
+    Supervisors send a process and its group the same signal at once: that counts as one.
+    """
+    stop, previous, first = threading.Event(), {}, math.inf
 
     def request(number: int, frame: object) -> None:
+        nonlocal first
+        first = min(first, time.monotonic())
+        if stop.is_set() and time.monotonic() - first > 1:
+            signal.signal(number, previous[number])
+            signal.raise_signal(number)
         stop.set()
-        signal.signal(number, previous[number])
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -58,7 +58,7 @@ class Trainer:
             self._descend(side, torch.stack(list(parts.values())).sum())
             terms |= {f"{side[0]}/{name}": term.detach() for name, term in parts.items()}
         if self.ema and "generators" in sides:
-            self.ema.update(method.generators, self.step // method.turn)
+            self.ema.update(method.generators, self.step // method.config.critic_steps)
         self.step += 1
         return terms
 

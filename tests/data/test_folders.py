@@ -189,6 +189,14 @@ def test_a_domain_of_two_data_sets_is_refused(emoji):
         Labelled.open(Sources(data=(emoji, emoji)), RGB)
 
 
+def test_the_fingerprint_sees_other_labels_of_the_same_files(celeba):
+    sources = Sources(data=celeba / "img", attributes=celeba / "list.txt", attribute=("Smiling",))
+    before = fingerprint(Labelled.open(sources, RGB))
+    listed = (celeba / "list.txt").read_text()
+    (celeba / "list.txt").write_text(listed.replace("000001.jpg -1  1 -1", "000001.jpg -1  1 1"))
+    assert fingerprint(Labelled.open(sources, RGB)) != before
+
+
 def test_an_unknown_attribute_is_named_with_those_there_are(celeba):
     sources = Sources(data=celeba / "img", attributes=celeba / "list.txt", attribute=("Hat",))
     with pytest.raises(DataError, match=r"no attribute Hat\. It has: Black_Hair, Male"):

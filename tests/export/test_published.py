@@ -193,6 +193,45 @@ def test_of_a_folder_the_latest_of_each_direction(tmp_path):
     assert sorted(generators) == ["ab", "ba"]
 
 
+def test_iterations_are_counted_as_numbers(tmp_path):
+    for name, width in {"iter_9000_net_G": 3, "iter_10000_net_G": 4}.items():
+        save(ResNet(3, 3, width, 1), tmp_path / "f" / f"{name}.pth")
+    assert imported(tmp_path / "f", tmp_path / "run")[0].width == 4
+
+
+def test_a_generator_of_one_way_alone_needs_no_direction(tmp_path):
+    save(UNet(3, 3, 4, 5), tmp_path / "latest_net_G_B.pth")
+    save(StarGenerator(3, 5, 4, 1), tmp_path / "star_net_G_B.pth")
+    assert list(imported(tmp_path / "latest_net_G_B.pth", tmp_path / "u")[1]) == ["ab"]
+    assert list(imported(tmp_path / "star_net_G_B.pth", tmp_path / "s")[1]) == ["any"]
+    for name in ("latest", "star"):
+        with pytest.raises(UsageError, match="lone generator of CycleGAN"):
+            import_run(tmp_path / f"{name}_net_G_B.pth", tmp_path / "run", direction="ba")
+
+
+def test_two_generators_that_are_no_cyclegan_are_refused(tmp_path):
+    for side in "AB":
+        save(UNet(3, 3, 4, 5), tmp_path / "f" / f"latest_net_G_{side}.pth")
+    with pytest.raises(DataError, match="pix2pix stands alone, but"):
+        import_run(tmp_path / "f", tmp_path / "run")
+
+
+def test_a_network_without_norm_has_no_biases_there_in_the_authors_code(tmp_path):
+    network = ResNet(3, 3, 4, 1, "none")
+    torch.save(without_biases(network.state_dict(), network), tmp_path / "G.pth")
+    config, generators = imported(tmp_path / "G.pth", tmp_path / "run", settings={"norm": "none"})
+    assert config.norm == "none"
+    assert generators["ab"].state_dict()["model.1.bias"].count_nonzero() == 0
+
+
+def test_a_lone_generator_back_is_found_by_its_direction(tmp_path, quiet):
+    import_run(save(ResNet(3, 3, 4, 1), tmp_path / "x_net_G_B.pth"), tmp_path / "runs" / "x")
+    export_run(tmp_path / "runs" / "x", quiet)
+    assert Translator(tmp_path / "runs" / "x", "cpu", "ba").manifest.direction == "ba"
+    with pytest.raises(DataError, match="no model"):
+        Translator(tmp_path / "runs" / "x", "cpu", "ab")
+
+
 def test_two_models_in_a_folder_are_not_guessed_at(tmp_path):
     save(ResNet(3, 3, 4, 1), tmp_path / "f" / "latest_net_G_A.pth")
     save(UNet(3, 3, 4, 5), tmp_path / "f" / "latest_net_G.pth")
@@ -217,6 +256,26 @@ REFUSED = {
     "nothing": (lambda p: torch.save({}, p), "is empty"),
     "code": (write_evil, "damaged, or not one of"),
     "text": (lambda p: p.write_text("hello"), "damaged, or not one of"),
+    "not finite": (
+        lambda p: torch.save(
+            {k: v * torch.inf for k, v in ResNet(3, 3, 4, 1).state_dict().items()}, p
+        ),
+        "not all of it are finite numbers",
+    ),
+    "a larger claim than the file": (
+        lambda p: torch.save(
+            ResNet(3, 3, 4, 1).state_dict()
+            | {"model.1.weight": torch.zeros(1).expand(20000, 3, 7, 7)},
+            p,
+        ),
+        "claims to be larger than what the file holds",
+    ),
+    "no shapes": (
+        lambda p: torch.save(
+            {"model.1.weight": torch.tensor(0.0), "model.9.conv_block.1": torch.tensor(0.0)}, p
+        ),
+        "no generator known here",
+    ),
     "half a network": (
         lambda p: torch.save(
             {k: v for k, v in ResNet(3, 3, 4, 2).state_dict().items() if "11.conv" not in k}

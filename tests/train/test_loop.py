@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -150,10 +151,44 @@ def test_a_picture_that_breaks_during_training_is_told_and_the_work_is_saved(
     plan = make_plan(config, quiet)
     for path in plan.training.a:
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"decoded.* Saved at step 0\. Mend it") as caught:
+    with pytest.raises(DataError, match=r"decoded.* Saved at step 0\. Go on with") as caught:
         train(plan, tmp_path / "run", quiet)
     assert "Traceback" not in str(caught.value)
     assert state(tmp_path / "run")["step"] == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process")
+def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, monkeypatch):
+    plan = make_plan(make_config("cyclegan", steps=400, run={"workers": 1}), quiet)
+    original = loop._Session.step
+
+    def killing(self, batch, display):
+        original(self, batch, display)
+        if self.trainer.step == 3:
+            [worker] = multiprocessing.active_children()
+            worker.kill()
+
+    monkeypatch.setattr(loop._Session, "step", killing)
+    with pytest.raises(Img2ImgError, match=r"decodes pictures died.* Saved at step \d+\. Go on"):
+        train(plan, tmp_path / "run", quiet)
+    assert state(tmp_path / "run")["step"] >= 3
+
+
+def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monkeypatch):
+    """As by what signals a process and then its whole group."""
+    plan = make_plan(make_config("pix2pix"), quiet)
+    original = loop._Session.step
+
+    def stopping(self, batch, display):
+        original(self, batch, display)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(loop._Session, "step", stopping)
+    with pytest.raises(Interrupted):
+        train(plan, tmp_path / "run", quiet)
+    assert state(tmp_path / "run")["step"] == 1
 
 
 def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
