@@ -302,8 +302,8 @@ bias before a norm, for one) into a full step. So float32 is compared twice: eac
 taken from the state of the float64 run, and, with more room, three steps going their own way (five
 for StarGAN, whose generator moves in the fifth).
 
-In the pix2pix trajectory alone, our discriminator's second and third activations are ReLU in place of
-LeakyReLU: the numbers were made so, against the published code (see the same README).
+In the pix2pix trajectory alone, our discriminator's second and third activations are ReLU in place
+of LeakyReLU: the numbers were made so, against the published code (see the same README).
 
 | case | quantity | authors | ours | difference | allowed |
 |---|---|---|---|---|---|
