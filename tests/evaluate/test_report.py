@@ -1,6 +1,7 @@
 """Pages: self-contained, escaped, with pictures and curves where they belong."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,19 @@ from img2img.infer.registry import shipped
 @pytest.fixture(scope="module")
 def held_out():
     return shipped("quickstart") / "test"
+
+
+@pytest.fixture(scope="module")
+def exported(trained, quiet, tmp_path_factory):
+    """A function mode -> a copy of the tiny run, exported: the run itself is everybody's."""
+
+    def get(mode):
+        run = tmp_path_factory.mktemp("runs") / f"tiny-{mode}"
+        shutil.copytree(trained(mode), run)
+        export_run(run, quiet)
+        return run
+
+    return get
 
 
 def assert_self_contained(page: str) -> None:
@@ -59,13 +73,8 @@ def test_long_curves_are_thinned_to_means():
     assert len(points.split()) == report.POINTS
 
 
-def test_runs_are_compared_on_the_same_inputs(trained, held_out, quiet, tmp_path):
-    runs = []
-    for mode in ("pix2pix", "cyclegan"):
-        run = trained(mode)
-        if not (run / "export").exists():
-            export_run(run, quiet)
-        runs.append(run)
+def test_runs_are_compared_on_the_same_inputs(exported, held_out, quiet):
+    runs = [exported(mode) for mode in ("pix2pix", "cyclegan")]
     page = compare(runs, held_out / "flat", None, quiet, direction="ab")
     assert_self_contained(page)
     assert page.count("<img") == 3 * report.SHOWN  # the input, and what each makes of it
@@ -73,10 +82,8 @@ def test_runs_are_compared_on_the_same_inputs(trained, held_out, quiet, tmp_path
         assert text in page
 
 
-def test_runs_of_one_name_or_without_config_are_refused(trained, held_out, quiet, tmp_path):
-    run = trained("pix2pix")
-    if not (run / "export").exists():
-        export_run(run, quiet)
+def test_runs_of_one_name_or_without_config_are_refused(exported, held_out, quiet, tmp_path):
+    run = exported("pix2pix")
     with pytest.raises(UsageError, match="one name"):
         compare([run, run], held_out / "flat", None, quiet)
     (tmp_path / "bare" / "export").mkdir(parents=True)
