@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-
-def _opt(text: str) -> Any:
-    return typer.Option(help=text)
+from img2img.cli.options import option
 
 
 def check(
@@ -15,12 +13,13 @@ def check(
         list[Path],
         typer.Argument(metavar="DATA...", help="a and b; or one folder: of domains, or of pairs."),
     ],
-    test: Annotated[list[Path] | None, _opt("The same, held out; repeat for two.")] = None,
+    test: Annotated[list[Path] | None, option("The same, held out; repeat for two.")] = None,
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None, _opt("By default told from the folders.")
+        Literal["pix2pix", "cyclegan", "stargan"] | None,
+        option("By default told from the folders."),
     ] = None,
-    attributes: Annotated[Path | None, _opt("StarGAN: CelebA's list.")] = None,
-    attribute: Annotated[list[str] | None, _opt("A column of that list; repeat.")] = None,
+    attributes: Annotated[Path | None, option("StarGAN: CelebA's list.")] = None,
+    attribute: Annotated[list[str] | None, option("A column of that list; repeat.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Look at a data set: counts, sizes, broken and double files, pairs that don't lie together.

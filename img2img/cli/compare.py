@@ -1,24 +1,22 @@
 """img2img compare: runs beside each other on one page."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-
-def _opt(text: str) -> Any:
-    return typer.Option(help=text)
+from img2img.cli.options import option
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Exported runs.")],
-    inputs: Annotated[Path, _opt("Folder of pictures that all of them translate.")],
+    inputs: Annotated[Path, option("Folder of pictures that all of them translate.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path(
         "compare.html"
     ),
-    real: Annotated[Path | None, _opt("Folder of real results: measure against these.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, _opt("Where models have two.")] = None,
-    to: Annotated[str | None, _opt("Target domain.")] = None,
+    real: Annotated[Path | None, option("Folder of real results: measure against these.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, option("Where models have two.")] = None,
+    to: Annotated[str | None, option("Target domain.")] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
 ) -> None:
     """Show runs side by side: the same inputs, the numbers, the losses, the settings.

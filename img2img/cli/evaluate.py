@@ -5,30 +5,28 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-
-def _opt(text: str) -> Any:
-    return typer.Option(help=text)
+from img2img.cli.options import option
 
 
 def evaluate(
-    real: Annotated[Path | None, _opt("Folder of real pictures.")] = None,
-    fake: Annotated[Path | None, _opt("Folder of translated ones.")] = None,
+    real: Annotated[Path | None, option("Folder of real pictures.")] = None,
+    fake: Annotated[Path | None, option("Folder of translated ones.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="In place of --fake: translate --a.")
     ] = None,
-    a: Annotated[Path | None, _opt("Folder that the model translates.")] = None,
-    b: Annotated[Path | None, _opt("The real pictures; the same as --real.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, _opt("Where the model has two.")] = None,
-    to: Annotated[str | None, _opt("Target domain.")] = None,
-    metrics: Annotated[str, _opt("Names with commas; all that make sense by default.")] = "",
+    a: Annotated[Path | None, option("Folder that the model translates.")] = None,
+    b: Annotated[Path | None, option("The real pictures; the same as --real.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, option("Where the model has two.")] = None,
+    to: Annotated[str | None, option("Target domain.")] = None,
+    metrics: Annotated[str, option("Names with commas; all that make sense by default.")] = "",
     extractor: Annotated[
-        Literal["auto", "inception", "efficientnet-lite0"], _opt("Network behind the distances.")
+        Literal["auto", "inception", "efficientnet-lite0"], option("Network behind the distances.")
     ] = "auto",
-    weights: Annotated[Path | None, _opt("File of Inception's weights.")] = None,
-    seed: Annotated[int, _opt("Of the bootstrap.")] = 0,
+    weights: Annotated[Path | None, option("File of Inception's weights.")] = None,
+    seed: Annotated[int, option("Of the bootstrap.")] = 0,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
-    csv: Annotated[Path | None, _opt("Write the numbers to this file, too.")] = None,
-    report: Annotated[Path | None, _opt("Write an HTML page with pictures to this file.")] = None,
+    csv: Annotated[Path | None, option("Write the numbers to this file, too.")] = None,
+    report: Annotated[Path | None, option("Write an HTML page with pictures to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure translations against real pictures, and against their truths where names match.

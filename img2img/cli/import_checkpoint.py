@@ -1,13 +1,11 @@
 """img2img import: a published generator becomes a run and a bundle."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-
-def _opt(text: str) -> Any:
-    return typer.Option(help=text)
+from img2img.cli.options import option
 
 
 def import_checkpoint(
@@ -15,25 +13,25 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
     ],
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None, _opt("By default read off the file.")
+        Literal["pix2pix", "cyclegan", "stargan"] | None, option("By default read off the file.")
     ] = None,
     direction: Annotated[
-        Literal["ab", "ba"] | None, _opt("CycleGAN: which way a lone generator translates.")
+        Literal["ab", "ba"] | None, option("CycleGAN: which way a lone generator translates.")
     ] = None,
     domain: Annotated[
-        list[str] | None, _opt("StarGAN: a domain's name, in the order of training; repeat.")
+        list[str] | None, option("StarGAN: a domain's name, in the order of training; repeat.")
     ] = None,
     labels: Annotated[
-        Literal["classes", "attributes"], _opt("StarGAN: one of those domains, or any.")
+        Literal["classes", "attributes"], option("StarGAN: one of those domains, or any.")
     ] = "classes",
     norm: Annotated[
-        Literal["instance", "none"] | None, _opt("Where the file has no trace of one: instance.")
+        Literal["instance", "none"] | None, option("Where the file has no trace of one: instance.")
     ] = None,
-    dropout: Annotated[bool | None, _opt("U-Net: whether it was trained with dropout.")] = None,
-    size: Annotated[int | None, _opt("Side of the pictures it was trained on, px.")] = None,
-    licence: Annotated[str | None, _opt("Of the weights, for the manifest.")] = None,
-    name: Annotated[str | None, _opt("Of the run; made up by default.")] = None,
-    out: Annotated[Path, _opt("Where runs go.")] = Path("runs"),
+    dropout: Annotated[bool | None, option("U-Net: whether it was trained with dropout.")] = None,
+    size: Annotated[int | None, option("Side of the pictures it was trained on, px.")] = None,
+    licence: Annotated[str | None, option("Of the weights, for the manifest.")] = None,
+    name: Annotated[str | None, option("Of the run; made up by default.")] = None,
+    out: Annotated[Path, option("Where runs go.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make a run and a bundle of a published pix2pix, CycleGAN or StarGAN generator.

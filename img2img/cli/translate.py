@@ -1,13 +1,11 @@
 """img2img translate: files, folders and globs through a model. No torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-
-def _opt(text: str) -> Any:
-    return typer.Option(help=text)
+from img2img.cli.options import option
 
 
 def translate(
@@ -16,21 +14,21 @@ def translate(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
     ],
-    to: Annotated[str | None, _opt("Target domain; attributes with commas.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, _opt("Where it has two.")] = None,
+    to: Annotated[str | None, option("Target domain; attributes with commas.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
     provider: Annotated[
-        str, _opt("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
+        str, option("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
     existing: Annotated[
-        Literal["skip", "replace", "error"], _opt("Outputs: skip what is done and unchanged.")
+        Literal["skip", "replace", "error"], option("Outputs: skip what is done and unchanged.")
     ] = "skip",
-    ext: Annotated[Literal["keep", "png", "jpg", "webp"], _opt("Format of outputs.")] = "keep",
+    ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
-    max_pixels: Annotated[int, _opt("Refuse larger pictures.")] = 100_000_000,
-    shard: Annotated[str, _opt("i/n: the i-th of n equal parts.")] = "1/1",
-    fail_fast: Annotated[bool, _opt("Stop at the first failure.")] = False,
+    max_pixels: Annotated[int, option("Refuse larger pictures.")] = 100_000_000,
+    shard: Annotated[str, option("i/n: the i-th of n equal parts.")] = "1/1",
+    fail_fast: Annotated[bool, option("Stop at the first failure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Translate pictures; names and sub-folders are kept, inputs are never touched.

@@ -85,20 +85,22 @@ class Neighbours:
         reach_real = np.partition(distances(real, real), neighbours, axis=1)[:, neighbours]
         reach_fake = np.partition(distances(fake, fake), neighbours, axis=1)[:, neighbours]
         between = distances(real, fake)
-        self.neighbours = neighbours
-        self.near_real = between <= reach_real[:, None]  # [real, fake]: fake in the real one's ball
-        self.near_fake = between <= reach_fake[None, :]
+        near_real = between <= reach_real[:, None]  # [real, fake]: fake in the real one's ball
+        near_fake = between <= reach_fake[None, :]
+        self.of_fakes = {
+            "precision": near_real.any(0),
+            "density": near_real.sum(0) / neighbours,
+        }
+        self.of_real = {"recall": near_fake.any(1), "coverage": near_real.any(1)}
 
     def __call__(self, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
         """Means over the weighted pictures of one set; the other set, and its reach, stays whole:
         in a resample, where a third is missing, everything would look sparser than it is.
         """
-        density = self.near_real.sum(0) / self.neighbours
         return {
-            "precision": float(self.near_real.any(0) @ fake / fake.sum()),
-            "recall": float(self.near_fake.any(1) @ real / real.sum()),
-            "density": float(density @ fake / fake.sum()),
-            "coverage": float(self.near_real.any(1) @ real / real.sum()),
+            name: float(found @ weights / weights.sum())
+            for each, weights in ((self.of_fakes, fake), (self.of_real, real))
+            for name, found in each.items()
         }
 
 

@@ -129,7 +129,7 @@ def evaluate(
                 kept.append(name)
                 for metric, measure in PAIRED.items():
                     paired[metric].append(measure(pixels, truth))
-            yield _rgb(pixels)
+            yield pixels[..., :3]  # without alpha; grey is repeated there
 
     fake_features, fake_logits = extract(eye, outputs())
     shown = track(truths.values(), "real", console=console, transient=True)
@@ -239,8 +239,3 @@ def by_name(folder: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} has no pictures.")
     return found
-
-
-def _rgb(pixels: np.ndarray) -> np.ndarray:
-    """Transparency is dropped, grey is repeated: the networks take three channels."""
-    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels.repeat(3, -1)
