@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from img2img.errors import DataError
+
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -45,6 +47,39 @@ def find_pictures(folder: Path) -> Iterator[Path]:
             yield from find_pictures(Path(entry.path))
         elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and _is_file(entry):
             yield Path(entry.path)
+
+
+def pictures(folder: Path) -> tuple[Path, ...]:
+    """Every picture below the folder; DataError where it is missing or has none."""
+    require_folder(folder)
+    found = tuple(find_pictures(folder))
+    if not found:
+        raise DataError(f"{folder} has no pictures (jpg, png, webp, bmp, tiff, gif).")
+    return found
+
+
+def by_name(folder: Path) -> dict[str, Path]:
+    """The folder's pictures by `stem`; DataError where two share one, or there are none."""
+    found: dict[str, Path] = {}
+    for path in pictures(folder):
+        name = stem(path, folder)
+        if name in found:
+            raise DataError(
+                f"{found[name]} and {path} have the same name without suffix, so it is not clear "
+                "which of them pairs up. Remove one."
+            )
+        found[name] = path
+    return found
+
+
+def stem(path: Path, folder: Path) -> str:
+    """The relative path without suffix, by which pictures of two folders belong together."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
 
 
 def _is_file(entry: os.DirEntry) -> bool:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from img2img.errors import DataError
 
 METADATA_KEY = "img2img"
+# CelebA's, of which a picture has at most one: to choose one takes the others away.
+HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
 
 
 class LabelSet(BaseModel):
@@ -54,6 +56,16 @@ class Labels(BaseModel):
         if len(self.sets) > 1:
             vector[len(self.names) + which] = 1
         return vector
+
+    def towards(self, which: int, domains: Collection[str], name: str) -> frozenset[str]:
+        """What a picture of data set `which` with these domains has once `name` is chosen: that
+        one class alone, or its attributes with this one switched over.
+        """
+        if self.sets[which].kind == "classes":
+            return frozenset({name})
+        others = HAIR_COLOURS if name in HAIR_COLOURS else frozenset()
+        kept = frozenset(domains) - others - {name}
+        return kept if name in domains and not others else kept | {name}
 
 
 class Manifest(BaseModel):

@@ -13,7 +13,7 @@ ALLOWED = {
     "nets": {"nets"},
     "methods": {"methods", "nets", "data", "manifest"},
     "data": {"data", *FACE},
-    "train": {"train", "methods", "nets", "data", *FACE},
+    "train": {"train", "methods", "nets", "data", "evaluate", *FACE},
     "export": {"export", "train", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},

@@ -58,11 +58,11 @@ def check(
 
 def _told_mode(data: list[Path], attributes: Path | None) -> str:
     """Two folders with some names in common are pairs; one with sub-folders has domains."""
-    from img2img.files import find_pictures
+    from img2img.files import find_pictures, stem
 
     if len(data) == 2:
         names = [
-            {path.relative_to(folder).with_suffix("") for path in find_pictures(folder)}
+            {stem(path, folder) for path in find_pictures(folder)}
             for folder in data
             if folder.is_dir()
         ]

@@ -8,6 +8,14 @@ import typer
 from img2img.cli.options import option
 
 
+def _domains(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Models with domains (StarGAN)")
+
+
+def _labels(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Models from label maps")
+
+
 def evaluate(
     real: Annotated[Path | None, option("Folder of real pictures.")] = None,
     fake: Annotated[Path | None, option("Folder of translated ones.")] = None,
@@ -18,11 +26,27 @@ def evaluate(
     b: Annotated[Path | None, option("The real pictures; the same as --real.")] = None,
     direction: Annotated[Literal["ab", "ba"] | None, option("Where the model has two.")] = None,
     to: Annotated[str | None, option("Target domain.")] = None,
+    back: Annotated[
+        str | None, option("Model of the way back, for the cycle; a run's is found by itself.")
+    ] = None,
     metrics: Annotated[str, option("Names with commas; all that make sense by default.")] = "",
     extractor: Annotated[
         Literal["auto", "inception", "efficientnet-lite0"], option("Network behind the distances.")
     ] = "auto",
     weights: Annotated[Path | None, option("File of Inception's weights.")] = None,
+    data: Annotated[list[Path] | None, _domains("Test pictures, one sub-folder a domain.")] = None,
+    train_data: Annotated[
+        list[Path] | None, _domains("Others, for the classifier; else halves of --data.")
+    ] = None,
+    attributes: Annotated[Path | None, _domains("CelebA's list of the first --data.")] = None,
+    attribute: Annotated[list[str] | None, _domains("A column of that list; repeat.")] = None,
+    segmenter: Annotated[Path | None, _labels("ONNX model that labels real pictures.")] = None,
+    labels: Annotated[Path | None, _labels("Folder of the label maps, by name.")] = None,
+    segmenter_input: Annotated[
+        Literal["imagenet", "unit", "signed", "raw"],
+        _labels("How its float input is scaled: ImageNet's mean, 0..1, -1..1, 0..255."),
+    ] = "imagenet",
+    palette: Annotated[Path | None, _labels("JSON: the colour of each class.")] = None,
     seed: Annotated[int, option("Of the bootstrap.")] = 0,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
     csv: Annotated[Path | None, option("Write the numbers to this file, too.")] = None,
@@ -32,7 +56,8 @@ def evaluate(
     """Measure translations against real pictures, and against their truths where names match.
 
     img2img evaluate --real photos --fake out\n
-    img2img evaluate -m flat-to-3d --a flat --b 3d
+    img2img evaluate -m flat-to-3d --a flat --b 3d\n
+    img2img evaluate -m runs/styles --data styles-test
     """
     import json
 
@@ -40,30 +65,75 @@ def evaluate(
     from img2img.errors import UsageError, needs_extra
 
     target = real or b
-    if not target or (real and b) or bool(fake) == bool(model) or bool(model) != bool(a):
-        raise UsageError("Give --real DIR with --fake DIR, or --model M with --a DIR and --b DIR.")
+    by_domain = bool(data) and bool(model) and not (real or fake or a or b or to or segmenter)
+    by_folder = bool(target) and not (real and b) and bool(fake) != bool(model)
+    by_folder = by_folder and bool(model) == bool(a) and not (data or train_data or attributes)
+    if not (by_domain or by_folder):
+        raise UsageError(
+            "Give --real DIR with --fake DIR, or --model M with --a DIR and --b DIR; for a model "
+            "with domains also --model M with --data DIR."
+        )
+    if bool(segmenter) != bool(labels) or (palette and not labels):
+        raise UsageError("--segmenter FILE needs --labels DIR (and --palette, where in colours).")
+    if (back and not model) or (to and not model):
+        raise UsageError("--back and --to go with --model.")
     try:
+        from img2img.evaluate import features
+        from img2img.evaluate.measure import Maker
         from img2img.evaluate.report import evaluation_page
-        from img2img.evaluate.run import Fakes
         from img2img.evaluate.run import evaluate as measure
+        from img2img.evaluate.segmentation import Segmenter
     except ImportError as error:
         raise needs_extra("eval", error) from None
     from img2img.files import write_whole
-    from img2img.infer.translator import Translator
 
-    fakes = Fakes(a or fake, Translator(model, "auto", direction) if model else None, to)
+    eye = features.extractor(extractor, weights)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
-    result = measure(target, fakes, console, extractor, weights, wanted, seed, bootstrap)
+    maker, run = _models(model, direction, back) if model else (Maker(), None)
+    if by_domain:
+        from img2img.data.folders import Sources
+        from img2img.evaluate.domains import evaluate_domains
+
+        listed = {"attributes": attributes, "attribute": tuple(attribute or ())}
+        test = Sources(data=tuple(data), **listed)
+        train = Sources(data=tuple(train_data), **listed) if train_data else None
+        result = evaluate_domains(
+            test, maker.translator, eye, console, train, wanted, seed, bootstrap
+        )
+        maker = Maker(maker.translator, maker.translator)
+        title = f"{maker.describe('its inputs')}, by domain"
+    else:
+        seer = Segmenter(segmenter, labels, segmenter_input, palette) if segmenter else None
+        result = measure(target, a or fake, maker, eye, console, to, wanted, seed, bootstrap, seer)
+        title = f"{maker.describe((a or fake).name)} against {target.name}"
     if csv:
         _write_csv(csv, result)
     if report:
-        write_whole(report, evaluation_page(result, fakes, target))
+        write_whole(report, evaluation_page(title, result, maker, run))
         console.print(f"see {report}")
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
     else:
         _show(result)
+
+
+def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, Path | None]:
+    """The model with its way back, and the run that it was exported from, if they can be found."""
+    from img2img.evaluate.measure import Maker
+    from img2img.infer.registry import find
+    from img2img.infer.translator import Translator
+
+    path = find(model, direction).path
+    translator, way_back = Translator(path), Translator(back) if back else None
+    if translator.manifest.method == "cyclegan" and not way_back:
+        stem, _, way = path.stem.rpartition("-")
+        other = path.with_name(f"{stem}-{'ba' if way == 'ab' else 'ab'}.onnx")
+        if way in ("ab", "ba") and other.exists():
+            way_back = Translator(other)
+    run = path.parent.parent
+    known = path.parent.name == "export" and (run / "metrics.csv").exists()
+    return Maker(translator, way_back), run if known else None
 
 
 def _show(result: Any) -> None:
@@ -76,6 +146,8 @@ def _show(result: Any) -> None:
         value, count = f"{metric.value:.4g}", f"{metric.pictures:,}"
         table.add_row(metric.name, value, interval, metric.better, count)
     Console().print(table)
+    for finding in result.findings:
+        print(finding)
     for name, reason in result.left_out.items():
         print(f"left out: {name} ({reason})")
     print("; ".join(f"{key}: {value}" for key, value in result.protocol.items()))

@@ -17,6 +17,10 @@ def export(
     weights: Annotated[
         Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")
     ] = None,
+    checkpoint: Annotated[
+        Literal["best", "last"] | None,
+        typer.Option(help="By default best, by its held-out distance, where one was measured."),
+    ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
     running_statistics: Annotated[
         bool,
@@ -40,7 +44,7 @@ def export(
     import json
 
     written = export_run(
-        run, stderr_console(), output, direction, weights, opset, running_statistics
+        run, stderr_console(), output, direction, weights, opset, running_statistics, checkpoint
     )
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))

@@ -62,6 +62,7 @@ def quickstart(
             "test": {"a": sample / "test" / "flat", "b": sample / "test" / "3d"},
             "seed": seed,
             "licence": "MIT",
+            "eval_every": 0,  # it is measured against its truths at the end
         }
     )
     train(make_plan(config, console), run, console)

@@ -23,7 +23,7 @@ class Augment:
     def __init__(
         self, size: int, load_size: int, centre_crop: int | None, flip: bool, training: bool
     ):
-        self.size = size
+        self.size, self.training = size, training
         self.resizes_first = bool(load_size) and not centre_crop
         steps: list[A.BasicTransform] = []
         if centre_crop:

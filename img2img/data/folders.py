@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from img2img import images
-from img2img.data.augment import Augment
 from img2img.errors import DataError, UsageError
-from img2img.files import find_pictures
+from img2img.files import by_name, pictures, require_folder
 from img2img.manifest import Labels, LabelSet
+
+if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
+    from img2img.data.augment import Augment
 
 Sample = dict[str, np.ndarray]  # pictures uint8 [H, W, C], label vectors float32 [D], by name
 
@@ -73,7 +75,7 @@ class Dataset(ABC):
         """Every file, in a fixed order."""
 
     @abstractmethod
-    def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample: ...
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample: ...
 
     @abstractmethod
     def split(self, held_out: int) -> tuple[Self, Self]:
@@ -81,6 +83,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def describe(self) -> str: ...
+
+    @property
+    def distinct(self) -> int:
+        """How many of the samples, from the first on, show no picture twice."""
+        return len(self)
 
     def __len__(self) -> int:
         return self.parts[-1].stop
@@ -104,7 +111,7 @@ class Paired(Dataset):
             )
         if sources.swap:
             raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
-        left, right = _by_name(sources.a), _by_name(sources.b)
+        left, right = by_name(sources.a), by_name(sources.b)
         items = tuple((left[name], right[name]) for name in left if name in right)
         alone = [left[name] for name in left if name not in right]
         alone += [right[name] for name in right if name not in left]
@@ -125,7 +132,7 @@ class Paired(Dataset):
     def files(self) -> Iterator[Path]:
         return (path for item in self.items for path in item if path)
 
-    def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample:
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         first, second = self.items[index]
         if second is not None:
             a = images.read(first, self.channels[0]).pixels
@@ -150,7 +157,7 @@ class Paired(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaired(Dataset):
-    """Two sets of pictures. An epoch is max(|a|, |b|) samples; b is drawn at random."""
+    """Two sets of pictures. An epoch is max(|a|, |b|) samples; training draws b at random."""
 
     a: tuple[Path, ...]
     b: tuple[Path, ...]
@@ -168,6 +175,10 @@ class Unpaired(Dataset):
     def parts(self) -> tuple[range, ...]:
         return (range(max(len(self.a), len(self.b))),)
 
+    @property
+    def distinct(self) -> int:
+        return min(len(self.a), len(self.b))
+
     def inputs(self, direction: str) -> list[Path]:
         return list(self.b if direction == "ba" else self.a)
 
@@ -175,9 +186,10 @@ class Unpaired(Dataset):
         yield from self.a
         yield from self.b
 
-    def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample:
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         a = images.read(self.a[index % len(self.a)], self.channels[0]).pixels
-        b = images.read(self.b[random.integers(len(self.b))], self.channels[1]).pixels
+        other = random.integers(len(self.b)) if augment.training else index % len(self.b)
+        b = images.read(self.b[other], self.channels[1]).pixels
         return augment(random, {"a": a}) | augment(random, {"b": b})
 
     def split(self, held_out: int) -> tuple["Unpaired", "Unpaired"]:
@@ -208,7 +220,7 @@ class Labelled(Dataset):
         attributes = tuple(dict.fromkeys(sources.attribute))
         sets, items, missing = [], [], []
         for number, folder in enumerate(sources.data):
-            _require_folder(folder)
+            require_folder(folder)
             if sources.attributes and number == 0:
                 found, missing = _read_attributes(sources.attributes, folder, attributes)
                 sets.append(LabelSet(kind="attributes", domains=attributes))
@@ -235,7 +247,7 @@ class Labelled(Dataset):
     def files(self) -> Iterator[Path]:
         return (path for path, _, _ in self.items)
 
-    def sample(self, index: int, augment: Augment, random: np.random.Generator) -> Sample:
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         path, number, domains = self.items[index]
         picture = {"image": images.read(path, self.channels[0]).pixels}
         return augment(random, picture) | {"domain": self.labels.vector(number, domains)}
@@ -255,34 +267,6 @@ class Labelled(Dataset):
         counts = Counter(name for _, _, names in self.items for name in names)
         each = ", ".join(f"{name} {counts[name]:,}" for name in self.labels.names)
         return f"{len(self.items):,} pictures ({each})"
-
-
-def pictures(folder: Path) -> tuple[Path, ...]:
-    """Every picture below the folder; DataError where it is missing or has none."""
-    _require_folder(folder)
-    found = tuple(find_pictures(folder))
-    if not found:
-        raise DataError(f"{folder} has no pictures (jpg, png, webp, bmp, tiff, gif).")
-    return found
-
-
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Pictures by relative path without suffix; DataError where two share a name."""
-    found: dict[str, Path] = {}
-    for path in pictures(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise DataError(
-                f"{found[name]} and {path} have the same name without suffix, so it is not clear "
-                "which of them pairs up. Remove one."
-            )
-        found[name] = path
-    return found
 
 
 def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:

@@ -52,13 +52,17 @@ def batches(stream: Stream, start: int, stop: int, workers: int, pin: bool):
     )
 
 
-def held_out_batch(
-    dataset: PictureDataset, augment: Augment, count: int
+def spread(count: int, length: int) -> list[int]:
+    """`count` indices, or as many as there are, evenly over 0 .. length - 1."""
+    count = min(count, length)
+    return [i * length // count for i in range(count)]
+
+
+def fixed_batch(
+    dataset: PictureDataset, augment: Augment, indices: list[int]
 ) -> dict[str, torch.Tensor]:
-    """The first `count` samples, spread over the data set, always the same ones."""
-    count = min(count, len(dataset))
-    chosen = [i * len(dataset) // count for i in range(count)]
-    samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in chosen]
+    """These samples, the same ones whenever they are asked for."""
+    samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in indices]
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 

@@ -8,7 +8,10 @@ from rich.console import Console
 from img2img import images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import report
-from img2img.evaluate.run import Evaluation, Fakes, by_name, evaluate
+from img2img.evaluate.diagnose import LOG
+from img2img.evaluate.features import extractor
+from img2img.evaluate.measure import Case, Evaluation, Maker
+from img2img.evaluate.run import evaluate, folder_cases
 from img2img.infer.translator import Translator
 
 
@@ -30,21 +33,29 @@ def compare(
     if len(set(names)) < len(names):
         raise UsageError("Two of the runs have one name; rename one of the folders.")
     models = {
-        name: Fakes(inputs, Translator(run, "auto", direction), to)
+        name: Maker(Translator(run, "auto", direction))
         for name, run in zip(names, runs, strict=True)
     }
     results: dict[str, Evaluation] = {}
     if real:
-        for name, fakes in models.items():
+        eye, known = extractor(), {}
+        for name, maker in models.items():
             console.print(f"measuring {name}")
-            results[name] = evaluate(real, fakes, console, times=times)
-    sections = [report.heading("The same inputs"), _pictures(models, inputs, real)]
+            results[name] = evaluate(
+                real, inputs, maker, eye, console, to, times=times, known=known
+            )
+    cases = folder_cases(inputs, real, to)
+    sections = [report.heading("The same inputs"), _pictures(models, cases)]
     if results:
         sections += [report.heading("Numbers"), report.metrics_table(results)]
     losses = {name: report.read_curves(run) for name, run in zip(names, runs, strict=True)}
+    if any((run / LOG).exists() for run in runs):
+        sections.append(report.heading("Signs of trouble while they trained"))
+        for name, run in zip(names, runs, strict=True):
+            sections += [report.paragraph(name), report.diagnosis(run)]
     terms = dict.fromkeys(term for found in losses.values() for term in found)
     if terms:
-        sections += [report.heading("Losses"), report.legend(names)]
+        sections += [report.heading("Losses and held-out distances"), report.legend(names)]
         sections += [
             report.curves(term, {name: found.get(term) for name, found in losses.items()})
             for term in terms
@@ -53,14 +64,13 @@ def compare(
     return report.page(" / ".join(names), *sections)
 
 
-def _pictures(models: dict[str, Fakes], inputs: Path, real: Path | None) -> str:
-    files, truths = by_name(inputs), by_name(real) if real else {}
-    rows = []
-    for name in list(files)[:: max(1, len(files) // report.SHOWN)][: report.SHOWN]:
-        made = [fakes.made_from(files[name]) for fakes in models.values()]
-        row: list[object] = [name, made[0][0], *(output for _, output in made)]
+def _pictures(models: dict[str, Maker], cases: list[Case]) -> str:
+    rows, truths = [], any(case.truth for case in cases)
+    for case in cases[:: max(1, len(cases) // report.SHOWN)][: report.SHOWN]:
+        made = [maker.make(case) for maker in models.values()]
+        row: list[object] = [case.name, made[0][0], *(output for _, output in made)]
         if truths:
-            row.append(images.read(truths[name]).pixels if name in truths else "-")
+            row.append(images.read(case.truth).pixels if case.truth else "-")
         rows.append(row)
     return report.table(["name", "input", *models, *(["truth"] if truths else [])], rows)
 

@@ -6,6 +6,7 @@ that distances can be had offline; they are no FID and are not called so.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -41,24 +42,33 @@ class Extractor(Protocol):
     side: int  # pixels, to which pictures are resized with one filter for all (Lanczos)
     dimensions: int
     sha256: str  # of the weights
+    device: torch.device
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
-def extractor(name: str = "auto", weights: Path | None = None) -> Extractor:
+def extractor(
+    name: str = "auto", weights: Path | None = None, device: torch.device | None = None
+) -> Extractor:
     """The network by its name; "auto" is Inception where its weights are at hand, else Lite0.
 
-    weights: a file of Inception's; without one it is downloaded once, and checked. Raises DataError
-    where a file is not the one of that checksum, UsageError where nothing is to be had.
+    weights: a file of Inception's; without one it is downloaded once, and checked. device: by
+    default a GPU where there is one. Raises DataError where a file is not the one of that checksum,
+    UsageError where nothing is to be had.
     """
+    device = device or default_device()
     cached = CACHE / Path(INCEPTION_URL).name
     if name == "auto":
         name = "inception" if weights or cached.exists() else "efficientnet-lite0"
     if name == "inception":
-        return Inception(weights or _download(cached))
+        return Inception(weights or _download(cached), device)
     if weights:
         raise UsageError("--weights is a file for --extractor inception.")
-    return Lite0()
+    return Lite0(device)
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,10 +76,31 @@ def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> tuple[np.ndar
     features, logits = [], []
     for some in _batches(pictures, network.side):
         with torch.inference_mode():
-            seen, classes = network(some)
-        features.append(seen.numpy())
-        logits.append(classes.numpy())
+            seen, classes = network(some.to(network.device))
+        features.append(seen.cpu().numpy())
+        logits.append(classes.cpu().numpy())
     return np.concatenate(features), np.concatenate(logits)
+
+
+def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
+    """How differently Lite0's seven stages see two pictures, uint8 [H, W, C] of one size.
+
+    The distance of LPIPS (Zhang et al. 2018, equation 1) on another network and without learned
+    weights: channels at each place scaled to length 1, squared differences summed over channels,
+    means over places and stages; 0 to 4.
+    """
+    network = _lite0()
+    pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), network.side)))
+    with torch.inference_mode():
+        stages = network.network.stages(network.scaled(pair))
+    units = [F.normalize(stage, dim=1) for stage in stages]
+    each = [(a - b).square().sum(0).mean() for a, b in units]
+    return float(torch.stack(each).mean())
+
+
+@lru_cache(maxsize=1)
+def _lite0() -> "Lite0":
+    return Lite0(default_device())
 
 
 class Inception:
@@ -77,16 +108,17 @@ class Inception:
 
     name, kernel, frechet, side, dimensions = "inception", "kid", "fid", 299, 2048
 
-    def __init__(self, weights: Path):
+    def __init__(self, weights: Path, device: torch.device):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise needs_extra("eval", error) from None
         # torch-fidelity unpickles the file as it is: only the very one that is known gets there.
         self.sha256 = _checked(weights, INCEPTION_SHA256)
-        self.network = FeatureExtractorInceptionV3(
+        network = FeatureExtractorInceptionV3(
             "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
         )
+        self.device, self.network = device, network.to(device)
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(pictures)
@@ -98,7 +130,7 @@ class Lite0:
     name, side, dimensions = "efficientnet-lite0", 224, 1280
     kernel, frechet = "lite0_kernel", "lite0_frechet"
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device):
         spec = find_spec(LITE0_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise needs_extra("eval", ImportError(name=LITE0_PACKAGE))
@@ -106,10 +138,15 @@ class Lite0:
         self.sha256 = _checked(weights, LITE0_SHA256)
         self.network = EfficientNetLite0().eval()
         self.network.load_state_dict(torch.load(weights, weights_only=True))
+        self.device, self.network = device, self.network.to(device)
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.network.features((pictures.float() - 127) / 128)
+        features = self.network.features(self.scaled(pictures))
         return features, self.network._fc(features)
+
+    def scaled(self, pictures: Tensor) -> Tensor:
+        """uint8 -> about [-1, 1], as the weights were trained."""
+        return (pictures.to(self.device).float() - 127) / 128
 
 
 class EfficientNetLite0(nn.Module):
@@ -133,9 +170,18 @@ class EfficientNetLite0(nn.Module):
         self._conv_head, self._bn1 = Same(320, 1280, 1, 1), _norm(1280)
         self._fc = nn.Linear(1280, 1000)
 
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """[N, 3, H, W] in about [-1, 1] -> what leaves each stage, [N, C, h, w]."""
+        x, blocks, left = F.relu6(self._bn0(self._conv_stem(image))), iter(self._blocks), []
+        for *_, count in self.STAGES:
+            for _ in range(count):
+                x = next(blocks)(x)
+            left.append(x)
+        return left
+
     def features(self, image: Tensor) -> Tensor:
         """[N, 3, H, W] in about [-1, 1] -> pooled [N, 1280]."""
-        x = self._blocks(F.relu6(self._bn0(self._conv_stem(image))))
+        x = self.stages(image)[-1]
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from img2img import images
-from img2img.evaluate.run import Evaluation, Fakes, by_name
+from img2img.evaluate.diagnose import read_findings
+from img2img.evaluate.measure import Case, Evaluation, Maker
 
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
@@ -115,32 +116,91 @@ def metrics_table(results: Mapping[str, Evaluation]) -> str:
     return "".join(parts)
 
 
-def evaluation_page(result: Evaluation, fakes: Fakes, real: Path) -> str:
-    """The numbers, a sample of the translations, and the best and the worst by their scores."""
-    truths, files = by_name(real), by_name(fakes.folder)
+def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | None = None) -> str:
+    """The numbers, what looks wrong, a sample of the translations, the best and the worst; and
+    of the run that the model comes from, if it is known, the curves and what was seen in training.
+    """
     ranked = sorted(result.scores, key=result.scores.__getitem__)
-    some = list(files)[:: max(1, len(files) // SHOWN)][:SHOWN]
-    sections = [heading("Numbers"), metrics_table({fakes.describe(): result})]
-    for title, names in (
-        ("A sample", some),
+    sections = [heading("Numbers"), metrics_table({"value": result})]
+    sections += [heading("Signs of trouble in these pictures"), _findings(result)]
+    if any(case.to for case in result.cases.values()):
+        sections += [heading("To every domain"), _grid(result, maker)]
+    for name, chosen in (
+        ("A sample", list(result.cases)[:: max(1, len(result.cases) // SHOWN)][:SHOWN]),
         (f"Best by {result.scored_by}", ranked[:SHOWN]),
         (f"Worst by {result.scored_by}", ranked[::-1][:SHOWN]),
     ):
-        rows = []
-        for name in names:
-            given, output = fakes.made_from(files[name])
-            cells: list[object] = [name, *([given] if fakes.translator else []), output]
-            if name in truths:
-                cells.append(images.read(truths[name]).pixels)
-            rows.append([*cells, result.scores[name]])
-        columns = ["name", *(["input"] if fakes.translator else []), "translation"]
-        columns += ["truth"] if any(name in truths for name in names) else []
-        sections += [heading(title), table([*columns, "score"], rows)]
-    return page(f"{fakes.describe()} against {real.name}", *sections)
+        sections += [heading(name), _rows(result, maker, chosen)]
+    if run:
+        sections += [heading("While it trained"), diagnosis(run)]
+        sections += [curves(name, {run.name: line}) for name, line in read_curves(run).items()]
+    return page(title, *sections)
+
+
+def diagnosis(run: Path) -> str:
+    """What the looks of a training found: each check and way once, with its steps."""
+    seen: dict[tuple[str, str], list[dict]] = {}
+    for row in read_findings(run):
+        seen.setdefault((row["check"], row["way"]), []).append(row)
+    if not seen:
+        return paragraph("No sign of trouble.")
+    rows = []
+    for (check, way), found in seen.items():
+        last = found[-1]
+        steps = f"{found[0]['step']:,} to {last['step']:,}, in {len(found)} looks"
+        sheet = run / last["pictures"] if last["pictures"] else None
+        shown = images.read(sheet).pixels if sheet and sheet.is_file() else ""
+        rows.append(
+            [check, way, steps, last["seen"], f"{last['means']} Try {last['advice']}.", shown]
+        )
+    return table(["check", "way", "steps", "at last", "what it means", "pictures"], rows)
+
+
+def _findings(result: Evaluation) -> str:
+    if not result.findings:
+        return paragraph("None.")
+    rows = []
+    for found in result.findings:
+        examples = result.examples.get(found.way, []) if found.pictures else []
+        shown = [images.read(Path(path)).pixels for path in examples]
+        sheet = images.contact_sheet({"": shown[:4], " ": shown[4:]}) if len(shown) > 4 else ""
+        rows.append(
+            [found.check, found.way, found.seen, f"{found.means} Try {found.advice}.", sheet]
+        )
+    return table(["check", "way", "seen", "what it means", "pictures"], rows)
+
+
+def _grid(result: Evaluation, maker: Maker) -> str:
+    """Some pictures, each translated to all domains that it lacks."""
+    targets: dict[Path, dict[str, Case]] = {}
+    for case in result.cases.values():
+        targets.setdefault(case.path, {})[", ".join(case.to or ())] = case
+    names = sorted({name for cases in targets.values() for name in cases})
+    rows = []
+    for path in list(targets)[:: max(1, len(targets) // SHOWN)][:SHOWN]:
+        cases = targets[path]
+        made = {name: maker.make(case)[1] for name, case in cases.items()}
+        row: list[object] = [maker.make(next(iter(cases.values())))[0]]
+        rows.append(row + [made.get(name, "-") for name in names])
+    return table(["input", *names], rows)
+
+
+def _rows(result: Evaluation, maker: Maker, names: Sequence[str]) -> str:
+    cases = [result.cases[name] for name in names]
+    rows = []
+    for case in cases:
+        given, output = maker.make(case)
+        cells: list[object] = [case.name, *([given] if maker.translator else []), output]
+        if case.truth:
+            cells.append(images.read(case.truth).pixels)
+        rows.append([*cells, result.scores[case.name]])
+    columns = ["name", *(["input"] if maker.translator else []), "translation"]
+    columns += ["truth"] if any(case.truth for case in cases) else []
+    return table([*columns, "score"], rows)
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """The losses of a run's metrics.csv: name -> (steps, values)."""
+    """The losses and held-out distances of a run's metrics.csv: name -> (steps, values)."""
     path = run / "metrics.csv"
     if not path.exists():
         return {}

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import torch
@@ -22,6 +23,7 @@ from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
 from img2img.train.config import RunConfig
 
+Checkpoint = Literal["best", "last"]
 OPSET = 20
 OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
@@ -48,21 +50,34 @@ class Pixels(nn.Module):
         return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def load_run(run: Path, weights: str | None = None) -> tuple[RunConfig, Method, dict[str, str]]:
+def load_run(
+    run: Path, weights: str | None = None, chosen: Checkpoint | None = None
+) -> tuple[RunConfig, Method, dict[str, str]]:
     """A run's config, and its method with the generators' weights; what weights, and of what step.
 
-    weights: "ema" or "plain"; by default those of weights.safetensors (the average where there is
-    one). Raises DataError for a run without weights, UsageError for an average it has not.
+    weights: "ema" or "plain"; by default the average where there is one. chosen: of the last step,
+    or of the one with the best held-out distance; by default the best where one was measured.
+    Raises DataError for a run without such weights, UsageError for an average it has not.
     """
     config = RunConfig.load(run)
     method = METHODS[config.mode](config.method)
-    path = run / "weights.safetensors"
+    best = run / "checkpoints" / "best.safetensors"
+    if chosen is None:
+        chosen = "best" if best.exists() and weights != "plain" else "last"
+    path = best if chosen == "best" else run / "weights.safetensors"
     if not path.exists():
-        raise DataError(f"{run} has no weights yet: it was never saved. Go on training it first.")
+        why = (
+            "no distance was measured while it trained; see --eval-every"
+            if chosen == "best"
+            else "it was never saved. Go on training it first"
+        )
+        raise DataError(f"{run} has no {chosen} weights: {why}.")
     tensors, said = checkpoint.load_weights(path)
     if weights and weights != said.get("weights"):
         if weights == "ema":
             raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
+        if chosen == "best":
+            raise UsageError("The best weights are kept as the average only: leave --weights out.")
         state = checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
         prefix = "generators."
         tensors = {

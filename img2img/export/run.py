@@ -26,9 +26,13 @@ def export_run(
     weights: str | None = None,
     opset: int = graph.OPSET,
     running_statistics: bool = False,
+    chosen: graph.Checkpoint | None = None,
 ) -> list[Written]:
     """Write the run's bundles; each with its parity. Raises where one differs from torch."""
-    config, method, said = graph.load_run(run, weights)
+    config, method, said = graph.load_run(run, weights, chosen)
+    if "metric" in said:
+        distance = f"{said['metric']} {float(said['value']):.4f}"
+        console.print(f"of step {int(said['step']):,}, the best by {distance}")
     specs = method.exports()
     if running_statistics:
         if not any(isinstance(layer, nn.BatchNorm2d) for layer in method.generators.modules()):
@@ -39,7 +43,7 @@ def export_run(
     if direction and direction not in specs:
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
     wanted = {direction: specs[direction]} if direction else specs
-    metrics = _last_row(run / "metrics.csv")
+    metrics = _last_row(run / "metrics.csv", int(said.get("step", 0)))
     written = []
     for name, spec in wanted.items():
         # -o names the one that was asked for.
@@ -82,9 +86,11 @@ def _inputs(config: RunConfig, direction: str) -> list[Path]:
     return list(find_pictures(shipped("quickstart") / "test" / "flat"))
 
 
-def _last_row(path: Path) -> dict[str, float]:
+def _last_row(path: Path, step: int) -> dict[str, float]:
+    """The newest value of every loss and distance up to the step."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {k: float(v) for k, v in rows[-1].items() if v and "/" in k} if rows else {}
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    found = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
+    return {name: value for name, value in found.items() if not name.startswith("health/")}

@@ -43,6 +43,15 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
 
     Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
     """
+    session, name, content = open_session(path, provider, threads)
+    manifest = Manifest.parse(session.get_modelmeta().custom_metadata_map, str(path))
+    return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
+
+
+def open_session(
+    path: Path, provider: Provider = "auto", threads: int | None = None
+) -> tuple[ort.InferenceSession, str, bytes]:
+    """A session on any self-contained ONNX file, the provider's name, the file's content."""
     content = _read(path)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # a provider that does not bind is told in our own words
@@ -50,8 +59,7 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     for name in _candidates(provider):
         session = _open(content, path, options, name, explicit=provider != "auto")
         if session is not None:
-            manifest = Manifest.parse(session.get_modelmeta().custom_metadata_map, str(path))
-            return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
+            return session, name, content
     raise AssertionError("the CPU provider always binds")
 
 

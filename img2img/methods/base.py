@@ -1,6 +1,7 @@
 """The contract of a method: networks and losses, no optimiser, no device, no file."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -72,6 +73,18 @@ class ExportSpec:
     statistics: Literal["image", "running"] = "image"  # what the norm layers go by
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way of translating, as evaluation and diagnosis look at it: images [N, C, H, W]."""
+
+    source: Tensor
+    real: Tensor  # pictures of the target domain; the truths of the source where `paired`
+    translate: Callable[[Tensor], Tensor]  # all of the source, in its order
+    critic: Critic  # scores translations and real ones, the higher the more real
+    back: Callable[[Tensor], Tensor] | None = None  # the cycle's second half
+    paired: bool = False
+
+
 class Method(nn.Module, ABC):
     """Networks and losses of one paper. `img2img.methods.METHODS` lists them all."""
 
@@ -128,6 +141,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         """The columns of the sample grid: named images [N, C, H, W] in [-1, 1]."""
+
+    @abstractmethod
+    def ways(self, batch: Batch) -> dict[str, Way]:
+        """Every way that it translates, by direction or target domain, on one batch."""
 
     @abstractmethod
     def exports(self) -> dict[str, ExportSpec]:

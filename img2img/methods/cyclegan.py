@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.folders import Unpaired
-from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, l1
+from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.methods.objectives import ObjectiveName
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm
@@ -111,6 +111,14 @@ class CycleGAN(Method):
             "b": batch["b"],
             "b to a": scene["fake_a"],
             "back to b": scene["cycle_b"],
+        }
+
+    def ways(self, batch: Batch) -> dict[str, Way]:
+        a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
+        judges = self.discriminators
+        return {
+            "ab": Way(a, b, ab, judges["b"], back=ba),
+            "ba": Way(b, a, ba, judges["a"], back=ab),
         }
 
     def exports(self) -> dict[str, ExportSpec]:

@@ -24,6 +24,7 @@ class Adversarial:
     fake: Callable[[Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
     penalty: Callable[[Critic, Tensor, Tensor, Tensor], Tensor] | None = None
+    scores: bool = False  # a critic's scores, whose distance is the point: no right and wrong
 
     def d_terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """The discriminator's loss in named parts; their sum is the loss."""
@@ -59,5 +60,5 @@ OBJECTIVES: dict[ObjectiveName, Adversarial] = {
     # Hinge (Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17).
     "hinge": Adversarial(lambda x: F.relu(1 - x), lambda x: F.relu(1 + x), lambda x: -x),
     # Wasserstein distance with gradient penalty (Gulrajani et al. 2017, equation 3).
-    "wgan-gp": Adversarial(lambda x: -x, lambda x: x, lambda x: -x, gradient_penalty),
+    "wgan-gp": Adversarial(lambda x: -x, lambda x: x, lambda x: -x, gradient_penalty, scores=True),
 }

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.folders import Paired
-from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, l1
+from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm
 from img2img.nets.patchgan import PatchGAN, PixelGAN
@@ -80,6 +80,10 @@ class Pix2Pix(Method):
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         return {"input a": batch["a"], "output": self.scene(batch)["fake_b"], "truth b": batch["b"]}
+
+    def ways(self, batch: Batch) -> dict[str, Way]:
+        a, b = batch["a"], batch["b"]
+        return {"ab": Way(a, b, self.generators["ab"], self._critic(a), paired=True)}
 
     def exports(self) -> dict[str, ExportSpec]:
         unet = self.generators["ab"]

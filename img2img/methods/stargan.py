@@ -4,6 +4,7 @@
 
 from typing import Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -11,11 +12,18 @@ from torch import Tensor, nn
 
 from img2img.data.folders import Labelled
 from img2img.manifest import Labels
-from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Side, l1
+from img2img.methods.base import (
+    Batch,
+    ExportSpec,
+    Method,
+    MethodConfig,
+    Scene,
+    Side,
+    Way,
+    l1,
+)
 from img2img.methods.objectives import ObjectiveName, wide
 from img2img.nets.stargan import StarDiscriminator, StarGenerator
-
-HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # at most one at a time
 
 
 class StarGANConfig(MethodConfig):
@@ -118,6 +126,25 @@ class StarGAN(Method):
             columns[name] = self.generators["any"](image, self._towards(batch["domain"], name))
         return columns
 
+    def ways(self, batch: Batch) -> dict[str, Way]:
+        """To each domain, the pictures of its data set that lack it."""
+        image, label, labels = batch["image"], batch["domain"], self.config.labels
+        generator, judge = self.generators["any"], self.discriminators["all"]
+        ways = {}
+        for index, name in enumerate(labels.names):
+            number, _ = self._place(name)
+            own = label[:, len(labels.names) + number] > 0 if len(labels.sets) > 1 else True
+            has = label[:, index] > 0
+            was = label[~has & own]
+            ways[name] = Way(
+                source=image[~has & own],
+                real=image[has],
+                translate=lambda x, was=was, name=name: generator(x, self._towards(was, name)),
+                critic=lambda x: judge(x)[0],
+                back=lambda x, was=was: generator(x, was),
+            )
+        return ways
+
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
         generator = self.generators["any"]
@@ -141,17 +168,16 @@ class StarGAN(Method):
     def _towards(self, label: Tensor, name: str) -> Tensor:
         """Label vectors [N, D] with one class chosen, or one attribute switched over."""
         labels = self.config.labels
+        number, part = self._place(name)
+        targets = []
+        for row in label[:, part].tolist():
+            domains = labels.sets[number].domains
+            own = {domain for domain, value in zip(domains, row, strict=True) if value}
+            targets.append(labels.vector(number, labels.towards(number, own, name)))
+        return torch.from_numpy(np.stack(targets)).to(label)
+
+    def _place(self, name: str) -> tuple[int, slice]:
+        """The number of the data set with the domain, and its part of the label vector."""
+        labels = self.config.labels
         number = next(i for i, labelled in enumerate(labels.sets) if name in labelled.domains)
-        target = torch.tensor(labels.vector(number, (name,))).to(label).repeat(len(label), 1)
-        if labels.sets[number].kind == "classes":
-            return target
-        part, domains = labels.parts[number], labels.sets[number].domains
-        index = domains.index(name)
-        target[:, part] = label[:, part]
-        if name in HAIR_COLOURS:
-            for other, colour in enumerate(domains):
-                if colour in HAIR_COLOURS:
-                    target[:, part.start + other] = float(other == index)
-        else:
-            target[:, part.start + index] = 1 - label[:, part.start + index]
-        return target
+        return number, labels.parts[number]

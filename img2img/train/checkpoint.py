@@ -33,6 +33,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:
     """The generators alone, as safetensors: the weights that travel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata)

@@ -11,6 +11,7 @@ from img2img.methods import METHODS
 from img2img.methods.base import MethodConfig
 
 Precision = Literal["auto", "fp32", "bf16"]
+ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
 
 
 class RunConfig(BaseModel):
@@ -30,6 +31,9 @@ class RunConfig(BaseModel):
     workers: int | None = Field(None, ge=0, description="processes that decode pictures")
     log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
     sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
+    eval_every: int | None = Field(None, ge=0, description="steps between looks at it; 0: never")
+    eval_pictures: int = Field(200, ge=2, description="held-out samples that a look is on")
+    extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
     licence: str | None = Field(None, description="of the weights, for the model card")
     fingerprint: str = ""  # of the training pictures; filled when the run starts

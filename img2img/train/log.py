@@ -45,6 +45,11 @@ class MetricsLog:
             if name != "step":
                 self.events.add_scalar(name, value, int(row["step"]))
 
+    def history(self) -> dict[str, list[float]]:
+        """Every column's values so far."""
+        rows = self._rows()
+        return {n: [float(row[n]) for row in rows if row.get(n)] for n in self.columns}
+
     def close(self) -> None:
         self.events.close()
 

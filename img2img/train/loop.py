@@ -18,13 +18,15 @@ from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
-from img2img.data.stream import Stream, batches, held_out_batch
+from img2img.data.stream import Stream, batches, fixed_batch, spread
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
+from img2img.evaluate import features
 from img2img.files import write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
 from img2img.train.config import RunConfig
+from img2img.train.examine import DiagnosisLog, Examiner
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
 from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
 from img2img.train.schedule import steps_per_epoch, total_steps
@@ -32,6 +34,7 @@ from img2img.train.trainer import Trainer
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
 SAMPLE_ROWS = 8
+FEWEST_HELD_OUT = 50  # pictures of the user's own, from which on distances are measured by default
 INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
 
 
@@ -85,12 +88,26 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     config = config.model_copy(
         update={
             "method": fitted,
+            "extractor": _fit_extractor(config, held_out, console),
             "fingerprint": found,
             "sources": config.sources.absolute(),  # --resume works from any folder
             "test": config.test.absolute(),
         }
     )
     return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
+
+
+def _fit_extractor(config: RunConfig, held_out: Dataset, console: Console) -> str:
+    """The extractor that the run's looks measure with; whatever happens later, it stays."""
+    if config.extractor != "auto":
+        return config.extractor if config.eval_every != 0 else "none"
+    if config.eval_every == 0 or min(held_out.distinct, config.eval_pictures) < FEWEST_HELD_OUT:
+        return "none"  # a few pictures kept from training tell no distance
+    try:
+        return features.extractor("auto").name
+    except UsageError as error:
+        console.print(f"No distances will be measured while it trains: {error}")
+        return "none"
 
 
 def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = None) -> None:
@@ -166,7 +183,9 @@ class _Session:
         self.log_every = math.ceil(self.config.log_every / turn) * turn
         # By default about a hundred grids a run.
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
-        self.samples = held_out_batch(plan.held_out, _augment(plan, False), SAMPLE_ROWS)
+        chosen = spread(SAMPLE_ROWS, len(plan.held_out))
+        self.samples = fixed_batch(plan.held_out, _augment(plan, False), chosen)
+        self._set_up_looks()
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
         runtime, c = self.trainer.runtime, self.config
@@ -198,6 +217,8 @@ class _Session:
         display.advance()
         done, config = self.trainer.step, self.config
         last = done == self.plan.total
+        if self.look_every and (done % self.look_every == 0 or last):
+            self.look()
         if done % self.log_every == 0 or last:
             self.log()
             display.show(self.row)
@@ -207,8 +228,10 @@ class _Session:
         if (done % config.save_every == 0 or slow) and not last:
             self.save()
 
-    def log(self) -> None:
-        """Write the mean terms since the last row; raises where one is not finite."""
+    def log(self, looked: dict[str, float] | None = None) -> None:
+        """Write the mean terms since the last row, and what a look found; raises where a term is
+        not finite.
+        """
         terms, now = self.means.take(), time.monotonic()
         step, batch = self.trainer.step, self.config.method.batch
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
@@ -225,7 +248,7 @@ class _Session:
             "discriminator_lr": self.trainer.rate("discriminators"),
             **terms,
         }
-        self.metrics.add(self.row)
+        self.metrics.add({**self.row, **(looked or {})})
         self.logged_at, self.logged_step = now, step
 
     def sample(self) -> None:
@@ -242,6 +265,25 @@ class _Session:
         sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
 
+    def look(self) -> None:
+        """Distances and diagnosis on held-out pictures; the best weights so far are kept."""
+        began, step = time.monotonic(), self.trainer.step
+        look = self.examiner.look(self.trainer, self.metrics.history())
+        self.looked = look.row
+        for finding in self.diagnosis.add(step, look):
+            self.console.print(f"step {step:,}: {finding}", style="yellow", markup=False)
+        if look.score is not None:
+            name = self.examiner.features.kernel
+            said = f"step {step:,}: held-out {name} {look.score:.4f}"
+            if look.score < self.best_score:
+                self.best_score = look.score
+                told = {"metric": name, "value": repr(look.score)}
+                self._save_weights(self.best, told)
+                said += ", the best so far"
+            self.console.print(said)
+        self.logged_at += time.monotonic() - began  # no part of the training's speed
+        self.log(look.row)
+
     def save(self) -> None:
         """Checkpoint, travelling weights and card; never of a state that is not finite."""
         self.log()
@@ -249,19 +291,40 @@ class _Session:
         sums = torch.stack([p.detach().float().sum() for p in trainer.method.parameters()])
         if not bool(sums.isfinite().all()):
             raise self._diverged("the weights")
-        kind = "ema" if trainer.ema else "plain"
-        checkpoint.save_weights(
-            self.run / "weights.safetensors",
-            trainer.best_generators(),
-            {"weights": kind, "step": str(trainer.step)},
-        )
-        described = self.plan.training.describe()
-        card = model_card(self.config, trainer.step, self.plan.total, described, self.row)
+        self._save_weights(self.run / "weights.safetensors", {})
+        described, row = self.plan.training.describe(), {**self.row, **self.looked}
+        card = model_card(self.config, trainer.step, self.plan.total, described, row)
         write_whole(self.run / "README.md", card)
         # Last, so that a complete checkpoint never stands beside older weights.
         state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
         checkpoint.save(self.checkpoint, state)
         self.saved_at, self.saved_step = now, trainer.step
+
+    def _save_weights(self, path: Path, told: dict[str, str]) -> None:
+        kind = "ema" if self.trainer.ema else "plain"
+        said = {"weights": kind, "step": str(self.trainer.step), **told}
+        checkpoint.save_weights(path, self.trainer.best_generators(), said)
+
+    def _set_up_looks(self) -> None:
+        plan, config, trainer = self.plan, self.config, self.trainer
+        # By default about twenty looks a run.
+        every = max(500, plan.total // 20) if config.eval_every is None else config.eval_every
+        self.look_every, self.looked = every, {}
+        if not every:
+            return
+        eye = None
+        if config.extractor != "none":
+            eye = features.extractor(config.extractor, device=trainer.runtime.device)
+        augment, c = _augment(plan, False), config.method
+        self.examiner = Examiner(
+            plan.training, plan.held_out, augment, c.batch, config.eval_pictures, eye
+        )
+        self.diagnosis = DiagnosisLog(self.run, trainer.step)
+        self.best = self.run / "checkpoints" / "best.safetensors"
+        self.best_score = math.inf
+        if self.best.exists():
+            # Even of a step that comes again: the run will get there with the same weights.
+            self.best_score = float(checkpoint.load_weights(self.best)[1]["value"])
 
     def _describe_run(self) -> None:
         """Make the folder of a new run, and what tells how it was started."""

@@ -122,9 +122,18 @@ def test_an_unpaired_epoch_is_as_long_as_the_larger_set(two):
 
 def test_unpaired_b_is_drawn_independently_of_a(emoji):
     dataset = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
-    augment = Augment(16, 16, None, False, False)
+    augment = Augment(16, 16, None, flip=False, training=True)
     samples = [dataset.sample(0, augment, np.random.default_rng(i))["b"] for i in range(8)]
     assert len({sample.tobytes() for sample in samples}) > 3
+
+
+def test_unpaired_samples_that_are_held_out_show_each_picture_once(emoji):
+    dataset = Unpaired.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
+    augment = Augment(16, 16, None, flip=False, training=False)
+    random = np.random.default_rng(0)
+    samples = [dataset.sample(i, augment, random) for i in range(dataset.distinct)]
+    for name in ("a", "b"):
+        assert len({sample[name].tobytes() for sample in samples}) == dataset.distinct == 20
 
 
 def labels_of(dataset: Labelled) -> list[list[float]]:

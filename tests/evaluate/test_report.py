@@ -10,7 +10,9 @@ from img2img import Translator
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import report
 from img2img.evaluate.compare import compare
-from img2img.evaluate.run import Fakes, evaluate
+from img2img.evaluate.features import extractor
+from img2img.evaluate.measure import Maker
+from img2img.evaluate.run import evaluate
 from img2img.export.run import export_run
 from img2img.infer.registry import shipped
 
@@ -41,9 +43,10 @@ def assert_self_contained(page: str) -> None:
 
 
 def test_an_evaluation_page_shows_numbers_and_the_best_and_worst(held_out, quiet):
-    fakes = Fakes(held_out / "flat", Translator("flat-to-3d", "cpu"))
-    result = evaluate(held_out / "3d", fakes, quiet, times=0)
-    page = report.evaluation_page(result, fakes, held_out / "3d")
+    maker, eye = Maker(Translator("flat-to-3d", "cpu")), extractor("efficientnet-lite0")
+    wanted = ["l1", "lite0_kernel"]
+    result = evaluate(held_out / "3d", held_out / "flat", maker, eye, quiet, wanted=wanted, times=0)
+    page = report.evaluation_page("flat against 3d", result, maker)
     assert_self_contained(page)
     assert page.count("<img") == 3 * 3 * report.SHOWN  # input, translation, truth
     best, worst = min(result.scores.values()), max(result.scores.values())

@@ -1,17 +1,21 @@
 """Evaluating folders and models on real pictures."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from img2img import Translator, images
 from img2img.errors import DataError, UsageError
-from img2img.evaluate import run as evaluation
+from img2img.evaluate.features import extractor, perceptual
+from img2img.evaluate.measure import FEWEST, Maker
 from img2img.evaluate.metrics import l1, psnr, ssim
-from img2img.evaluate.run import Fakes, evaluate
+from img2img.evaluate.run import evaluate
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
+
+PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +30,21 @@ def held_out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shipped_model(held_out, quiet):
-    fakes = Fakes(held_out / "flat", Translator("flat-to-3d", "cpu"))
-    return evaluate(held_out / "3d", fakes, quiet, times=50)
+def measured(held_out, quiet):
+    """A function (folder, model, options) -> its evaluation against the 3D pictures."""
+    eye, known = extractor("efficientnet-lite0"), {}
+
+    def measure(folder, maker=None, **options):
+        return evaluate(
+            held_out / "3d", folder, maker or Maker(), eye, quiet, known=known, **options
+        )
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def shipped_model(held_out, measured):
+    return measured(held_out / "flat", Maker(Translator("flat-to-3d", "cpu")), times=50)
 
 
 def values(result):
@@ -37,8 +53,8 @@ def values(result):
 
 def test_a_model_is_measured_against_the_set_and_against_the_truths(shipped_model):
     found = values(shipped_model)
-    names = ["lite0_kernel", "precision", "recall", "density", "coverage", "l1", "psnr", "ssim"]
-    assert list(found) == names
+    around = ["precision", "recall", "density", "coverage"]
+    assert list(found) == ["lite0_kernel", *around, "l1", "psnr", "ssim", "lite0_perceptual"]
     assert 0.1 < found["l1"] < 0.13
     assert all(metric.pictures == 50 for metric in shipped_model.metrics)
     assert all(m.low <= m.value <= m.high for m in shipped_model.metrics if m.name != "density")
@@ -52,19 +68,19 @@ def test_the_protocol_says_how(shipped_model):
     assert "seed 0" in protocol["interval"]
 
 
-def test_too_few_pictures_for_a_metric_are_said_and_refused(shipped_model, held_out, quiet):
+def test_too_few_pictures_for_a_metric_are_said_and_refused(shipped_model, held_out, measured):
     assert shipped_model.left_out["lite0_frechet"].startswith("50 pictures in a set, 1,280")
     with pytest.raises(DataError, match="lite0_frechet would mislead here: 50 pictures"):
-        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, wanted=["lite0_frechet"])
+        measured(held_out / "flat", wanted=["lite0_frechet"])
 
 
-def test_better_fakes_are_nearer(shipped_model, held_out, quiet, tmp_path):
+def test_better_fakes_are_nearer(shipped_model, held_out, measured, tmp_path):
     """The real pictures themselves, the model's, and their inputs with the colours turned round."""
     for path in find_pictures(held_out / "flat"):
         pixels = 255 - images.read(path).pixels
         (tmp_path / f"{path.stem}.png").write_bytes(images.encode(images.Picture(pixels), ".png"))
-    same = values(evaluate(held_out / "3d", Fakes(held_out / "3d"), quiet, times=0))
-    inverted = values(evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0))
+    same = values(measured(held_out / "3d", times=0))
+    inverted = values(measured(tmp_path, times=0))
     model = values(shipped_model)
     assert same["lite0_kernel"] < min(model["lite0_kernel"], inverted["lite0_kernel"])
     assert (same["l1"], same["psnr"], same["coverage"]) == (0, 100, 1)
@@ -74,35 +90,32 @@ def test_better_fakes_are_nearer(shipped_model, held_out, quiet, tmp_path):
     assert model["l1"] < inverted["l1"]
 
 
-def test_results_repeat_bitwise(held_out, quiet):
-    first, second = (
-        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, times=20, seed=5)
-        for _ in range(2)
-    )
+def test_results_repeat_bitwise(held_out, measured):
+    first, second = (measured(held_out / "flat", times=20, seed=5) for _ in range(2))
     assert first.as_dict() == second.as_dict()
 
 
-def test_pictures_without_a_partner_have_no_paired_metrics(held_out, quiet, tmp_path):
+def test_pictures_without_a_partner_have_no_paired_metrics(held_out, measured, tmp_path):
     for index, path in enumerate(find_pictures(held_out / "flat")):
         shutil.copy(path, tmp_path / (path.name if index else "other.webp"))
-    found = evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0)
+    found = measured(tmp_path, times=0)
     assert "l1" not in values(found)
     assert "only 49 of 50 fakes" in found.left_out["l1"]
 
 
-def test_an_unknown_metric_is_named_with_those_there_are(held_out, quiet, tmp_path):
+def test_an_unknown_metric_is_named_with_those_there_are(held_out, measured, tmp_path):
     with pytest.raises(
         UsageError, match="no metric fidd with efficientnet-lite0; there are lite0_kernel, prec"
     ):
-        evaluate(held_out / "3d", Fakes(held_out / "flat"), quiet, wanted=["fidd"], times=0)
+        measured(held_out / "flat", wanted=["fidd"], times=0)
 
 
-def test_distances_between_a_few_pictures_are_left_out(held_out, quiet, tmp_path):
+def test_distances_between_a_few_pictures_are_left_out(held_out, measured, tmp_path):
     for path in list(find_pictures(held_out / "flat"))[:5]:
         shutil.copy(path, tmp_path)
-    found = evaluate(held_out / "3d", Fakes(tmp_path), quiet, times=0)
-    assert list(values(found)) == ["l1", "psnr", "ssim"]
-    assert f"{evaluation.FEWEST} are the least" in found.left_out["lite0_kernel"]
+    found = measured(tmp_path, times=0)
+    assert list(values(found)) == ["l1", "psnr", "ssim", "lite0_perceptual"]
+    assert f"{FEWEST} are the least" in found.left_out["lite0_kernel"]
 
 
 def test_paired_metrics_of_known_pictures():
@@ -115,3 +128,12 @@ def test_paired_metrics_of_known_pictures():
     assert psnr(black, one_off) == pytest.approx(48.13, abs=0.01)
     assert ssim(white, white) == pytest.approx(1)
     assert ssim(black, white) < 0.01
+
+
+def test_the_perceptual_distance_sees_what_is_shown_more_than_how_bright_it_is():
+    cat, coffee = (images.read(PHOTOS / f"{name}.jpg").pixels for name in ("cat", "coffee"))
+    other = images.resize(coffee, cat.shape[1], cat.shape[0])
+    brighter = np.clip(cat.astype(int) + 30, 0, 255).astype(np.uint8)
+    assert perceptual(cat, cat) == pytest.approx(0, abs=1e-6)
+    assert 0 < 3 * perceptual(cat, brighter) < perceptual(cat, other) < 4
+    assert l1(cat, brighter) > 0.2

@@ -96,8 +96,11 @@ def test_a_run_folder_holds_what_the_design_says(mode, trained):
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 4, 6]
-    assert {name[0] for name in rows[0] if "/" in name} == {"d", "g"}
-    assert all(value != "" for row in rows for value in row.values())
+    kinds = {name: name.split("/")[0] for name in rows[0] if "/" in name}
+    assert {"d", "g", "health"} <= set(kinds.values()) <= {"d", "g", "health", "held_out"}
+    losses = [name for name in rows[0] if kinds.get(name, "d") in ("d", "g")]
+    assert all(row[name] != "" for row in rows for name in losses)
+    assert float(rows[-1]["health/gradient"]) > 0  # a look at the last step
     assert list((run / "samples").iterdir())
     assert f"img2img translate PHOTOS -o OUT -m {config.name}" in (run / "README.md").read_text()
 

@@ -1,0 +1,266 @@
+"""Looking at a run while it trains: distances on held-out pictures, and signs of disease.
+
+A look changes nothing: it works on copies, and its draws are not the training's.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from img2img import images
+from img2img.data.augment import Augment
+from img2img.data.folders import Dataset
+from img2img.data.stream import fixed_batch, spread
+from img2img.evaluate import diagnose, metrics
+from img2img.evaluate.diagnose import LOG, Finding, read_findings
+from img2img.evaluate.distances import Neighbours, kernel
+from img2img.evaluate.features import Extractor, extract
+from img2img.files import write_whole
+from img2img.methods.base import Batch, Method, Way
+from img2img.nets.norm import image_statistics
+from img2img.train.runtime import Runtime, to_uint8
+from img2img.train.trainer import Trainer
+
+DIAGNOSED = 64  # pictures of a way that the checks look at
+CHUNK = 8
+FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
+FEWEST_AROUND = 50  # and coverage means something else
+WATCHED = ("g/adversarial", "d/real", "d/fake")  # the losses in which an oscillation shows
+Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
+History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
+
+
+@dataclass
+class Seen:
+    """One way on the held-out pictures, collected chunk by chunk."""
+
+    paired: bool = False
+    source: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W, C]
+    output: list[np.ndarray] = field(default_factory=list)
+    real: list[np.ndarray] = field(default_factory=list)
+    fake_scores: list[np.ndarray] = field(default_factory=list)
+    real_scores: list[np.ndarray] = field(default_factory=list)
+    clean: list[float] = field(default_factory=list)  # L1 of the way back, a picture
+    noisy: list[float] = field(default_factory=list)  # and after noise
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: a row for metrics.csv, findings, and the distance to choose by."""
+
+    row: dict[str, float]
+    findings: list[Finding]
+    score: float | None  # the mean kernel distance over the ways; less is better
+    examples: dict[str, list[np.ndarray]]  # by way: real pictures of a kind that it never makes
+
+
+class Examiner:
+    """Looks at up to `count` held-out pictures; with features it measures distances, too."""
+
+    def __init__(
+        self,
+        training: Dataset,
+        held_out: Dataset,
+        augment: Augment,
+        batch: int,
+        count: int,
+        features: Extractor | None,
+    ):
+        """batch: of the training; a discriminator with BatchNorm judges as many at once."""
+        self.training, self.held_out = training, held_out
+        self.augment, self.features = augment, features
+        self.chunk = min(batch, CHUNK)
+        self.indices = spread(count, held_out.distinct)
+        # Where nothing is held out, to know the training pictures is no sign of anything.
+        own = 0 if held_out is training else min(DIAGNOSED, len(self.indices))
+        self.train_indices = spread(own, training.distinct)
+        self.real_features: dict[str, np.ndarray] = {}
+
+    def look(self, trainer: Trainer, history: History) -> Look:
+        runtime, method = trainer.runtime, trainer.method
+        view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
+        several = spread(max(2, self.chunk), len(self.training))
+        example = fixed_batch(self.training, self.augment, several)
+        adversarial, others = gradient_norms(view, runtime, example)
+        view.generators = image_statistics(trainer.best_generators())
+        seen, known = self._collect(view, runtime), self._train_scores(view, runtime)
+        row = {"health/gradient": adversarial / (others or 1.0)}
+        watched = [name for name in history if name.startswith(WATCHED)]
+        findings = [
+            diagnose.vanishing("generators", adversarial, others),
+            *(diagnose.oscillation(name, history[name]) for name in watched),
+        ]
+        scores, examples = [], {}
+        for name, way in seen.items():
+            if not (way.output and way.real):
+                continue
+            parts = [self._pictures(name, way), self._distances(name, way, history)]
+            if name in known:
+                parts.append(self._judge(name, way, known[name], method.objective.scores))
+            for found, values in parts:
+                findings += found
+                row |= values
+            for finding in filter(None, parts[1][0]):
+                if finding.pictures:
+                    examples[name] = [way.real[i] for i in finding.pictures]
+            scores += [value for key, value in row.items() if key == self._score_name(name)]
+        score = float(np.mean(scores)) if scores else None
+        return Look(row, [f for f in findings if f], score, examples)
+
+    def _score_name(self, way: str) -> str:
+        return f"held_out/{way}/{self.features.kernel}" if self.features else ""
+
+    @torch.no_grad()
+    def _collect(self, view: Method, runtime: Runtime) -> dict[str, Seen]:
+        found: dict[str, Seen] = {}
+        for number, some in enumerate(self._chunks(self.held_out, self.indices)):
+            for name, way in view.ways(runtime.place(some)).items():
+                seen = found.setdefault(name, Seen(way.paired))
+                if len(way.real) and len(seen.real) < DIAGNOSED:
+                    seen.real_scores.append(_flat(way.critic(way.real)))
+                seen.real += list(to_uint8(way.real))
+                if len(way.source):
+                    _translate(way, seen, number)
+        return found
+
+    @torch.no_grad()
+    def _train_scores(self, view: Method, runtime: Runtime) -> dict[str, np.ndarray]:
+        """The discriminators' scores of real training pictures, by way."""
+        found: dict[str, list[np.ndarray]] = {}
+        for some in self._chunks(self.training, self.train_indices):
+            for name, way in view.ways(runtime.place(some)).items():
+                if len(way.real):
+                    found.setdefault(name, []).append(_flat(way.critic(way.real)))
+        return {name: np.concatenate(scores) for name, scores in found.items()}
+
+    def _chunks(self, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
+        for start in range(0, len(indices), self.chunk):
+            yield fixed_batch(dataset, self.augment, indices[start : start + self.chunk])
+
+    def _pictures(self, name: str, way: Seen) -> Found:
+        """What the pictures alone tell, and the cycle."""
+        source, output, real = (p[:DIAGNOSED] for p in (way.source, way.output, way.real))
+        truth = real if way.paired else None
+        row = {f"health/{name}/diversity": diagnose.diversity(output)}
+        findings = [
+            diagnose.collapse(name, source, output, real),
+            diagnose.colour_inversion(name, source, output, truth),
+            diagnose.checkerboard(name, output, real),
+        ]
+        if way.paired:
+            errors = [metrics.l1(o, t) for o, t in zip(way.output, way.real, strict=True)]
+            row[f"held_out/{name}/l1"] = float(np.mean(errors))
+        if way.clean:
+            clean, noisy = float(np.mean(way.clean)), float(np.mean(way.noisy))
+            row[f"held_out/{name}/cycle_l1"] = clean
+            row[f"health/{name}/cycle_l1_after_noise"] = noisy
+            findings.append(diagnose.cheating(name, clean, noisy))
+        return findings, row
+
+    def _distances(self, name: str, way: Seen, history: History) -> Found:
+        """Between the outputs and real pictures, where there are enough of them."""
+        count = min(len(way.output), len(way.real))
+        if not self.features or count < FEWEST:
+            return [], {}
+        if name not in self.real_features:
+            self.real_features[name], _ = extract(self.features, (p[..., :3] for p in way.real))
+        real = self.real_features[name]
+        fake, _ = extract(self.features, (p[..., :3] for p in way.output))
+        row = {self._score_name(name): kernel(real, fake)}
+        if count < FEWEST_AROUND:
+            return [], row
+        around = Neighbours(real, fake)(np.ones(len(real)), np.ones(len(fake)))
+        column = f"held_out/{name}/coverage"
+        row[column] = around["coverage"]
+        findings = [
+            diagnose.dropping(name, real, fake),
+            diagnose.losing_coverage(name, [*history.get(column, ()), around["coverage"]]),
+        ]
+        return findings, row
+
+    def _judge(self, name: str, way: Seen, known: np.ndarray, scores: bool) -> Found:
+        """What the discriminator knows; of a critic only whether it memorises."""
+        held_out, fake = np.concatenate(way.real_scores), np.concatenate(way.fake_scores)
+        right = diagnose.accuracies(known, held_out, fake)
+        named = zip(("train", "held_out", "fake"), right, strict=True)
+        row = {f"health/{name}/d_right_{part}": value for part, value in named}
+        findings = []
+        if len(self.indices) >= diagnose.ENOUGH:
+            findings = [diagnose.memorising(name, *right)]
+            findings += [] if scores else [diagnose.overpowering(name, *right)]
+        return findings, row
+
+
+class DiagnosisLog:
+    """diagnosis.jsonl: every finding of every look; those after the resumed step are dropped."""
+
+    def __init__(self, run: Path, step: int):
+        self.run = run
+        self.rows = [row for row in read_findings(run) if row["step"] <= step]
+        last = max((row["step"] for row in self.rows), default=0)
+        self.firing = {(row["check"], row["way"]) for row in self.rows if row["step"] == last}
+
+    def add(self, step: int, look: Look) -> list[Finding]:
+        """Write the look's findings down; gives those that did not fire in the look before."""
+        for finding in look.findings:
+            row = {"step": step, **asdict(finding), "pictures": ""}
+            if finding.pictures:
+                row["pictures"] = f"diagnosis/step-{step:07d}-{finding.way}.png"
+                sheet = images.contact_sheet({"never made": look.examples[finding.way]})
+                content = images.encode(images.Picture(sheet), ".png")
+                write_whole(self.run / row["pictures"], content)
+            self.rows.append(row)
+        if look.findings:
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            write_whole(self.run / LOG, text)
+        before = self.firing
+        self.firing = {(finding.check, finding.way) for finding in look.findings}
+        return [f for f in look.findings if (f.check, f.way) not in before]
+
+
+def gradient_norms(method: Method, runtime: Runtime, batch: Batch) -> tuple[float, float]:
+    """Norms of the gradient in the generators' parameters, from the adversarial and other terms."""
+    batch = runtime.place(batch)
+    batch = {**method.draws(batch), **batch}
+    with runtime.autocast():
+        terms = method.g_terms(batch, method.scene(batch))
+    parameters = list(method.generators.parameters())
+
+    def norm(parts: list[Tensor]) -> float:
+        if not parts:
+            return 0.0
+        total = torch.stack(parts).sum()
+        found = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+        return math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
+
+    adversarial = [term for name, term in terms.items() if name.startswith("adversarial")]
+    others = [term for name, term in terms.items() if not name.startswith("adversarial")]
+    return norm(adversarial), norm(others)
+
+
+def _translate(way: Way, seen: Seen, seed: int) -> None:
+    output = way.translate(way.source)
+    pixels = to_uint8(output)
+    if len(seen.output) < DIAGNOSED:
+        seen.fake_scores.append(_flat(way.critic(output)))
+        if way.back is not None:
+            for errors, shown in (
+                (seen.clean, pixels),
+                (seen.noisy, diagnose.noisy(pixels, seed)),
+            ):
+                levels = torch.from_numpy(shown).to(output.device).permute(0, 3, 1, 2)
+                off = (way.back(levels / 127.5 - 1) - way.source).abs()
+                errors += off.mean((1, 2, 3)).tolist()
+    seen.source += list(to_uint8(way.source))
+    seen.output += list(pixels)
+
+
+def _flat(scores: Tensor) -> np.ndarray:
+    return scores.float().cpu().numpy().ravel()
