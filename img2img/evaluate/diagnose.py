@@ -14,7 +14,7 @@ import numpy as np
 
 from img2img import images
 from img2img.errors import needs_extra
-from img2img.evaluate.distances import distances
+from img2img.evaluate.distances import NEIGHBOURS, distances
 
 Pictures = Sequence[np.ndarray]  # uint8 [H, W, C], of any sizes
 THUMB = 16  # pixels, of the small pictures that diversity is measured on
@@ -81,8 +81,10 @@ def dropping(
 ) -> Finding | None:
     """Kinds of real pictures that outputs never resemble; features [N, D] and [M, D].
 
-    The real ones are clustered (k-means); the fakes, moved by the difference of the means so that
-    a style that is off everywhere does not count, are assigned to their nearest clusters.
+    The real ones are clustered (k-means). How far each is from the nearest fake, in units of its
+    own neighbourhood, is compared with how far real ones are on the whole, so that a style that is
+    off everywhere does not count: lost is a cluster of which next to nobody is as near as half of
+    all real pictures are, and that is farther by a third.
     """
     clusters = min(len(real), len(fake)) // per_cluster
     if clusters < 2:
@@ -92,22 +94,29 @@ def dropping(
     except ImportError as error:
         raise needs_extra("eval", error) from None
     found = KMeans(clusters, n_init=4, random_state=seed).fit(real)
-    moved = (fake - fake.mean(0) + real.mean(0)).astype(real.dtype)
-    share_real = np.bincount(found.labels_, minlength=clusters) / len(real)
-    share_fake = np.bincount(found.predict(moved), minlength=clusters) / len(fake)
-    # With no dropping at all, 10 are expected or more: none or one comes once in 2,000 times.
-    lost = (share_real * len(fake) >= 10) & (share_fake < 0.1 * share_real)
-    if not lost.any():
+    reach = np.partition(distances(real, real), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+    away = distances(real, fake).min(1) / np.maximum(reach, 1e-9)
+    typical = np.median(away)
+    members = [np.flatnonzero(found.labels_ == number) for number in range(clusters)]
+    # By chance one of 10 or more is so far off once in thousands of times.
+    lost = [
+        own
+        for own in members
+        if len(own) >= 10
+        and (away[own] <= typical).mean() < 0.05
+        and np.median(away[own]) > 4 / 3 * typical
+    ]
+    if not lost:
         return None
-    worst = int(np.argmax(np.where(lost, share_real, 0)))
-    centre = distances(real, found.cluster_centers_)[:, worst]
-    members = np.flatnonzero(found.labels_ == worst)
-    examples = members[np.argsort(centre[members])][:8]
+    worst = max(lost, key=len)
+    centre = found.cluster_centers_[found.labels_[worst[0]]]
+    examples = worst[np.argsort(distances(real[worst], centre[None])[:, 0])][:8]
+    share = sum(map(len, lost)) / len(real)
     return Finding(
         "mode dropping",
         way,
-        f"{lost.sum()} of {clusters} kinds of real pictures, {share_real[lost].sum():.0%} of them "
-        "all, are hardly ever produced",
+        f"{len(lost)} of {clusters} kinds of real pictures, {share:.0%} of them all, are hardly "
+        "ever produced",
         "The generator leaves out part of what it should make; the report shows examples.",
         "a larger batch, more data of that kind, a lower discriminator_lr or another objective",
         tuple(map(int, examples)),
@@ -241,7 +250,8 @@ def checkerboard(way: str, output: Pictures, real: Pictures) -> Finding | None:
     """
     if min(len(output), len(real)) < ENOUGH:
         return None
-    (made, levels), (natural, _) = grid_energy(output), grid_energy(real)
+    (made, strength), (natural, usual) = grid_energy(output), grid_energy(real)
+    levels = np.sqrt(max(strength**2 - usual**2, 0))
     if made < 3 * natural or levels < 1:
         return None
     return Finding(
@@ -293,12 +303,12 @@ def oscillation(name: str, values: Sequence[float]) -> Finding | None:
     """A loss that swings with a period, by its autocorrelation (Mescheder et al. 2018)."""
     series = np.asarray(values[-ROWS:], float)
     count = len(series)
-    if count < ROWS:
+    if count < ROWS // 2:
         return None
     time = np.arange(count)
     rest = series - np.polyval(np.polyfit(time, series, 1), time)
     swing = rest.std() / (np.abs(series).mean() or 1)
-    if swing < 0.3:
+    if swing < 0.1:
         return None
     same = np.correlate(rest, rest, "full")[count - 1 :] / (np.square(rest).sum() or 1)
     same *= count / (count - time)  # fewer pairs at longer lags

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from img2img.data.folders import Labelled, Sources
-from img2img.errors import DataError, needs_extra
+from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
 from img2img.infer.translator import Translator
@@ -42,9 +42,11 @@ def evaluate_domains(
     """Translate every picture to every domain that it lacks, and measure domain by domain.
 
     train: the pictures that the classifier learns from; without them it is trained twice, on one
-    half of the data each, and judges what comes from the other half. Raises DataError for data of
-    other domains than the model's.
+    half of the data each, and judges what comes from the other half. Raises UsageError for a model
+    without domains, DataError for data of others than the model's.
     """
+    if not translator.manifest.labels.sets:
+        raise UsageError(f"{translator.manifest.name} has no domains: give --a DIR and --b DIR.")
     dataset = _open(data, translator)
     learned = _open(train, translator) if train else None
     domains = _domains(dataset)
@@ -52,17 +54,19 @@ def evaluate_domains(
     sizes = [(int(domain.has.sum()), int((~domain.has).sum())) for domain in domains]
     measuring.require(sizes, cycle=True)
     files = list(dataset.files())
-    real = measuring.features_of(files)
+    real = measuring.see(files)
     fakes = {}
     for domain in domains:
         having = [index for index, has in zip(domain.members, domain.has, strict=True) if has]
         cases = _cases(dataset, domain, data)
         maker = Maker(translator, translator)
         reals = [files[index] for index in having]
-        fakes[domain.name] = measuring.way(f"{domain.name}/", maker, cases, reals, real[having])
+        fakes[domain.name] = measuring.way(
+            f"{domain.name}/", maker, cases, reals, real.features[having]
+        ).style
     if measuring.wants(ERROR):
-        known = None if learned is None else measuring.features_of(list(learned.files()))
-        _add_errors(measuring, dataset, domains, real, fakes, learned, known)
+        known = None if learned is None else measuring.see(list(learned.files())).style
+        _add_errors(measuring, dataset, domains, real.style, fakes, learned, known)
     result = measuring.result
     manifest = translator.manifest
     counts = ", ".join(f"{d.name} {int(d.has.sum())}" for d in domains)
@@ -70,7 +74,7 @@ def evaluate_domains(
         "real": f"{len(files)} pictures ({counts})",
         "fake": f"{manifest.name} (sha256 {translator.sha256[:16]}) of those that lack the domain",
         **measuring.protocol(),
-        "classifier": "logistic regression on the same features, trained on "
+        "classifier": "logistic regression on all depths of that network, trained on "
         + (f"{len(learned)} other real pictures" if learned else "the other half of the real ones"),
     }
     return measuring.checked()

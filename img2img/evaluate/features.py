@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.request import urlopen
 
 import numpy as np
@@ -33,8 +33,16 @@ CACHE = Path.home() / ".cache" / "img2img"
 BATCH = 32
 
 
+class Seen(NamedTuple):
+    """What a network sees in N pictures; float32, torch's or numpy's."""
+
+    features: Any  # [N, D], on which the distances are defined
+    logits: Any  # [N, C], of the classes it was trained on
+    style: Any  # [N, S], from all its depths: textures and shading as well as content
+
+
 class Extractor(Protocol):
-    """pictures uint8 [N, 3, side, side] -> (features [N, D], class logits [N, C])."""
+    """pictures uint8 [N, 3, side, side] -> Seen."""
 
     name: str
     kernel: str  # what the kernel and the Frechet distance are called on these features
@@ -44,7 +52,7 @@ class Extractor(Protocol):
     sha256: str  # of the weights
     device: torch.device
 
-    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]: ...
+    def __call__(self, pictures: Tensor) -> Seen: ...
 
 
 def extractor(
@@ -71,15 +79,13 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [H, W, 1 or 3] pictures of any size -> features [N, D] and logits [N, C], float32."""
-    features, logits = [], []
+def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Seen:
+    """uint8 [H, W, 1 or 3] pictures of any size -> what the network sees in them, as arrays."""
+    parts = []
     for some in _batches(pictures, network.side):
         with torch.inference_mode():
-            seen, classes = network(some.to(network.device))
-        features.append(seen.cpu().numpy())
-        logits.append(classes.cpu().numpy())
-    return np.concatenate(features), np.concatenate(logits)
+            parts.append([part.cpu().numpy() for part in network(some.to(network.device))])
+    return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
@@ -116,12 +122,15 @@ class Inception:
         # torch-fidelity unpickles the file as it is: only the very one that is known gets there.
         self.sha256 = _checked(weights, INCEPTION_SHA256)
         network = FeatureExtractorInceptionV3(
-            "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
+            "inception",
+            ["2048", "logits_unbiased", "64", "192", "768"],
+            feature_extractor_weights_path=str(weights),
         )
         self.device, self.network = device, network.to(device)
 
-    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(pictures)
+    def __call__(self, pictures: Tensor) -> Seen:
+        features, logits, *earlier = self.network(pictures)
+        return Seen(features, logits, torch.cat([*earlier, features], 1))
 
 
 class Lite0:
@@ -140,9 +149,11 @@ class Lite0:
         self.network.load_state_dict(torch.load(weights, weights_only=True))
         self.device, self.network = device, self.network.to(device)
 
-    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.network.features(self.scaled(pictures))
-        return features, self.network._fc(features)
+    def __call__(self, pictures: Tensor) -> Seen:
+        stages = self.network.stages(self.scaled(pictures))
+        features = self.network.features(stages[-1])
+        style = [part for stage in stages for part in (stage.mean((2, 3)), stage.std((2, 3)))]
+        return Seen(features, self.network._fc(features), torch.cat(style, 1))
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """uint8 -> about [-1, 1], as the weights were trained."""
@@ -179,10 +190,9 @@ class EfficientNetLite0(nn.Module):
             left.append(x)
         return left
 
-    def features(self, image: Tensor) -> Tensor:
-        """[N, 3, H, W] in about [-1, 1] -> pooled [N, 1280]."""
-        x = self.stages(image)[-1]
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+    def features(self, last: Tensor) -> Tensor:
+        """The last stage's output -> pooled [N, 1280]."""
+        return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
 
 
 class Block(nn.Module):

@@ -22,7 +22,7 @@ from img2img.evaluate.distances import (
     frechet,
     inception_score,
 )
-from img2img.evaluate.features import Extractor, extract, perceptual
+from img2img.evaluate.features import Extractor, Seen, extract, perceptual
 from img2img.evaluate.segmentation import Segmenter
 from img2img.infer.translator import Translator
 
@@ -169,9 +169,10 @@ class Measuring:
                 raise _misleading(name, self.result.left_out[name])
         return self.result
 
-    def features_of(self, files: Sequence[Path]) -> np.ndarray:
+    def see(self, files: Sequence[Path]) -> Seen:
+        """What the network sees in real pictures."""
         shown = track(files, "real", console=self.console, transient=True)
-        return extract(self.eye, (images.read(path).pixels for path in shown))[0]
+        return extract(self.eye, (images.read(path).pixels for path in shown))
 
     def way(
         self,
@@ -180,14 +181,15 @@ class Measuring:
         cases: Sequence[Case],
         reals: Sequence[Path],
         real: np.ndarray,
-    ) -> np.ndarray:
-        """Translate and measure; names get the prefix. Gives the translations' features."""
+    ) -> Seen:
+        """Translate and measure against the features of the real ones; names get the prefix."""
         passing = _Passing(self, maker, cases)
         title = f"translations {prefix}".rstrip(" /")
         shown = track(cases, title, console=self.console, transient=True)
-        fake, logits = extract(self.eye, (passing.output(case) for case in shown))
+        seen = extract(self.eye, (passing.output(case) for case in shown))
+        fake = seen.features
         with self.console.status("measuring distances"):
-            self._add_sets(prefix, real, fake, logits)
+            self._add_sets(prefix, real, fake, seen.logits)
         passing.add_metrics(prefix)
         by_truth = len(passing.paired["l1"]) == len(cases)
         scores = passing.paired["l1"] if by_truth else distances(real, fake).min(0).tolist()
@@ -196,7 +198,7 @@ class Measuring:
         self.result.cases |= {case.name: case for case in cases}
         self.result.scores |= dict(zip((case.name for case in cases), scores, strict=True))
         self._diagnose(prefix.strip("/") or cases[0].path.parent.name, passing, reals, real, fake)
-        return fake
+        return seen
 
     def add(
         self, name: str, statistic: Statistic, sizes: tuple[int, ...], times: int | None = None

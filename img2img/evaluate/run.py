@@ -45,7 +45,7 @@ def evaluate(
     measuring.require([(len(reals), len(cases))], bool(maker.back))
     known = {} if known is None else known
     if real not in known:
-        known[real] = measuring.features_of(reals)
+        known[real] = measuring.see(reals).features
     measuring.way("", maker, cases, reals, known[real])
     result = measuring.result
     result.protocol = {

@@ -170,9 +170,9 @@ class Examiner:
         if not self.features or count < FEWEST:
             return [], {}
         if name not in self.real_features:
-            self.real_features[name], _ = extract(self.features, (p[..., :3] for p in way.real))
+            self.real_features[name] = self._seen(way.real)
         real = self.real_features[name]
-        fake, _ = extract(self.features, (p[..., :3] for p in way.output))
+        fake = self._seen(way.output)
         row = {self._score_name(name): kernel(real, fake)}
         if count < FEWEST_AROUND:
             return [], row
@@ -184,6 +184,9 @@ class Examiner:
             diagnose.losing_coverage(name, [*history.get(column, ()), around["coverage"]]),
         ]
         return findings, row
+
+    def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
+        return extract(self.features, (p[..., :3] for p in pictures)).features
 
     def _judge(self, name: str, way: Seen, known: np.ndarray, scores: bool) -> Found:
         """What the discriminator knows; of a critic only whether it memorises."""

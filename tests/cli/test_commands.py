@@ -107,6 +107,8 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["compare", "a", "--inputs", "b"], 3, "There is no model a"),
         (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
         (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
+        (["evaluate", "-m", "flat-to-3d", "--data", "."], 2, "has no domains"),
+        (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
         (["import", "a"], 3, "a has no generators"),
         (["import", "bad/1.png"], 3, "damaged, or not one of"),
@@ -161,7 +163,7 @@ def test_evaluate_gives_json_and_csv(folders):
     assert "lite0_kernel" in told["left_out"]
     rows = (folders / "numbers.csv").read_text().splitlines()
     assert rows[0].startswith("name,value,low,high")
-    assert len(rows) == 4
+    assert len(rows) == 5  # l1, psnr, ssim, lite0_perceptual
 
 
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):

@@ -24,15 +24,15 @@ def lite0():
 
 @pytest.mark.parametrize(("name", "label"), [("cat", EGYPTIAN_CAT), ("coffee", ESPRESSO)])
 def test_efficientnet_names_what_the_photograph_shows(lite0, name, label):
-    _, logits = extract(lite0, [images.read(PHOTOS / f"{name}.jpg").pixels])
+    _, logits, _ = extract(lite0, [images.read(PHOTOS / f"{name}.jpg").pixels])
     assert logits.shape == (1, 1000)
     assert logits[0].argmax() == label
 
 
 def test_features_are_a_function_of_the_picture_alone(lite0):
     cat, coffee = (images.read(PHOTOS / f"{name}.jpg").pixels for name in ("cat", "coffee"))
-    together, _ = extract(lite0, [cat, coffee, cat])
-    alone, _ = extract(lite0, [cat])
+    together, *_ = extract(lite0, [cat, coffee, cat])
+    alone, *_ = extract(lite0, [cat])
     assert together.shape == (3, 1280)
     np.testing.assert_allclose(together[0], alone[0], atol=1e-4)
     assert np.array_equal(together[0], together[2])
@@ -40,8 +40,8 @@ def test_features_are_a_function_of_the_picture_alone(lite0):
 
 def test_grey_pictures_are_taken_as_three_equal_channels(lite0):
     grey = images.read(PHOTOS / "cat.jpg", 1).pixels
-    one, _ = extract(lite0, [grey])
-    three, _ = extract(lite0, [grey.repeat(3, -1)])
+    one, *_ = extract(lite0, [grey])
+    three, *_ = extract(lite0, [grey.repeat(3, -1)])
     assert np.array_equal(one, three)
 
 
@@ -87,5 +87,6 @@ def test_inception_runs_on_a_file_of_the_known_checksum(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "INCEPTION_SHA256", beginning)
     network = extractor("auto", path)
     assert (network.name, network.kernel, network.frechet) == ("inception", "kid", "fid")
-    seen, logits = extract(network, [images.read(PHOTOS / "cat.jpg").pixels])
+    seen, logits, style = extract(network, [images.read(PHOTOS / "cat.jpg").pixels])
     assert (seen.shape, logits.shape) == ((1, 2048), (1, 1008))
+    assert style.shape == (1, 64 + 192 + 768 + 2048)

@@ -1,0 +1,210 @@
+"""Looks at a run: what they measure, that they change nothing, and which weights are kept."""
+
+import csv
+import json
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from img2img.data.augment import Augment
+from img2img.data.folders import Paired, Sources, Unpaired
+from img2img.errors import DataError, UsageError
+from img2img.evaluate import diagnose, features
+from img2img.export import graph
+from img2img.methods import METHODS
+from img2img.train import checkpoint, loop
+from img2img.train.config import RunConfig
+from img2img.train.examine import DiagnosisLog, Examiner, Look, gradient_norms
+from img2img.train.loop import make_plan, train
+from img2img.train.runtime import Runtime
+from img2img.train.trainer import Trainer
+
+MODES = list(METHODS)
+
+
+class Colours(NamedTuple):
+    """An extractor that costs nothing: the picture in 4x4 pixels."""
+
+    name: str = "colours"
+    kernel: str = "colour_kernel"
+    frechet: str = "colour_frechet"
+    side: int = 16
+    dimensions: int = 48
+    sha256: str = "0" * 64
+    device: torch.device = torch.device("cpu")
+
+    def __call__(self, pictures):
+        small = torch.nn.functional.avg_pool2d(pictures.float() / 255, 4).flatten(1)
+        return features.Seen(small, small, small)
+
+
+@pytest.fixture
+def colours(monkeypatch):
+    monkeypatch.setattr(features, "extractor", lambda *_, **__: Colours())
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def many(make_config, emoji, tmp_path):
+    """A function (mode, run settings) -> a run config with 20 held-out pictures of each side."""
+
+    def make(mode, run=None, **method):
+        config = make_config(mode, run=run, **method)
+        folders = {"data": (emoji,)} if mode == "stargan" else {}
+        if not folders:
+            folders = {"a": emoji / "flat", "b": emoji / "3d"}
+        return config.model_copy(update={"test": Sources(**folders)})
+
+    return make
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_with_looks_ends_with_the_same_weights_as_one_without(
+    mode, many, quiet, tmp_path, colours
+):
+    for name, settings in (
+        ("blind", {"eval_every": 0}),
+        ("seen", {"eval_every": 1, "extractor": "efficientnet-lite0"}),
+    ):
+        config = many(mode, run=settings, ema=0.5, steps=4)
+        train(make_plan(config, quiet), tmp_path / name, quiet)
+    states = [checkpoint.load(tmp_path / n / "checkpoints" / "last.pt") for n in ("blind", "seen")]
+    first, second = (state["trainer"]["method"] for state in states)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not (tmp_path / "blind" / "checkpoints" / "best.safetensors").exists()
+    assert not any(name.startswith(("held_out", "health")) for name in rows(tmp_path / "blind")[0])
+    ways = {"pix2pix": ["ab"], "cyclegan": ["ab", "ba"], "stargan": ["3d", "flat"]}[mode]
+    assert [int(row["step"]) for row in rows(tmp_path / "seen")] == [1, 2, 3, 4]
+    for row in rows(tmp_path / "seen"):
+        for way in ways:
+            assert float(row[f"held_out/{way}/colour_kernel"]) > 0
+            assert 0 <= float(row[f"health/{way}/d_right_held_out"]) <= 1
+            if mode == "pix2pix":
+                assert float(row["held_out/ab/l1"]) > 0
+            else:
+                assert float(row[f"held_out/{way}/cycle_l1"]) > 0
+
+
+def test_the_best_weights_are_those_of_the_least_distance(many, quiet, tmp_path, colours):
+    """With rates that let the distance go up and down; the loss says nothing about it."""
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "log_every": 1}
+    config = many("cyclegan", run=settings, steps=8, ema=0.2, generator_lr=0.02)
+    run = tmp_path / "run"
+    train(make_plan(config, quiet), run, quiet)
+    ways = ("ab", "ba")
+    means = [
+        np.mean([float(row[f"held_out/{way}/colour_kernel"]) for way in ways]) for row in rows(run)
+    ]
+    _, said = checkpoint.load_weights(run / "checkpoints" / "best.safetensors")
+    assert int(said["step"]) == 1 + int(np.argmin(means))
+    assert float(said["value"]) == pytest.approx(min(means))
+    assert said["metric"] == "colour_kernel"
+    _, _, chosen = graph.load_run(run)
+    assert chosen["step"] == said["step"]
+    _, _, last = graph.load_run(run, chosen="last")
+    assert last["step"] == "8"
+    with pytest.raises(UsageError, match="kept as the average only"):
+        graph.load_run(run, "plain", "best")
+
+
+def test_without_a_distance_there_are_no_best_weights(trained):
+    with pytest.raises(DataError, match="no distance was measured"):
+        graph.load_run(trained("pix2pix"), chosen="best")
+    assert graph.load_run(trained("pix2pix"))[2]["step"] == "6"
+
+
+def test_a_resumed_run_keeps_the_best_that_it_had(many, quiet, tmp_path, colours, monkeypatch):
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0"}
+    run = tmp_path / "run"
+    plan = make_plan(many("pix2pix", run=settings, steps=4), quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_AT_LEAST_EVERY", 0.0)
+        patch.setattr(Examiner, "look", lambda *_: Look({}, [], 0.001, {}))
+        train(plan, run, quiet, max_minutes=0.0)
+    best = (run / "checkpoints" / "best.safetensors").read_bytes()
+    train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    assert (run / "checkpoints" / "best.safetensors").read_bytes() == best
+
+
+def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, monkeypatch):
+    """By default they are measured where the user gave at least 50 pictures."""
+    assert make_plan(make_config("pix2pix"), quiet).config.extractor == "none"
+    assert make_plan(many("pix2pix"), quiet).config.extractor == "none"  # 20 pictures
+    monkeypatch.setattr(loop, "FEWEST_HELD_OUT", 20)
+    assert make_plan(many("pix2pix"), quiet).config.extractor == "efficientnet-lite0"
+    assert make_plan(many("pix2pix", run={"eval_every": 0}), quiet).config.extractor == "none"
+
+
+def look_at(method, emoji, training=None, batch=2, count=20):
+    """One look at a method that was not trained, on all 20 emoji."""
+    opened = Paired if method.name == "pix2pix" else Unpaired
+    data = opened.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
+    trainer = Trainer(method, Runtime("cpu", "fp32"), 0, 10)
+    examiner = Examiner(
+        training or data, data, Augment(32, 32, None, False, False), batch, count, None
+    )
+    return examiner.look(trainer, {})
+
+
+def test_a_generator_that_has_collapsed_is_told(make_config, emoji):
+    method = METHODS["pix2pix"](make_config("pix2pix", dropout=False).method)
+    for parameter in method.generators.parameters():
+        torch.nn.init.normal_(parameter, 0, 1e-4)  # it answers grey to everything
+    assert "mode collapse" in {finding.check for finding in look_at(method, emoji).findings}
+
+
+def test_a_discriminator_that_tells_nothing_is_told(make_config, emoji):
+    method = METHODS["cyclegan"](make_config("cyclegan").method)
+    assert "vanishing gradient" not in {f.check for f in look_at(method, emoji).findings}
+    for parameter in method.discriminators.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = look_at(method, emoji)
+    assert "vanishing gradient" in {finding.check for finding in found.findings}
+    assert found.row["health/gradient"] == 0
+
+
+def test_gradient_norms_are_those_of_the_terms(make_config, emoji):
+    method = METHODS["pix2pix"](make_config("pix2pix", dropout=False, norm="instance").method)
+    runtime = Runtime("cpu", "fp32")
+    batch = {name: torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8) for name in ("a", "b")}
+    adversarial, others = gradient_norms(method, runtime, batch)
+    placed = runtime.place(batch)
+    for name, norm in (("adversarial", adversarial), ("l1", others)):
+        method.zero_grad()
+        method.g_terms(placed, method.scene(placed))[name].backward()
+        grads = [p.grad for p in method.generators.parameters() if p.grad is not None]
+        assert torch.stack([g.square().sum() for g in grads]).sum().sqrt() == pytest.approx(
+            norm, rel=1e-4
+        )
+
+
+def test_findings_are_told_once_and_written_every_time(tmp_path):
+    def look(*checks):
+        findings = [diagnose.Finding(check, "ab", "seen", "means", "advice") for check in checks]
+        return Look({}, findings, None, {})
+
+    log = DiagnosisLog(tmp_path, 0)
+    assert [f.check for f in log.add(10, look("a", "b"))] == ["a", "b"]
+    assert log.add(20, look("a")) == []
+    assert [f.check for f in log.add(30, look("a", "b"))] == ["b"]
+    written = [(row["step"], row["check"]) for row in diagnose.read_findings(tmp_path)]
+    assert written == [(10, "a"), (10, "b"), (20, "a"), (30, "a"), (30, "b")]
+    resumed = DiagnosisLog(tmp_path, 20)
+    assert [f.check for f in resumed.add(30, look("a", "b"))] == ["b"]
+    assert [row["step"] for row in diagnose.read_findings(tmp_path)] == [10, 10, 20, 30, 30]
+
+
+def test_kinds_that_are_never_made_become_a_sheet(tmp_path):
+    finding = diagnose.Finding("mode dropping", "ab", "seen", "means", "advice", (3, 5))
+    real = [np.full((16, 16, 3), 40 * i, np.uint8) for i in range(2)]
+    DiagnosisLog(tmp_path, 0).add(70, Look({}, [finding], None, {"ab": real}))
+    [row] = diagnose.read_findings(tmp_path)
+    assert row["pictures"] == "diagnosis/step-0000070-ab.png"
+    assert (tmp_path / row["pictures"]).stat().st_size > 0
+    assert json.loads((tmp_path / diagnose.LOG).read_text())["step"] == 70
