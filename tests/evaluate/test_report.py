@@ -1,19 +1,22 @@
 """Pages: self-contained, escaped, with pictures and curves where they belong."""
 
+import json
 import re
 import shutil
 
 import numpy as np
 import pytest
 
-from img2img import Translator
+from img2img import Translator, images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import report
 from img2img.evaluate.compare import compare
+from img2img.evaluate.diagnose import LOG, Finding
 from img2img.evaluate.features import extractor
-from img2img.evaluate.measure import Maker
+from img2img.evaluate.measure import Evaluation, Maker
 from img2img.evaluate.run import evaluate
 from img2img.export.run import export_run
+from img2img.files import pictures, write_whole
 from img2img.infer.registry import shipped
 
 
@@ -26,11 +29,14 @@ def held_out():
 def exported(trained, quiet, tmp_path_factory):
     """A function mode -> a copy of the tiny run, exported: the run itself is everybody's."""
 
+    runs = {}
+
     def get(mode):
-        run = tmp_path_factory.mktemp("runs") / f"tiny-{mode}"
-        shutil.copytree(trained(mode), run)
-        export_run(run, quiet)
-        return run
+        if mode not in runs:
+            runs[mode] = tmp_path_factory.mktemp("runs") / f"tiny-{mode}"
+            shutil.copytree(trained(mode), runs[mode])
+            export_run(runs[mode], quiet)
+        return runs[mode]
 
     return get
 
@@ -53,6 +59,35 @@ def test_an_evaluation_page_shows_numbers_and_the_best_and_worst(held_out, quiet
     assert f"{best:.4g}" in page.split("Best by l1")[1].split("Worst by l1")[0]
     assert f"{worst:.4g}" in page.split("Worst by l1")[1]
     assert "lite0_frechet left out" in page
+
+
+def test_a_page_shows_what_its_run_saw_while_it_trained(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("cyclegan"), run)
+    sheet = images.encode(images.Picture(np.zeros((9, 9, 3), np.uint8)), ".png")
+    write_whole(run / "diagnosis" / "x.png", sheet)
+    row = {"check": "mode dropping", "way": "ab", "seen": "<3>", "means": "M.", "advice": "more"}
+    rows = [{"step": step, **row, "pictures": "diagnosis/x.png"} for step in (500, 1500)]
+    write_whole(run / LOG, "".join(json.dumps(row) + "\n" for row in rows))
+    page = report.diagnosis(run)
+    assert "500 to 1,500, in 2 looks" in page
+    assert "&lt;3&gt;" in page
+    assert page.count("<img") == 1
+    result = Evaluation(scored_by="l1")
+    whole = report.evaluation_page("title", result, Maker(), run)
+    assert_self_contained(whole)
+    assert "While it trained" in whole
+    assert "g/cycle_a" in whole
+    write_whole(run / LOG, "")
+    assert "No sign of trouble" in report.diagnosis(run)
+
+
+def test_kinds_that_are_never_made_are_shown_from_the_data(held_out):
+    found = Finding("mode dropping", "flat", "seen", "means", "advice", tuple(range(6)))
+    files = [str(path) for path in pictures(held_out / "3d")[:6]]
+    result = Evaluation(findings=[found], examples={"flat": files}, scored_by="l1")
+    page = report.evaluation_page("title", result, Maker())
+    assert page.count("<img") == 1
 
 
 def test_names_are_text_not_markup():

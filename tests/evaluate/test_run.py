@@ -1,5 +1,6 @@
 """Evaluating folders and models on real pictures."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from img2img.evaluate.features import extractor, perceptual
 from img2img.evaluate.measure import FEWEST, Maker
 from img2img.evaluate.metrics import l1, psnr, ssim
 from img2img.evaluate.run import evaluate
+from img2img.evaluate.segmentation import Segmenter
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
+from img2img.manifest import Manifest
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
@@ -79,8 +82,9 @@ def test_better_fakes_are_nearer(shipped_model, held_out, measured, tmp_path):
     for path in find_pictures(held_out / "flat"):
         pixels = 255 - images.read(path).pixels
         (tmp_path / f"{path.stem}.png").write_bytes(images.encode(images.Picture(pixels), ".png"))
-    same = values(measured(held_out / "3d", times=0))
-    inverted = values(measured(tmp_path, times=0))
+    wanted = ["lite0_kernel", "coverage", "l1", "psnr", "ssim"]
+    same = values(measured(held_out / "3d", times=0, wanted=wanted))
+    inverted = values(measured(tmp_path, times=0, wanted=wanted))
     model = values(shipped_model)
     assert same["lite0_kernel"] < min(model["lite0_kernel"], inverted["lite0_kernel"])
     assert (same["l1"], same["psnr"], same["coverage"]) == (0, 100, 1)
@@ -91,7 +95,10 @@ def test_better_fakes_are_nearer(shipped_model, held_out, measured, tmp_path):
 
 
 def test_results_repeat_bitwise(held_out, measured):
-    first, second = (measured(held_out / "flat", times=20, seed=5) for _ in range(2))
+    first, second = (
+        measured(held_out / "flat", times=20, seed=5, wanted=["lite0_kernel", "recall", "l1"])
+        for _ in range(2)
+    )
     assert first.as_dict() == second.as_dict()
 
 
@@ -137,3 +144,56 @@ def test_the_perceptual_distance_sees_what_is_shown_more_than_how_bright_it_is()
     assert perceptual(cat, cat) == pytest.approx(0, abs=1e-6)
     assert 0 < 3 * perceptual(cat, brighter) < perceptual(cat, other) < 4
     assert l1(cat, brighter) > 0.2
+
+
+class Negative:
+    """Stands in for a model whose way back is itself."""
+
+    sha256 = "0" * 64
+    manifest = Manifest.model_construct(name="negative", in_channels=3, out_channels=3)
+
+    def __init__(self, lossy=0):
+        self.lossy = lossy
+
+    def __call__(self, shown, to=None):
+        return [np.clip(255 - p.astype(int) + self.lossy, 0, 255).astype(np.uint8) for p in shown]
+
+
+def test_the_cycle_is_measured_where_the_way_back_is_known(held_out, measured):
+    wanted = ["cycle_l1", "cycle_ssim"]
+    exact = values(
+        measured(held_out / "flat", Maker(Negative(), Negative()), wanted=wanted, times=0)
+    )
+    assert exact == {"cycle_l1": 0, "cycle_ssim": pytest.approx(1)}
+    lossy = measured(held_out / "flat", Maker(Negative(), Negative(-3)), wanted=wanted, times=0)
+    assert 0 < values(lossy)["cycle_l1"] <= 3 / 127.5
+    with pytest.raises(DataError, match="cycle_l1 would mislead here: there is no way back"):
+        measured(held_out / "flat", Maker(Negative()), wanted=wanted, times=0)
+
+
+def test_what_looks_wrong_is_found(held_out, measured):
+    found = measured(held_out / "flat", Maker(Negative()), wanted=["l1"], times=0)
+    assert [finding.check for finding in found.findings] == ["colour inversion"]
+    fine = measured(held_out / "3d", wanted=["l1"], times=0)
+    assert fine.findings == []
+    assert json.loads(json.dumps(found.as_dict()))["findings"][0]["way"] == "flat"
+
+
+def test_label_maps_are_judged_by_a_segmenter(held_out, measured, tmp_path):
+    """Stands for a perfect one: it sees the brightest channel, and the maps say that, too."""
+
+    class Perfect:
+        METRICS = Segmenter.METRICS
+
+        def confusion(self, name, pixels):
+            seen = pixels.argmax(-1).ravel()
+            return np.bincount(seen * 4, minlength=9)[:9].reshape(3, 3)
+
+        def describe(self):
+            return "perfect"
+
+    found = measured(
+        held_out / "flat", wanted=["pixel_accuracy", "class_iou"], times=10, segmenter=Perfect()
+    )
+    assert values(found) == {"pixel_accuracy": 1, "class_iou": 1}
+    assert found.protocol["segmenter"] == "perfect"
