@@ -123,14 +123,14 @@ def dropping(
     )
 
 
-def losing_coverage(way: str, history: Sequence[float]) -> Finding | None:
-    """Coverage of the real pictures that has halved since its best, look by look."""
+def falling(way: str, what: str, history: Sequence[float]) -> Finding | None:
+    """Recall or coverage of the real pictures that has halved since its best, look by look."""
     if len(history) < 3 or max(history) < 0.3 or max(history[-2:]) >= 0.5 * max(history):
         return None
     return Finding(
-        "losing coverage",
+        f"falling {what}",
         way,
-        f"coverage was {max(history):.2f} and is {history[-1]:.2f}",
+        f"{what} was {max(history):.2f} and is {history[-1]:.2f}",
         "The outputs reach fewer and fewer of the real pictures: modes are being dropped.",
         "checkpoints/best, a lower discriminator_lr, or an average of the weights (--ema 0.999)",
     )

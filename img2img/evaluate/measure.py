@@ -32,9 +32,9 @@ PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "ssim": metrics.ssim,
     "lite0_perceptual": perceptual,
 }
-CYCLE = {f"cycle_{name}": PAIRED[name] for name in ("l1", "ssim")}
+CYCLE = {f"cycle_{name}": measure for name, measure in PAIRED.items()}
 AROUND = ("precision", "recall", "density", "coverage")
-HIGHER_IS_BETTER = {"psnr", "ssim", "cycle_ssim", "is", *AROUND, *Segmenter.METRICS}
+HIGHER_IS_BETTER = {"psnr", "ssim", "cycle_psnr", "cycle_ssim", "is", *AROUND, *Segmenter.METRICS}
 Statistic = Callable[..., float]  # of weights [N], one array a set
 FEWEST = 50  # pictures in each set, below which no distance between sets says anything
 FEWEST_IS = 1000
@@ -287,7 +287,7 @@ class _Passing:
         wanted = {name: f for name, f in PAIRED.items() if name == "l1" or measuring.wants(name)}
         self.metrics = wanted
         self.paired: dict[str, list[float]] = {name: [] for name in wanted}
-        self.cycle: dict[str, list[float]] = {name: [] for name in CYCLE}
+        self.cycle: dict[str, list[float]] = {n: [] for n in CYCLE if measuring.wants(n)}
         self.clean: list[float] = []  # L1 of the way back, of the pictures for the checks
         self.noisy: list[float] = []  # and after noise on the translation
         self.confusions: list[np.ndarray] = []
@@ -311,7 +311,7 @@ class _Passing:
                 self.paired[name].append(measure(pixels, truth))
             if kept:
                 self.truths.append(truth)
-        if any(self.measuring.wants(name) for name in CYCLE):
+        if self.cycle:
             self._add_cycle(case, source, pixels, kept)
         if self.measuring.segmenter:
             self.confusions.append(self.measuring.segmenter.confusion(case.name, pixels))
@@ -333,7 +333,7 @@ class _Passing:
             why = f"{found} a real picture of the same name"
             result.left_out |= dict.fromkeys(map(prefix.__add__, PAIRED), why)
         for name, values in self.cycle.items():
-            if values and measuring.wants(name):
+            if values:
                 measuring.add_mean(f"{prefix}{name}", values)
         if self.confusions:
             whole = np.stack(self.confusions)
@@ -349,8 +349,8 @@ class _Passing:
         again = self.maker.remake(case, pixels)
         if again is None or again.shape != source.shape:
             return
-        for name, measure in CYCLE.items():
-            self.cycle[name].append(measure(again, source))
+        for name, values in self.cycle.items():
+            values.append(CYCLE[name](again, source))
         if kept:
             self.clean.append(metrics.l1(again, source))
             noisy = self.maker.remake(case, diagnose.noisy(pixels, self.count))

@@ -177,12 +177,11 @@ class Examiner:
         if count < FEWEST_AROUND:
             return [], row
         around = Neighbours(real, fake)(np.ones(len(real)), np.ones(len(fake)))
-        column = f"held_out/{name}/coverage"
-        row[column] = around["coverage"]
-        findings = [
-            diagnose.dropping(name, real, fake),
-            diagnose.losing_coverage(name, [*history.get(column, ()), around["coverage"]]),
-        ]
+        findings = [diagnose.dropping(name, real, fake)]
+        for what in ("recall", "coverage"):
+            column = f"held_out/{name}/{what}"
+            row[column] = around[what]
+            findings.append(diagnose.falling(name, what, [*history.get(column, ()), around[what]]))
         return findings, row
 
     def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:

@@ -88,9 +88,10 @@ def test_all_kinds_in_other_shares_or_another_style_are_no_dropping(random, off)
 
 
 def test_coverage_that_is_lost_is_caught():
-    assert diagnose.losing_coverage("ab", [0.2, 0.5, 0.6, 0.25, 0.2]).check == "losing coverage"
+    found = diagnose.falling("ab", "coverage", [0.2, 0.5, 0.6, 0.25, 0.2])
+    assert found.check == "falling coverage"
     for healthy in ([0.1, 0.3, 0.5], [0.6, 0.5, 0.55, 0.25], [0.02, 0.1, 0.01, 0.02]):
-        assert diagnose.losing_coverage("ab", healthy) is None
+        assert diagnose.falling("ab", "coverage", healthy) is None
 
 
 def trained_judge(real, fake, steps):

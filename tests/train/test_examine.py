@@ -13,6 +13,8 @@ from img2img.data.folders import Paired, Sources, Unpaired
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
+from img2img.files import pictures
+from img2img.infer.registry import shipped
 from img2img.methods import METHODS
 from img2img.train import checkpoint, loop
 from img2img.train.config import RunConfig
@@ -157,6 +159,26 @@ def test_a_generator_that_has_collapsed_is_told(make_config, emoji):
     for parameter in method.generators.parameters():
         torch.nn.init.normal_(parameter, 0, 1e-4)  # it answers grey to everything
     assert "mode collapse" in {finding.check for finding in look_at(method, emoji).findings}
+
+
+def test_a_healthy_run_is_told_nothing(make_config):
+    """Two sets of the same style, between which leaving all as it is is perfect."""
+    method = METHODS["cyclegan"](make_config("cyclegan").method)
+    for way in method.generators:
+        same = torch.nn.Conv2d(3, 3, 1, bias=False)
+        torch.nn.init.eye_(same.weight.data.view(3, 3))
+        method.generators[way] = same
+    flat = pictures(shipped("quickstart") / "test" / "flat")
+    data = Unpaired(a=flat[:60], b=flat[-60:])
+    train = Unpaired(a=flat[20:80], b=flat[40:100])
+    examiner = Examiner(train, data, Augment(32, 32, None, False, False), 4, 60, Colours())
+    history = {f"held_out/{way}/coverage": [0.9, 0.9, 0.9] for way in method.generators}
+    found = examiner.look(Trainer(method, Runtime("cpu", "fp32"), 0, 10), history)
+    assert [str(finding) for finding in found.findings] == []
+    assert found.row["held_out/ab/coverage"] > 0.8
+    assert found.row["held_out/ab/cycle_l1"] == pytest.approx(0, abs=1e-5)
+    assert 0 < found.row["health/ab/cycle_l1_after_noise"] < 0.02
+    assert abs(found.score) < 0.01
 
 
 def test_a_discriminator_that_tells_nothing_is_told(make_config, emoji):
