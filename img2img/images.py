@@ -6,6 +6,7 @@ pixels are decoded, a truncated file is an error.
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,19 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.n
             image = Image.fromarray(cell[..., 0] if cell.shape[-1] == 1 else cell[..., :3])
             sheet.paste(image, (left, header + margin + y * (height + margin)))
     return np.asarray(sheet)
+
+
+def sheet_of(pictures: Sequence[np.ndarray], columns: int = 4, side: int = 64) -> np.ndarray:
+    """A grid, uint8 [H, W, 3], of small copies of the pictures, without a word."""
+    small = [resize(p, side, side)[..., :3] for p in pictures]
+    rows = [
+        np.hstack([np.broadcast_to(p, (side, side, 3)) for p in small[i : i + columns]])
+        for i in range(0, len(small), columns)
+    ]
+    width = rows[0].shape[1]
+    return np.vstack(
+        [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
+    )
 
 
 def _decode(image: Image.Image, channels: int) -> Picture:

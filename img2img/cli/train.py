@@ -166,9 +166,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
     """Put what was given over the file's values; given folders replace all of the file's.
 
-    The fingerprint goes: the new run may hold out other pictures.
+    What was found in the data goes: the new run may hold out other pictures.
     """
     values.pop("fingerprint", None)
+    values.pop("measured_by", None)
     for key, value in given.items():
         if isinstance(value, dict):
             inner = {k: v for k, v in value.items() if v is not None}
@@ -190,7 +191,13 @@ def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
 
     method = METHODS.get(values.get("mode", ""))
     inner = set(method.Config.model_fields) if method else set()
-    outer = set(RunConfig.model_fields) - {"method", "sources", "test", "fingerprint"}
+    outer = set(RunConfig.model_fields) - {
+        "method",
+        "sources",
+        "test",
+        "fingerprint",
+        "measured_by",
+    }
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:

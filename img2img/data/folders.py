@@ -90,7 +90,7 @@ class Dataset(ABC):
         return len(self)
 
     def __len__(self) -> int:
-        return self.parts[-1].stop
+        return self.parts[-1].stop if self.parts else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +187,13 @@ class Unpaired(Dataset):
         yield from self.b
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
-        a = images.read(self.a[index % len(self.a)], self.channels[0]).pixels
-        other = random.integers(len(self.b)) if augment.training else index % len(self.b)
-        b = images.read(self.b[other], self.channels[1]).pixels
+        if augment.training:
+            first, second = index % len(self.a), random.integers(len(self.b))
+        else:  # as many of the larger set as of the smaller, spread over it
+            place = index % self.distinct
+            first, second = (place * len(some) // self.distinct for some in (self.a, self.b))
+        a = images.read(self.a[first], self.channels[0]).pixels
+        b = images.read(self.b[second], self.channels[1]).pixels
         return augment(random, {"a": a}) | augment(random, {"b": b})
 
     def split(self, held_out: int) -> tuple["Unpaired", "Unpaired"]:

@@ -180,11 +180,10 @@ def overpowering(way: str, train: float, held_out: float, fake: float) -> Findin
     )
 
 
-def vanishing(way: str, adversarial: float, others: float) -> Finding | None:
-    """Norms of the generators' gradient, from the adversarial terms and from all the others
+def vanishing(way: str, ratio: float) -> Finding | None:
+    """The norm of the generators' gradient from the adversarial terms, over that from all others
     (Arjovsky and Bottou 2017, theorem 2.4).
     """
-    ratio = adversarial / (others or 1.0)
     if ratio >= 1e-3:
         return None
     return Finding(

@@ -14,9 +14,11 @@ from img2img.data.folders import Labelled, Sources
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
+from img2img.files import stem
 from img2img.infer.translator import Translator
 
-ERROR = "classification_error"
+ERROR = "classification_error"  # of the translations to a domain, or of all
+REAL_ERROR = "classification_error_of_real"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,12 @@ def evaluate_domains(
     dataset = _open(data, translator)
     learned = _open(train, translator) if train else None
     domains = _domains(dataset)
-    measuring = Measuring(eye, console, wanted, seed, times, more=(ERROR,))
+    measuring = Measuring(eye, console, wanted, seed, times, more=(ERROR, REAL_ERROR))
     sizes = [(int(domain.has.sum()), int((~domain.has).sum())) for domain in domains]
     measuring.require(sizes, cycle=True)
     files = list(dataset.files())
-    real = measuring.see(files)
+    channels = translator.manifest.out_channels
+    real = measuring.see(files, channels)
     fakes = {}
     for domain in domains:
         having = [index for index, has in zip(domain.members, domain.has, strict=True) if has]
@@ -64,8 +67,8 @@ def evaluate_domains(
         fakes[domain.name] = measuring.way(
             f"{domain.name}/", maker, cases, reals, real.features[having]
         ).style
-    if measuring.wants(ERROR):
-        known = None if learned is None else measuring.see(list(learned.files())).style
+    if measuring.wants(ERROR) or measuring.wants(REAL_ERROR):
+        known = None if learned is None else measuring.see(list(learned.files()), channels).style
         _add_errors(measuring, dataset, domains, real.style, fakes, learned, known)
     result = measuring.result
     manifest = translator.manifest
@@ -108,9 +111,11 @@ def _cases(dataset: Labelled, domain: Domain, data: Sources) -> list[Case]:
     for index, has in zip(domain.members, domain.has, strict=True):
         path, number, was = dataset.items[index]
         if not has:
-            to = tuple(sorted(dataset.labels.towards(number, was, domain.name)))
-            name = path.relative_to(data.data[number]).with_suffix("").as_posix()
-            cases.append(Case(f"{name} to {domain.name}", path, None, to, was))
+            labels = dataset.labels
+            to = labels.vector(number, labels.towards(number, was, domain.name))
+            back = labels.vector(number, was)
+            name = f"{stem(path, data.data[number])} to {domain.name}"
+            cases.append(Case(name, path, None, to, back, domain.name))
     return cases
 
 
@@ -125,40 +130,77 @@ def _add_errors(
 ) -> None:
     """The share of translations, and of real pictures, that the classifier takes for others.
 
-    One classifier for the classes of a data set, one for each attribute. Without other pictures
-    to learn from, those of even place are judged by the one that learned the odd, and vice versa.
+    One classifier for the classes of a data set, one for each attribute. Without other pictures to
+    learn from, every second one of a class is judged by the classifier that learned the rest.
     """
 
     @cache
-    def taught(number: int, attribute: str | None, half: int) -> Callable[[np.ndarray], np.ndarray]:
+    def judge(number: int, attribute: str | None) -> _Judge | None:
+        own = list(dataset.parts[number])
+        truth = np.array([_truth(dataset, i, attribute) for i in own])
         if learned is None or known is None:
-            own = [i for i in dataset.parts[number] if i % 2 != half]
-            return _classifier(real[own], [_truth(dataset, i, attribute) for i in own])
-        own = list(learned.parts[number])
-        return _classifier(known[own], [_truth(learned, i, attribute) for i in own])
+            return _Judge.halved(own, real[own], truth)
+        taught = list(learned.parts[number])
+        wanted = [_truth(learned, i, attribute) for i in taught]
+        return _Judge.taught(own, known[taught], np.array(wanted))
 
     wrong_fakes, wrong_real = [], {}
     for domain in domains:
-        classes = dataset.labels.sets[domain.number].kind == "classes"
-        attribute = None if classes else domain.name
-        target = domain.name if classes else "True"
-        members, truth = (
-            np.array(domain.members),
-            np.array([_truth(dataset, i, attribute) for i in domain.members]),
-        )
+        attribute = domain.name
+        if dataset.labels.sets[domain.number].kind == "classes":
+            attribute = None
+        judged = judge(domain.number, attribute)
+        if judged is None:
+            why = "the classifier needs two pictures of each kind, at least"
+            measuring.result.left_out[f"{domain.name}/{ERROR}"] = why
+            continue
+        members = np.array(domain.members)
         sources = members[~domain.has]
-        wrong, missed = np.zeros(len(sources), bool), np.zeros(len(members), bool)
-        for half in (0, 1):
-            says = taught(domain.number, attribute, half)
-            judged = sources % 2 == half
-            wrong[judged] = says(fakes[domain.name][judged]) != target
-            judged = members % 2 == half
-            missed[judged] = says(real[members[judged]]) != truth[judged]
+        target = domain.name if attribute is None else "True"
+        wrong = judged(sources, fakes[domain.name]) != target
         measuring.add_mean(f"{domain.name}/{ERROR}", wrong)
         wrong_fakes.append(wrong)
-        wrong_real[domain.number, attribute] = missed
-    measuring.add_mean(f"all/{ERROR}", np.concatenate(wrong_fakes))
-    measuring.add_mean(f"real/{ERROR}", np.concatenate(list(wrong_real.values())))
+        truth = np.array([_truth(dataset, i, attribute) for i in members])
+        wrong_real[domain.number, attribute] = judged(members, real[members]) != truth
+    if wrong_fakes:
+        measuring.add_mean(ERROR, np.concatenate(wrong_fakes))
+        measuring.add_mean(REAL_ERROR, np.concatenate(list(wrong_real.values())))
+
+
+class _Judge:
+    """Names pictures by the classifier, of two, that has not learned from them."""
+
+    def __init__(self, says: Sequence[Callable[[np.ndarray], np.ndarray]], half: dict[int, int]):
+        """half: which of them judges a picture, by its index."""
+        self.says, self.half = says, half
+
+    @classmethod
+    def taught(cls, own: Sequence[int], features: np.ndarray, truth: np.ndarray) -> "_Judge | None":
+        """By other pictures than those that are judged."""
+        if len(set(truth.tolist())) < 2:
+            return None
+        return cls([_classifier(features, truth)], dict.fromkeys(own, 0))
+
+    @classmethod
+    def halved(cls, own: Sequence[int], features: np.ndarray, truth: np.ndarray) -> "_Judge | None":
+        """By the other half of the pictures that are judged, of each kind as many."""
+        half = np.zeros(len(own), int)
+        kinds = [np.flatnonzero(truth == kind) for kind in sorted(set(truth.tolist()))]
+        if len(kinds) < 2 or min(map(len, kinds)) < 2:
+            return None
+        for kind in kinds:
+            half[kind[1::2]] = 1
+        says = [_classifier(features[half != side], truth[half != side]) for side in (0, 1)]
+        return cls(says, dict(zip(own, half.tolist(), strict=True)))
+
+    def __call__(self, indices: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Names of the pictures [N], or of translations of them, by features [N, D]."""
+        sides = np.array([self.half[index] for index in indices.tolist()])
+        named = np.empty(len(indices), object)
+        for side, says in enumerate(self.says):
+            if (sides == side).any():
+                named[sides == side] = says(features[sides == side])
+        return named
 
 
 def _truth(dataset: Labelled, index: int, attribute: str | None) -> str:
@@ -167,7 +209,7 @@ def _truth(dataset: Labelled, index: int, attribute: str | None) -> str:
     return domains[0] if attribute is None else str(attribute in domains)
 
 
-def _classifier(features: np.ndarray, truth: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+def _classifier(features: np.ndarray, truth: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Logistic regression on standardised features, as a function that names each picture."""
     try:
         from sklearn.linear_model import LogisticRegression
@@ -177,4 +219,4 @@ def _classifier(features: np.ndarray, truth: Sequence[str]) -> Callable[[np.ndar
         raise needs_extra("eval", error) from None
     # There are more features than pictures: a strong prior instead of the usual C=1.
     fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
-    return fitted.fit(features, np.array(truth)).predict
+    return fitted.fit(features, truth).predict

@@ -39,6 +39,7 @@ Statistic = Callable[..., float]  # of weights [N], one array a set
 FEWEST = 50  # pictures in each set, below which no distance between sets says anything
 FEWEST_IS = 1000
 DIAGNOSED = 64  # pictures that the checks look at
+MIDDLE = 512  # pixels of them
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Case:
     name: str
     path: Path
     truth: Path | None = None
-    to: tuple[str, ...] | None = None  # domains, where the model has a choice
-    was: tuple[str, ...] | None = None  # and those of the picture, to which the way back leads
+    to: str | np.ndarray | None = None  # domain or label vector, where the model has a choice
+    was: np.ndarray | None = None  # the picture's own labels, to which the way back leads
+    target: str = ""  # the domain's name, of one among several
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Evaluation:
     cases: dict[str, Case] = field(default_factory=dict)  # by name
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: without the cases, whose paths are this machine's."""
+        """For JSON: without the cases, which are for showing them."""
         return {name: value for name, value in asdict(self).items() if name != "cases"}
 
 
@@ -88,6 +90,11 @@ class Maker:
 
     translator: Translator | None = None
     back: Translator | None = None  # the way back of a cycle
+
+    @property
+    def channels(self) -> int:
+        """Of the translations, and so of the real pictures that they are compared with."""
+        return self.translator.manifest.out_channels if self.translator else 3
 
     def describe(self, folder: str) -> str:
         if self.translator is None:
@@ -163,16 +170,19 @@ class Measuring:
                 raise _misleading(name, "there is no way back (give --back)")
 
     def checked(self) -> Evaluation:
-        """The result; DataError where a wanted metric had to be left out."""
+        """The result; DataError where a wanted metric is not among it."""
+        have = {metric.name.rpartition("/")[2] for metric in self.result.metrics}
         for name in self.wanted:
-            if name in self.result.left_out:
-                raise _misleading(name, self.result.left_out[name])
+            if name not in have:
+                reasons = self.result.left_out.items()
+                why = [reason for key, reason in reasons if key.rpartition("/")[2] == name]
+                raise _misleading(name, (why or ["there is nothing to measure it on"])[0])
         return self.result
 
-    def see(self, files: Sequence[Path]) -> Seen:
-        """What the network sees in real pictures."""
+    def see(self, files: Sequence[Path], channels: int) -> Seen:
+        """What the network sees in real pictures, read as translations of `channels` are."""
         shown = track(files, "real", console=self.console, transient=True)
-        return extract(self.eye, (images.read(path).pixels for path in shown))
+        return extract(self.eye, (images.read(p, channels).pixels[..., :3] for p in shown))
 
     def way(
         self,
@@ -259,8 +269,9 @@ class Measuring:
         real: np.ndarray,
         fake: np.ndarray,
     ) -> None:
-        every = max(1, len(reals) // DIAGNOSED)
-        some = [images.read(path).pixels for path in reals[::every][:DIAGNOSED]]
+        channels = passing.maker.channels
+        chosen = (reals[index] for index in sorted(_spread(len(reals))))
+        some = [_middle(images.read(path, channels).pixels) for path in chosen]
         source, output, truth = passing.sources, passing.outputs, passing.truths
         dropped = diagnose.dropping(way, real, fake, self.seed)
         found = [
@@ -291,8 +302,7 @@ class _Passing:
         self.clean: list[float] = []  # L1 of the way back, of the pictures for the checks
         self.noisy: list[float] = []  # and after noise on the translation
         self.confusions: list[np.ndarray] = []
-        self.every = max(1, len(cases) // DIAGNOSED)
-        self.count = 0
+        self.chosen, self.count = _spread(len(cases)), 0
         # A few pictures for the checks; sources only where a model made the outputs.
         self.sources: list[np.ndarray] = []
         self.outputs: list[np.ndarray] = []
@@ -301,7 +311,7 @@ class _Passing:
     def output(self, case: Case) -> np.ndarray:
         """The translation, uint8 [H, W, 1 or 3]: without alpha."""
         source, pixels = self.maker.make(case)
-        kept = self.count % self.every == 0 and len(self.outputs) < DIAGNOSED
+        kept = self.count in self.chosen
         self.count += 1
         if case.truth:
             truth = images.read(case.truth, pixels.shape[-1]).pixels
@@ -310,15 +320,15 @@ class _Passing:
             for name, measure in self.metrics.items():
                 self.paired[name].append(measure(pixels, truth))
             if kept:
-                self.truths.append(truth)
+                self.truths.append(_middle(truth))
         if self.cycle:
             self._add_cycle(case, source, pixels, kept)
         if self.measuring.segmenter:
             self.confusions.append(self.measuring.segmenter.confusion(case.name, pixels))
         if kept:
-            self.outputs.append(pixels)
+            self.outputs.append(_middle(pixels))
             if self.maker.translator:
-                self.sources.append(source)
+                self.sources.append(_middle(source))
         return pixels[..., :3]
 
     def add_metrics(self, prefix: str) -> None:
@@ -328,7 +338,7 @@ class _Passing:
             for name, values in self.paired.items():
                 if measuring.wants(name):
                     measuring.add_mean(f"{prefix}{name}", values)
-        elif not any(case.to for case in self.cases):  # pictures of a domain have no truth
+        elif not any(case.target for case in self.cases):  # in another domain nothing is the truth
             found = f"only {there} of {count} fakes have" if there else "no fake has"
             why = f"{found} a real picture of the same name"
             result.left_out |= dict.fromkeys(map(prefix.__add__, PAIRED), why)
@@ -355,6 +365,17 @@ class _Passing:
             self.clean.append(metrics.l1(again, source))
             noisy = self.maker.remake(case, diagnose.noisy(pixels, self.count))
             self.noisy.append(metrics.l1(noisy, source))
+
+
+def _spread(count: int) -> set[int]:
+    """Indices of the pictures that the checks look at."""
+    return set(np.linspace(0, count - 1, min(count, DIAGNOSED)).astype(int).tolist())
+
+
+def _middle(pixels: np.ndarray) -> np.ndarray:
+    """At most 512 px of it in its own resolution: the checks keep dozens of pictures."""
+    top, left = (max(side - MIDDLE, 0) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + MIDDLE, left : left + MIDDLE].copy()
 
 
 def _misleading(name: str, why: str) -> DataError:

@@ -5,6 +5,7 @@ import csv
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ th, td { padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #888
 td.n { text-align: right; font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto }
 img { image-rendering: auto; width: 128px; display: block; border-radius: 4px; background: #fff }
+img.sheet { width: auto; max-width: 18rem }
 svg { width: 22rem; max-width: 100%; height: auto } svg text { fill: currentColor; font-size: 11px }
 figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: .85rem }
 p.small { font-size: .85rem; opacity: .8 }
@@ -28,6 +30,14 @@ COLOURS = ("#3b76c4", "#d1662b", "#3d9a50", "#a64ac9", "#b8860b", "#c43b5b")
 PIXELS = 256  # of a shown picture's longer side
 SHOWN = 8  # rows of pictures
 POINTS = 300  # of a curve
+
+
+class Sheet(NamedTuple):
+    """A picture of several, shown in its own size."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3]
+
+
 Curve = tuple[np.ndarray, np.ndarray]  # steps, values
 
 
@@ -123,7 +133,7 @@ def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | No
     ranked = sorted(result.scores, key=result.scores.__getitem__)
     sections = [heading("Numbers"), metrics_table({"value": result})]
     sections += [heading("Signs of trouble in these pictures"), _findings(result)]
-    if any(case.to for case in result.cases.values()):
+    if any(case.target for case in result.cases.values()):
         sections += [heading("To every domain"), _grid(result, maker)]
     for name, chosen in (
         ("A sample", list(result.cases)[:: max(1, len(result.cases) // SHOWN)][:SHOWN]),
@@ -149,7 +159,7 @@ def diagnosis(run: Path) -> str:
         last = found[-1]
         steps = f"{found[0]['step']:,} to {last['step']:,}, in {len(found)} looks"
         sheet = run / last["pictures"] if last["pictures"] else None
-        shown = images.read(sheet).pixels if sheet and sheet.is_file() else ""
+        shown = Sheet(images.read(sheet).pixels) if sheet and sheet.is_file() else ""
         rows.append(
             [check, way, steps, last["seen"], f"{last['means']} Try {last['advice']}.", shown]
         )
@@ -163,7 +173,7 @@ def _findings(result: Evaluation) -> str:
     for found in result.findings:
         examples = result.examples.get(found.way, []) if found.pictures else []
         shown = [images.read(Path(path)).pixels for path in examples]
-        sheet = images.contact_sheet({"": shown[:4], " ": shown[4:]}) if len(shown) > 4 else ""
+        sheet = Sheet(images.sheet_of(shown)) if shown else ""
         rows.append(
             [found.check, found.way, found.seen, f"{found.means} Try {found.advice}.", sheet]
         )
@@ -174,7 +184,7 @@ def _grid(result: Evaluation, maker: Maker) -> str:
     """Some pictures, each translated to all domains that it lacks."""
     targets: dict[Path, dict[str, Case]] = {}
     for case in result.cases.values():
-        targets.setdefault(case.path, {})[", ".join(case.to or ())] = case
+        targets.setdefault(case.path, {})[case.target] = case
     names = sorted({name for cases in targets.values() for name in cases})
     rows = []
     for path in list(targets)[:: max(1, len(targets) // SHOWN)][:SHOWN]:
@@ -186,21 +196,21 @@ def _grid(result: Evaluation, maker: Maker) -> str:
 
 
 def _rows(result: Evaluation, maker: Maker, names: Sequence[str]) -> str:
-    cases = [result.cases[name] for name in names]
-    rows = []
+    cases, rows = [result.cases[name] for name in names], []
+    truths = any(case.truth for case in cases)
     for case in cases:
         given, output = maker.make(case)
         cells: list[object] = [case.name, *([given] if maker.translator else []), output]
-        if case.truth:
-            cells.append(images.read(case.truth).pixels)
+        if truths:
+            cells.append(images.read(case.truth).pixels if case.truth else "-")
         rows.append([*cells, result.scores[case.name]])
     columns = ["name", *(["input"] if maker.translator else []), "translation"]
-    columns += ["truth"] if any(case.truth for case in cases) else []
+    columns += ["truth"] if truths else []
     return table([*columns, "score"], rows)
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """The losses and held-out distances of a run's metrics.csv: name -> (steps, values)."""
+    """Losses, held-out distances and health of a run's metrics.csv: name -> (steps, values)."""
     path = run / "metrics.csv"
     if not path.exists():
         return {}
@@ -216,6 +226,8 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, Sheet):
+        return _cell(value.pixels).replace("<img ", "<img class=sheet ")
     if isinstance(value, np.ndarray):
         scale = min(1.0, PIXELS / max(value.shape[:2]))
         height, width = (max(1, round(side * scale)) for side in value.shape[:2])

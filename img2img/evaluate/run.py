@@ -1,22 +1,38 @@
 """Evaluating a folder of translations, or a model on a folder, against real pictures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from img2img.errors import DataError
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
 from img2img.evaluate.segmentation import Segmenter
-from img2img.files import by_name
+from img2img.files import pictures, stem
 
 
 def folder_cases(folder: Path, real: Path | None = None, to: str | None = None) -> list[Case]:
     """Every picture of the folder, with the real one of its relative path without suffix."""
-    truths = by_name(real) if real else {}
-    target = (to,) if to else None
-    return [Case(name, path, truths.get(name), target) for name, path in by_name(folder).items()]
+    truths: dict[str, list[Path]] = {}
+    for path in pictures(real) if real else ():
+        truths.setdefault(stem(path, real), []).append(path)
+    files = pictures(folder)
+    counts = Counter(stem(path, folder) for path in files)
+    cases = []
+    for path in files:
+        name = stem(path, folder)
+        found = truths.get(name, [])
+        if len(found) > 1:
+            raise DataError(
+                f"{found[0]} and {found[1]} have the same name without suffix, so it is not clear "
+                f"which of them is the truth of {path}. Remove one."
+            )
+        shown = name if counts[name] == 1 else path.relative_to(folder).as_posix()
+        cases.append(Case(shown, path, found[0] if found else None, to))
+    return cases
 
 
 def evaluate(
@@ -30,7 +46,7 @@ def evaluate(
     seed: int = 0,
     times: int = 200,
     segmenter: Segmenter | None = None,
-    known: dict[Path, np.ndarray] | None = None,
+    known: dict[tuple[Path, int], np.ndarray] | None = None,
 ) -> Evaluation:
     """Compare translations of a folder (or a folder of them) with a folder of real pictures.
 
@@ -40,13 +56,14 @@ def evaluate(
     pictures and for metrics that so few pictures can't carry.
     """
     cases = folder_cases(folder, real, to)
-    reals = list(by_name(real).values())
+    reals = pictures(real)
     measuring = Measuring(eye, console, wanted, seed, times, segmenter)
     measuring.require([(len(reals), len(cases))], bool(maker.back))
     known = {} if known is None else known
-    if real not in known:
-        known[real] = measuring.see(reals).features
-    measuring.way("", maker, cases, reals, known[real])
+    key = (real, maker.channels)
+    if key not in known:
+        known[key] = measuring.see(reals, maker.channels).features
+    measuring.way("", maker, cases, reals, known[key])
     result = measuring.result
     result.protocol = {
         "real": f"{len(reals)} pictures of {real.name}",

@@ -40,10 +40,10 @@ def class_iou(confusion: np.ndarray) -> float:
 class Segmenter:
     """Any ONNX segmenter with one picture in, and scores [N, K, H, W] or labels [N, H, W] out.
 
-    It takes uint8 or float, channels first or last, any size or one. labels: a folder of label
-    maps by the pictures' names, grey or palette PNG with the class as value, or colours that the
-    palette (a JSON list of [r, g, b], class by class) turns into classes; values from K on count
-    as not labelled.
+    It takes uint8 or float, channels first or last (and gives scores alike), any size or one.
+    labels: a folder of label maps by the pictures' names, grey or palette PNG with the class as
+    value, or colours that the palette (a JSON list of [r, g, b], class by class) turns into
+    classes; values from K on count as not labelled.
     """
 
     METRICS: ClassVar = {
@@ -71,6 +71,8 @@ class Segmenter:
                 f"{model} is no segmenter: it needs one input of pictures, [N, 3, H, W] or "
                 "[N, H, W, 3]."
             )
+        if isinstance(inputs[0].shape[0], int) and inputs[0].shape[0] != 1:
+            raise DataError(f"{model} takes {inputs[0].shape[0]} pictures at once; one is needed.")
         self.input = inputs[0]
         self.channels_first = self.input.shape[1] == 3
         sides = self.input.shape[2:] if self.channels_first else self.input.shape[1:3]
@@ -89,8 +91,12 @@ class Segmenter:
         height, width = self.size or truth.shape
         fitted = images.resize(picture, width, height)
         scores = self.session.run(None, {self.input.name: self._fed(fitted)})[0][0]
+        axis = 0 if self.channels_first else 2
+        if scores.ndim == 3 and scores.shape[axis] == 1 and scores.dtype.kind in "iu":
+            scores = scores.squeeze(axis)
         if scores.ndim == 3:
-            axis = 0 if self.channels_first else 2
+            if scores.shape[axis] < 2:
+                raise DataError(f"{self.name} gives one score a pixel; labels need two classes.")
             classes, seen = scores.shape[axis], scores.argmax(axis)
         else:
             classes, seen = UNKNOWN if self.palette is None else len(self.palette), scores
@@ -99,7 +105,9 @@ class Segmenter:
             for side, have in zip(truth.shape, seen.shape, strict=True)
         )
         seen = seen[np.ix_(rows, columns)].astype(int)
-        known = (truth < classes) & (seen < classes)
+        known = (truth < classes) & (seen < classes) & (seen >= 0)
+        if not known.any():
+            raise DataError(f"{self.labels[name]} has no pixel with one of {classes} labels.")
         counts = np.bincount(truth[known] * classes + seen[known], minlength=classes**2)
         return counts.reshape(classes, classes)
 
@@ -127,7 +135,10 @@ class Segmenter:
                         f"{path} shows its labels in colours ({image.mode}); --palette FILE tells "
                         "which colour is which class."
                     )
-                return np.asarray(image).astype(int)
+                try:
+                    return np.asarray(image).astype(int)
+                except OSError as error:
+                    raise DataError(f"{path}: the labels can't be decoded ({error}).") from None
         pixels = images.read(path).pixels.astype(int)
         off = np.stack([np.abs(pixels - colour).sum(-1) for colour in self.palette])
         return off.argmin(0)  # the nearest, since JPEG moves colours a little

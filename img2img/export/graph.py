@@ -63,7 +63,8 @@ def load_run(
     method = METHODS[config.mode](config.method)
     best = run / "checkpoints" / "best.safetensors"
     if chosen is None:
-        chosen = "best" if best.exists() and weights != "plain" else "last"
+        fits = best.exists() and weights in (None, checkpoint.load_weights(best)[1].get("weights"))
+        chosen = "best" if fits else "last"
     path = best if chosen == "best" else run / "weights.safetensors"
     if not path.exists():
         why = (

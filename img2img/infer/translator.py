@@ -34,12 +34,13 @@ class Translator:
         self._session = loaded.session
 
     def __call__(
-        self, images: Sequence[np.ndarray], to: str | Sequence[str] | None = None
+        self, images: Sequence[np.ndarray], to: str | Sequence[str] | np.ndarray | None = None
     ) -> list[np.ndarray]:
         """Pictures uint8 [H, W, in_channels] -> as many uint8 [H, W, out_channels], in order.
 
-        to: the target domain, or names of attributes; only for models with domains. Pictures of
-        one size run together, up to 8 at once; the result is the same as one by one.
+        to: the target domain, names of attributes, or a label vector float32 [labels.width]; only
+        for models with domains. Pictures of one size run together, up to 8 at once; the result is
+        the same as one by one.
         """
         domain = self.domain(to)
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -56,9 +57,13 @@ class Translator:
                     results[index] = result
         return results
 
-    def domain(self, to: str | Sequence[str] | None) -> np.ndarray | None:
+    def domain(self, to: str | Sequence[str] | np.ndarray | None) -> np.ndarray | None:
         """The label vector, float32 [D], for a domain's name; UsageError for a wrong one."""
         labels = self.manifest.labels
+        if isinstance(to, np.ndarray):
+            if to.shape != (labels.width,):
+                raise UsageError(f"{self.manifest.name} takes label vectors of {labels.width}.")
+            return to
         if not labels.sets:
             if to:
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")

@@ -36,6 +36,7 @@ class RunConfig(BaseModel):
     extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
     licence: str | None = Field(None, description="of the weights, for the model card")
+    measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
 
     @model_validator(mode="before")

@@ -86,15 +86,16 @@ class Examiner:
     def look(self, trainer: Trainer, history: History) -> Look:
         runtime, method = trainer.runtime, trainer.method
         view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
-        several = spread(max(2, self.chunk), len(self.training))
+        several = spread(self.chunk, len(self.training))
         example = fixed_batch(self.training, self.augment, several)
         adversarial, others = gradient_norms(view, runtime, example)
         view.generators = image_statistics(trainer.best_generators())
         seen, known = self._collect(view, runtime), self._train_scores(view, runtime)
-        row = {"health/gradient": adversarial / (others or 1.0)}
+        ratio = adversarial / others if others else float(adversarial > 0)
+        row = {"health/gradient": ratio}
         watched = [name for name in history if name.startswith(WATCHED)]
         findings = [
-            diagnose.vanishing("generators", adversarial, others),
+            diagnose.vanishing("generators", ratio),
             *(diagnose.oscillation(name, history[name]) for name in watched),
         ]
         scores, examples = [], {}
@@ -215,7 +216,7 @@ class DiagnosisLog:
             row = {"step": step, **asdict(finding), "pictures": ""}
             if finding.pictures:
                 row["pictures"] = f"diagnosis/step-{step:07d}-{finding.way}.png"
-                sheet = images.contact_sheet({"never made": look.examples[finding.way]})
+                sheet = images.sheet_of(look.examples[finding.way])
                 content = images.encode(images.Picture(sheet), ".png")
                 write_whole(self.run / row["pictures"], content)
             self.rows.append(row)

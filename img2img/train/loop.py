@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,14 +20,14 @@ from img2img.data.augment import Augment
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
 from img2img.data.stream import Stream, batches, fixed_batch, spread
-from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
+from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError, needs_extra
 from img2img.evaluate import features
 from img2img.files import write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
 from img2img.train.config import RunConfig
-from img2img.train.examine import DiagnosisLog, Examiner
+from img2img.train.examine import FEWEST, DiagnosisLog, Examiner
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
 from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
 from img2img.train.schedule import steps_per_epoch, total_steps
@@ -88,7 +89,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     config = config.model_copy(
         update={
             "method": fitted,
-            "extractor": _fit_extractor(config, held_out, console),
+            "measured_by": _fit_extractor(config, training, held_out, console),
             "fingerprint": found,
             "sources": config.sources.absolute(),  # --resume works from any folder
             "test": config.test.absolute(),
@@ -97,15 +98,28 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
 
 
-def _fit_extractor(config: RunConfig, held_out: Dataset, console: Console) -> str:
-    """The extractor that the run's looks measure with; whatever happens later, it stays."""
-    if config.extractor != "auto":
-        return config.extractor if config.eval_every != 0 else "none"
-    if config.eval_every == 0 or min(held_out.distinct, config.eval_pictures) < FEWEST_HELD_OUT:
+def _fit_extractor(
+    config: RunConfig, training: Dataset, held_out: Dataset, console: Console
+) -> str:
+    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays."""
+    wanted = config.measured_by or config.extractor
+    if config.eval_every == 0 or wanted == "none":
+        return "none"
+    count = 0 if held_out is training else min(held_out.distinct, config.eval_pictures)
+    chosen = wanted != "auto"
+    if chosen and count < FEWEST:
+        raise UsageError(
+            f"--extractor needs at least {FEWEST} held-out pictures; here are {count}."
+        )
+    if count < FEWEST_HELD_OUT and not chosen:
         return "none"  # a few pictures kept from training tell no distance
     try:
-        return features.extractor("auto").name
-    except UsageError as error:
+        if find_spec("sklearn") is None:
+            raise needs_extra("eval", ImportError(name="scikit-learn"))
+        return features.extractor(wanted).name
+    except (UsageError, DataError) as error:
+        if chosen:
+            raise
         console.print(f"No distances will be measured while it trains: {error}")
         return "none"
 
@@ -268,6 +282,7 @@ class _Session:
     def look(self) -> None:
         """Distances and diagnosis on held-out pictures; the best weights so far are kept."""
         began, step = time.monotonic(), self.trainer.step
+        self._require_finite()
         look = self.examiner.look(self.trainer, self.metrics.history())
         self.looked = look.row
         for finding in self.diagnosis.add(step, look):
@@ -287,10 +302,8 @@ class _Session:
     def save(self) -> None:
         """Checkpoint, travelling weights and card; never of a state that is not finite."""
         self.log()
+        self._require_finite()
         trainer, now = self.trainer, time.monotonic()
-        sums = torch.stack([p.detach().float().sum() for p in trainer.method.parameters()])
-        if not bool(sums.isfinite().all()):
-            raise self._diverged("the weights")
         self._save_weights(self.run / "weights.safetensors", {})
         described, row = self.plan.training.describe(), {**self.row, **self.looked}
         card = model_card(self.config, trainer.step, self.plan.total, described, row)
@@ -299,6 +312,12 @@ class _Session:
         state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
         checkpoint.save(self.checkpoint, state)
         self.saved_at, self.saved_step = now, trainer.step
+
+    def _require_finite(self) -> None:
+        weights = self.trainer.method.parameters()
+        sums = torch.stack([p.detach().float().sum() for p in weights])
+        if not bool(sums.isfinite().all()):
+            raise self._diverged("the weights")
 
     def _save_weights(self, path: Path, told: dict[str, str]) -> None:
         kind = "ema" if self.trainer.ema else "plain"
@@ -313,8 +332,8 @@ class _Session:
         if not every:
             return
         eye = None
-        if config.extractor != "none":
-            eye = features.extractor(config.extractor, device=trainer.runtime.device)
+        if config.measured_by not in ("", "none"):
+            eye = features.extractor(config.measured_by, device=trainer.runtime.device)
         augment, c = _augment(plan, False), config.method
         self.examiner = Examiner(
             plan.training, plan.held_out, augment, c.batch, config.eval_pictures, eye
@@ -322,9 +341,11 @@ class _Session:
         self.diagnosis = DiagnosisLog(self.run, trainer.step)
         self.best = self.run / "checkpoints" / "best.safetensors"
         self.best_score = math.inf
-        if self.best.exists():
+        if eye and self.best.exists():
             # Even of a step that comes again: the run will get there with the same weights.
-            self.best_score = float(checkpoint.load_weights(self.best)[1]["value"])
+            _, said = checkpoint.load_weights(self.best)
+            if said.get("metric") == eye.kernel:
+                self.best_score = float(said["value"])
 
     def _describe_run(self) -> None:
         """Make the folder of a new run, and what tells how it was started."""

@@ -142,9 +142,9 @@ def test_a_discriminator_that_is_never_wrong_is_caught(random):
 
 
 def test_gradients_that_vanish_are_caught():
-    assert diagnose.vanishing("generators", 1e-6, 1.0).check == "vanishing gradient"
-    assert diagnose.vanishing("generators", 0.0, 0.0).check == "vanishing gradient"
-    assert diagnose.vanishing("generators", 0.3, 1.0) is None
+    assert diagnose.vanishing("generators", 1e-6).check == "vanishing gradient"
+    assert diagnose.vanishing("generators", 0.0).check == "vanishing gradient"
+    assert diagnose.vanishing("generators", 0.3) is None
 
 
 def hidden(pixels: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from img2img.errors import DataError, UsageError
 from img2img.evaluate.features import extractor, perceptual
 from img2img.evaluate.measure import FEWEST, Maker
 from img2img.evaluate.metrics import l1, psnr, ssim
-from img2img.evaluate.run import evaluate
+from img2img.evaluate.run import evaluate, folder_cases
 from img2img.evaluate.segmentation import Segmenter
-from img2img.files import find_pictures
+from img2img.files import find_pictures, pictures
 from img2img.infer.registry import shipped
 from img2img.manifest import Manifest
 
@@ -144,6 +144,31 @@ def test_the_perceptual_distance_sees_what_is_shown_more_than_how_bright_it_is()
     assert perceptual(cat, cat) == pytest.approx(0, abs=1e-6)
     assert 0 < 3 * perceptual(cat, brighter) < perceptual(cat, other) < 4
     assert l1(cat, brighter) > 0.2
+
+
+def test_two_truths_for_one_name_are_refused_and_two_fakes_of_one_are_fine(
+    held_out, quiet, tmp_path
+):
+    first = pictures(held_out / "3d")[0]
+    for name in ("x.webp", "x.png"):
+        shutil.copy(first, tmp_path / name)
+    assert [case.name for case in folder_cases(tmp_path)] == ["x.png", "x.webp"]
+    with pytest.raises(DataError, match="which of them is the truth of"):
+        folder_cases(tmp_path, tmp_path)
+
+
+def test_real_pictures_are_read_as_the_model_gives_them(held_out, measured):
+    """A grey model whose answers are perfect is as near as a coloured one is."""
+
+    class Grey:
+        sha256 = "0" * 64
+        manifest = Manifest.model_construct(name="grey", in_channels=1, out_channels=1)
+
+        def __call__(self, shown, to=None):
+            return shown
+
+    found = values(measured(held_out / "3d", Maker(Grey()), wanted=["lite0_kernel"], times=0))
+    assert found["lite0_kernel"] < 0
 
 
 class Negative:

@@ -107,6 +107,41 @@ def test_palette_files_are_read_by_index(tmp_path, maps):
     assert np.diag(confusion).tolist() == [31, 32, 32]
 
 
+def test_labels_with_a_channel_are_labels_and_one_score_is_refused(tmp_path, maps):
+    folder, picture = maps
+
+    def one(kind, node, elements):
+        given = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, "h", "w"])
+        result = helper.make_tensor_value_info("out", elements, [1, 1, "h", "w"])
+        graph = helper.make_graph([node], "one", [given], [result])
+        opset = helper.make_opsetid("", 17)
+        onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), kind)
+        return Segmenter(kind, folder)
+
+    strongest = helper.make_node("ArgMax", ["pixels"], ["out"], axis=1, keepdims=1)
+    seer = one(tmp_path / "labels.onnx", strongest, TensorProto.INT64)
+    wrong = picture[:, ::-1].copy()
+    assert np.diag(seer.confusion("one", wrong))[:3].tolist() == [0, 32, 0]
+    mean = helper.make_node("ReduceMean", ["pixels"], ["out"], axes=[1], keepdims=1)
+    seer = one(tmp_path / "score.onnx", mean, TensorProto.FLOAT)
+    with pytest.raises(DataError, match="one score a pixel"):
+        seer.confusion("one", picture)
+
+
+def test_a_map_without_labels_or_half_a_file_is_told(tmp_path, maps):
+    folder, picture = maps
+    seer = Segmenter(segmenter(tmp_path / "m.onnx"), folder)
+    Image.fromarray(np.full((8, 12), 255, np.uint8)).save(folder / "one.png")
+    with pytest.raises(DataError, match="no pixel with one of 3 labels"):
+        seer.confusion("one", picture)
+    noise = np.random.default_rng(0).integers(0, 3, (64, 64)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "one.png")
+    whole = (folder / "one.png").read_bytes()
+    (folder / "one.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"one\.png: the labels can't be decoded"):
+        seer.confusion("one", picture)
+
+
 def test_what_does_not_fit_is_told(tmp_path, maps):
     folder, picture = maps
     with pytest.raises(DataError, match="There is no label map for two"):

@@ -10,7 +10,7 @@ import torch
 
 from img2img.data.augment import Augment
 from img2img.data.folders import Paired, Sources, Unpaired
-from img2img.errors import DataError, UsageError
+from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
 from img2img.files import pictures
@@ -136,11 +136,41 @@ def test_a_resumed_run_keeps_the_best_that_it_had(many, quiet, tmp_path, colours
 
 def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, monkeypatch):
     """By default they are measured where the user gave at least 50 pictures."""
-    assert make_plan(make_config("pix2pix"), quiet).config.extractor == "none"
-    assert make_plan(many("pix2pix"), quiet).config.extractor == "none"  # 20 pictures
+
+    def measured_by(config):
+        return make_plan(config, quiet).config.measured_by
+
+    assert measured_by(make_config("pix2pix")) == "none"
+    assert measured_by(make_config("stargan", run={"held_out": 0})) == "none"
+    assert measured_by(many("pix2pix")) == "none"  # 20 pictures
+    with pytest.raises(UsageError, match="at least 20 held-out pictures; here are 2"):
+        measured_by(make_config("pix2pix", run={"extractor": "efficientnet-lite0"}))
     monkeypatch.setattr(loop, "FEWEST_HELD_OUT", 20)
-    assert make_plan(many("pix2pix"), quiet).config.extractor == "efficientnet-lite0"
-    assert make_plan(many("pix2pix", run={"eval_every": 0}), quiet).config.extractor == "none"
+    assert measured_by(many("pix2pix")) == "efficientnet-lite0"
+    assert measured_by(many("pix2pix", run={"eval_every": 0})) == "none"
+    damaged = DataError("The file is damaged.")
+    monkeypatch.setattr(features, "extractor", lambda *_: (_ for _ in ()).throw(damaged))
+    assert measured_by(many("pix2pix")) == "none"
+    with pytest.raises(DataError, match="damaged"):
+        measured_by(many("pix2pix", run={"extractor": "inception"}))
+
+
+def test_weights_that_are_not_finite_are_never_the_best(
+    many, quiet, tmp_path, colours, monkeypatch
+):
+    settings = {"eval_every": 2, "extractor": "efficientnet-lite0"}
+    original = Trainer.update
+
+    def breaking(self, batch):
+        terms = original(self, batch)
+        if self.step == 2:
+            next(self.method.generators.parameters()).data.fill_(float("nan"))
+        return terms
+
+    monkeypatch.setattr(Trainer, "update", breaking)
+    with pytest.raises(Img2ImgError, match="diverged at step 2: the weights"):
+        train(make_plan(many("pix2pix", run=settings), quiet), tmp_path / "run", quiet)
+    assert not (tmp_path / "run" / "checkpoints" / "best.safetensors").exists()
 
 
 def look_at(method, emoji, training=None, batch=2, count=20):
