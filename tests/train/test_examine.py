@@ -260,3 +260,35 @@ def test_kinds_that_are_never_made_become_a_sheet(tmp_path):
     assert row["pictures"] == "diagnosis/step-0000070-ab.png"
     assert (tmp_path / row["pictures"]).stat().st_size > 0
     assert json.loads((tmp_path / diagnose.LOG).read_text())["step"] == 70
+
+
+def test_a_run_that_is_resumed_sees_what_the_whole_one_saw(
+    many, quiet, tmp_path, colours, monkeypatch
+):
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "save_every": 1}
+    plan = make_plan(many("cyclegan", run=settings, steps=4), quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(Examiner, "look", failing_at(3, Examiner.look))
+        with pytest.raises(DataError, match="Saved at step 3"):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    timeless = [
+        [{k: v for k, v in row.items() if "second" not in k} for row in rows(tmp_path / name)]
+        for name in ("whole", "parts")
+    ]
+    # The look that failed is not repeated: its step is done.
+    assert timeless[0][3] == timeless[1][3]
+    assert timeless[0][:2] == timeless[1][:2]
+    files = [tmp_path / n / "checkpoints" / "best.safetensors" for n in ("whole", "parts")]
+    tensors = [checkpoint.load_weights(path)[0] for path in files]
+    assert tensors[0].keys() == tensors[1].keys()
+
+
+def failing_at(step, original):
+    def look(self, trainer, history):
+        if trainer.step == step:
+            raise DataError("A held-out picture is gone.")
+        return original(self, trainer, history)
+
+    return look
