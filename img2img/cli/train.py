@@ -39,6 +39,9 @@ def train(
     config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
     settings: Annotated[list[str] | None, _run("The same as key=value; repeat.", "--set")] = None,
     resume: Annotated[Path | None, _run("Go on exactly where this run was.")] = None,
+    list_objectives: Annotated[
+        bool, _run("Print the adversarial objectives, with formula and paper; stop.")
+    ] = False,
     dry_run: Annotated[bool, _run("Check everything, print the config, stop.")] = False,
     check: Annotated[bool, _run("Decode every picture before training.")] = True,
     size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
@@ -71,6 +74,9 @@ def train(
     except ImportError as error:
         raise needs_extra("train", error) from None
 
+    if list_objectives:
+        _show_objectives()
+        return
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
     settings = [*(settings or ()), *_as_settings(context.args)] or None
@@ -114,6 +120,19 @@ def train(
         print(plan.config.model_dump_json(indent=2))
         return
     run_training(plan, run, console, max_minutes)
+
+
+def _show_objectives() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from img2img.methods.objectives import OBJECTIVES
+
+    table = Table("--objective", "D and G minimise", "paper", "comes with")
+    for name, objective in OBJECTIVES.items():
+        table.add_row(name, objective.formula, objective.paper, objective.needs())
+    Console().print(table)
+    print("r, f: the logits of a real and a fake picture; s: the sigmoid")
 
 
 def _as_settings(arguments: list[str]) -> list[str]:

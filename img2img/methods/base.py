@@ -10,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from img2img.manifest import Labels
-from img2img.methods.objectives import OBJECTIVES, Adversarial, Critic, ObjectiveName, wide
+from img2img.methods.objectives import (
+    OBJECTIVES,
+    Adversarial,
+    Critic,
+    ObjectiveName,
+    gradient_penalty,
+    wide,
+    zero_centred_penalty,
+)
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
@@ -36,6 +44,14 @@ class MethodConfig(BaseModel):
     decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
     objective: ObjectiveName = "bce"
     gradient_penalty: float = Field(10.0, ge=0, description="weight, where the objective has one")
+    clip: float = Field(0.01, gt=0, description="bound of a critic's weights that are clipped")
+    r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
+    r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
+    penalty_every: int = Field(
+        1, ge=1, description="steps to one with R1 and R2, then as much more"
+    )
+    smooth: float = Field(0.0, ge=0, lt=0.5, description="taken off the label of real pictures")
+    spectral: bool = Field(False, description="spectral normalisation of the discriminators")
     generator_lr: float = Field(2e-4, gt=0)
     discriminator_lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
@@ -50,10 +66,20 @@ class MethodConfig(BaseModel):
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give epochs or steps, one of the two")
+        if self.smooth and not OBJECTIVES[self.objective].smooths:
+            labelled = ", ".join(name for name, found in OBJECTIVES.items() if found.smooths)
+            raise ValueError(f"{self.objective} has no labels to smooth; {labelled} have")
         available = self.load_size or self.centre_crop or self.size
         if available < self.size:
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
         return self
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the critic's slope at single pictures is part of the loss."""
+        objective = OBJECTIVES[self.objective]
+        weights = (objective.zero_centred if r is None else r for r in (self.r1, self.r2))
+        return objective.interpolates or any(weights)
 
     @property
     def load_size(self) -> int:
@@ -121,6 +147,13 @@ class Method(nn.Module, ABC):
         due = (step + 1) % self.config.critic_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
 
+    def penalty_scale(self, step: int) -> Tensor:
+        """What R1 and R2 are multiplied with in a step: lazily, every so many steps as many times
+        (Karras et al. 2020, appendix B). On the CPU, where looking at it waits for no device.
+        """
+        every = self.config.penalty_every
+        return torch.tensor(float(every if step % every == 0 else 0))
+
     def draws(self, batch: Batch) -> Batch:
         """The step's random tensors. What the batch already brings by that name wins."""
         image = next(iter(batch.values()))
@@ -151,22 +184,34 @@ class Method(nn.Module, ABC):
         """What can be exported, by direction: "ab", "ba", or "to" for a choice of domains."""
 
     def critic_terms(
-        self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, weight: float = 1.0
+        self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch, weight: float = 1.0
     ) -> dict[str, Tensor]:
-        """The objective's terms, times weight, and its penalty for a critic of one output."""
+        """The objective's terms, times weight, and the penalties for a critic of one output."""
         judged_fake = critic(fake)  # first, as the authors do: BatchNorm's averages see the order
-        terms = self.objective.d_terms(critic(real), judged_fake)
+        terms = self.objective.d_terms(critic(real), judged_fake, self.config.smooth)
         weighted = {name: weight * term for name, term in terms.items()}
-        return weighted | self.penalty_terms(critic, real, fake, mix)
+        return weighted | self.penalty_terms(critic, real, fake, batch)
 
     def penalty_terms(
-        self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor
+        self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
-        """The objective's weighted penalty, where it has one."""
-        if self.objective.penalty is None:
-            return {}
-        penalty = self.objective.penalty(critic, real, fake, mix)
-        return {"gradient_penalty": self.config.gradient_penalty * penalty}
+        """The weighted penalties on the critic, as the objective and the config want them."""
+        c, terms = self.config, {}
+        if self.objective.interpolates:
+            penalty = gradient_penalty(critic, real, fake, batch["mix"])
+            terms["gradient_penalty"] = c.gradient_penalty * penalty
+        scale = float(batch.get("penalty_scale", 1.0))
+        for name, given, images in (("r1", c.r1, real), ("r2", c.r2, fake)):
+            if weight := self.objective.zero_centred if given is None else given:
+                penalty = zero_centred_penalty(critic, images) if scale else real.new_zeros(())
+                terms[name] = scale * weight * penalty
+        return terms
+
+    def generator_loss(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
+        """The objective's loss of the generator; real ones are only judged where it compares."""
+        return self.objective.g_loss(
+            critic(fake), critic(real) if self.objective.relative else None
+        )
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from img2img.data.folders import Unpaired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.methods.objectives import ObjectiveName
 from img2img.nets.init import init_normal
-from img2img.nets.norm import Norm
+from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN
 from img2img.nets.resnet import ResNet
 
@@ -70,6 +70,8 @@ class CycleGAN(Method):
             }
         )
         init_normal(self)
+        if c.spectral:
+            spectral_normalise(self.discriminators)
 
     def scene(self, batch: Batch) -> Scene:
         ab, ba = self.generators["ab"], self.generators["ba"]
@@ -80,8 +82,8 @@ class CycleGAN(Method):
         judge_a, judge_b = self.discriminators["a"], self.discriminators["b"]
         c = self.config
         terms = {
-            "adversarial_ab": self.objective.g_loss(judge_b(scene["fake_b"])),
-            "adversarial_ba": self.objective.g_loss(judge_a(scene["fake_a"])),
+            "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
+            "adversarial_ba": self.generator_loss(judge_a, scene["fake_a"], batch["a"]),
             "cycle_a": c.cycle * l1(scene["cycle_a"], batch["a"]),
             "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
         }
@@ -97,7 +99,7 @@ class CycleGAN(Method):
         for domain, judge in self.discriminators.items():
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             parts = self.critic_terms(
-                judge, batch[domain], scene[f"fake_{domain}"], batch["mix"], weight=0.5
+                judge, batch[domain], scene[f"fake_{domain}"], batch, weight=0.5
             )
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms

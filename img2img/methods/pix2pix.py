@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from img2img.data.folders import Paired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.nets.init import init_normal
-from img2img.nets.norm import Norm
+from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.unet import UNet
 
@@ -30,6 +30,11 @@ class Pix2PixConfig(MethodConfig):
         if self.unet_levels < 4 or self.size % 2**self.unet_levels:
             multiple = 2 ** max(self.unet_levels, 4)
             raise ValueError(f"size {self.size} is no multiple of {multiple}, as the U-Net needs")
+        if self.norm == "batch" and self.batch > 1 and self.penalised:
+            raise ValueError(
+                "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
+                "a discriminator that normalises over the batch; set norm=instance"
+            )
         if self.discriminator == "patch" and self.size < 3 * 2**self.d_layers:
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
         return self
@@ -62,6 +67,8 @@ class Pix2Pix(Method):
         self.generators = nn.ModuleDict({"ab": unet})
         self.discriminators = nn.ModuleDict({"b": judge})
         init_normal(self)
+        if c.spectral:
+            spectral_normalise(self.discriminators)
 
     def scene(self, batch: Batch) -> Scene:
         return {"fake_b": self.generators["ab"](batch["a"])}
@@ -69,12 +76,12 @@ class Pix2Pix(Method):
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         critic = self._critic(batch["a"])
         # Halved, to slow the discriminator down relative to the generator (section 3.3).
-        return self.critic_terms(critic, batch["b"], scene["fake_b"], batch["mix"], weight=0.5)
+        return self.critic_terms(critic, batch["b"], scene["fake_b"], batch, weight=0.5)
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         critic = self._critic(batch["a"])
         return {
-            "adversarial": self.objective.g_loss(critic(scene["fake_b"])),
+            "adversarial": self.generator_loss(critic, scene["fake_b"], batch["b"]),
             "l1": self.config.l1 * l1(scene["fake_b"], batch["b"]),
         }
 

@@ -23,6 +23,7 @@ from img2img.methods.base import (
     l1,
 )
 from img2img.methods.objectives import ObjectiveName, wide
+from img2img.nets.norm import spectral_normalise
 from img2img.nets.stargan import StarDiscriminator, StarGenerator
 
 
@@ -75,6 +76,8 @@ class StarGAN(Method):
         judge = StarDiscriminator(c.size, channels, len(c.labels.names), c.d_width, c.d_layers)
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
+        if c.spectral:
+            spectral_normalise(self.discriminators)
 
     @classmethod
     def fit_config(cls, config: StarGANConfig, dataset: Labelled) -> StarGANConfig:
@@ -102,18 +105,20 @@ class StarGAN(Method):
         judge, c = self.discriminators["all"], self.config
         real, real_classes = judge(batch["image"])
         fake, _ = judge(scene["fake"])
-        terms = self.objective.d_terms(real, fake)
+        terms = self.objective.d_terms(real, fake, c.smooth)
         terms["classification"] = c.classification * self._class_loss(real_classes, batch["domain"])
         return terms | self.penalty_terms(
-            lambda image: judge(image)[0], batch["image"], scene["fake"], batch["mix"]
+            lambda image: judge(image)[0], batch["image"], scene["fake"], batch
         )
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         c = self.config
-        fake, fake_classes = self.discriminators["all"](scene["fake"])
+        judge = self.discriminators["all"]
+        fake, fake_classes = judge(scene["fake"])
+        real = judge(batch["image"])[0] if self.objective.relative else None
         back = self.generators["any"](scene["fake"], batch["domain"])
         return {
-            "adversarial": self.objective.g_loss(fake),
+            "adversarial": self.objective.g_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, scene["target"]),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
         }

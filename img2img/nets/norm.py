@@ -22,6 +22,13 @@ def needs_bias(norm: Norm) -> bool:
     return norm != "batch"
 
 
+def spectral_normalise(module: nn.Module) -> None:
+    """Divide every convolution's weight by its largest singular value (Miyato et al. 2018)."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d):
+            nn.utils.parametrizations.spectral_norm(layer)
+
+
 def image_statistics(module: nn.Module) -> nn.Module:
     """A copy that normalises each picture by its own statistics and drops nothing out.
 

@@ -32,7 +32,12 @@ DIAGNOSED = 64  # pictures of a way that the checks look at
 CHUNK = 8
 FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
 FEWEST_AROUND = 50  # and coverage means something else
-WATCHED = ("g/adversarial", "d/real", "d/fake")  # the losses in which an oscillation shows
+WATCHED = (
+    "g/adversarial",
+    "d/real",
+    "d/fake",
+    "d/relative",
+)  # the losses in which an oscillation shows
 Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 

@@ -41,7 +41,8 @@ class Trainer:
         """
         seed_step(self.seed, self.step)
         method, sides = self.method, self.method.sides(self.step)
-        batch = {**method.draws(batch), **batch}
+        scale = {"penalty_scale": method.penalty_scale(self.step)}
+        batch = {**scale, **method.draws(batch), **batch}
         with torch.set_grad_enabled("generators" in sides), self.runtime.autocast():
             scene = method.scene(batch)
         seen = {name: image.detach() for name, image in scene.items()}
@@ -56,6 +57,9 @@ class Trainer:
                     pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}
                     parts = method.d_terms(batch, seen | pooled)
             self._descend(side, torch.stack(list(parts.values())).sum())
+            if side == "discriminators" and method.objective.clips:
+                for weight in method.discriminators.parameters():
+                    weight.data.clamp_(-method.config.clip, method.config.clip)
             terms |= {f"{side[0]}/{name}": term.detach() for name, term in parts.items()}
         if self.ema and "generators" in sides:
             self.ema.update(method.generators, self.step // method.config.critic_steps)

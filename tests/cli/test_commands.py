@@ -166,6 +166,14 @@ def test_evaluate_gives_json_and_csv(folders):
     assert len(rows) == 5  # l1, psnr, ssim, lite0_perceptual
 
 
+def test_objectives_are_listed_with_formula_paper_and_needs(tmp_path):
+    done = run("train", "--list-objectives", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    for part in ("rpgan", "wgan-gp", "max(0, 1 - r)", "Mao et al.", "R1 and R2 (--r1 1 --r2 1)"):
+        assert part in told
+
+
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
     first = run(*PAIR, "b", "--size", "32", "--seed", "7", "--dry-run", cwd=folders)
     assert first.returncode == 0, first.stderr

@@ -7,28 +7,45 @@ import torch
 
 from img2img.data.augment import Augment
 from img2img.data.stream import Stream
+from img2img.errors import UsageError
 from img2img.methods import METHODS
 from img2img.methods.base import Method
+from img2img.methods.objectives import OBJECTIVES
 from img2img.train.config import RunConfig
 from img2img.train.loop import make_plan
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.trainer import Trainer
 
 
+@pytest.fixture
+def start(make_config, quiet):
+    """A function (mode, settings) -> (trainer, a function step -> batch)."""
+
+    def begin(mode, **settings):
+        plan = make_plan(make_config(mode, **settings), quiet)
+        c, runtime = plan.config.method, Runtime("cpu", "fp32")
+        seed_step(0, 0)
+        trainer = Trainer(METHODS[mode](c), runtime, 0, plan.epoch_steps)
+        stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0, c.batch)
+
+        def batch(step):
+            samples = [stream[step * c.batch + i] for i in range(c.batch)]
+            return runtime.place({k: torch.stack([s[k] for s in samples]) for k in samples[0]})
+
+        return trainer, batch
+
+    return begin
+
+
 @pytest.fixture(params=METHODS)
-def case(request, make_config, quiet):
-    """(trainer, a function step -> batch) of a tiny run."""
-    plan = make_plan(make_config(request.param, ema=0.9), quiet)
-    c, runtime = plan.config.method, Runtime("cpu", "fp32")
-    seed_step(0, 0)
-    trainer = Trainer(METHODS[request.param](c), runtime, 0, plan.epoch_steps)
-    stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0, c.batch)
+def case(request, start):
+    """The same of each method with the paper's settings."""
+    return start(request.param, ema=0.9)
 
-    def batch(step):
-        samples = [stream[step * c.batch + i] for i in range(c.batch)]
-        return runtime.place({k: torch.stack([s[k] for s in samples]) for k in samples[0]})
 
-    return trainer, batch
+def stable(mode: str) -> dict[str, str]:
+    """What pix2pix needs under a penalty; the others have it."""
+    return {"norm": "instance"} if mode == "pix2pix" else {}
 
 
 def snapshot(module):
@@ -127,3 +144,69 @@ def test_exports_name_generators_of_the_method(case):
     method: Method = case[0].method
     generators = list(method.generators.values())
     assert all(spec.module in generators for spec in method.exports().values())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("mode", METHODS)
+def test_every_objective_trains_every_method(mode, objective, start):
+    trainer, batch = start(mode, objective=objective, **stable(mode))
+    method, terms = trainer.method, {}
+    before = [snapshot(part) for part in (method.generators, method.discriminators)]
+    for step in range(method.turn):
+        terms |= trainer.update(batch(step))
+    assert all(term.isfinite() for term in terms.values())
+    for was, part in zip(before, (method.generators, method.discriminators), strict=True):
+        assert any(not torch.equal(was[name], x) for name, x in part.state_dict().items())
+    found = OBJECTIVES[objective]
+    names = {name.split("/")[1].removesuffix("_a").removesuffix("_b") for name in terms}
+    assert ("relative" in names) == found.relative
+    assert ("gradient_penalty" in names) == found.interpolates
+    assert ({"r1", "r2"} <= names) == bool(found.zero_centred)
+    if found.clips:
+        largest = max(p.abs().max().item() for p in method.discriminators.parameters())
+        assert largest <= method.config.clip
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_lazy_penalties_come_seldom_and_as_much_heavier(mode, start):
+    def first_terms(**settings):
+        trainer, batch = start(mode, objective="bce", r1=0.5, **stable(mode), **settings)
+        seen = []
+        for step in range(4):
+            terms = trainer.update(batch(step))
+            seen.append(sum(term.item() for name, term in terms.items() if "/r1" in name))
+        return seen
+
+    always, lazy = first_terms(), first_terms(penalty_every=3)
+    assert all(value > 0 for value in always)
+    assert lazy[0] == pytest.approx(3 * always[0], rel=1e-5)
+    assert lazy[1] == lazy[2] == 0
+    assert lazy[3] > 0
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_spectral_normalisation_bounds_every_convolution_and_resumes(mode, start):
+    trainer, batch = start(mode, spectral=True, objective="hinge")
+    for step in range(6):
+        trainer.update(batch(step))
+    layers = [m for m in trainer.method.discriminators.modules() if isinstance(m, torch.nn.Conv2d)]
+    largest = [torch.linalg.matrix_norm(m.weight.flatten(1), 2).item() for m in layers]
+    assert max(largest) == pytest.approx(1, abs=0.25)  # by power iteration, a step a time
+    state = copy.deepcopy(trainer.state_dict())
+    first = {k: v.item() for k, v in trainer.update(batch(6)).items()}
+    trainer.load_state_dict(state)
+    assert {k: v.item() for k, v in trainer.update(batch(6)).items()} == first
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "said"),
+    [
+        ("pix2pix", {"objective": "rpgan"}, "set norm=instance"),
+        ("pix2pix", {"r1": 1.0}, "set norm=instance"),
+        ("cyclegan", {"objective": "hinge", "smooth": 0.1}, "no labels to smooth; bce, minimax"),
+        ("stargan", {"smooth": 0.1}, "wgan-gp has no labels to smooth"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(mode, settings, said, make_config):
+    with pytest.raises(UsageError, match=said):
+        make_config(mode, **settings)

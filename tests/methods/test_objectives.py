@@ -1,12 +1,18 @@
 """Losses against the papers' formulas written out again, penalties against finite differences."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from img2img.methods.objectives import OBJECTIVES
+from img2img.methods.objectives import (
+    OBJECTIVES,
+    ObjectiveName,
+    gradient_penalty,
+    zero_centred_penalty,
+)
 
 REAL = torch.tensor([[-1.5, 0.2], [0.9, 3.0]], dtype=torch.float64)
 FAKE = torch.tensor([[-0.7, 1.1], [0.4, -2.0]], dtype=torch.float64)
@@ -16,29 +22,135 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-FORMULAS = {  # (real term, fake term, generator term) of one logit
+def log_sigmoid(x: float) -> float:
+    return math.log(sigmoid(x))
+
+
+# What D and G minimise, for lists of logits of real and fake pictures, by the papers' formulas.
+FORMULAS = {
     "bce": (
-        lambda r: -math.log(sigmoid(r)),
-        lambda f: -math.log(1 - sigmoid(f)),
-        lambda f: -math.log(sigmoid(f)),
+        lambda r, f: -avg(map(log_sigmoid, r)) - avg(math.log(1 - sigmoid(x)) for x in f),
+        lambda r, f: -avg(map(log_sigmoid, f)),
     ),
-    "lsgan": (lambda r: (r - 1) ** 2, lambda f: f**2, lambda f: (f - 1) ** 2),
-    "hinge": (lambda r: max(0, 1 - r), lambda f: max(0, 1 + f), lambda f: -f),
-    "wgan-gp": (lambda r: -r, lambda f: f, lambda f: -f),
+    "minimax": (
+        lambda r, f: -avg(map(log_sigmoid, r)) - avg(math.log(1 - sigmoid(x)) for x in f),
+        lambda r, f: avg(math.log(1 - sigmoid(x)) for x in f),
+    ),
+    "lsgan": (
+        lambda r, f: avg((x - 1) ** 2 for x in r) + avg(x**2 for x in f),
+        lambda r, f: avg((x - 1) ** 2 for x in f),
+    ),
+    "hinge": (
+        lambda r, f: -avg(min(0, x - 1) for x in r) - avg(min(0, -x - 1) for x in f),
+        lambda r, f: -avg(f),
+    ),
+    "wgan": (lambda r, f: avg(f) - avg(r), lambda r, f: -avg(f)),
+    "wgan-gp": (lambda r, f: avg(f) - avg(r), lambda r, f: -avg(f)),
+    "rpgan": (
+        lambda r, f: -avg(log_sigmoid(x - y) for x, y in zip(r, f, strict=True)),
+        lambda r, f: -avg(log_sigmoid(y - x) for x, y in zip(r, f, strict=True)),
+    ),
 }
 
 
-def mean(formula, values):
-    return sum(formula(v) for v in values.flatten().tolist()) / values.numel()
+def avg(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def slopes(formula, first, second, step=1e-6):
+    """Finite differences of formula(first, second) in every one of both lists."""
+    found = []
+    for which in (0, 1):
+        for index in range(4):
+            up, down = ([list(first), list(second)] for _ in range(2))
+            up[which][index] += step
+            down[which][index] -= step
+            found.append((formula(*up) - formula(*down)) / (2 * step))
+    return found
+
+
+def losses(name, real, fake):
+    objective = OBJECTIVES[name]
+    discriminator = sum(objective.d_terms(real, fake).values())
+    return discriminator, objective.g_loss(fake, real if objective.relative else None)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_losses_are_the_papers(name):
-    objective, (real, fake, generator) = OBJECTIVES[name], FORMULAS[name]
-    terms = objective.d_terms(REAL, FAKE)
-    assert terms["real"].item() == pytest.approx(mean(real, REAL), rel=1e-12)
-    assert terms["fake"].item() == pytest.approx(mean(fake, FAKE), rel=1e-12)
-    assert objective.g_loss(FAKE).item() == pytest.approx(mean(generator, FAKE), rel=1e-12)
+def test_losses_and_their_gradients_are_the_papers(name):
+    r, f = REAL.flatten().tolist(), FAKE.flatten().tolist()
+    real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
+    for loss, formula in zip(losses(name, real, fake), FORMULAS[name], strict=True):
+        assert loss.item() == pytest.approx(formula(r, f), rel=1e-12)
+        found = torch.autograd.grad(loss, (real, fake), retain_graph=True, allow_unused=True)
+        flat = [(torch.zeros(4) if g is None else g).flatten().tolist() for g in found]
+        assert flat[0] + flat[1] == pytest.approx(slopes(formula, r, f), abs=1e-8)
+
+
+def test_every_objective_says_what_it_is():
+    assert set(OBJECTIVES) == set(FORMULAS) == set(get_args(ObjectiveName))
+    for objective in OBJECTIVES.values():
+        assert objective.formula.startswith("D: ")
+        assert "; G: " in objective.formula
+        assert objective.paper
+
+
+def test_the_best_discriminator_of_two_densities_gives_their_divergence():
+    """Goodfellow et al. 2014, theorem 1: at D = p / (p + q) the value is 2 JSD - log 4."""
+    p, q = torch.tensor([4, 3, 2, 1]), torch.tensor([1, 1, 4, 4])  # how often each point comes
+    logits = torch.log(p.double() / q).requires_grad_()
+    terms = OBJECTIVES["bce"].d_terms(logits.repeat_interleave(p), logits.repeat_interleave(q))
+    loss = sum(terms.values())
+    p, q = p / 10, q / 10
+    middle = (p + q) / 2
+    divergence = (p * (p / middle).log() + q * (q / middle).log()).sum() / 2
+    assert -loss.item() == pytest.approx(2 * divergence.item() - math.log(4), rel=1e-6)
+    (slope,) = torch.autograd.grad(loss, logits)
+    assert slope.abs().max() < 1e-12  # no other does better
+
+
+@pytest.mark.parametrize("name", ["wgan", "wgan-gp"])
+def test_a_critic_of_slope_one_finds_how_far_two_sets_are_apart(name):
+    points = torch.randn(50, 1, dtype=torch.float64)
+    for slope in (-1.0, 0.3, 1.0):
+        distance = -sum(OBJECTIVES[name].d_terms(slope * (points + 2.5), slope * points).values())
+        assert distance.item() == pytest.approx(2.5 * slope)
+
+
+def test_the_best_penalised_critic_has_a_slope_of_nearly_one():
+    """min over s of -2.5 s + 10 (s - 1)^2 is at s = 1 + 2.5 / 20."""
+    slope = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    real = torch.rand(8, 1, 1, 1, dtype=torch.float64)
+    fake, mix = real - 2.5, torch.rand_like(real)
+
+    def critic(image):
+        return slope * image.flatten(1)
+
+    for _ in range(200):
+        loss = sum(OBJECTIVES["wgan-gp"].d_terms(critic(real), critic(fake)).values())
+        loss = loss + 10 * gradient_penalty(critic, real, fake, mix)
+        (down,) = torch.autograd.grad(loss, slope)
+        slope = (slope - 0.02 * down).detach().requires_grad_()
+    assert slope.item() == pytest.approx(1.125, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bce", "minimax", "lsgan"])
+def test_smoothed_labels_move_what_real_logits_are_drawn_to(name):
+    """To the logit of 0.9, by cross-entropy and by least squares; fakes stay at 0."""
+    logit = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    for _ in range(4000):
+        loss = OBJECTIVES[name].d_terms(logit, torch.zeros(()), smooth=0.1)["real"]
+        (slope,) = torch.autograd.grad(loss, logit)
+        logit = (logit - 0.5 * slope).detach().requires_grad_()
+    wanted = 0.9 if name == "lsgan" else math.log(0.9 / 0.1)
+    assert logit.item() == pytest.approx(wanted, abs=1e-6)
+    plain, smoothed = (OBJECTIVES[name].d_terms(REAL, FAKE, s)["fake"] for s in (0.0, 0.1))
+    assert plain == smoothed
+
+
+def test_paired_logits_that_are_equal_cost_log_two():
+    found = losses("rpgan", REAL, REAL)
+    assert [loss.item() for loss in found] == pytest.approx([math.log(2)] * 2)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -52,7 +164,7 @@ def test_gradient_penalty_is_zero_for_a_critic_of_slope_one():
         return image.flatten(1).sum(1) / math.sqrt(image[0].numel())
 
     real, fake = torch.rand(2, 3, 3, 4, 4, dtype=torch.float64)
-    penalty = OBJECTIVES["wgan-gp"].penalty(critic, real, fake, torch.rand(3, 1, 1, 1).double())
+    penalty = gradient_penalty(critic, real, fake, torch.rand(3, 1, 1, 1).double())
     assert penalty.item() == pytest.approx(0, abs=1e-12)
 
 
@@ -71,7 +183,36 @@ def test_gradient_penalty_agrees_with_finite_differences():
             rise = (critic(between + shift) - critic(between - shift)).flatten(1).sum(1)
         slopes.view(2, 25)[:, index] = rise / (2 * h)
     expected = (slopes.flatten(1).norm(dim=1) - 1).square().mean().item()
-    penalty = OBJECTIVES["wgan-gp"].penalty(critic, real, fake, mix)
+    penalty = gradient_penalty(critic, real, fake, mix)
     assert penalty.item() == pytest.approx(expected, rel=1e-7)
     penalty.backward()
     assert critic[0].weight.grad.abs().sum() > 0  # it trains the critic
+
+
+def test_zero_centred_penalty_agrees_with_finite_differences():
+    """Of the mean over four patches, whose slopes are taken value by value."""
+    torch.manual_seed(2)
+    critic = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 1, 2)).double()
+    images, h = torch.rand(2, 1, 5, 5, dtype=torch.float64), 1e-6
+    squares = torch.zeros(2, dtype=torch.float64)
+    for index in range(25):
+        shift = torch.zeros(25, dtype=torch.float64)
+        shift[index] = h
+        shift = shift.view(1, 1, 5, 5)
+        with torch.no_grad():
+            rise = (critic(images + shift) - critic(images - shift)).flatten(1).mean(1)
+        squares += (rise / (2 * h)) ** 2
+    penalty = zero_centred_penalty(critic, images)
+    assert penalty.item() == pytest.approx(squares.mean().item() / 2, rel=1e-7)
+    penalty.backward()
+    assert critic[0].weight.grad.abs().sum() > 0
+
+
+def test_penalties_are_in_full_precision_under_autocast():
+    critic = nn.Conv2d(3, 1, 3)
+    image = torch.rand(2, 3, 8, 8)
+    whole = zero_centred_penalty(critic, image)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(zero_centred_penalty(critic, image), whole)
+        mixed = gradient_penalty(critic, image, image.bfloat16(), torch.rand(2, 1, 1, 1))
+    assert mixed.dtype == torch.float32
