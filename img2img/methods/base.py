@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from img2img.manifest import Labels
+from img2img.methods.disturb import Change, augmented, noisy
 from img2img.methods.objectives import (
     OBJECTIVES,
     Adversarial,
@@ -51,6 +52,12 @@ class MethodConfig(BaseModel):
         1, ge=1, description="steps to one with R1 and R2, then as much more"
     )
     smooth: float = Field(0.0, ge=0, lt=0.5, description="taken off the label of real pictures")
+    augment: tuple[Change, ...] = Field(
+        (),
+        description="what discriminators see: any of colour, "
+        "translation, cutout, of real and fake alike",
+    )
+    noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
     spectral: bool = Field(False, description="spectral normalisation of the discriminators")
     generator_lr: float = Field(2e-4, gt=0)
     discriminator_lr: float = Field(2e-4, gt=0)
@@ -146,6 +153,11 @@ class Method(nn.Module, ABC):
         """Who is updated in a step, in order; the generators in every `critic_steps`-th."""
         due = (step + 1) % self.config.critic_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
+
+    def seen(self, image: Tensor, batch: Batch) -> Tensor:
+        """What a discriminator is shown of an image in training."""
+        left = 1 - float(batch.get("progress", 0.0))
+        return noisy(augmented(image, self.config.augment), self.config.noise * left)
 
     def penalty_scale(self, step: int) -> Tensor:
         """What R1 and R2 are multiplied with in a step: lazily, every so many steps as many times

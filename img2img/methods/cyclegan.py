@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from img2img.data.folders import Unpaired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
-from img2img.methods.objectives import ObjectiveName
+from img2img.methods.objectives import Critic, ObjectiveName
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN
@@ -79,7 +79,7 @@ class CycleGAN(Method):
         return {"fake_b": fake_b, "cycle_a": ba(fake_b), "fake_a": fake_a, "cycle_b": ab(fake_a)}
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge_a, judge_b = self.discriminators["a"], self.discriminators["b"]
+        judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
         c = self.config
         terms = {
             "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
@@ -96,10 +96,14 @@ class CycleGAN(Method):
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         terms = {}
-        for domain, judge in self.discriminators.items():
+        for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             parts = self.critic_terms(
-                judge, batch[domain], scene[f"fake_{domain}"], batch, weight=0.5
+                self._critic(domain, batch),
+                batch[domain],
+                scene[f"fake_{domain}"],
+                batch,
+                weight=0.5,
             )
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
@@ -130,3 +134,6 @@ class CycleGAN(Method):
             direction: ExportSpec(generator, ResNet.size_multiple, *channels[direction])
             for direction, generator in self.generators.items()
         }
+
+    def _critic(self, domain: str, batch: Batch) -> Critic:
+        return lambda image: self.discriminators[domain](self.seen(image, batch))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from img2img.data.folders import Paired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
+from img2img.methods.objectives import Critic
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN, PixelGAN
@@ -74,12 +75,12 @@ class Pix2Pix(Method):
         return {"fake_b": self.generators["ab"](batch["a"])}
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"])
+        critic = self._critic(batch["a"], batch)
         # Halved, to slow the discriminator down relative to the generator (section 3.3).
         return self.critic_terms(critic, batch["b"], scene["fake_b"], batch, weight=0.5)
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"])
+        critic = self._critic(batch["a"], batch)
         return {
             "adversarial": self.generator_loss(critic, scene["fake_b"], batch["b"]),
             "l1": self.config.l1 * l1(scene["fake_b"], batch["b"]),
@@ -97,5 +98,11 @@ class Pix2Pix(Method):
         c = self.config
         return {"ab": ExportSpec(unet, unet.size_multiple, c.in_channels, c.out_channels)}
 
-    def _critic(self, condition: Tensor):
-        return lambda image: self.discriminators["b"](torch.cat([condition, image], 1))
+    def _critic(self, condition: Tensor, training: Batch | None = None) -> Critic:
+        """Of images that belong to the condition; in training of what it is shown of both."""
+
+        def judge(image: Tensor) -> Tensor:
+            both = torch.cat([condition, image], 1)
+            return self.discriminators["b"](both if training is None else self.seen(both, training))
+
+        return judge

@@ -2,6 +2,7 @@
 (Choi et al. 2018).
 """
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -102,7 +103,7 @@ class StarGAN(Method):
         return {"target": target, "fake": self.generators["any"](batch["image"], target)}
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, c = self.discriminators["all"], self.config
+        judge, c = self._judge(batch), self.config
         real, real_classes = judge(batch["image"])
         fake, _ = judge(scene["fake"])
         terms = self.objective.d_terms(real, fake, c.smooth)
@@ -112,8 +113,7 @@ class StarGAN(Method):
         )
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        c = self.config
-        judge = self.discriminators["all"]
+        judge, c = self._judge(batch), self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.relative else None
         back = self.generators["any"](scene["fake"], batch["domain"])
@@ -155,6 +155,10 @@ class StarGAN(Method):
         generator = self.generators["any"]
         multiple = StarGenerator.size_multiple
         return {"to": ExportSpec(generator, multiple, c.in_channels, c.out_channels, c.labels)}
+
+    def _judge(self, batch: Batch) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The discriminator, real or fake and the domain, on what it is shown in training."""
+        return lambda image: self.discriminators["all"](self.seen(image, batch))
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean over the pictures, each in its own data set's part (equations 2, 3 and 7)."""

@@ -9,7 +9,7 @@ from img2img.methods.base import Method, Side
 from img2img.train.ema import Ema
 from img2img.train.pool import ImagePool
 from img2img.train.runtime import Runtime, seed_step
-from img2img.train.schedule import rate_factor
+from img2img.train.schedule import rate_factor, total_steps
 
 
 class Trainer:
@@ -41,8 +41,11 @@ class Trainer:
         """
         seed_step(self.seed, self.step)
         method, sides = self.method, self.method.sides(self.step)
-        scale = {"penalty_scale": method.penalty_scale(self.step)}
-        batch = {**scale, **method.draws(batch), **batch}
+        now = {
+            "penalty_scale": method.penalty_scale(self.step),
+            "progress": torch.tensor(self.step / total_steps(method.config, self.epoch_steps)),
+        }
+        batch = {**now, **method.draws(batch), **batch}
         with torch.set_grad_enabled("generators" in sides), self.runtime.autocast():
             scene = method.scene(batch)
         seen = {name: image.detach() for name, image in scene.items()}

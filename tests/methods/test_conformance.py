@@ -198,6 +198,33 @@ def test_spectral_normalisation_bounds_every_convolution_and_resumes(mode, start
     assert {k: v.item() for k, v in trainer.update(batch(6)).items()} == first
 
 
+@pytest.mark.parametrize("mode", METHODS)
+def test_discriminators_see_disturbed_pictures_in_training_only(mode, start):
+    changes = {"augment": ("colour", "translation", "cutout"), "noise": 0.3}
+    plain, disturbed = (start(mode, objective="bce", **stable(mode), **s) for s in ({}, changes))
+    (trainer, batch), (other, _) = plain, disturbed
+    other.load_state_dict(trainer.state_dict())
+    first, second = trainer.update(batch(0)), other.update(batch(0))
+    judged = [name for name in first if name.startswith(("d/real", "d/fake"))]
+    assert all(first[name] != second[name] for name in judged)
+    other.load_state_dict(copy.deepcopy(trainer.state_dict()))
+    for way, same in zip(
+        *(m.method.ways(batch(1)).values() for m in (trainer, other)), strict=True
+    ):
+        assert torch.equal(way.critic(way.real), same.critic(same.real))
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_noise_falls_to_nothing_by_the_end(mode, start):
+    trainer, batch = start(mode, noise=0.3)
+    image = batch(0)["image" if mode == "stargan" else "a"]
+    first = trainer.method.seen(image, {"progress": torch.tensor(0.0)})
+    late = trainer.method.seen(image, {"progress": torch.tensor(0.9)})
+    assert (first - image).std() == pytest.approx(0.3, rel=0.1)
+    assert (late - image).std() == pytest.approx(0.03, rel=0.1)
+    assert torch.equal(trainer.method.seen(image, {"progress": torch.tensor(1.0)}), image)
+
+
 @pytest.mark.parametrize(
     ("mode", "settings", "said"),
     [
