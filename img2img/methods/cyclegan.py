@@ -98,13 +98,9 @@ class CycleGAN(Method):
         terms = {}
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
-            parts = self.critic_terms(
-                self._critic(domain, batch),
-                batch[domain],
-                scene[f"fake_{domain}"],
-                batch,
-                weight=0.5,
-            )
+            real, fake = batch[domain], scene[f"fake_{domain}"]
+            judge = self._critic(domain, batch)
+            parts = self.critic_terms(judge, real, fake, batch, weight=0.5)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
