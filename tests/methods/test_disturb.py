@@ -65,7 +65,6 @@ def test_cutouts_are_squares_of_up_to_half_the_sides(image):
     assert torch.equal(holes.sum((1, 2)), rows * columns)  # rectangles
     assert (rows.max(), columns.max()) == (8, 12)
     assert rows.min() >= 4  # cut at the border by half, at most
-    assert torch.equal(augmented(image, ("cutout",))[:, :, :0], image[:, :, :0])
 
 
 def test_colours_keep_what_is_where(image):
