@@ -191,6 +191,13 @@ def test_turned_colours_are_caught(flat, truth, turned, what):
         assert what in found.seen
 
 
+def test_hues_that_are_turned_in_a_part_of_the_pictures_are_caught(flat):
+    """Red and blue are swapped in every third picture, as in a StarGAN that had settled so."""
+    output = [p[..., ::-1] if i % 3 == 0 else p for i, p in enumerate(flat)]
+    found = diagnose.colour_inversion("ab", flat, output)
+    assert "of the pictures the hue runs against" in found.seen
+
+
 def test_colours_that_stay_or_should_turn_are_fine(flat, truth):
     assert diagnose.colour_inversion("ab", flat, truth) is None
     assert diagnose.colour_inversion("ab", flat, truth, truth) is None
