@@ -1,9 +1,13 @@
 """Real pictures and tiny trainings that the tests share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anyone imports torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of several processes starve each other
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "quickstart"
