@@ -20,6 +20,7 @@ from img2img.methods.objectives import (
     wide,
     zero_centred_penalty,
 )
+from img2img.nets.minibatch import activations
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
@@ -59,6 +60,8 @@ class MethodConfig(BaseModel):
     )
     noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
     spectral: bool = Field(False, description="spectral normalisation of the discriminators")
+    minibatch_std: bool = Field(False, description="discriminators see how much a batch differs")
+    feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
     generator_lr: float = Field(2e-4, gt=0)
     discriminator_lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
@@ -76,6 +79,8 @@ class MethodConfig(BaseModel):
         if self.smooth and not OBJECTIVES[self.objective].smooths:
             labelled = ", ".join(name for name, found in OBJECTIVES.items() if found.smooths)
             raise ValueError(f"{self.objective} has no labels to smooth; {labelled} have")
+        if self.minibatch_std and self.batch < 2:
+            raise ValueError("minibatch_std compares the pictures of a batch; set batch=2 or more")
         available = self.load_size or self.centre_crop or self.size
         if available < self.size:
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
@@ -224,6 +229,25 @@ class Method(nn.Module, ABC):
         return self.objective.g_loss(
             critic(fake), critic(real) if self.objective.relative else None
         )
+
+    def matching_terms(
+        self, judge: nn.Module, critic: Critic, fake: Tensor, real: Tensor, paired: bool = False
+    ) -> dict[str, Tensor]:
+        """How far the discriminator's features of fakes are from those of real pictures, weighted.
+
+        Of pairs each value (Wang et al. 2018, equation 4), of sets the means over pictures and
+        places (Salimans et al. 2016, section 3.1); both as L1, averaged over the layers.
+        """
+        if not self.config.feature_matching:
+            return {}
+        with activations(judge) as wanted, torch.no_grad():
+            critic(real)
+        with activations(judge) as found:
+            critic(fake)
+        if not paired:
+            found, wanted = ([layer.mean((0, 2, 3)) for layer in some] for some in (found, wanted))
+        off = [l1(a, b) for a, b in zip(found, wanted, strict=True)]
+        return {"feature_matching": self.config.feature_matching * torch.stack(off).mean()}
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

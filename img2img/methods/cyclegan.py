@@ -65,8 +65,8 @@ class CycleGAN(Method):
         )
         self.discriminators = nn.ModuleDict(
             {
-                "a": PatchGAN(a, c.d_width, c.d_layers, c.norm),
-                "b": PatchGAN(b, c.d_width, c.d_layers, c.norm),
+                "a": PatchGAN(a, c.d_width, c.d_layers, c.norm, c.minibatch_std),
+                "b": PatchGAN(b, c.d_width, c.d_layers, c.norm, c.minibatch_std),
             }
         )
         init_normal(self)
@@ -87,6 +87,10 @@ class CycleGAN(Method):
             "cycle_a": c.cycle * l1(scene["cycle_a"], batch["a"]),
             "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
         }
+        for domain, critic in (("a", judge_a), ("b", judge_b)):
+            judge, fake = self.discriminators[domain], scene[f"fake_{domain}"]
+            for name, term in self.matching_terms(judge, critic, fake, batch[domain]).items():
+                terms[f"{name}_{domain}"] = term
         if c.identity:
             # A generator leaves alone what is in its target domain already (section 5.2).
             same_a, same_b = self.generators["ba"](batch["a"]), self.generators["ab"](batch["b"])

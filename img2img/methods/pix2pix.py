@@ -36,6 +36,8 @@ class Pix2PixConfig(MethodConfig):
                 "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
                 "a discriminator that normalises over the batch; set norm=instance"
             )
+        if self.discriminator == "pixel" and self.minibatch_std:
+            raise ValueError("the pixel discriminator has no minibatch_std; patch has")
         if self.discriminator == "patch" and self.size < 3 * 2**self.d_layers:
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
         return self
@@ -64,7 +66,7 @@ class Pix2Pix(Method):
         if c.discriminator == "pixel":
             judge: nn.Module = PixelGAN(both, c.d_width, c.norm)
         else:
-            judge = PatchGAN(both, c.d_width, c.d_layers, c.norm)
+            judge = PatchGAN(both, c.d_width, c.d_layers, c.norm, c.minibatch_std)
         self.generators = nn.ModuleDict({"ab": unet})
         self.discriminators = nn.ModuleDict({"b": judge})
         init_normal(self)
@@ -81,9 +83,11 @@ class Pix2Pix(Method):
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         critic = self._critic(batch["a"], batch)
+        fake, real = scene["fake_b"], batch["b"]
         return {
-            "adversarial": self.generator_loss(critic, scene["fake_b"], batch["b"]),
-            "l1": self.config.l1 * l1(scene["fake_b"], batch["b"]),
+            "adversarial": self.generator_loss(critic, fake, real),
+            "l1": self.config.l1 * l1(fake, real),
+            **self.matching_terms(self.discriminators["b"], critic, fake, real, paired=True),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:

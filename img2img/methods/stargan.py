@@ -74,7 +74,8 @@ class StarGAN(Method):
         super().__init__(config)
         c, channels = config, config.in_channels
         generator = StarGenerator(channels, c.labels.width, c.width, c.blocks)
-        judge = StarDiscriminator(c.size, channels, len(c.labels.names), c.d_width, c.d_layers)
+        domains = len(c.labels.names)
+        judge = StarDiscriminator(c.size, channels, domains, c.d_width, c.d_layers, c.minibatch_std)
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
         if c.spectral:
@@ -121,6 +122,12 @@ class StarGAN(Method):
             "adversarial": self.objective.g_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, scene["target"]),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
+            **self.matching_terms(
+                self.discriminators["all"],
+                lambda image: judge(image)[0],
+                scene["fake"],
+                batch["image"],
+            ),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:

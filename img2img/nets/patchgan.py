@@ -2,16 +2,25 @@
 
 from torch import Tensor, nn
 
+from img2img.nets.minibatch import MinibatchStd
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 
 
 class PatchGAN(nn.Module):
     """[N, C, H, W] -> logits [N, 1, h, w], one a patch; 3 layers see 70x70 pixels each.
 
-    4x4 convolutions: `layers` of stride 2, one of stride 1, and the head of stride 1.
+    4x4 convolutions: `layers` of stride 2, one of stride 1, and the head of stride 1. minibatch:
+    the head also sees how much the pictures of the batch differ.
     """
 
-    def __init__(self, in_channels: int, width: int = 64, layers: int = 3, norm: Norm = "batch"):
+    def __init__(
+        self,
+        in_channels: int,
+        width: int = 64,
+        layers: int = 3,
+        norm: Norm = "batch",
+        minibatch: bool = False,
+    ):
         super().__init__()
         bias = needs_bias(norm)
         body: list[nn.Module] = [
@@ -28,7 +37,9 @@ class PatchGAN(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             channels = wider
-        self.model = nn.Sequential(*body, nn.Conv2d(channels, 1, 4, 1, 1))
+        if minibatch:
+            body.append(MinibatchStd())
+        self.model = nn.Sequential(*body, nn.Conv2d(channels + minibatch, 1, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model(image)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from img2img.nets.minibatch import MinibatchStd
+
 
 class StarGenerator(nn.Module):
     """image [N, C, H, W], domain [N, D] -> [N, C, H, W] in [-1, 1]; H and W multiples of 4.
@@ -51,9 +53,20 @@ class StarResidualBlock(nn.Module):
 
 
 class StarDiscriminator(nn.Module):
-    """[N, C, size, size] -> (logits [N, 1, h, w], class logits [N, D]); no norm."""
+    """[N, C, size, size] -> (logits [N, 1, h, w], class logits [N, D]); no norm.
 
-    def __init__(self, size: int, channels: int, domains: int, width: int = 64, layers: int = 6):
+    minibatch: the logits also see how much the pictures of the batch differ.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        domains: int,
+        width: int = 64,
+        layers: int = 6,
+        minibatch: bool = False,
+    ):
         super().__init__()
         wide = width
         body: list[nn.Module] = [
@@ -64,12 +77,13 @@ class StarDiscriminator(nn.Module):
             body += [nn.Conv2d(wide, 2 * wide, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
             wide *= 2
         self.main = nn.Sequential(*body)
-        self.conv1 = nn.Conv2d(wide, 1, 3, 1, 1, bias=False)
+        self.compare = MinibatchStd() if minibatch else nn.Identity()
+        self.conv1 = nn.Conv2d(wide + minibatch, 1, 3, 1, 1, bias=False)
         self.conv2 = nn.Conv2d(wide, domains, size // 2**layers, bias=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         features = self.main(image)
-        return self.conv1(features), self.conv2(features).flatten(1)
+        return self.conv1(self.compare(features)), self.conv2(features).flatten(1)
 
 
 def _norm(channels: int) -> nn.Module:

@@ -11,6 +11,7 @@ from img2img.errors import UsageError
 from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES
+from img2img.nets.minibatch import MinibatchStd
 from img2img.train.config import RunConfig
 from img2img.train.loop import make_plan
 from img2img.train.runtime import Runtime, seed_step
@@ -225,9 +226,56 @@ def test_noise_falls_to_nothing_by_the_end(mode, start):
     assert torch.equal(trainer.method.seen(image, {"progress": torch.tensor(1.0)}), image)
 
 
+@pytest.mark.parametrize("mode", METHODS)
+def test_features_of_fakes_are_drawn_to_those_of_real_pictures(mode, start):
+    """Of equal pictures nothing is left to match; the weight is the setting's."""
+    settings = {"feature_matching": 3.0, "objective": "bce", **stable(mode)}
+    trainer, batch = start(mode, **settings)
+    method, terms = trainer.method, {}
+    for step in range(method.turn):
+        terms |= trainer.update(batch(step))
+    names = [name for name in terms if "/feature_matching" in name]
+    assert len(names) == len(method.discriminators)
+    assert all(terms[name] > 0 for name in names)
+    judge, image = next(iter(method.discriminators.values())), torch.rand(2, 3, 32, 32)
+    image = torch.cat([image, image], 1) if mode == "pix2pix" else image
+    other = torch.rand_like(image)
+
+    def critic(x):
+        out = judge(x)
+        return out[0] if isinstance(out, tuple) else out
+
+    def match(fake, real, paired):
+        return method.matching_terms(judge, critic, fake, real, paired)["feature_matching"].item()
+
+    for paired in (True, False):
+        assert match(image, image, paired) == 0
+        assert match(other, image, paired) > 0
+    assert match(image.flip(0), image, False) == pytest.approx(0, abs=1e-6)  # the same set
+    assert match(image.flip(0), image, True) > 1e-3
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_discriminators_can_see_how_much_a_batch_differs(mode, start):
+    trainer, batch = start(mode, minibatch_std=True, **stable(mode))
+    for step in range(trainer.method.turn):
+        terms = trainer.update(batch(step))
+    assert all(term.isfinite() for term in terms.values())
+    way = next(iter(trainer.method.ways(batch(0)).values()))
+    several = way.critic(way.real)
+    alike = way.critic(way.real[:1].expand_as(way.real))
+    assert several.shape == alike.shape
+    layer = MinibatchStd()
+    seen = layer(torch.stack([torch.zeros(2, 3, 3), torch.full((2, 3, 3), 4.0)]))
+    assert seen.shape == (2, 3, 3, 3)
+    assert seen[:, 2].unique().tolist() == pytest.approx([2.0])
+
+
 @pytest.mark.parametrize(
     ("mode", "settings", "said"),
     [
+        ("pix2pix", {"minibatch_std": True, "batch": 1}, "set batch=2 or more"),
+        ("pix2pix", {"minibatch_std": True, "discriminator": "pixel"}, "pixel discriminator has"),
         ("pix2pix", {"objective": "rpgan"}, "set norm=instance"),
         ("pix2pix", {"r1": 1.0}, "set norm=instance"),
         ("cyclegan", {"objective": "hinge", "smooth": 0.1}, "no labels to smooth; bce, minimax"),
