@@ -32,24 +32,24 @@ DIAGNOSED = 64  # pictures of a way that the checks look at
 CHUNK = 8
 FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
 FEWEST_AROUND = 50  # and coverage means something else
-WATCHED = (
-    "g/adversarial",
-    "d/real",
-    "d/fake",
-    "d/relative",
-)  # the losses in which an oscillation shows
+WATCHED = ("g/adversarial", "d/real", "d/fake", "d/relative")  # oscillation shows in these losses
 Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 
 
 @dataclass
 class Seen:
-    """One way on the held-out pictures, collected chunk by chunk."""
+    """One way on the held-out pictures, collected chunk by chunk: DIAGNOSED of them as they are,
+    all of them only as the feature network takes them, so that large pictures don't pile up.
+    """
 
     paired: bool = False
     source: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W, C]
     output: list[np.ndarray] = field(default_factory=list)
     real: list[np.ndarray] = field(default_factory=list)
+    small_output: list[np.ndarray] = field(default_factory=list)  # uint8 [side, side, C]
+    small_real: list[np.ndarray] = field(default_factory=list)
+    l1: list[float] = field(default_factory=list)  # from the truths, where there are
     fake_scores: list[np.ndarray] = field(default_factory=list)
     real_scores: list[np.ndarray] = field(default_factory=list)
     clean: list[float] = field(default_factory=list)  # L1 of the way back, a picture
@@ -115,7 +115,7 @@ class Examiner:
                 row |= values
             for finding in filter(None, parts[1][0]):
                 if finding.pictures:
-                    examples[name] = [way.real[i] for i in finding.pictures]
+                    examples[name] = [way.small_real[i] for i in finding.pictures]
             scores += [value for key, value in row.items() if key == self._score_name(name)]
         score = float(np.mean(scores)) if scores else None
         return Look(row, [f for f in findings if f], score, examples)
@@ -131,9 +131,14 @@ class Examiner:
                 seen = found.setdefault(name, Seen(way.paired))
                 if len(way.real) and len(seen.real) < DIAGNOSED:
                     seen.real_scores.append(_flat(way.critic(way.real)))
-                seen.real += list(to_uint8(way.real))
+                real, output = list(to_uint8(way.real)), []
                 if len(way.source):
-                    _translate(way, seen, number)
+                    output = _translate(way, seen, number)
+                seen.l1 += map(metrics.l1, output, real) if way.paired else ()
+                seen.real += real if len(seen.real) < DIAGNOSED else []
+                if self.features:
+                    seen.small_real += map(self._small, real)
+                    seen.small_output += map(self._small, output)
         return found
 
     @torch.no_grad()
@@ -161,8 +166,7 @@ class Examiner:
             diagnose.checkerboard(name, output, real),
         ]
         if way.paired:
-            errors = [metrics.l1(o, t) for o, t in zip(way.output, way.real, strict=True)]
-            row[f"held_out/{name}/l1"] = float(np.mean(errors))
+            row[f"held_out/{name}/l1"] = float(np.mean(way.l1))
         if way.clean:
             clean, noisy = float(np.mean(way.clean)), float(np.mean(way.noisy))
             row[f"held_out/{name}/cycle_l1"] = clean
@@ -172,13 +176,13 @@ class Examiner:
 
     def _distances(self, name: str, way: Seen, history: History) -> Found:
         """Between the outputs and real pictures, where there are enough of them."""
-        count = min(len(way.output), len(way.real))
+        count = min(len(way.small_output), len(way.small_real))
         if not self.features or count < FEWEST:
             return [], {}
         if name not in self.real_features:
-            self.real_features[name] = self._seen(way.real)
+            self.real_features[name] = self._seen(way.small_real)
         real = self.real_features[name]
-        fake = self._seen(way.output)
+        fake = self._seen(way.small_output)
         row = {self._score_name(name): kernel(real, fake)}
         if count < FEWEST_AROUND:
             return [], row
@@ -191,7 +195,11 @@ class Examiner:
         return findings, row
 
     def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
-        return extract(self.features, (p[..., :3] for p in pictures)).features
+        return extract(self.features, pictures).features
+
+    def _small(self, picture: np.ndarray) -> np.ndarray:
+        """Without alpha, in the size in which the feature network looks at it."""
+        return images.resize(picture[..., :3], self.features.side, self.features.side)
 
     def _judge(self, name: str, way: Seen, known: np.ndarray, scores: bool) -> Found:
         """What the discriminator knows; of a critic only whether it memorises."""
@@ -253,10 +261,13 @@ def gradient_norms(method: Method, runtime: Runtime, batch: Batch) -> tuple[floa
     return norm(adversarial), norm(others)
 
 
-def _translate(way: Way, seen: Seen, seed: int) -> None:
+def _translate(way: Way, seen: Seen, seed: int) -> list[np.ndarray]:
+    """The translations, uint8; a part of them is judged and kept."""
     output = way.translate(way.source)
     pixels = to_uint8(output)
     if len(seen.output) < DIAGNOSED:
+        seen.source += list(to_uint8(way.source))
+        seen.output += list(pixels)
         seen.fake_scores.append(_flat(way.critic(output)))
         if way.back is not None:
             for errors, shown in (
@@ -266,8 +277,7 @@ def _translate(way: Way, seen: Seen, seed: int) -> None:
                 levels = torch.from_numpy(shown).to(output.device).permute(0, 3, 1, 2)
                 off = (way.back(levels / 127.5 - 1) - way.source).abs()
                 errors += off.mean((1, 2, 3)).tolist()
-    seen.source += list(to_uint8(way.source))
-    seen.output += list(pixels)
+    return list(pixels)
 
 
 def _flat(scores: Tensor) -> np.ndarray:
