@@ -30,7 +30,7 @@ TINY = {  # settings that make a method train in seconds
         "d_layers": 3,
         "blocks": 1,
         "batch": 4,
-        "critic_steps": 2,
+        "d_steps": 2,
     },
 }
 

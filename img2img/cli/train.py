@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+BOOLEANS = (["true"], ["false"])  # what may follow a switch: --spectral is as good as with true
+
 
 def _data(text: str) -> Any:
     return typer.Option(help=text, rich_help_panel="Data")
@@ -138,15 +140,24 @@ def _show_objectives() -> None:
 def _as_settings(arguments: list[str]) -> list[str]:
     """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
     from img2img.errors import UsageError
+    from img2img.methods import METHODS
+    from img2img.train.config import RunConfig
 
-    settings, left = [], iter(arguments)
-    for argument in left:
+    schemas = [RunConfig, *(method.Config for method in METHODS.values())]
+    fields = [item for schema in schemas for item in schema.model_fields.items()]
+    switches = {name for name, found in fields if found.annotation is bool}
+    settings, left = [], list(arguments)
+    while left:
+        argument = left.pop(0)
         if not argument.startswith("--"):
             raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
         key, equals, value = argument[2:].partition("=")
-        if not equals:
-            value = "false" if key.startswith("no-") else next(left, None)
-            key = key.removeprefix("no-")
+        if not equals and key.startswith("no-"):
+            key, value = key.removeprefix("no-"), "false"
+        elif not equals and key.replace("-", "_") in switches and left[:1] not in BOOLEANS:
+            value = "true"
+        elif not equals:
+            value = left.pop(0) if left else None
         if value is None or (not equals and value.startswith("--")):
             raise UsageError(f"{argument} needs a value.")
         settings.append(f"{key.replace('-', '_')}={value}")

@@ -65,8 +65,9 @@ class MethodConfig(BaseModel):
     generator_lr: float = Field(2e-4, gt=0)
     discriminator_lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
-    critic_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
+    d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
     pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
+    historical: float = Field(0.0, ge=0, description="weight of the pull to the mean of the past")
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
     width: int = Field(64, ge=1, description="channels of the generators' first layer")
     d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
@@ -152,11 +153,11 @@ class Method(nn.Module, ABC):
     @property
     def turn(self) -> int:
         """Steps after which everything has had its turn."""
-        return self.config.critic_steps
+        return self.config.d_steps
 
     def sides(self, step: int) -> tuple[Side, ...]:
-        """Who is updated in a step, in order; the generators in every `critic_steps`-th."""
-        due = (step + 1) % self.config.critic_steps == 0
+        """Who is updated in a step, in order; the generators in every `d_steps`-th."""
+        due = (step + 1) % self.config.d_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
 
     def seen(self, image: Tensor, batch: Batch) -> Tensor:

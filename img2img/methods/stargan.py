@@ -38,7 +38,7 @@ class StarGANConfig(MethodConfig):
     objective: ObjectiveName = "wgan-gp"
     generator_lr: float = Field(1e-4, gt=0)
     discriminator_lr: float = Field(1e-4, gt=0)
-    critic_steps: int = Field(5, ge=1, description="critic steps to a generator step")
+    d_steps: int = Field(5, ge=1, description="critic steps to a generator step")
     blocks: int = Field(6, ge=1, description="residual blocks")
     d_layers: int = Field(6, ge=1, description="the discriminator's strided layers")
     reconstruction: float = Field(10.0, ge=0, description="weight of the cycle back")
@@ -87,7 +87,7 @@ class StarGAN(Method):
 
     @property
     def turn(self) -> int:
-        return self.config.critic_steps * max(len(self.config.labels.sets), 1)
+        return self.config.d_steps * max(len(self.config.labels.sets), 1)
 
     def sides(self, step: int) -> tuple[Side, ...]:
         """With several data sets each gives a batch in turn, and each its generator step."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.methods.base import Method, Side
-from img2img.train.ema import Ema
+from img2img.train.ema import Ema, Past
 from img2img.train.pool import ImagePool
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.schedule import rate_factor, total_steps
@@ -33,6 +33,7 @@ class Trainer:
         }
         self.pools = {name: ImagePool(c.pool) for name in method.pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None
+        self.past = {side: Past(self.modules[side]) for side in self.rates if c.historical}
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step on a batch of the runtime's. Returns every weighted term, detached, by name.
@@ -59,13 +60,16 @@ class Trainer:
                 else:
                     pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}
                     parts = method.d_terms(batch, seen | pooled)
+            if self.past:
+                pull = method.config.historical * self.past[side].distance(self.modules[side])
+                parts = {**parts, "historical": pull}
             self._descend(side, torch.stack(list(parts.values())).sum())
             if side == "discriminators" and method.objective.clips:
                 for weight in method.discriminators.parameters():
                     weight.data.clamp_(-method.config.clip, method.config.clip)
             terms |= {f"{side[0]}/{name}": term.detach() for name, term in parts.items()}
         if self.ema and "generators" in sides:
-            self.ema.update(method.generators, self.step // method.config.critic_steps)
+            self.ema.update(method.generators, self.step // method.config.d_steps)
         self.step += 1
         return terms
 
@@ -85,6 +89,7 @@ class Trainer:
             "optimizers": {side: opt.state_dict() for side, opt in self.optimizers.items()},
             "pools": {name: pool.images for name, pool in self.pools.items()},
             "ema": self.ema.average.state_dict() if self.ema else None,
+            "past": {side: past.state_dict() for side, past in self.past.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,6 +101,8 @@ class Trainer:
             pool.images = [image.to(self.runtime.device) for image in state["pools"][name]]
         if self.ema:
             self.ema.average.load_state_dict(state["ema"])
+        for side, past in self.past.items():
+            past.load_state_dict(state["past"][side])
 
     def _descend(self, side: Side, loss: Tensor) -> None:
         optimizer = self.optimizers[side]

@@ -186,13 +186,22 @@ def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
 
 def test_every_setting_is_an_option(folders):
     options = ["--identity", "0", "--objective=hinge", "--no-flip", "--save-every", "7"]
-    options += ["--augment", "[colour, cutout]"]
+    options += [
+        "--augment",
+        "[colour, cutout]",
+        "--spectral",
+        "--d-steps",
+        "2",
+        "--dropout",
+        "true",
+    ]
     done = run(*PAIR, "b", "--size", "32", *options, "--dry-run", cwd=folders)
     assert done.returncode == 0, done.stderr
     config = json.loads(done.stdout)
     method = config["method"]
     assert (method["identity"], method["objective"], method["flip"]) == (0, "hinge", False)
     assert method["augment"] == ["colour", "cutout"]
+    assert (method["spectral"], method["d_steps"], method["dropout"]) == (True, 2, True)
     assert config["save_every"] == 7
 
 

@@ -86,7 +86,7 @@ def test_manifest_tells_the_training_and_nothing_of_the_machine(exported, traine
     assert manifest.labels.names == ("3d", "flat")
     assert manifest.labels.sets[0].kind == "classes"
     assert (manifest.step, manifest.weights, manifest.trained_size) == (6, "ema", 32)
-    assert manifest.config["critic_steps"] == 2
+    assert manifest.config["d_steps"] == 2
     content = path.read_bytes()
     for private in (str(emoji), str(trained("stargan").parent), "site-packages"):
         assert private.encode() not in content

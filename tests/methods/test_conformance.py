@@ -56,7 +56,7 @@ def snapshot(module):
 def test_terms_are_finite_scalars_with_names_of_their_side(case):
     trainer, batch = case
     seen = set()
-    for step in range(2 * trainer.method.config.critic_steps):
+    for step in range(2 * trainer.method.config.d_steps):
         terms = trainer.update(batch(step))
         assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
         assert all(name.split("/")[0] in "dg" for name in terms)
@@ -68,7 +68,7 @@ def test_each_side_moves_only_in_its_own_turn(case):
     trainer, batch = case
     method = trainer.method
     sides = {"generators": method.generators, "discriminators": method.discriminators}
-    for step in range(method.config.critic_steps):
+    for step in range(method.config.d_steps):
         due, before = method.sides(step), {side: snapshot(part) for side, part in sides.items()}
         trainer.update(batch(step))
         for side, part in sides.items():
@@ -106,7 +106,7 @@ def test_a_step_is_a_function_of_state_seed_and_step(case):
 def test_training_moves_the_generator_towards_its_task(case):
     trainer, batch = case
     data = batch(0)
-    every = trainer.method.config.critic_steps
+    every = trainer.method.config.d_steps
     trainer.rate = lambda side: 2e-3  # enough to see within a few steps
 
     def pull():
@@ -224,6 +224,26 @@ def test_noise_falls_to_nothing_by_the_end(mode, start):
     assert (first - image).std() == pytest.approx(0.3, rel=0.1)
     assert (late - image).std() == pytest.approx(0.03, rel=0.1)
     assert torch.equal(trainer.method.seen(image, {"progress": torch.tensor(1.0)}), image)
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_weights_are_drawn_to_the_mean_of_their_past(mode, start):
+    trainer, batch = start(mode, historical=0.5, d_steps=1)
+    judge = trainer.method.discriminators
+    seen = []
+    for step in range(4):
+        now = [p.detach().clone() for p in judge.parameters()]
+        mean = [torch.stack(past).mean(0) for past in zip(*(seen or [now]), strict=True)]
+        off = sum((p - m).square().sum().item() for p, m in zip(now, mean, strict=True))
+        terms = trainer.update(batch(step))
+        assert terms["d/historical"].item() == pytest.approx(0.5 * off, rel=1e-3, abs=1e-9)
+        seen.append(now)
+    assert off > 0
+    assert terms["g/historical"] > 0
+    state = copy.deepcopy(trainer.state_dict())
+    first = {k: v.item() for k, v in trainer.update(batch(4)).items()}
+    trainer.load_state_dict(state)
+    assert {k: v.item() for k, v in trainer.update(batch(4)).items()} == first
 
 
 @pytest.mark.parametrize("mode", METHODS)

@@ -19,7 +19,7 @@ def joint():
     ]
     sizes = {"size": 32, "width": 4, "d_width": 4, "d_layers": 3, "blocks": 1, "batch": 2}
     method = METHODS["stargan"]
-    return method(method.Config(**sizes, critic_steps=2, labels={"sets": sets}))
+    return method(method.Config(**sizes, d_steps=2, labels={"sets": sets}))
 
 
 def test_the_mask_goes_to_the_generator_and_not_to_the_classifier(joint):

@@ -128,7 +128,7 @@ def test_metrics_after_the_resumed_step_are_dropped(make_config, quiet, tmp_path
 def test_a_stop_before_the_first_generator_step_can_be_resumed(
     make_config, quiet, tmp_path, monkeypatch
 ):
-    plan, run = make_plan(make_config("stargan", critic_steps=3), quiet), tmp_path / "run"
+    plan, run = make_plan(make_config("stargan", d_steps=3), quiet), tmp_path / "run"
     with monkeypatch.context() as patch:
         stop_at(patch, 1)
         with pytest.raises(Interrupted):
