@@ -80,6 +80,14 @@ class MethodConfig(BaseModel):
         if self.smooth and not OBJECTIVES[self.objective].smooths:
             labelled = ", ".join(name for name, found in OBJECTIVES.items() if found.smooths)
             raise ValueError(f"{self.objective} has no labels to smooth; {labelled} have")
+        if OBJECTIVES[self.objective].energy:
+            if self.minibatch_std:
+                raise ValueError(f"{self.objective}'s autoencoder has no minibatch_std")
+            if self.size % 2**self.d_layers:
+                multiple = 2**self.d_layers
+                raise ValueError(
+                    f"size {self.size} is no multiple of {multiple}; set d_layers lower"
+                )
         if self.minibatch_std and self.batch < 2:
             raise ValueError("minibatch_std compares the pictures of a batch; set batch=2 or more")
         available = self.load_size or self.centre_crop or self.size

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from img2img.data.folders import Unpaired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.methods.objectives import Critic, ObjectiveName
+from img2img.nets.autoencoder import AutoEncoder
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN
@@ -63,12 +64,13 @@ class CycleGAN(Method):
                 "ba": ResNet(b, a, c.width, blocks, c.norm, c.dropout),
             }
         )
-        self.discriminators = nn.ModuleDict(
-            {
-                "a": PatchGAN(a, c.d_width, c.d_layers, c.norm, c.minibatch_std),
-                "b": PatchGAN(b, c.d_width, c.d_layers, c.norm, c.minibatch_std),
-            }
-        )
+        judges = {
+            domain: AutoEncoder(channels, c.d_width, c.d_layers, c.norm)
+            if self.objective.energy
+            else PatchGAN(channels, c.d_width, c.d_layers, c.norm, c.minibatch_std)
+            for domain, channels in (("a", a), ("b", b))
+        }
+        self.discriminators = nn.ModuleDict(judges)
         init_normal(self)
         if c.spectral:
             spectral_normalise(self.discriminators)

@@ -31,6 +31,7 @@ class Adversarial:
     clips: bool = False  # keeps the critic's weights within clip
     zero_centred: float = 0.0  # weight of R1 and R2 where the config gives none
     smooths: bool = False  # has labels, of which the real one can be smoothed
+    energy: bool = False  # the discriminator is an autoencoder; its logit is minus its error
     scores: bool = False  # a critic's scores, whose distance is the point: no right and wrong
 
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
@@ -57,6 +58,7 @@ class Adversarial:
         parts = {
             "gradient penalty (--gradient-penalty 10)": self.interpolates,
             "weight clipping (--clip 0.01)": self.clips,
+            "an autoencoder as discriminator": self.energy,
             f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
         }
         return ", ".join(text for text, there in parts.items() if there) or "-"
@@ -94,7 +96,7 @@ def wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-ObjectiveName = Literal["bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "rpgan"]
+ObjectiveName = Literal["bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "rpgan", "ebgan"]
 OBJECTIVES: dict[ObjectiveName, Adversarial] = {
     "bce": Adversarial(
         "D: -log s(r) - log(1 - s(f)); G: -log s(f)",
@@ -153,5 +155,14 @@ OBJECTIVES: dict[ObjectiveName, Adversarial] = {
         generator=lambda d: F.softplus(-d),
         relative=True,
         zero_centred=1.0,
+    ),
+    "ebgan": Adversarial(
+        "D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",
+        "Zhao et al. 2017, equations 1 and 2, margin 1",
+        real=lambda r: -r,
+        fake=lambda f: F.relu(1 + f),
+        generator=lambda f: -f,
+        energy=True,
+        scores=True,
     ),
 }

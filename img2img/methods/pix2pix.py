@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from img2img.data.folders import Paired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
-from img2img.methods.objectives import Critic
+from img2img.methods.objectives import OBJECTIVES, Critic
+from img2img.nets.autoencoder import AutoEncoder
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN, PixelGAN
@@ -36,6 +37,8 @@ class Pix2PixConfig(MethodConfig):
                 "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
                 "a discriminator that normalises over the batch; set norm=instance"
             )
+        if self.discriminator == "pixel" and OBJECTIVES[self.objective].energy:
+            raise ValueError(f"{self.objective} brings its own discriminator; leave pixel out")
         if self.discriminator == "pixel" and self.minibatch_std:
             raise ValueError("the pixel discriminator has no minibatch_std; patch has")
         if self.discriminator == "patch" and self.size < 3 * 2**self.d_layers:
@@ -63,8 +66,10 @@ class Pix2Pix(Method):
         super().__init__(config)
         c, both = config, config.in_channels + config.out_channels
         unet = UNet(c.in_channels, c.out_channels, c.width, c.unet_levels, c.norm, c.dropout)
-        if c.discriminator == "pixel":
-            judge: nn.Module = PixelGAN(both, c.d_width, c.norm)
+        if self.objective.energy:
+            judge: nn.Module = AutoEncoder(both, c.d_width, c.d_layers, c.norm)
+        elif c.discriminator == "pixel":
+            judge = PixelGAN(both, c.d_width, c.norm)
         else:
             judge = PatchGAN(both, c.d_width, c.d_layers, c.norm, c.minibatch_std)
         self.generators = nn.ModuleDict({"ab": unet})

@@ -23,7 +23,7 @@ from img2img.methods.base import (
     Way,
     l1,
 )
-from img2img.methods.objectives import ObjectiveName, wide
+from img2img.methods.objectives import OBJECTIVES, ObjectiveName, wide
 from img2img.nets.norm import spectral_normalise
 from img2img.nets.stargan import StarDiscriminator, StarGenerator
 
@@ -51,6 +51,10 @@ class StarGANConfig(MethodConfig):
             raise ValueError(
                 f"size {self.size} is no multiple of {2**self.d_layers}, as {self.d_layers} "
                 "discriminator layers need; set d_layers lower"
+            )
+        if OBJECTIVES[self.objective].energy:
+            raise ValueError(
+                f"StarGAN's discriminator names the domain, which {self.objective}'s can't"
             )
         if self.in_channels != self.out_channels:
             raise ValueError("StarGAN needs as many channels in as out")

@@ -46,6 +46,10 @@ FORMULAS = {
     ),
     "wgan": (lambda r, f: avg(f) - avg(r), lambda r, f: -avg(f)),
     "wgan-gp": (lambda r, f: avg(f) - avg(r), lambda r, f: -avg(f)),
+    "ebgan": (  # of energies, which are minus the logits
+        lambda r, f: avg(-x for x in r) + avg(max(0, 1 - (-x)) for x in f),
+        lambda r, f: avg(-x for x in f),
+    ),
     "rpgan": (
         lambda r, f: -avg(log_sigmoid(x - y) for x, y in zip(r, f, strict=True)),
         lambda r, f: -avg(log_sigmoid(y - x) for x, y in zip(r, f, strict=True)),
