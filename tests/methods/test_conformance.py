@@ -147,11 +147,16 @@ def test_exports_name_generators_of_the_method(case):
     assert all(spec.module in generators for spec in method.exports().values())
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("mode", METHODS)
+ALLOWED = [
+    (mode, name)
+    for mode in METHODS
+    for name, objective in OBJECTIVES.items()
+    if mode != "stargan" or not objective.energy  # whose discriminator names domains
+]
+
+
+@pytest.mark.parametrize(("mode", "objective"), ALLOWED)
 def test_every_objective_trains_every_method(mode, objective, start):
-    if mode == "stargan" and OBJECTIVES[objective].energy:
-        pytest.skip("its discriminator names domains")
     trainer, batch = start(mode, objective=objective, **stable(mode))
     method, terms = trainer.method, {}
     before = [snapshot(part) for part in (method.generators, method.discriminators)]
