@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-BOOLEANS = (["true"], ["false"])  # what may follow a switch: --spectral is as good as with true
+# What may follow a switch; --spectral alone is as good as --spectral true.
+BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
 
 
 def _data(text: str) -> Any:
@@ -154,8 +155,8 @@ def _as_settings(arguments: list[str]) -> list[str]:
         key, equals, value = argument[2:].partition("=")
         if not equals and key.startswith("no-"):
             key, value = key.removeprefix("no-"), "false"
-        elif not equals and key.replace("-", "_") in switches and left[:1] not in BOOLEANS:
-            value = "true"
+        elif not equals and key.replace("-", "_") in switches:
+            value = left.pop(0) if left and left[0].lower() in BOOLEANS else "true"
         elif not equals:
             value = left.pop(0) if left else None
         if value is None or (not equals and value.startswith("--")):

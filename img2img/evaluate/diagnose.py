@@ -219,19 +219,25 @@ def cheating(way: str, clean: float, noisy: float) -> Finding | None:
 
 
 def colour_inversion(
-    way: str, source: Pictures, output: Pictures, truth: Pictures | None = None
+    way: str, source: Pictures, output: Pictures, real: Pictures, paired: bool
 ) -> Finding | None:
     """Outputs that are dark where inputs are bright, or have the opposite hues.
 
-    truth: where there is one, it says what would be right. Without it the check is wrong for data
-    that are negatives of each other.
+    real: pictures of the target; where they are the truths, they say what would be right. Others
+    tell how often colours run against each other that have nothing to do with each other. Then the
+    check is wrong for data that are negatives of each other.
     """
     if len(source) < ENOUGH:
         return None
     for what, part in (("brightness", _luma), ("hue", _chroma)):
         found = _against(source, output, part)
-        wanted = 0.0 if truth is None else _against(source, truth, part)
-        if found - wanted > 0.15:
+        if paired:
+            limit = _against(source, real, part) + 0.15
+        else:
+            count = min(len(source), len(real))
+            others = [real[(i + count // 2) % count] for i in range(count)]
+            limit = max(0.15, _against(source[:count], others, part) + 0.05)
+        if found > limit:
             return Finding(
                 "colour inversion",
                 way,

@@ -280,8 +280,9 @@ class Measuring:
             dropped,
         ]
         if source:
-            truths = truth if len(truth) == len(source) else None
-            found.append(diagnose.colour_inversion(way, source, output, truths))
+            paired = len(truth) == len(source)
+            shown = truth if paired else some
+            found.append(diagnose.colour_inversion(way, source, output, shown, paired))
         if passing.noisy:
             clean, noisy = float(np.mean(passing.clean)), float(np.mean(passing.noisy))
             found.append(diagnose.cheating(way, clean, noisy))

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from img2img.manifest import Labels
@@ -73,6 +73,23 @@ class MethodConfig(BaseModel):
     d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
     d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        """Runs from before the rename say critic_steps."""
+        if isinstance(values, dict) and "critic_steps" in values:
+            steps = values["critic_steps"]
+            values = {k: v for k, v in values.items() if k != "critic_steps"} | {"d_steps": steps}
+        return values
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """ "colour,cutout" is as good as a list."""
+        if isinstance(value, str):
+            return tuple(part for part in map(str.strip, value.split(",")) if part)
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
@@ -88,6 +105,8 @@ class MethodConfig(BaseModel):
                 raise ValueError(
                     f"size {self.size} is no multiple of {multiple}; set d_layers lower"
                 )
+        if OBJECTIVES[self.objective].clips and self.spectral:
+            raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
         if self.minibatch_std and self.batch < 2:
             raise ValueError("minibatch_std compares the pictures of a batch; set batch=2 or more")
         available = self.load_size or self.centre_crop or self.size
@@ -95,12 +114,15 @@ class MethodConfig(BaseModel):
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
         return self
 
-    @property
-    def penalised(self) -> bool:
-        """Whether the critic's slope at single pictures is part of the loss."""
+    def require_single(self, norm: str) -> None:
+        """Raise where the loss has the slope at single pictures, which BatchNorm has not."""
         objective = OBJECTIVES[self.objective]
         weights = (objective.zero_centred if r is None else r for r in (self.r1, self.r2))
-        return objective.interpolates or any(weights)
+        if norm == "batch" and self.batch > 1 and (objective.interpolates or any(weights)):
+            raise ValueError(
+                "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
+                "a discriminator that normalises over the batch; set norm=instance"
+            )
 
     @property
     def load_size(self) -> int:
@@ -168,10 +190,13 @@ class Method(nn.Module, ABC):
         due = (step + 1) % self.config.d_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
 
-    def seen(self, image: Tensor, batch: Batch) -> Tensor:
-        """What a discriminator is shown of an image in training."""
+    def seen(self, image: Tensor, batch: Batch, channels: tuple[int, ...] = ()) -> Tensor:
+        """What a discriminator is shown in training of an image, or of pictures of so many channels
+        that lie on each other.
+        """
         left = 1 - float(batch.get("progress", 0.0))
-        return noisy(augmented(image, self.config.augment), self.config.noise * left)
+        changed = augmented(image, self.config.augment, channels or (image.shape[1],))
+        return noisy(changed, self.config.noise * left)
 
     def penalty_scale(self, step: int) -> Tensor:
         """What R1 and R2 are multiplied with in a step: lazily, every so many steps as many times
@@ -243,6 +268,7 @@ class Method(nn.Module, ABC):
         self, judge: nn.Module, critic: Critic, fake: Tensor, real: Tensor, paired: bool = False
     ) -> dict[str, Tensor]:
         """How far the discriminator's features of fakes are from those of real pictures, weighted.
+        critic: it, undisturbed, since two pictures are not augmented alike.
 
         Of pairs each value (Wang et al. 2018, equation 4), of sets the means over pictures and
         places (Salimans et al. 2016, section 3.1); both as L1, averaged over the layers.
@@ -254,7 +280,9 @@ class Method(nn.Module, ABC):
         with activations(judge) as found:
             critic(fake)
         if not paired:
-            found, wanted = ([layer.mean((0, 2, 3)) for layer in some] for some in (found, wanted))
+            found, wanted = (
+                [wide(layer).mean((0, 2, 3)) for layer in some] for some in (found, wanted)
+            )
         off = [l1(a, b) for a, b in zip(found, wanted, strict=True)]
         return {"feature_matching": self.config.feature_matching * torch.stack(off).mean()}
 

@@ -34,6 +34,7 @@ class CycleGANConfig(MethodConfig):
             raise ValueError(f"size {self.size} is no multiple of {ResNet.size_multiple}")
         if self.size < 3 * 2**self.d_layers:
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
+        self.require_single(self.norm)
         if self.identity and self.in_channels != self.out_channels:
             raise ValueError("the identity term needs as many channels in as out; set identity=0")
         return self
@@ -89,9 +90,9 @@ class CycleGAN(Method):
             "cycle_a": c.cycle * l1(scene["cycle_a"], batch["a"]),
             "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
         }
-        for domain, critic in (("a", judge_a), ("b", judge_b)):
-            judge, fake = self.discriminators[domain], scene[f"fake_{domain}"]
-            for name, term in self.matching_terms(judge, critic, fake, batch[domain]).items():
+        for domain, judge in self.discriminators.items():
+            fake, real = scene[f"fake_{domain}"], batch[domain]
+            for name, term in self.matching_terms(judge, judge, fake, real).items():
                 terms[f"{name}_{domain}"] = term
         if c.identity:
             # A generator leaves alone what is in its target domain already (section 5.2).

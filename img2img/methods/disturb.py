@@ -11,13 +11,16 @@ from torch import Tensor
 Change = Literal["colour", "translation", "cutout"]
 
 
-def augmented(image: Tensor, changes: tuple[Change, ...]) -> Tensor:
+def augmented(image: Tensor, changes: tuple[Change, ...], channels: tuple[int, ...]) -> Tensor:
     """Differentiable augmentation (Zhao et al. 2020, section 3.3) of [N, C, H, W] in [-1, 1].
 
-    Channels beyond three belong to a second picture, which shares the first one's draws.
+    channels: of the pictures that lie on each other there; they share their draws.
     """
     for change in changes:
-        image = {"colour": _colour, "translation": _translation, "cutout": _cutout}[change](image)
+        if change == "colour":
+            image = _colour(image, channels)
+        else:
+            image = _translation(image) if change == "translation" else _cutout(image)
     return image
 
 
@@ -26,16 +29,16 @@ def noisy(image: Tensor, strength: float) -> Tensor:
     return image + strength * torch.randn_like(image) if strength else image
 
 
-def _colour(image: Tensor) -> Tensor:
-    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5."""
+def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:
+    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5; alpha stays."""
     brightness, saturation, contrast = _rand(image, 3)
-    image = image + brightness - 0.5
     parts = []
-    for picture in image.split(3, 1):
+    for whole in image.split(channels, 1):
+        picture, alpha = whole[:, :3] + brightness - 0.5, whole[:, 3:]
         grey = picture.mean(1, keepdim=True)
         picture = grey + 2 * saturation * (picture - grey)
         middle = picture.mean((1, 2, 3), keepdim=True)
-        parts.append(middle + (0.5 + contrast) * (picture - middle))
+        parts += [middle + (0.5 + contrast) * (picture - middle), alpha]
     return torch.cat(parts, 1)
 
 

@@ -32,11 +32,7 @@ class Pix2PixConfig(MethodConfig):
         if self.unet_levels < 4 or self.size % 2**self.unet_levels:
             multiple = 2 ** max(self.unet_levels, 4)
             raise ValueError(f"size {self.size} is no multiple of {multiple}, as the U-Net needs")
-        if self.norm == "batch" and self.batch > 1 and self.penalised:
-            raise ValueError(
-                "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
-                "a discriminator that normalises over the batch; set norm=instance"
-            )
+        self.require_single(self.norm)
         if self.discriminator == "pixel" and OBJECTIVES[self.objective].energy:
             raise ValueError(f"{self.objective} brings its own discriminator; leave pixel out")
         if self.discriminator == "pixel" and self.minibatch_std:
@@ -92,7 +88,9 @@ class Pix2Pix(Method):
         return {
             "adversarial": self.generator_loss(critic, fake, real),
             "l1": self.config.l1 * l1(fake, real),
-            **self.matching_terms(self.discriminators["b"], critic, fake, real, paired=True),
+            **self.matching_terms(
+                self.discriminators["b"], self._critic(batch["a"]), fake, real, paired=True
+            ),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
@@ -112,6 +110,9 @@ class Pix2Pix(Method):
 
         def judge(image: Tensor) -> Tensor:
             both = torch.cat([condition, image], 1)
-            return self.discriminators["b"](both if training is None else self.seen(both, training))
+            if training is not None:
+                channels = (self.config.in_channels, self.config.out_channels)
+                both = self.seen(both, training, channels)
+            return self.discriminators["b"](both)
 
         return judge

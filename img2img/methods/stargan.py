@@ -97,6 +97,10 @@ class StarGAN(Method):
         """With several data sets each gives a batch in turn, and each its generator step."""
         return super().sides(step // max(len(self.config.labels.sets), 1))
 
+    def penalty_scale(self, step: int) -> Tensor:
+        """Counted in turns, so that each data set gets its share of lazy penalties."""
+        return super().penalty_scale(step // max(len(self.config.labels.sets), 1))
+
     def draws(self, batch: Batch) -> Batch:
         image = batch["image"]
         return super().draws(batch) | {
@@ -118,7 +122,7 @@ class StarGAN(Method):
         )
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, c = self._judge(batch), self.config
+        judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.relative else None
         back = self.generators["any"](scene["fake"], batch["domain"])
@@ -126,12 +130,7 @@ class StarGAN(Method):
             "adversarial": self.objective.g_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, scene["target"]),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
-            **self.matching_terms(
-                self.discriminators["all"],
-                lambda image: judge(image)[0],
-                scene["fake"],
-                batch["image"],
-            ),
+            **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:

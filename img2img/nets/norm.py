@@ -25,7 +25,7 @@ def needs_bias(norm: Norm) -> bool:
 def spectral_normalise(module: nn.Module) -> None:
     """Divide every convolution's weight by its largest singular value (Miyato et al. 2018)."""
     for layer in list(module.modules()):
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.utils.parametrizations.spectral_norm(layer)
 
 

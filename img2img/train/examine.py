@@ -93,7 +93,7 @@ class Examiner:
         view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
         several = spread(self.chunk, len(self.training))
         example = fixed_batch(self.training, self.augment, several)
-        adversarial, others = gradient_norms(view, runtime, example)
+        adversarial, others = gradient_norms(view, runtime, example, trainer.progress)
         view.generators = image_statistics(trainer.best_generators())
         seen, known = self._collect(view, runtime), self._train_scores(view, runtime)
         ratio = adversarial / others if others else float(adversarial > 0)
@@ -158,11 +158,10 @@ class Examiner:
     def _pictures(self, name: str, way: Seen) -> Found:
         """What the pictures alone tell, and the cycle."""
         source, output, real = (p[:DIAGNOSED] for p in (way.source, way.output, way.real))
-        truth = real if way.paired else None
         row = {f"health/{name}/diversity": diagnose.diversity(output)}
         findings = [
             diagnose.collapse(name, source, output, real),
-            diagnose.colour_inversion(name, source, output, truth),
+            diagnose.colour_inversion(name, source, output, real, way.paired),
             diagnose.checkerboard(name, output, real),
         ]
         if way.paired:
@@ -241,10 +240,14 @@ class DiagnosisLog:
         return [f for f in look.findings if (f.check, f.way) not in before]
 
 
-def gradient_norms(method: Method, runtime: Runtime, batch: Batch) -> tuple[float, float]:
-    """Norms of the gradient in the generators' parameters, from the adversarial and other terms."""
+def gradient_norms(
+    method: Method, runtime: Runtime, batch: Batch, progress: Tensor
+) -> tuple[float, float]:
+    """Norms of the gradient in the generators' parameters, from the adversarial terms and from
+    those that know nothing of the discriminators.
+    """
     batch = runtime.place(batch)
-    batch = {**method.draws(batch), **batch}
+    batch = {"progress": progress, **method.draws(batch), **batch}
     with runtime.autocast():
         terms = method.g_terms(batch, method.scene(batch))
     parameters = list(method.generators.parameters())
@@ -257,7 +260,8 @@ def gradient_norms(method: Method, runtime: Runtime, batch: Batch) -> tuple[floa
         return math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
 
     adversarial = [term for name, term in terms.items() if name.startswith("adversarial")]
-    others = [term for name, term in terms.items() if not name.startswith("adversarial")]
+    learned = ("adversarial", "feature_matching")
+    others = [term for name, term in terms.items() if not name.startswith(learned)]
     return norm(adversarial), norm(others)
 
 

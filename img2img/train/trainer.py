@@ -44,7 +44,7 @@ class Trainer:
         method, sides = self.method, self.method.sides(self.step)
         now = {
             "penalty_scale": method.penalty_scale(self.step),
-            "progress": torch.tensor(self.step / total_steps(method.config, self.epoch_steps)),
+            "progress": self.progress,
         }
         batch = {**now, **method.draws(batch), **batch}
         with torch.set_grad_enabled("generators" in sides), self.runtime.autocast():
@@ -76,6 +76,11 @@ class Trainer:
     def rate(self, side: Side) -> float:
         """The learning rate of the next step."""
         return self.rates[side] * rate_factor(self.method.config, self.step, self.epoch_steps)
+
+    @property
+    def progress(self) -> Tensor:
+        """The part of the run that is done, 0 to 1, on the CPU."""
+        return torch.tensor(self.step / total_steps(self.method.config, self.epoch_steps))
 
     def best_generators(self) -> nn.ModuleDict:
         """The average where the run keeps one, else the plain generators."""

@@ -193,7 +193,7 @@ def test_every_setting_is_an_option(folders):
         "--d-steps",
         "2",
         "--dropout",
-        "true",
+        "True",
     ]
     done = run(*PAIR, "b", "--size", "32", *options, "--dry-run", cwd=folders)
     assert done.returncode == 0, done.stderr

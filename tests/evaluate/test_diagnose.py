@@ -185,26 +185,28 @@ def test_noise_is_of_two_levels_and_repeats():
 )
 def test_turned_colours_are_caught(flat, truth, turned, what):
     output = [turned(p) for p in flat]
-    for known in (None, truth):
-        found = diagnose.colour_inversion("ab", flat, output, known)
+    for paired in (True, False):
+        found = diagnose.colour_inversion("ab", flat, output, truth, paired)
         assert found.check == "colour inversion"
         assert what in found.seen
 
 
-def test_hues_that_are_turned_in_a_part_of_the_pictures_are_caught(flat):
-    """Red and blue are swapped in every third picture, as in a StarGAN that had settled so."""
-    output = [p[..., ::-1] if i % 3 == 0 else p for i, p in enumerate(flat)]
-    found = diagnose.colour_inversion("ab", flat, output)
+def test_hues_that_are_turned_in_a_part_of_the_pictures_are_caught(flat, truth):
+    """Red and blue are swapped in two of three pictures, as a StarGAN once settled."""
+    output = [p[..., ::-1] if i % 3 else p for i, p in enumerate(flat)]
+    found = diagnose.colour_inversion("ab", flat, output, truth[::-1], False)
     assert "of the pictures the hue runs against" in found.seen
 
 
-def test_colours_that_stay_or_should_turn_are_fine(flat, truth):
-    assert diagnose.colour_inversion("ab", flat, truth) is None
-    assert diagnose.colour_inversion("ab", flat, truth, truth) is None
+def test_colours_that_stay_or_should_turn_or_are_others_are_fine(flat, truth):
+    assert diagnose.colour_inversion("ab", flat, truth, truth, False) is None
+    assert diagnose.colour_inversion("ab", flat, truth, truth, True) is None
     negatives = [255 - p for p in flat]
-    assert diagnose.colour_inversion("ab", flat, negatives, negatives) is None
+    assert diagnose.colour_inversion("ab", flat, negatives, negatives, True) is None
     grey = [p.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8) for p in flat]
-    assert diagnose.colour_inversion("ab", flat, grey) is None  # no hue, no inversion of it
+    assert diagnose.colour_inversion("ab", flat, grey, truth, False) is None  # no hue
+    recoloured = [*truth[7:], *truth[:7]]  # colours that have nothing to do with the input's
+    assert diagnose.colour_inversion("ab", flat, recoloured, truth, False) is None
 
 
 @pytest.mark.parametrize("period", [2, 4])
@@ -263,7 +265,7 @@ def test_losses_that_are_noisy_or_fall_do_not_oscillate(random):
 def test_few_pictures_say_nothing(flat, truth):
     alike, some = [truth[0]] * 8, flat[:8]
     assert diagnose.collapse("ab", some, alike, truth[:8]) is None
-    assert diagnose.colour_inversion("ab", some, [255 - p for p in some]) is None
+    assert diagnose.colour_inversion("ab", some, [255 - p for p in some], some, False) is None
     assert diagnose.checkerboard("ab", some, truth[:8]) is None
 
 

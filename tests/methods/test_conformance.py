@@ -8,6 +8,7 @@ import torch
 from img2img.data.augment import Augment
 from img2img.data.stream import Stream
 from img2img.errors import UsageError
+from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES
@@ -222,6 +223,22 @@ def test_discriminators_see_disturbed_pictures_in_training_only(mode, start):
         assert torch.equal(way.critic(way.real), same.critic(same.real))
 
 
+def test_every_data_set_gets_its_share_of_lazy_penalties(make_config):
+    labels = Labels(sets=(LabelSet(kind="classes", domains=("x", "y")),) * 2)
+    config = make_config("stargan", penalty_every=16).method.model_copy(update={"labels": labels})
+    method = METHODS["stargan"](config)
+    scales = [method.penalty_scale(step).item() for step in range(320)]
+    assert sum(scales[0::2]) == sum(scales[1::2]) == 160
+
+
+def test_configs_from_before_the_rename_are_read(make_config):
+    values = make_config("stargan", d_steps=3).model_dump(mode="json")
+    values["method"]["critic_steps"] = values["method"].pop("d_steps")
+    assert RunConfig.build(values).method.d_steps == 3
+    values["method"]["augment"] = "colour, cutout"
+    assert RunConfig.build(values).method.augment == ("colour", "cutout")
+
+
 @pytest.mark.parametrize("mode", METHODS)
 def test_noise_falls_to_nothing_by_the_end(mode, start):
     trainer, batch = start(mode, noise=0.3)
@@ -306,6 +323,8 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, start):
         ("cyclegan", {"objective": "ebgan", "minibatch_std": True}, "has no minibatch_std"),
         ("cyclegan", {"objective": "ebgan", "d_layers": 6, "size": 36}, "set d_layers lower"),
         ("stargan", {"objective": "ebgan"}, "names the domain"),
+        ("cyclegan", {"objective": "rpgan", "norm": "batch"}, "set norm=instance"),
+        ("cyclegan", {"objective": "wgan", "spectral": True}, "clips the weights"),
         ("pix2pix", {"minibatch_std": True, "discriminator": "pixel"}, "pixel discriminator has"),
         ("pix2pix", {"objective": "rpgan"}, "set norm=instance"),
         ("pix2pix", {"r1": 1.0}, "set norm=instance"),

@@ -5,6 +5,7 @@ import torch
 
 from img2img.methods.disturb import augmented, noisy
 
+RGB = (3,)
 ALL = ("colour", "translation", "cutout")
 
 
@@ -18,9 +19,9 @@ def image():
 def test_gradients_flow_and_the_seed_decides(image, change):
     image.requires_grad_()
     torch.manual_seed(5)
-    first = augmented(image, (change,))
+    first = augmented(image, (change,), RGB)
     torch.manual_seed(5)
-    assert torch.equal(augmented(image, (change,)), first)
+    assert torch.equal(augmented(image, (change,), RGB), first)
     assert first.shape == image.shape
     assert not torch.equal(first, image)
     (slope,) = torch.autograd.grad(first.sum(), image)
@@ -29,18 +30,18 @@ def test_gradients_flow_and_the_seed_decides(image, change):
 
 @pytest.mark.parametrize("change", ALL)
 def test_both_pictures_of_a_pair_are_changed_alike(image, change):
-    first, second = augmented(torch.cat([image, image], 1), (change,)).split(3, 1)
+    first, second = augmented(torch.cat([image, image], 1), (change,), (3, 3)).split(3, 1)
     assert torch.equal(first, second)
 
 
 def test_nothing_is_done_unless_it_is_asked_for(image):
-    assert augmented(image, ()) is image
+    assert augmented(image, (), RGB) is image
     assert noisy(image, 0.0) is image
 
 
 def test_translations_keep_the_pixels_that_stay(image):
     """By at most an eighth: 2 rows and 3 columns; what moves in is 0."""
-    moved = augmented(image, ("translation",))
+    moved = augmented(image, ("translation",), RGB)
     offsets = set()
     for was, now in zip(image, moved, strict=True):
         fits = [
@@ -60,7 +61,7 @@ def test_translations_keep_the_pixels_that_stay(image):
 
 
 def test_cutouts_are_squares_of_up_to_half_the_sides(image):
-    holes = (augmented(image, ("cutout",)) == 0).all(1)
+    holes = (augmented(image, ("cutout",), RGB) == 0).all(1)
     rows, columns = holes.any(2).sum(1), holes.any(1).sum(1)
     assert torch.equal(holes.sum((1, 2)), rows * columns)  # rectangles
     assert (rows.max(), columns.max()) == (8, 12)
@@ -69,7 +70,7 @@ def test_cutouts_are_squares_of_up_to_half_the_sides(image):
 
 def test_colours_keep_what_is_where(image):
     """Each picture is an affine function of itself and of its grey: no pixel moves."""
-    changed = augmented(image, ("colour",))
+    changed = augmented(image, ("colour",), RGB)
     for was, now in zip(image[:8], changed[:8], strict=True):
         one = torch.ones_like(was)
         known = torch.stack([was, was.mean(0, keepdim=True).expand_as(was), one], -1)
@@ -81,3 +82,17 @@ def test_noise_has_the_deviation_that_was_asked_for(image):
     off = noisy(image, 0.25) - image
     assert off.std() == pytest.approx(0.25, rel=0.02)
     assert abs(off.mean()) < 0.01
+
+
+def test_pictures_of_other_channels_keep_apart(image):
+    """A grey condition and a coloured picture; alpha is no colour."""
+    grey, alpha = torch.full_like(image[:, :1], 0.25), torch.ones_like(image[:, :1])
+    both = torch.cat([grey, image, alpha], 1)
+    changed = augmented(both, ("colour",), (1, 4))
+    assert torch.equal(changed[:, 4:], alpha)
+    flat = changed[:, :1].flatten(1)
+    assert torch.allclose(flat, flat[:, :1].expand_as(flat), atol=1e-6)  # constant, as it was
+    torch.manual_seed(1)
+    first = augmented(both, ("colour",), (1, 4))[:, 1:4]
+    torch.manual_seed(1)
+    assert torch.equal(first, augmented(image, ("colour",), RGB))

@@ -225,7 +225,7 @@ def test_gradient_norms_are_those_of_the_terms(make_config, emoji):
     method = METHODS["pix2pix"](make_config("pix2pix", dropout=False, norm="instance").method)
     runtime = Runtime("cpu", "fp32")
     batch = {name: torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8) for name in ("a", "b")}
-    adversarial, others = gradient_norms(method, runtime, batch)
+    adversarial, others = gradient_norms(method, runtime, batch, torch.tensor(0.0))
     placed = runtime.place(batch)
     for name, norm in (("adversarial", adversarial), ("l1", others)):
         method.zero_grad()
