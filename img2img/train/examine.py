@@ -8,23 +8,27 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.folders import Dataset
 from img2img.data.stream import fixed_batch, spread
-from img2img.evaluate import diagnose, metrics
+from img2img.errors import DataError, UsageError, needs_extra
+from img2img.evaluate import diagnose, features, metrics
 from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
 from img2img.files import write_whole
 from img2img.methods.base import Batch, Method, Way
 from img2img.nets.norm import image_statistics
+from img2img.train.config import RunConfig
 from img2img.train.runtime import Runtime, to_uint8
 from img2img.train.trainer import Trainer
 
@@ -32,6 +36,7 @@ DIAGNOSED = 64  # pictures of a way that the checks look at
 CHUNK = 8
 FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
 FEWEST_AROUND = 50  # and coverage means something else
+FEWEST_HELD_OUT = 50  # from which on distances are measured by default
 WATCHED = ("g/adversarial", "d/real", "d/fake", "d/relative")  # oscillation shows in these losses
 Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
@@ -64,6 +69,30 @@ class Look:
     findings: list[Finding]
     score: float | None  # the mean kernel distance over the ways; less is better
     examples: dict[str, list[np.ndarray]]  # by way: real pictures of a kind that it never makes
+
+
+def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, console: Console) -> str:
+    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays."""
+    wanted = config.measured_by or config.extractor
+    if config.eval_every == 0 or wanted == "none":
+        return "none"
+    count = 0 if held_out is training else min(held_out.distinct, config.eval_pictures)
+    chosen = wanted != "auto"
+    if chosen and count < FEWEST:
+        raise UsageError(
+            f"--extractor needs at least {FEWEST} held-out pictures; here are {count}."
+        )
+    if count < FEWEST_HELD_OUT and not chosen:
+        return "none"  # a few pictures kept from training tell no distance
+    try:
+        if find_spec("sklearn") is None:
+            raise needs_extra("eval", ImportError(name="scikit-learn"))
+        return features.extractor(wanted).name
+    except (UsageError, DataError) as error:
+        if chosen:
+            raise
+        console.print(f"No distances will be measured while it trains: {error}")
+        return "none"
 
 
 class Examiner:

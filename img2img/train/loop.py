@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -20,14 +19,14 @@ from img2img.data.augment import Augment
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
 from img2img.data.stream import Stream, batches, fixed_batch, spread
-from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError, needs_extra
+from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import features
 from img2img.files import write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
 from img2img.train.config import RunConfig
-from img2img.train.examine import FEWEST, DiagnosisLog, Examiner
+from img2img.train.examine import DiagnosisLog, Examiner, fit_extractor
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
 from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
 from img2img.train.schedule import steps_per_epoch, total_steps
@@ -35,7 +34,6 @@ from img2img.train.trainer import Trainer
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
 SAMPLE_ROWS = 8
-FEWEST_HELD_OUT = 50  # pictures of the user's own, from which on distances are measured by default
 INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
 
 
@@ -89,39 +87,13 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     config = config.model_copy(
         update={
             "method": fitted,
-            "measured_by": _fit_extractor(config, training, held_out, console),
+            "measured_by": fit_extractor(config, training, held_out, console),
             "fingerprint": found,
             "sources": config.sources.absolute(),  # --resume works from any folder
             "test": config.test.absolute(),
         }
     )
     return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
-
-
-def _fit_extractor(
-    config: RunConfig, training: Dataset, held_out: Dataset, console: Console
-) -> str:
-    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays."""
-    wanted = config.measured_by or config.extractor
-    if config.eval_every == 0 or wanted == "none":
-        return "none"
-    count = 0 if held_out is training else min(held_out.distinct, config.eval_pictures)
-    chosen = wanted != "auto"
-    if chosen and count < FEWEST:
-        raise UsageError(
-            f"--extractor needs at least {FEWEST} held-out pictures; here are {count}."
-        )
-    if count < FEWEST_HELD_OUT and not chosen:
-        return "none"  # a few pictures kept from training tell no distance
-    try:
-        if find_spec("sklearn") is None:
-            raise needs_extra("eval", ImportError(name="scikit-learn"))
-        return features.extractor(wanted).name
-    except (UsageError, DataError) as error:
-        if chosen:
-            raise
-        console.print(f"No distances will be measured while it trains: {error}")
-        return "none"
 
 
 def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = None) -> None:

@@ -16,7 +16,7 @@ from img2img.export import graph
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
-from img2img.train import checkpoint, loop
+from img2img.train import checkpoint, examine, loop
 from img2img.train.config import RunConfig
 from img2img.train.examine import DiagnosisLog, Examiner, Look, gradient_norms
 from img2img.train.loop import make_plan, train
@@ -145,7 +145,7 @@ def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, 
     assert measured_by(many("pix2pix")) == "none"  # 20 pictures
     with pytest.raises(UsageError, match="at least 20 held-out pictures; here are 2"):
         measured_by(make_config("pix2pix", run={"extractor": "efficientnet-lite0"}))
-    monkeypatch.setattr(loop, "FEWEST_HELD_OUT", 20)
+    monkeypatch.setattr(examine, "FEWEST_HELD_OUT", 20)
     assert measured_by(many("pix2pix")) == "efficientnet-lite0"
     assert measured_by(many("pix2pix", run={"eval_every": 0})) == "none"
     damaged = DataError("The file is damaged.")
