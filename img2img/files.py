@@ -77,6 +77,12 @@ def stem(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
+def spread(count: int, length: int) -> list[int]:
+    """Which of a folder's `length` pictures to look at: `count`, or all, evenly over them."""
+    count = min(count, length)
+    return [i * length // count for i in range(count)]
+
+
 def require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")

@@ -52,12 +52,6 @@ def batches(stream: Stream, start: int, stop: int, workers: int, pin: bool):
     )
 
 
-def spread(count: int, length: int) -> list[int]:
-    """`count` indices, or as many as there are, evenly over 0 .. length - 1."""
-    count = min(count, length)
-    return [i * length // count for i in range(count)]
-
-
 def fixed_batch(
     dataset: PictureDataset, augment: Augment, indices: list[int]
 ) -> dict[str, torch.Tensor]:

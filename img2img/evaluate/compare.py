@@ -66,7 +66,7 @@ def compare(
 
 def _pictures(models: dict[str, Maker], cases: list[Case]) -> str:
     rows, truths = [], any(case.truth for case in cases)
-    for case in cases[:: max(1, len(cases) // report.SHOWN)][: report.SHOWN]:
+    for case in report.some(cases):
         made = [maker.make(case) for maker in models.values()]
         row: list[object] = [case.name, made[0][0], *(output for _, output in made)]
         if truths:

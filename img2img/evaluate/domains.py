@@ -58,11 +58,10 @@ def evaluate_domains(
     files = list(dataset.files())
     channels = translator.manifest.out_channels
     real = measuring.see(files, channels)
-    fakes = {}
+    fakes, maker = {}, Maker(translator, translator)
     for domain in domains:
         having = [index for index, has in zip(domain.members, domain.has, strict=True) if has]
         cases = _cases(dataset, domain, data)
-        maker = Maker(translator, translator)
         reals = [files[index] for index in having]
         fakes[domain.name] = measuring.way(
             f"{domain.name}/", maker, cases, reals, real.features[having]

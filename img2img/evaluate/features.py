@@ -69,10 +69,10 @@ def extractor(
     if name == "auto":
         name = "inception" if weights or cached.exists() else "efficientnet-lite0"
     if name == "inception":
-        return Inception(weights or _download(cached), device)
+        return _inception(weights or _download(cached), device)
     if weights:
         raise UsageError("--weights is a file for --extractor inception.")
-    return Lite0(device)
+    return _lite0(device)
 
 
 def default_device() -> torch.device:
@@ -95,7 +95,7 @@ def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
     weights: channels at each place scaled to length 1, squared differences summed over channels,
     means over places and stages; 0 to 4.
     """
-    network = _lite0()
+    network = _lite0(default_device())
     pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), network.side)))
     with torch.inference_mode():
         stages = network.network.stages(network.scaled(pair))
@@ -104,9 +104,16 @@ def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
     return float(torch.stack(each).mean())
 
 
-@lru_cache(maxsize=1)
-def _lite0() -> "Lite0":
-    return Lite0(default_device())
+@lru_cache(maxsize=2)
+def _inception(weights: Path, device: torch.device) -> "Inception":
+    """Kept: a run asks for it when it is planned and when it starts."""
+    return Inception(weights, device)
+
+
+@lru_cache(maxsize=2)
+def _lite0(device: torch.device) -> "Lite0":
+    """Kept: the perceptual distance and the distances between sets share it."""
+    return Lite0(device)
 
 
 class Inception:

@@ -24,6 +24,7 @@ from img2img.evaluate.distances import (
 )
 from img2img.evaluate.features import Extractor, Seen, extract, perceptual
 from img2img.evaluate.segmentation import Segmenter
+from img2img.files import spread
 from img2img.infer.translator import Translator
 
 PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -270,7 +271,7 @@ class Measuring:
         fake: np.ndarray,
     ) -> None:
         channels = passing.maker.channels
-        chosen = (reals[index] for index in sorted(_spread(len(reals))))
+        chosen = (reals[index] for index in spread(DIAGNOSED, len(reals)))
         some = [_middle(images.read(path, channels).pixels) for path in chosen]
         source, output, truth = passing.sources, passing.outputs, passing.truths
         dropped = diagnose.dropping(way, real, fake, self.seed)
@@ -303,7 +304,7 @@ class _Passing:
         self.clean: list[float] = []  # L1 of the way back, of the pictures for the checks
         self.noisy: list[float] = []  # and after noise on the translation
         self.confusions: list[np.ndarray] = []
-        self.chosen, self.count = _spread(len(cases)), 0
+        self.chosen, self.count = set(spread(DIAGNOSED, len(cases))), 0
         # A few pictures for the checks; sources only where a model made the outputs.
         self.sources: list[np.ndarray] = []
         self.outputs: list[np.ndarray] = []
@@ -366,11 +367,6 @@ class _Passing:
             self.clean.append(metrics.l1(again, source))
             noisy = self.maker.remake(case, diagnose.noisy(pixels, self.count))
             self.noisy.append(metrics.l1(noisy, source))
-
-
-def _spread(count: int) -> set[int]:
-    """Indices of the pictures that the checks look at."""
-    return set(np.linspace(0, count - 1, min(count, DIAGNOSED)).astype(int).tolist())
 
 
 def _middle(pixels: np.ndarray) -> np.ndarray:

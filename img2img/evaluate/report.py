@@ -5,13 +5,14 @@ import csv
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from img2img import images
 from img2img.evaluate.diagnose import read_findings
 from img2img.evaluate.measure import Case, Evaluation, Maker
+from img2img.files import spread
 
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
@@ -30,6 +31,7 @@ COLOURS = ("#3b76c4", "#d1662b", "#3d9a50", "#a64ac9", "#b8860b", "#c43b5b")
 PIXELS = 256  # of a shown picture's longer side
 SHOWN = 8  # rows of pictures
 POINTS = 300  # of a curve
+T = TypeVar("T")
 
 
 class Sheet(NamedTuple):
@@ -136,7 +138,7 @@ def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | No
     if any(case.target for case in result.cases.values()):
         sections += [heading("To every domain"), _grid(result, maker)]
     for name, chosen in (
-        ("A sample", list(result.cases)[:: max(1, len(result.cases) // SHOWN)][:SHOWN]),
+        ("A sample", some(list(result.cases))),
         (f"Best by {result.scored_by}", ranked[:SHOWN]),
         (f"Worst by {result.scored_by}", ranked[::-1][:SHOWN]),
     ):
@@ -145,6 +147,11 @@ def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | No
         sections += [heading("While it trained"), diagnosis(run)]
         sections += [curves(name, {run.name: line}) for name, line in read_curves(run).items()]
     return page(title, *sections)
+
+
+def some(items: Sequence[T]) -> list[T]:
+    """Those that a page shows of many."""
+    return [items[index] for index in spread(SHOWN, len(items))]
 
 
 def diagnosis(run: Path) -> str:
@@ -187,7 +194,7 @@ def _grid(result: Evaluation, maker: Maker) -> str:
         targets.setdefault(case.path, {})[case.target] = case
     names = sorted({name for cases in targets.values() for name in cases})
     rows = []
-    for path in list(targets)[:: max(1, len(targets) // SHOWN)][:SHOWN]:
+    for path in some(list(targets)):
         cases = targets[path]
         made = {name: maker.make(case)[1] for name, case in cases.items()}
         row: list[object] = [maker.make(next(iter(cases.values())))[0]]

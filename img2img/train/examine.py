@@ -19,13 +19,13 @@ from torch import Tensor
 from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.folders import Dataset
-from img2img.data.stream import fixed_batch, spread
+from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate import diagnose, features, metrics
 from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
-from img2img.files import write_whole
+from img2img.files import spread, write_whole
 from img2img.methods.base import Batch, Method, Way
 from img2img.nets.norm import image_statistics
 from img2img.train.config import RunConfig
@@ -43,7 +43,7 @@ History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 
 
 @dataclass
-class Seen:
+class Gathered:
     """One way on the held-out pictures, collected chunk by chunk: DIAGNOSED of them as they are,
     all of them only as the feature network takes them, so that large pictures don't pile up.
     """
@@ -145,7 +145,8 @@ class Examiner:
             for finding in filter(None, parts[1][0]):
                 if finding.pictures:
                     examples[name] = [way.small_real[i] for i in finding.pictures]
-            scores += [value for key, value in row.items() if key == self._score_name(name)]
+            if self._score_name(name) in row:
+                scores.append(row[self._score_name(name)])
         score = float(np.mean(scores)) if scores else None
         return Look(row, [f for f in findings if f], score, examples)
 
@@ -153,11 +154,11 @@ class Examiner:
         return f"held_out/{way}/{self.features.kernel}" if self.features else ""
 
     @torch.no_grad()
-    def _collect(self, view: Method, runtime: Runtime) -> dict[str, Seen]:
-        found: dict[str, Seen] = {}
+    def _collect(self, view: Method, runtime: Runtime) -> dict[str, Gathered]:
+        found: dict[str, Gathered] = {}
         for number, some in enumerate(self._chunks(self.held_out, self.indices)):
             for name, way in view.ways(runtime.place(some)).items():
-                seen = found.setdefault(name, Seen(way.paired))
+                seen = found.setdefault(name, Gathered(way.paired))
                 if len(way.real) and len(seen.real) < DIAGNOSED:
                     seen.real_scores.append(_flat(way.critic(way.real)))
                 real, output = list(to_uint8(way.real)), []
@@ -184,7 +185,7 @@ class Examiner:
         for start in range(0, len(indices), self.chunk):
             yield fixed_batch(dataset, self.augment, indices[start : start + self.chunk])
 
-    def _pictures(self, name: str, way: Seen) -> Found:
+    def _pictures(self, name: str, way: Gathered) -> Found:
         """What the pictures alone tell, and the cycle."""
         source, output, real = (p[:DIAGNOSED] for p in (way.source, way.output, way.real))
         row = {f"health/{name}/diversity": diagnose.diversity(output)}
@@ -202,7 +203,7 @@ class Examiner:
             findings.append(diagnose.cheating(name, clean, noisy))
         return findings, row
 
-    def _distances(self, name: str, way: Seen, history: History) -> Found:
+    def _distances(self, name: str, way: Gathered, history: History) -> Found:
         """Between the outputs and real pictures, where there are enough of them."""
         count = min(len(way.small_output), len(way.small_real))
         if not self.features or count < FEWEST:
@@ -229,7 +230,7 @@ class Examiner:
         """Without alpha, in the size in which the feature network looks at it."""
         return images.resize(picture[..., :3], self.features.side, self.features.side)
 
-    def _judge(self, name: str, way: Seen, known: np.ndarray, scores: bool) -> Found:
+    def _judge(self, name: str, way: Gathered, known: np.ndarray, scores: bool) -> Found:
         """What the discriminator knows; of a critic only whether it memorises."""
         held_out, fake = np.concatenate(way.real_scores), np.concatenate(way.fake_scores)
         right = diagnose.accuracies(known, held_out, fake)
@@ -294,7 +295,7 @@ def gradient_norms(
     return norm(adversarial), norm(others)
 
 
-def _translate(way: Way, seen: Seen, seed: int) -> list[np.ndarray]:
+def _translate(way: Way, seen: Gathered, seed: int) -> list[np.ndarray]:
     """The translations, uint8; a part of them is judged and kept."""
     output = way.translate(way.source)
     pixels = to_uint8(output)

@@ -18,10 +18,10 @@ from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
-from img2img.data.stream import Stream, batches, fixed_batch, spread
+from img2img.data.stream import Stream, batches, fixed_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import features
-from img2img.files import write_whole
+from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
