@@ -135,7 +135,7 @@ def _show_objectives() -> None:
     for name, objective in OBJECTIVES.items():
         table.add_row(name, objective.formula, objective.paper, objective.needs())
     Console().print(table)
-    print("r, f: the logits of a real and a fake picture; s: the sigmoid")
+    print("r, f: the logits of a real and a fake picture; s: the sigmoid; h: features of patches")
 
 
 def _as_settings(arguments: list[str]) -> list[str]:

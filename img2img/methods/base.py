@@ -20,7 +20,7 @@ from img2img.methods.objectives import (
     wide,
     zero_centred_penalty,
 )
-from img2img.nets.minibatch import activations
+from img2img.nets.minibatch import Comparison, activations
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
@@ -45,7 +45,9 @@ class MethodConfig(BaseModel):
     steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
     decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
     objective: ObjectiveName = "bce"
-    gradient_penalty: float = Field(10.0, ge=0, description="weight, where the objective has one")
+    gradient_penalty: float | None = Field(
+        None, ge=0, description="weight of WGAN-GP's; by default the objective's"
+    )
     clip: float = Field(0.01, gt=0, description="bound of a critic's weights that are clipped")
     r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
     r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
@@ -60,12 +62,17 @@ class MethodConfig(BaseModel):
     )
     noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
     spectral: bool = Field(False, description="spectral normalisation of the discriminators")
-    minibatch_std: bool = Field(False, description="discriminators see how much a batch differs")
+    minibatch: Comparison | None = Field(
+        None, description="discriminators see how much a batch differs: std or discrimination"
+    )
     feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
     generator_lr: float = Field(2e-4, gt=0)
     discriminator_lr: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
+    unroll: int = Field(
+        0, ge=0, le=10, description="discriminator steps that the generators look ahead"
+    )
     pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
     historical: float = Field(0.0, ge=0, description="weight of the pull to the mean of the past")
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
@@ -76,10 +83,13 @@ class MethodConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
-        """Runs from before the rename say critic_steps."""
-        if isinstance(values, dict) and "critic_steps" in values:
-            steps = values["critic_steps"]
-            values = {k: v for k, v in values.items() if k != "critic_steps"} | {"d_steps": steps}
+        """Runs from before the renames say critic_steps and minibatch_std."""
+        if isinstance(values, dict):
+            values = dict(values)
+            if "critic_steps" in values:
+                values["d_steps"] = values.pop("critic_steps")
+            if values.pop("minibatch_std", False):
+                values["minibatch"] = "std"
         return values
 
     @field_validator("augment", mode="before")
@@ -98,17 +108,24 @@ class MethodConfig(BaseModel):
             labelled = ", ".join(name for name, found in OBJECTIVES.items() if found.smooths)
             raise ValueError(f"{self.objective} has no labels to smooth; {labelled} have")
         if OBJECTIVES[self.objective].energy:
-            if self.minibatch_std:
-                raise ValueError(f"{self.objective}'s autoencoder has no minibatch_std")
+            if self.minibatch:
+                raise ValueError(f"{self.objective}'s autoencoder compares no pictures (minibatch)")
             if self.size % 2**self.d_layers:
                 multiple = 2**self.d_layers
                 raise ValueError(
                     f"size {self.size} is no multiple of {multiple}; set d_layers lower"
                 )
+        if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
+            raise ValueError(f"{self.objective} has a penalty of its own; leave out r1 and r2")
         if OBJECTIVES[self.objective].clips and self.spectral:
             raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
-        if self.minibatch_std and self.batch < 2:
-            raise ValueError("minibatch_std compares the pictures of a batch; set batch=2 or more")
+        objective = OBJECTIVES[self.objective]
+        if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
+            raise ValueError(
+                "unroll would need the slope of the slope of a penalty; leave out one of the two"
+            )
+        if self.minibatch and self.batch < 2:
+            raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
         available = self.load_size or self.centre_crop or self.size
         if available < self.size:
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
@@ -116,13 +133,19 @@ class MethodConfig(BaseModel):
 
     def require_single(self, norm: str) -> None:
         """Raise where the loss has the slope at single pictures, which BatchNorm has not."""
-        objective = OBJECTIVES[self.objective]
-        weights = (objective.zero_centred if r is None else r for r in (self.r1, self.r2))
-        if norm == "batch" and self.batch > 1 and (objective.interpolates or any(weights)):
+        penalised = OBJECTIVES[self.objective].interpolates or any(self.slope_weights.values())
+        if norm == "batch" and self.batch > 1 and penalised:
             raise ValueError(
-                "a penalty on the slope at each picture (wgan-gp, rpgan, r1, r2) does not go with "
-                "a discriminator that normalises over the batch; set norm=instance"
+                "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
+                "with a discriminator that normalises over the batch; set norm=instance"
             )
+
+    @property
+    def slope_weights(self) -> dict[str, float]:
+        """Of R1 and R2: the config's, by default the objective's."""
+        usual = OBJECTIVES[self.objective].zero_centred
+        given = {"r1": self.r1, "r2": self.r2}
+        return {name: usual if weight is None else weight for name, weight in given.items()}
 
     @property
     def load_size(self) -> int:
@@ -149,7 +172,7 @@ class Way:
     source: Tensor
     real: Tensor  # pictures of the target domain; the truths of the source where `paired`
     translate: Callable[[Tensor], Tensor]  # all of the source, in its order
-    critic: Critic  # scores translations and real ones, the higher the more real
+    critic: Critic | None  # scores translations and real ones, the higher the more real
     back: Callable[[Tensor], Tensor] | None = None  # the cycle's second half
     paired: bool = False
 
@@ -222,6 +245,12 @@ class Method(nn.Module, ABC):
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         """Weighted, named scalars of the generators."""
 
+    def forward(self, side: Side, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        """The terms of a side: what torch.func.functional_call calls with other weights."""
+        if side == "discriminators":
+            return self.d_terms(batch, scene)
+        return self.g_terms(batch, scene)
+
     @abstractmethod
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         """The columns of the sample grid: named images [N, C, H, W] in [-1, 1]."""
@@ -249,11 +278,13 @@ class Method(nn.Module, ABC):
         """The weighted penalties on the critic, as the objective and the config want them."""
         c, terms = self.config, {}
         if self.objective.interpolates:
-            penalty = gradient_penalty(critic, real, fake, batch["mix"])
-            terms["gradient_penalty"] = c.gradient_penalty * penalty
+            given = c.gradient_penalty
+            weight = self.objective.interpolates if given is None else given
+            witness = self.objective.witness(critic, real, fake)
+            terms["gradient_penalty"] = weight * gradient_penalty(witness, real, fake, batch["mix"])
         scale = float(batch.get("penalty_scale", 1.0))
-        for name, given, images in (("r1", c.r1, real), ("r2", c.r2, fake)):
-            if weight := self.objective.zero_centred if given is None else given:
+        for (name, weight), images in zip(c.slope_weights.items(), (real, fake), strict=True):
+            if weight:
                 penalty = zero_centred_penalty(critic, images) if scale else real.new_zeros(())
                 terms[name] = scale * weight * penalty
         return terms
@@ -261,7 +292,7 @@ class Method(nn.Module, ABC):
     def generator_loss(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
         """The objective's loss of the generator; real ones are only judged where it compares."""
         return self.objective.g_loss(
-            critic(fake), critic(real) if self.objective.relative else None
+            critic(fake), critic(real) if self.objective.compares else None
         )
 
     def matching_terms(

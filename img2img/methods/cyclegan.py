@@ -68,7 +68,9 @@ class CycleGAN(Method):
         judges = {
             domain: AutoEncoder(channels, c.d_width, c.d_layers, c.norm)
             if self.objective.energy
-            else PatchGAN(channels, c.d_width, c.d_layers, c.norm, c.minibatch_std)
+            else PatchGAN(
+                channels, c.d_width, c.d_layers, c.norm, c.minibatch, self.objective.answers
+            )
             for domain, channels in (("a", a), ("b", b))
         }
         self.discriminators = nn.ModuleDict(judges)
@@ -124,7 +126,7 @@ class CycleGAN(Method):
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
-        judges = self.discriminators
+        judges = self.discriminators if self.objective.answers == 1 else {"a": None, "b": None}
         return {
             "ab": Way(a, b, ab, judges["b"], back=ba),
             "ba": Way(b, a, ba, judges["a"], back=ab),

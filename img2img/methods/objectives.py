@@ -1,8 +1,9 @@
 """Adversarial objectives: what the discriminator and the generator minimise, no networks inside.
 
-Logits (or critic scores) have any shape [N, ...]; every loss is their mean, in full precision.
+Logits (or critic scores) have any shape [N, ...]; every loss is in full precision.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,33 +16,61 @@ Critic = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # element by element
 
 
-@dataclass(frozen=True)
-class Adversarial:
-    """One objective, as functions of a logit: what the discriminator loses by a real and by a fake
-    one, what the generator loses by a fake one; of differences of logits where it is relative.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Adversarial(ABC):
+    """One objective: what discriminator and generator lose by answers to real and fake pictures."""
 
     formula: str  # D: ...; G: ... in one line; r, f: the logits of a real and a fake picture
     paper: str
-    real: Loss
-    fake: Loss
-    generator: Loss
-    relative: bool = False  # real(r - f) alone is D's loss, generator(f - r) is G's
-    interpolates: bool = False  # has WGAN-GP's penalty, of weight gradient_penalty
+    answers: int = 1  # channels that the discriminator gives
+    compares: bool = False  # the generator's loss looks at real pictures, too
+    interpolates: float = 0.0  # weight of WGAN-GP's penalty where the config gives none
     clips: bool = False  # keeps the critic's weights within clip
     zero_centred: float = 0.0  # weight of R1 and R2 where the config gives none
     smooths: bool = False  # has labels, of which the real one can be smoothed
     energy: bool = False  # the discriminator is an autoencoder; its logit is minus its error
     scores: bool = False  # a critic's scores, whose distance is the point: no right and wrong
 
+    @abstractmethod
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
         """The discriminator's loss in named parts; their sum is the loss.
 
-        smooth: real pictures are labelled 1 - smooth (Salimans et al. 2016, section 3.4); for
-        least squares this is (r - 1 + smooth)^2 up to a constant.
+        smooth: real pictures are labelled 1 - smooth, where there are labels.
+        """
+
+    @abstractmethod
+    def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """real: the answers to real pictures, for objectives that compare."""
+
+    def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
+        """The function of a picture whose slope WGAN-GP's penalty holds near 1."""
+        return critic
+
+    def needs(self) -> str:
+        """What comes with it, in words."""
+        parts = {
+            f"gradient penalty (--gradient-penalty {self.interpolates:g})": self.interpolates,
+            "weight clipping (--clip 0.01)": self.clips,
+            "an autoencoder as discriminator": self.energy,
+            f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
+        }
+        return ", ".join(text for text, there in parts.items() if there) or "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointwise(Adversarial):
+    """Means of functions of one logit, or of the difference of two where it compares."""
+
+    real: Loss  # of r (of r - f: the discriminator's whole loss)
+    fake: Loss
+    generator: Loss  # of f (of f - r)
+
+    def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
+        """Smoothing is by Salimans et al. 2016, section 3.4; for least squares it is
+        (r - 1 + smooth)^2 up to a constant.
         """
         real, fake = wide(real), wide(fake)
-        if self.relative:
+        if self.compares:
             return {"relative": self.real(real - fake).mean()}
         loss = self.real(real)
         if smooth:
@@ -49,19 +78,66 @@ class Adversarial:
         return {"real": loss.mean(), "fake": self.fake(fake).mean()}
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """real: the logits of real pictures, for objectives that are relative."""
         fake = wide(fake)
         return self.generator(fake if real is None else fake - wide(real)).mean()
 
-    def needs(self) -> str:
-        """What comes with it, in words."""
-        parts = {
-            "gradient penalty (--gradient-penalty 10)": self.interpolates,
-            "weight clipping (--clip 0.01)": self.clips,
-            "an autoencoder as discriminator": self.energy,
-            f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
-        }
-        return ", ".join(text for text, there in parts.items() if there) or "-"
+
+@dataclass(frozen=True, kw_only=True)
+class Discrepancy(Adversarial):
+    """The squared maximum mean discrepancy of two sets of features (Binkowski et al. 2018).
+
+    The critic's answers to a picture are features of its patches, [N, answers, h, w]. A patch is
+    one member of the set, as for a Markovian discriminator, so that batches may be small.
+    """
+
+    def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
+        return {"discrepancy": -mmd2(_patches(real), _patches(fake))}
+
+    def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return mmd2(_patches(real), _patches(fake))
+
+    def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
+        """How much more a patch is like the real ones than like the fakes (section 3)."""
+
+        def score(image: Tensor) -> Tensor:
+            features = wide(critic(image)).movedim(1, -1)
+            towards = (
+                kernel(features.flatten(0, -2), _patches(critic(of))).mean(1) for of in (real, fake)
+            )
+            more_real, more_fake = towards
+            return (more_real - more_fake).reshape(len(image), -1)
+
+        return score
+
+
+def mmd2(x: Tensor, y: Tensor) -> Tensor:
+    """The unbiased estimate of MMD^2 of two sets of features [n, K], n >= 2
+    (Gretton et al. 2012, lemma 6).
+    """
+
+    def among(z: Tensor) -> Tensor:
+        values = kernel(z, z)
+        return (values.sum() - values.diagonal().sum()) / (len(z) * (len(z) - 1))
+
+    return among(x) + among(y) - 2 * kernel(x, y).mean()
+
+
+def kernel(x: Tensor, y: Tensor) -> Tensor:
+    """[n, K], [m, K] -> [n, m]: a mixture of rational quadratic kernels, and the linear one, which
+    still has a slope where the others have none (Binkowski et al. 2018, section 2.1).
+    """
+    products = x @ y.T
+    squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * products
+    squares = squares.clamp(min=0)
+    return products + sum((1 + squares / (2 * a)) ** -a for a in (0.2, 0.5, 1.0, 2.0, 5.0))
+
+
+def _patches(features: Tensor, most: int = 512) -> Tensor:
+    """[N, K, h, w] -> [n, K]: every place of every picture; of many, so many drawn at random."""
+    found = wide(features).movedim(1, -1).flatten(0, -2)
+    if len(found) <= most:
+        return found
+    return found[torch.randperm(len(found), device=found.device)[:most]]
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -96,73 +172,83 @@ def wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-ObjectiveName = Literal["bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "rpgan", "ebgan"]
+ObjectiveName = Literal[
+    "bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "rpgan", "ebgan", "mmd"
+]
 OBJECTIVES: dict[ObjectiveName, Adversarial] = {
-    "bce": Adversarial(
-        "D: -log s(r) - log(1 - s(f)); G: -log s(f)",
-        "Goodfellow et al. 2014, section 3, non-saturating",
+    "bce": Pointwise(
+        formula="D: -log s(r) - log(1 - s(f)); G: -log s(f)",
+        paper="Goodfellow et al. 2014, section 3, non-saturating",
         real=lambda r: F.softplus(-r),
         fake=F.softplus,
         generator=lambda f: F.softplus(-f),
         smooths=True,
     ),
-    "minimax": Adversarial(
-        "D: -log s(r) - log(1 - s(f)); G: log(1 - s(f))",
-        "Goodfellow et al. 2014, equation 1",
+    "minimax": Pointwise(
+        formula="D: -log s(r) - log(1 - s(f)); G: log(1 - s(f))",
+        paper="Goodfellow et al. 2014, equation 1",
         real=lambda r: F.softplus(-r),
         fake=F.softplus,
         generator=lambda f: -F.softplus(f),
         smooths=True,
     ),
-    "lsgan": Adversarial(
-        "D: (r - 1)^2 + f^2; G: (f - 1)^2",
-        "Mao et al. 2017, equation 9",
+    "lsgan": Pointwise(
+        formula="D: (r - 1)^2 + f^2; G: (f - 1)^2",
+        paper="Mao et al. 2017, equation 9",
         real=lambda r: (r - 1) ** 2,
         fake=lambda f: f**2,
         generator=lambda f: (f - 1) ** 2,
         smooths=True,
     ),
-    "hinge": Adversarial(
-        "D: max(0, 1 - r) + max(0, 1 + f); G: -f",
-        "Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17",
+    "hinge": Pointwise(
+        formula="D: max(0, 1 - r) + max(0, 1 + f); G: -f",
+        paper="Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17",
         real=lambda r: F.relu(1 - r),
         fake=lambda f: F.relu(1 + f),
         generator=lambda f: -f,
     ),
-    "wgan": Adversarial(
-        "D: f - r, weights within c; G: -f",
-        "Arjovsky et al. 2017, algorithm 1",
+    "wgan": Pointwise(
+        formula="D: f - r, weights within c; G: -f",
+        paper="Arjovsky et al. 2017, algorithm 1",
         real=lambda r: -r,
         fake=lambda f: f,
         generator=lambda f: -f,
         clips=True,
         scores=True,
     ),
-    "wgan-gp": Adversarial(
-        "D: f - r + w (|grad D| - 1)^2; G: -f",
-        "Gulrajani et al. 2017, equation 3",
+    "wgan-gp": Pointwise(
+        formula="D: f - r + w (|grad D| - 1)^2; G: -f",
+        paper="Gulrajani et al. 2017, equation 3",
         real=lambda r: -r,
         fake=lambda f: f,
         generator=lambda f: -f,
-        interpolates=True,
+        interpolates=10.0,
         scores=True,
     ),
-    "rpgan": Adversarial(
-        "D: -log s(r - f) + R1 + R2; G: -log s(f - r)",
-        "Huang et al. 2024 (R3GAN), section 2",
+    "rpgan": Pointwise(
+        formula="D: -log s(r - f) + R1 + R2; G: -log s(f - r)",
+        paper="Huang et al. 2024 (R3GAN), section 2",
         real=lambda d: F.softplus(-d),
         fake=F.softplus,
         generator=lambda d: F.softplus(-d),
-        relative=True,
+        compares=True,
         zero_centred=1.0,
     ),
-    "ebgan": Adversarial(
-        "D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",
-        "Zhao et al. 2017, equations 1 and 2, margin 1",
+    "ebgan": Pointwise(
+        formula="D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",
+        paper="Zhao et al. 2017, equations 1 and 2, margin 1",
         real=lambda r: -r,
         fake=lambda f: F.relu(1 + f),
         generator=lambda f: -f,
         energy=True,
+        scores=True,
+    ),
+    "mmd": Discrepancy(
+        formula="D: -MMD^2(h(r), h(f)) + w (|grad witness| - 1)^2; G: MMD^2(h(r), h(f))",
+        paper="Binkowski et al. 2018, sections 2.1 and 3, rq* kernel",
+        answers=16,
+        compares=True,
+        interpolates=1.0,
         scores=True,
     ),
 }

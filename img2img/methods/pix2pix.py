@@ -33,10 +33,11 @@ class Pix2PixConfig(MethodConfig):
             multiple = 2 ** max(self.unet_levels, 4)
             raise ValueError(f"size {self.size} is no multiple of {multiple}, as the U-Net needs")
         self.require_single(self.norm)
-        if self.discriminator == "pixel" and OBJECTIVES[self.objective].energy:
+        objective = OBJECTIVES[self.objective]
+        if self.discriminator == "pixel" and (objective.energy or objective.answers > 1):
             raise ValueError(f"{self.objective} brings its own discriminator; leave pixel out")
-        if self.discriminator == "pixel" and self.minibatch_std:
-            raise ValueError("the pixel discriminator has no minibatch_std; patch has")
+        if self.discriminator == "pixel" and self.minibatch:
+            raise ValueError("the pixel discriminator compares no pictures (minibatch); patch does")
         if self.discriminator == "patch" and self.size < 3 * 2**self.d_layers:
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
         return self
@@ -67,7 +68,9 @@ class Pix2Pix(Method):
         elif c.discriminator == "pixel":
             judge = PixelGAN(both, c.d_width, c.norm)
         else:
-            judge = PatchGAN(both, c.d_width, c.d_layers, c.norm, c.minibatch_std)
+            judge = PatchGAN(
+                both, c.d_width, c.d_layers, c.norm, c.minibatch, self.objective.answers
+            )
         self.generators = nn.ModuleDict({"ab": unet})
         self.discriminators = nn.ModuleDict({"b": judge})
         init_normal(self)
@@ -98,7 +101,8 @@ class Pix2Pix(Method):
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b = batch["a"], batch["b"]
-        return {"ab": Way(a, b, self.generators["ab"], self._critic(a), paired=True)}
+        critic = self._critic(a) if self.objective.answers == 1 else None
+        return {"ab": Way(a, b, self.generators["ab"], critic, paired=True)}
 
     def exports(self) -> dict[str, ExportSpec]:
         unet = self.generators["ab"]

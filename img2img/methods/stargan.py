@@ -79,7 +79,9 @@ class StarGAN(Method):
         c, channels = config, config.in_channels
         generator = StarGenerator(channels, c.labels.width, c.width, c.blocks)
         domains = len(c.labels.names)
-        judge = StarDiscriminator(c.size, channels, domains, c.d_width, c.d_layers, c.minibatch_std)
+        judge = StarDiscriminator(
+            c.size, channels, domains, c.d_width, c.d_layers, c.minibatch, self.objective.answers
+        )
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
         if c.spectral:
@@ -124,7 +126,7 @@ class StarGAN(Method):
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
         fake, fake_classes = judge(scene["fake"])
-        real = judge(batch["image"])[0] if self.objective.relative else None
+        real = judge(batch["image"])[0] if self.objective.compares else None
         back = self.generators["any"](scene["fake"], batch["domain"])
         return {
             "adversarial": self.objective.g_loss(fake, real),
@@ -155,7 +157,7 @@ class StarGAN(Method):
                 source=image[~has & own],
                 real=image[has],
                 translate=lambda x, was=was, name=name: generator(x, self._towards(was, name)),
-                critic=lambda x: judge(x)[0],
+                critic=(lambda x: judge(x)[0]) if self.objective.answers == 1 else None,
                 back=lambda x, was=was: generator(x, was),
             )
         return ways

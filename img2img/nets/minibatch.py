@@ -2,9 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Comparison = Literal["std", "discrimination"]
+
+
+def comparing(comparison: Comparison, channels: int) -> tuple[nn.Module, int]:
+    """The layer that adds a comparison to so many channels, and how many there are then."""
+    if comparison == "std":
+        return MinibatchStd(), channels + 1
+    return MinibatchDiscrimination(channels), channels + MinibatchDiscrimination.kernels
 
 
 class MinibatchStd(nn.Module):
@@ -15,6 +25,26 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         deviation = (x.float().var(0, unbiased=False) + 1e-8).sqrt().mean()
         return torch.cat([x, deviation.to(x.dtype).expand(len(x), 1, *x.shape[2:])], 1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """[N, C, H, W] -> [N, C + kernels, H, W]: how like the others of the batch each picture is, as
+    the sum over them of exp(-L1 distance) of learned features (Salimans et al. 2016, section 3.2).
+
+    Place by place, and of fewer kernels than the paper's 100, as this one has no single vector.
+    """
+
+    kernels, features = 16, 5  # of each kernel
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.project = nn.Conv2d(channels, self.kernels * self.features, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = self.project(x).float().unflatten(1, (self.kernels, self.features))
+        apart = (each[:, None] - each[None]).abs().sum(3)  # [N, N, kernels, H, W]
+        like = (-apart).exp().sum(1) - 1  # without itself
+        return torch.cat([x, like.to(x.dtype)], 1)
 
 
 @contextmanager

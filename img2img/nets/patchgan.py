@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from img2img.nets.minibatch import MinibatchStd
+from img2img.nets.minibatch import Comparison, comparing
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 
 
@@ -10,7 +10,7 @@ class PatchGAN(nn.Module):
     """[N, C, H, W] -> logits [N, 1, h, w], one a patch; 3 layers see 70x70 pixels each.
 
     4x4 convolutions: `layers` of stride 2, one of stride 1, and the head of stride 1. minibatch:
-    the head also sees how much the pictures of the batch differ.
+    the head also sees how much the pictures of the batch differ. answers: a patch, in place of 1.
     """
 
     def __init__(
@@ -19,7 +19,8 @@ class PatchGAN(nn.Module):
         width: int = 64,
         layers: int = 3,
         norm: Norm = "batch",
-        minibatch: bool = False,
+        minibatch: Comparison | None = None,
+        answers: int = 1,
     ):
         super().__init__()
         bias = needs_bias(norm)
@@ -38,8 +39,9 @@ class PatchGAN(nn.Module):
             ]
             channels = wider
         if minibatch:
-            body.append(MinibatchStd())
-        self.model = nn.Sequential(*body, nn.Conv2d(channels + minibatch, 1, 4, 1, 1))
+            layer, channels = comparing(minibatch, channels)
+            body.append(layer)
+        self.model = nn.Sequential(*body, nn.Conv2d(channels, answers, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model(image)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from img2img.nets.minibatch import MinibatchStd
+from img2img.nets.minibatch import Comparison, comparing
 
 
 class StarGenerator(nn.Module):
@@ -55,7 +55,8 @@ class StarResidualBlock(nn.Module):
 class StarDiscriminator(nn.Module):
     """[N, C, size, size] -> (logits [N, 1, h, w], class logits [N, D]); no norm.
 
-    minibatch: the logits also see how much the pictures of the batch differ.
+    minibatch: the logits also see how much the pictures of the batch differ. answers: logits a
+    place, in place of 1.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class StarDiscriminator(nn.Module):
         domains: int,
         width: int = 64,
         layers: int = 6,
-        minibatch: bool = False,
+        minibatch: Comparison | None = None,
+        answers: int = 1,
     ):
         super().__init__()
         wide = width
@@ -77,8 +79,8 @@ class StarDiscriminator(nn.Module):
             body += [nn.Conv2d(wide, 2 * wide, 4, 2, 1), nn.LeakyReLU(0.01, inplace=True)]
             wide *= 2
         self.main = nn.Sequential(*body)
-        self.compare = MinibatchStd() if minibatch else nn.Identity()
-        self.conv1 = nn.Conv2d(wide + minibatch, 1, 3, 1, 1, bias=False)
+        self.compare, seen = comparing(minibatch, wide) if minibatch else (nn.Identity(), wide)
+        self.conv1 = nn.Conv2d(seen, answers, 3, 1, 1, bias=False)
         self.conv2 = nn.Conv2d(wide, domains, size // 2**layers, bias=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,13 @@ CHUNK = 8
 FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
 FEWEST_AROUND = 50  # and coverage means something else
 FEWEST_HELD_OUT = 50  # from which on distances are measured by default
-WATCHED = ("g/adversarial", "d/real", "d/fake", "d/relative")  # oscillation shows in these losses
+WATCHED = (
+    "g/adversarial",
+    "d/real",
+    "d/fake",
+    "d/relative",
+    "d/discrepancy",
+)  # oscillation shows in these losses
 Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 
@@ -159,7 +165,7 @@ class Examiner:
         for number, some in enumerate(self._chunks(self.held_out, self.indices)):
             for name, way in view.ways(runtime.place(some)).items():
                 seen = found.setdefault(name, Gathered(way.paired))
-                if len(way.real) and len(seen.real) < DIAGNOSED:
+                if way.critic and len(way.real) and len(seen.real) < DIAGNOSED:
                     seen.real_scores.append(_flat(way.critic(way.real)))
                 real, output = list(to_uint8(way.real)), []
                 if len(way.source):
@@ -177,7 +183,7 @@ class Examiner:
         found: dict[str, list[np.ndarray]] = {}
         for some in self._chunks(self.training, self.train_indices):
             for name, way in view.ways(runtime.place(some)).items():
-                if len(way.real):
+                if way.critic and len(way.real):
                     found.setdefault(name, []).append(_flat(way.critic(way.real)))
         return {name: np.concatenate(scores) for name, scores in found.items()}
 
@@ -302,7 +308,8 @@ def _translate(way: Way, seen: Gathered, seed: int) -> list[np.ndarray]:
     if len(seen.output) < DIAGNOSED:
         seen.source += list(to_uint8(way.source))
         seen.output += list(pixels)
-        seen.fake_scores.append(_flat(way.critic(output)))
+        if way.critic:
+            seen.fake_scores.append(_flat(way.critic(output)))
         if way.back is not None:
             for errors, shown in (
                 (seen.clean, pixels),

@@ -10,6 +10,7 @@ from img2img.train.ema import Ema, Past
 from img2img.train.pool import ImagePool
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.schedule import rate_factor, total_steps
+from img2img.train.unroll import unrolled_terms
 
 
 class Trainer:
@@ -55,7 +56,10 @@ class Trainer:
             # The generators' turn needs the gradient through the discriminators, not theirs.
             method.discriminators.requires_grad_(side == "discriminators")
             with self.runtime.autocast():
-                if side == "generators":
+                if side == "generators" and method.config.unroll:
+                    judges = self.optimizers["discriminators"]
+                    parts = unrolled_terms(method, batch, scene, method.config.unroll, judges)
+                elif side == "generators":
                     parts = method.g_terms(batch, scene)
                 else:
                     pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}

@@ -1,6 +1,7 @@
 """What every method has to keep; a new one in METHODS is tested without a line here."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES
-from img2img.nets.minibatch import MinibatchStd
+from img2img.nets.minibatch import Comparison
 from img2img.train.config import RunConfig
 from img2img.train.loop import make_plan
 from img2img.train.runtime import Runtime, seed_step
@@ -168,8 +169,8 @@ def test_every_objective_trains_every_method(mode, objective, start):
         assert any(not torch.equal(was[name], x) for name, x in part.state_dict().items())
     found = OBJECTIVES[objective]
     names = {name.split("/")[1].removesuffix("_a").removesuffix("_b") for name in terms}
-    assert ("relative" in names) == found.relative
-    assert ("gradient_penalty" in names) == found.interpolates
+    assert bool({"relative", "discrepancy"} & names) == found.compares
+    assert ("gradient_penalty" in names) == bool(found.interpolates)
     assert ({"r1", "r2"} <= names) == bool(found.zero_centred)
     if found.clips:
         largest = max(p.abs().max().item() for p in method.discriminators.parameters())
@@ -235,6 +236,8 @@ def test_configs_from_before_the_rename_are_read(make_config):
     values = make_config("stargan", d_steps=3).model_dump(mode="json")
     values["method"]["critic_steps"] = values["method"].pop("d_steps")
     assert RunConfig.build(values).method.d_steps == 3
+    values["method"]["minibatch_std"] = values["method"].pop("minibatch") is None
+    assert RunConfig.build(values).method.minibatch == "std"
     values["method"]["augment"] = "colour, cutout"
     assert RunConfig.build(values).method.augment == ("colour", "cutout")
 
@@ -300,8 +303,28 @@ def test_features_of_fakes_are_drawn_to_those_of_real_pictures(mode, start):
 
 
 @pytest.mark.parametrize("mode", METHODS)
-def test_discriminators_can_see_how_much_a_batch_differs(mode, start):
-    trainer, batch = start(mode, minibatch_std=True, **stable(mode))
+@pytest.mark.parametrize("objective", ["lsgan", "wgan"])
+def test_generators_look_ahead_and_discriminators_stay(mode, objective, start):
+    settings = {"objective": objective, "d_steps": 1}
+    plain, ahead = (start(mode, unroll=k, **settings)[0] for k in (0, 3))
+    trainer, batch = start(mode, unroll=3, **settings)
+    trainer.update(batch(0))  # so that Adam has a pace
+    state = copy.deepcopy(trainer.state_dict())
+    for other in (plain, ahead):
+        other.load_state_dict(copy.deepcopy(state))
+    first, second = plain.update(batch(1)), ahead.update(batch(1))
+    adversarial = [name for name in first if name.startswith("g/adversarial")]
+    assert all(first[name] != second[name] for name in adversarial)
+    was, stayed = (dict(other.method.discriminators.named_parameters()) for other in (plain, ahead))
+    assert all(torch.equal(was[name], stayed[name]) for name in was)
+    again = trainer.update(batch(1))
+    assert {k: v.item() for k, v in again.items()} == {k: v.item() for k, v in second.items()}
+
+
+@pytest.mark.parametrize("comparison", get_args(Comparison))
+@pytest.mark.parametrize("mode", METHODS)
+def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start):
+    trainer, batch = start(mode, minibatch=comparison, **stable(mode))
     for step in range(trainer.method.turn):
         terms = trainer.update(batch(step))
     assert all(term.isfinite() for term in terms.values())
@@ -309,26 +332,30 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, start):
     several = way.critic(way.real)
     alike = way.critic(way.real[:1].expand_as(way.real))
     assert several.shape == alike.shape
-    layer = MinibatchStd()
-    seen = layer(torch.stack([torch.zeros(2, 3, 3), torch.full((2, 3, 3), 4.0)]))
-    assert seen.shape == (2, 3, 3, 3)
-    assert seen[:, 2].unique().tolist() == pytest.approx([2.0])
 
 
 @pytest.mark.parametrize(
     ("mode", "settings", "said"),
     [
-        ("pix2pix", {"minibatch_std": True, "batch": 1}, "set batch=2 or more"),
+        ("pix2pix", {"minibatch": "std", "batch": 1}, "set batch=2 or more"),
         ("pix2pix", {"objective": "ebgan", "discriminator": "pixel"}, "its own discriminator"),
-        ("cyclegan", {"objective": "ebgan", "minibatch_std": True}, "has no minibatch_std"),
+        ("cyclegan", {"objective": "ebgan", "minibatch": "std"}, "compares no pictures"),
         ("cyclegan", {"objective": "ebgan", "d_layers": 6, "size": 36}, "set d_layers lower"),
         ("stargan", {"objective": "ebgan"}, "names the domain"),
         ("cyclegan", {"objective": "rpgan", "norm": "batch"}, "set norm=instance"),
         ("cyclegan", {"objective": "wgan", "spectral": True}, "clips the weights"),
-        ("pix2pix", {"minibatch_std": True, "discriminator": "pixel"}, "pixel discriminator has"),
+        ("pix2pix", {"minibatch": "std", "discriminator": "pixel"}, "patch does"),
         ("pix2pix", {"objective": "rpgan"}, "set norm=instance"),
         ("pix2pix", {"r1": 1.0}, "set norm=instance"),
         ("cyclegan", {"objective": "hinge", "smooth": 0.1}, "no labels to smooth; bce, minimax"),
+        (
+            "pix2pix",
+            {"objective": "mmd", "norm": "instance", "discriminator": "pixel"},
+            "its own discriminator",
+        ),
+        ("cyclegan", {"objective": "mmd", "r1": 1.0}, "a penalty of its own"),
+        ("stargan", {"unroll": 2}, "leave out one of the two"),
+        ("cyclegan", {"unroll": 2, "r1": 1.0}, "leave out one of the two"),
         ("stargan", {"smooth": 0.1}, "wgan-gp has no labels to smooth"),
     ],
 )

@@ -1,5 +1,6 @@
 """Losses against the papers' formulas written out again, penalties against finite differences."""
 
+import itertools
 import math
 from typing import get_args
 
@@ -11,6 +12,8 @@ from img2img.methods.objectives import (
     OBJECTIVES,
     ObjectiveName,
     gradient_penalty,
+    kernel,
+    mmd2,
     zero_centred_penalty,
 )
 
@@ -54,7 +57,26 @@ FORMULAS = {
         lambda r, f: -avg(log_sigmoid(x - y) for x, y in zip(r, f, strict=True)),
         lambda r, f: -avg(log_sigmoid(y - x) for x, y in zip(r, f, strict=True)),
     ),
+    "mmd": (  # of two patches with two features each
+        lambda r, f: -discrepancy(*([v[:2], v[2:]] for v in (list(r), list(f)))),
+        lambda r, f: discrepancy(*([v[:2], v[2:]] for v in (list(r), list(f)))),
+    ),
 }
+
+
+def likeness(x, y) -> float:
+    apart = sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+    quadratic = sum((1 + apart / (2 * a)) ** -a for a in (0.2, 0.5, 1, 2, 5))
+    return quadratic + sum(a * b for a, b in zip(x, y, strict=True))
+
+
+def discrepancy(x, y) -> float:
+    """The unbiased estimate: no point is compared with itself."""
+
+    def among(points):
+        return avg(likeness(p, q) for p, q in itertools.permutations(points, 2))
+
+    return among(x) + among(y) - 2 * avg(likeness(p, q) for p in x for q in y)
 
 
 def avg(values) -> float:
@@ -77,7 +99,7 @@ def slopes(formula, first, second, step=1e-6):
 def losses(name, real, fake):
     objective = OBJECTIVES[name]
     discriminator = sum(objective.d_terms(real, fake).values())
-    return discriminator, objective.g_loss(fake, real if objective.relative else None)
+    return discriminator, objective.g_loss(fake, real if objective.compares else None)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -138,6 +160,32 @@ def test_the_best_penalised_critic_has_a_slope_of_nearly_one():
     assert slope.item() == pytest.approx(1.125, abs=1e-6)
 
 
+def test_the_witness_tells_two_sets_apart_by_their_discrepancy():
+    """Its means over the two sets are apart by MMD^2, points compared with themselves counted."""
+    real, fake = torch.randn(2, 3, 4, 2, 2, dtype=torch.float64)
+    witness = OBJECTIVES["mmd"].witness(lambda image: image, real, fake + 1)
+    apart = (witness(real).mean() - witness(fake + 1).mean()).item()
+    x, y = (z.movedim(1, -1).reshape(-1, 4) for z in (real, fake + 1))
+    whole = kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()
+    assert apart == pytest.approx(whole.item(), rel=1e-9)
+    assert apart > 0
+
+
+def test_the_discrepancy_of_two_samples_of_one_density_is_zero_on_average():
+    torch.manual_seed(0)
+    found = torch.stack([mmd2(*torch.randn(2, 20, 3, dtype=torch.float64)) for _ in range(400)])
+    assert abs(found.mean()) < 3 * found.std() / 20
+    assert found.min() < 0 < found.max()
+    assert mmd2(torch.randn(20, 3), torch.randn(20, 3) + 1) > 1
+
+
+def test_of_many_patches_some_are_drawn():
+    many = torch.randn(1, 4, 40, 40)
+    first, second = (OBJECTIVES["mmd"].g_loss(many, many + 0.5).item() for _ in range(2))
+    assert first != second
+    assert first == pytest.approx(second, rel=0.5)
+
+
 @pytest.mark.parametrize("name", ["bce", "minimax", "lsgan"])
 def test_smoothed_labels_move_what_real_logits_are_drawn_to(name):
     """To the logit of 0.9, by cross-entropy and by least squares; fakes stay at 0."""
@@ -193,6 +241,33 @@ def test_gradient_penalty_agrees_with_finite_differences():
     assert penalty.item() == pytest.approx(expected, rel=1e-7)
     penalty.backward()
     assert critic[0].weight.grad.abs().sum() > 0  # it trains the critic
+
+
+def test_the_penalty_on_a_witness_agrees_with_finite_differences():
+    """Of a picture, where the sets stay what they are."""
+    torch.manual_seed(1)
+    critic = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 2, 2)).double()
+    real, fake = torch.rand(2, 2, 1, 5, 5, dtype=torch.float64)
+    mix = torch.tensor([0.3, 0.8]).double().view(2, 1, 1, 1)
+    between = mix * real + (1 - mix) * fake
+    sets = [critic(of).movedim(1, -1).reshape(-1, 2).tolist() for of in (real, fake)]
+
+    def score(images):
+        more_real = [
+            sum(
+                avg(likeness(p, q) for q in sets[0]) - avg(likeness(p, q) for q in sets[1])
+                for p in h
+            )
+            for h in critic(images).movedim(1, -1).reshape(2, -1, 2).tolist()
+        ]
+        return torch.tensor(more_real, dtype=torch.float64)
+
+    expected = (pixel_slopes(score, between).norm(dim=1) - 1).square().mean().item()
+    witness = OBJECTIVES["mmd"].witness(critic, real, fake)
+    penalty = gradient_penalty(witness, real, fake, mix)
+    assert penalty.item() == pytest.approx(expected, rel=1e-6)
+    penalty.backward()
+    assert critic[0].weight.grad.abs().sum() > 0
 
 
 def test_zero_centred_penalty_agrees_with_finite_differences():
