@@ -47,6 +47,10 @@ def train(
     ] = False,
     dry_run: Annotated[bool, _run("Check everything, print the config, stop.")] = False,
     check: Annotated[bool, _run("Decode every picture before training.")] = True,
+    preset: Annotated[
+        Literal["paper", "modern"] | None,
+        _how("Settings that go together; paper by default. docs/objectives.md compares them."),
+    ] = None,
     size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
     resize: Annotated[int | None, _how("Resize to this side first; 0: not.")] = None,
     centre_crop: Annotated[int | None, _how("Before that, cut this square.")] = None,
@@ -85,7 +89,7 @@ def train(
     settings = [*(settings or ()), *_as_settings(context.args)] or None
     if resume:
         fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
-        fixed += (test_a, test_b, test_pairs, test_data, size, resize, centre_crop, batch)
+        fixed += (test_a, test_b, test_pairs, test_data, preset, size, resize, centre_crop, batch)
         if any(value is not None for value in (*fixed, epochs, steps, precision, seed)):
             raise UsageError(
                 "--resume takes everything from the run; leave the other options out "
@@ -105,9 +109,11 @@ def train(
         test = {"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data}
         method = {"size": size, "resize": resize, "centre_crop": centre_crop, "batch": batch}
         values = _read(config) if config else {}
+        if preset:
+            _forget_preset(values, mode or values.get("mode", ""))
         _overlay(
             values,
-            {"mode": mode, "seed": seed, "device": device, "precision": precision}
+            {"mode": mode, "preset": preset, "seed": seed, "device": device, "precision": precision}
             | {"workers": workers, "sources": sources, "test": test, "method": method},
         )
         if epochs is not None or steps is not None:
@@ -194,6 +200,15 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _forget_preset(values: dict[str, Any], mode: str) -> None:
+    """Take what a preset would set out of the file's values, so that another one can set it."""
+    from img2img.methods.presets import MODERN
+
+    method = values.get("method") or {}
+    settings = MODERN.get(mode, {})
+    values["method"] = {key: value for key, value in method.items() if key not in settings}
+
+
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
     """Put what was given over the file's values; given folders replace all of the file's.
 
@@ -228,6 +243,7 @@ def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
         "test",
         "fingerprint",
         "measured_by",
+        "preset",
     }
     for setting in settings:
         key, equals, text = setting.partition("=")

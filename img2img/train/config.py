@@ -9,6 +9,7 @@ from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.methods.base import MethodConfig
+from img2img.methods.presets import PresetName, preset_settings
 
 Precision = Literal["auto", "fp32", "bf16"]
 ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
@@ -21,6 +22,7 @@ class RunConfig(BaseModel):
 
     name: str
     mode: str
+    preset: PresetName = "paper"
     method: SerializeAsAny[MethodConfig]
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
@@ -42,7 +44,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _method_by_mode(cls, values: Any) -> Any:
-        """Validate `method` with the schema that `mode` names."""
+        """Validate `method` with the schema that `mode` names, over what the preset sets."""
         if not isinstance(values, dict):
             return values
         method = values.get("method", {})
@@ -52,7 +54,8 @@ class RunConfig(BaseModel):
                 raise ValueError(
                     f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
                 )
-            values = {**values, "method": known.Config(**method)}
+            preset = preset_settings(values.get("preset", "paper"), values["mode"])
+            values = {**values, "method": known.Config(**{**preset, **method})}
         return values
 
     @classmethod

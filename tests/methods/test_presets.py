@@ -1,0 +1,60 @@
+"""Presets: the papers' settings by default, others under what the user gives."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from img2img.cli import app
+from img2img.methods import METHODS
+from img2img.methods.presets import MODERN
+from img2img.train.config import RunConfig
+from img2img.train.loop import make_plan, train
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_the_papers_settings_are_the_default(mode, make_config):
+    assert make_config(mode).preset == "paper"
+    assert make_config(mode) == make_config(mode, {"preset": "paper"})
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_every_method_trains_with_its_modern_preset_and_repeats_from_its_config(
+    mode, make_config, quiet, tmp_path
+):
+    config = make_config(mode, {"preset": "modern"}, steps=2)
+    found = config.method.model_dump(mode="json")
+    given = make_config(mode).method.model_fields_set
+    modern = {key: v for key, v in json.loads(json.dumps(MODERN[mode])).items() if key not in given}
+    assert modern
+    assert {key: found[key] for key in modern} == modern
+    run = tmp_path / "run"
+    train(make_plan(config, quiet), run, quiet)
+    again = RunConfig.load(run)
+    assert again.preset == "modern"
+    assert RunConfig.build(again.model_dump(mode="json")) == again
+
+
+def test_what_is_given_wins_over_the_preset(make_config):
+    config = make_config("pix2pix", {"preset": "modern"}, ema=0.5)
+    assert config.method.ema == 0.5
+    assert config.method.objective == MODERN["pix2pix"]["objective"]
+
+
+def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):
+    file = tmp_path / "config.json"
+    modern = make_config("cyclegan", {"preset": "modern"}, cycle=3.0)
+    file.write_text(modern.model_dump_json())
+
+    def planned(*options):
+        command = ["train", "--config", str(file), "--dry-run", "--no-check", *options]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    assert planned()["method"] == json.loads(modern.method.model_dump_json())
+    paper = planned("--preset", "paper")
+    assert paper["preset"] == "paper"
+    assert paper["method"]["objective"] == "lsgan"
+    assert paper["method"]["cycle"] == 3.0
+    assert planned("--preset", "modern", "--ema", "0.7")["method"]["ema"] == 0.7
