@@ -1,89 +1,263 @@
-"""Train every adversarial objective alike, measure each, write the tables of docs/objectives.md.
+"""Train every objective alike, and each preset; measure them; write docs/objectives.md's tables.
 
     python examples/emoji/build.py data/emoji --size 64
-    python benchmarks/objectives.py data/emoji            # hours; goes on where it stopped
-    python benchmarks/objectives.py data/emoji --cost     # seconds a step, on an idle machine
+    python benchmarks/objectives.py data/emoji              # hours on a CPU
+    python benchmarks/objectives.py data/emoji --cost       # minutes, with nothing else running
     python benchmarks/objectives.py --write
 
-Each run is trained, exported and measured by the command line, and is one line of
-benchmarks/results/objectives.jsonl. Two processes may share the work: --task pairs and unpaired.
+Every run is trained, exported and measured by the command line and becomes one line of
+benchmarks/results/objectives.jsonl; runs with a line are left out, so an interrupted one goes on.
+--task NAME runs one part: several processes may share the work.
 """
 
 import argparse
+import datetime
 import json
-import os
+import platform
+import statistics
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+
+from img2img.methods.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "objectives.jsonl"
+COSTS = ROOT / "benchmarks" / "results" / "objectives-cost.json"
+PAGE = ROOT / "docs" / "objectives.md"
 SEEDS = (0, 1, 2)
-SMALL = "--size 64 --width 16 --d-width 16 --no-check --workers 0 --eval-every 0 --ema 0.99"
-# What all objectives of a task share; the rest is the method's own default.
-TASKS = {
-    "pairs": f"--mode pix2pix {SMALL} --steps 500 --batch 8 --levels 5 --norm instance "
-    "--no-dropout --generator-lr 5e-4",
-    "unpaired": f"--mode cyclegan {SMALL} --steps 500 --batch 4 --blocks 3 --identity 0",
+SMALL = "--size 64 --width 16 --d-width 16 --no-check --workers 0 --eval-every 0"
+METRICS = {  # as `img2img evaluate` calls them -> as the tables do
+    "lite0_kernel": "kernel distance",
+    "l1": "L1 to truth",
+    "lite0_perceptual": "feature distance to truth",
+    "recall": "recall",
+    "coverage": "coverage",
+    "classification_error": "domain error",
 }
-STYLES = {"pairs": ("flat", "3d"), "unpaired": ("flat", "noto")}
-WAYS = {"pairs": ("ab",), "unpaired": ("ab", "ba")}
-METRICS = ("lite0_kernel", "l1", "lite0_perceptual", "recall", "coverage")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Candidates that differ in some options and share the rest."""
+
+    title: str
+    options: str
+    styles: tuple[str, ...]  # of a and b, or the domains
+    candidates: dict[str, str]  # name -> its options; the first is what costs are relative to
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        return ("ab", "ba") if "cyclegan" in self.options else ("ab",)
+
+
+EACH = {name: f"--objective {name}" for name in OBJECTIVES}
+PRESETS = {"paper": "--preset paper", "modern": "--preset modern"}
+TASKS = {
+    "pairs": Task(
+        "pix2pix, flat -> 3D",
+        f"--mode pix2pix {SMALL} --ema 0.99 --steps 500 --batch 8 --levels 5 --norm instance "
+        "--no-dropout --generator-lr 5e-4",
+        ("flat", "3d"),
+        EACH,
+    ),
+    "unpaired": Task(
+        "CycleGAN, flat <-> Noto, mean of both ways",
+        f"--mode cyclegan {SMALL} --ema 0.99 --steps 500 --batch 4 --blocks 3 --identity 0",
+        ("flat", "noto"),
+        EACH,
+    ),
+    "pix2pix": Task(
+        "pix2pix, flat -> 3D", f"--mode pix2pix {SMALL} --steps 2000", ("flat", "3d"), PRESETS
+    ),
+    "cyclegan": Task(
+        "CycleGAN, flat <-> Noto, mean of both ways",
+        f"--mode cyclegan {SMALL} --steps 1500 --blocks 3",
+        ("flat", "noto"),
+        PRESETS,
+    ),
+    "stargan": Task(
+        "StarGAN, line art, flat and 3D, mean of the domains",
+        f"--mode stargan {SMALL} --steps 1000 --blocks 3 --d-layers 5",
+        ("lineart", "flat", "3d"),
+        PRESETS,
+    ),
+}
 
 
 def command(*arguments: str) -> str:
     """What `img2img` prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "img2img", *arguments], stdout=subprocess.PIPE, text=True
-    )
+    line = [sys.executable, "-m", "img2img", *arguments]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     if done.returncode:
         raise SystemExit(f"img2img {' '.join(arguments)} failed.")
     return done.stdout
 
 
-def run(task: str, name: str, options: str, seed: int, data: Path, runs: Path) -> dict:
+def sources(task: Task, data: Path, part: str, prefix: str = "") -> list[str]:
+    """The options that name the folders of a part, train or test."""
+    if "stargan" not in task.options:
+        pairs = zip("ab", task.styles, strict=True)
+        return [x for side, s in pairs for x in (f"--{prefix}{side}", str(data / part / s))]
+    domains = data / f"domains-{part}"  # links to some of the styles
+    domains.mkdir(exist_ok=True)
+    for style in task.styles:
+        if not (domains / style).exists():
+            (domains / style).symlink_to((data / part / style).resolve())
+    return [f"--{prefix}data", str(domains)]
+
+
+def run(name: str, candidate: str, seed: int, data: Path, runs: Path) -> dict:
     """Train, export and measure once."""
-    a, b = STYLES[task]
-    folder = runs / f"{task}-{name}-{seed}"
-    sources = ["--a", data / "train" / a, "--b", data / "train" / b]
-    test = ["--test-a", data / "test" / a, "--test-b", data / "test" / b]
+    task = TASKS[name]
+    folder = runs / f"{name}-{candidate}-{seed}"
     if not folder.exists():
-        given = [*TASKS[task].split(), *options.split(), "--seed", str(seed)]
+        options = f"{task.options} {task.candidates[candidate]} --seed {seed}"
         where = ["--out", str(runs), "--name", folder.name]
-        command("train", *map(str, sources + test), *given, *where)
+        folders = sources(task, data, "train") + sources(task, data, "test", "test-")
+        command("train", *folders, *options.split(), *where)
     elif not (folder / "weights.safetensors").exists():
         command("train", "--resume", str(folder))
     command("export", str(folder), "--checkpoint", "last")
-    measured = {}
-    for way in WAYS[task]:
-        inputs, truths = (a, b) if way == "ab" else (b, a)
-        model = folder / "export" / f"{folder.name}{f'-{way}' * (len(WAYS[task]) > 1)}.onnx"
-        folders = ["--a", str(data / "test" / inputs), "--b", str(data / "test" / truths)]
+    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for way in task.ways:
+        folders = sources(task, data, "test")
+        if "stargan" in task.options:
+            folders += sources(task, data, "train", "train-")
+        elif way == "ba":
+            folders = [folders[0], folders[3], folders[2], folders[1]]
+        model = folder / "export" / f"{folder.name}{f'-{way}' * (len(task.ways) > 1)}.onnx"
         said = command("evaluate", "-m", str(model), *folders, "--bootstrap", "0", "--json")
-        found = {metric["name"]: metric["value"] for metric in json.loads(said)["metrics"]}
-        measured[way] = {metric: found[metric] for metric in METRICS}
-    return {"task": task, "name": name, "options": options, "seed": seed, "measured": measured}
+        for metric in json.loads(said)["metrics"]:
+            *where, plain = metric["name"].split("/")
+            if plain in found and (not where or where[0] in task.styles):
+                found[plain].append(metric["value"])
+    measured = {metric: statistics.fmean(values) for metric, values in found.items() if values}
+    return {
+        "task": name,
+        "name": candidate,
+        "options": f"{task.options} {task.candidates[candidate]}",
+        "seed": seed,
+        "measured": measured,
+    }
+
+
+def results() -> list[dict]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
+def measure_all(names: list[str], data: Path, runs: Path) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.touch()
+    for seed in SEEDS:
+        for name in names:
+            for candidate in TASKS[name].candidates:
+                if (name, candidate, seed) in {
+                    (r["task"], r["name"], r["seed"]) for r in results()
+                }:
+                    continue
+                row = run(name, candidate, seed, data, runs)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+
+
+def measure_costs(data: Path) -> None:
+    """Milliseconds a step by median, all candidates of a task in turn in one process."""
+    import torch
+    from rich.console import Console
+
+    from img2img.data.augment import Augment
+    from img2img.data.stream import fixed_batch
+    from img2img.methods import METHODS
+    from img2img.train.config import RunConfig
+    from img2img.train.loop import make_plan
+    from img2img.train.runtime import Runtime
+    from img2img.train.trainer import Trainer
+
+    costs: dict[str, dict[str, float]] = {}
+    for name, task in TASKS.items():
+        steps = {}
+        for candidate, options in task.candidates.items():
+            given = f"{task.options} {options} --dry-run".split()
+            config = command("train", *sources(task, data, "train"), *given)
+            plan = make_plan(RunConfig.model_validate_json(config), Console(quiet=True), False)
+            c, mode = plan.config.method, plan.config.mode
+            runtime = Runtime("auto", "auto", METHODS[mode].channels_last)
+            trainer = Trainer(METHODS[mode](c), runtime, 0, plan.epoch_steps)
+            augment = Augment(c.size, c.load_size, c.centre_crop, c.flip, True)
+            batch = runtime.place(fixed_batch(plan.training, augment, list(range(c.batch))))
+            steps[candidate] = (trainer, batch, [])
+        for _ in range(12):
+            for trainer, batch, times in steps.values():
+                began = time.perf_counter()
+                for _ in range(trainer.method.turn):
+                    trainer.update(batch)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                times.append((time.perf_counter() - began) / trainer.method.turn)
+        costs[name] = {c: 1000 * statistics.median(found[2:]) for c, (*_, found) in steps.items()}
+        print(name, costs[name], flush=True)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    threads, today = torch.get_num_threads(), datetime.date.today().isoformat()
+    machine = f"{device or platform.machine()}, {threads} threads, torch {torch.__version__}"
+    COSTS.write_text(json.dumps({"machine": machine, "date": today, "ms": costs}, indent=2) + "\n")
+
+
+def table(name: str) -> str:
+    """Mean and standard deviation over the seeds, and the cost of a step."""
+    rows = [row for row in results() if row["task"] == name]
+    costs = json.loads(COSTS.read_text())["ms"][name]
+    metrics = [metric for metric in METRICS if metric in rows[0]["measured"]]
+    heads = ["", *(METRICS[metric] for metric in metrics), "cost of a step", "seeds"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for candidate in TASKS[name].candidates:
+        own = [row["measured"] for row in rows if row["name"] == candidate]
+        if not own:
+            continue
+        cells = []
+        for metric in metrics:
+            values = [row[metric] for row in own]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.3f}{spread}")
+        cost = costs[candidate] / next(iter(costs.values()))
+        lines.append(f"| {candidate} | " + " | ".join(cells) + f" | {cost:.2f} | {len(own)} |")
+    return "\n".join(lines)
+
+
+def write() -> None:
+    """Put the tables into the page, between its marks."""
+    page = PAGE.read_text()
+    known = json.loads(COSTS.read_text())
+    parts = {
+        name: f"{TASKS[name].title} (`{TASKS[name].options}`)\n\n{table(name)}" for name in TASKS
+    }
+    parts["machine"] = f"Cost of a step: {known['machine']}, {known['date']}."
+    for name, text in parts.items():
+        first, last = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = page.partition(first)
+        page = f"{before}{first}{text}{last}{rest.partition(last)[2]}"
+    PAGE.write_text(page)
 
 
 def main() -> None:
-    from img2img.methods.objectives import OBJECTIVES
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("data", type=Path, nargs="?", help="what examples/emoji/build.py made")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--task", choices=TASKS)
+    parser.add_argument("--cost", action="store_true", help="only time the steps")
+    parser.add_argument("--write", action="store_true", help="only write the page")
     given = parser.parse_args()
-    for seed in SEEDS:
-        for task in [given.task] if given.task else TASKS:
-            for name in OBJECTIVES:
-                rows = RESULTS.read_text().splitlines() if RESULTS.exists() else ()
-                done = {(r["task"], r["name"], r["seed"]) for r in map(json.loads, rows)}
-                if (task, name, seed) in done:
-                    continue
-                row = run(task, name, f"--objective {name}", seed, given.data, given.runs)
-                RESULTS.parent.mkdir(exist_ok=True)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + os.linesep)
+    if given.write:
+        write()
+    elif not given.data:
+        parser.error("which folder has the pictures?")
+    elif given.cost:
+        measure_costs(given.data.resolve())
+    else:
+        names = [given.task] if given.task else list(TASKS)
+        measure_all(names, given.data.resolve(), given.runs.resolve())
 
 
 if __name__ == "__main__":
