@@ -115,6 +115,20 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     return resized.reshape(height, width, -1)
 
 
+def shrink(picture: Picture, side: int) -> Picture:
+    """The picture, made smaller where its longer side is more than so many pixels."""
+    height, width = picture.pixels.shape[:2]
+    if max(height, width) <= side:
+        return picture
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = resize(alpha[..., None], *size)[..., 0]
+    notes = (*picture.notes, f"made smaller, from {width}x{height}")
+    return Picture(resize(picture.pixels, *size), alpha, picture.exif, notes)
+
+
 def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.ndarray:
     """A grid, uint8 [H, W, 3], of uint8 [h, w, 1 or 3] cells: a column a name, a row an example."""
     cells = [cell for column in columns.values() for cell in column]

@@ -1,7 +1,7 @@
 """img2img translate: files, folders and globs through a model. No torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,9 @@ def translate(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
     ],
-    to: Annotated[str | None, option("Target domain; attributes with commas.")] = None,
+    to: Annotated[
+        str | None, option("Target domain; attributes with commas; all: a folder for each.")
+    ] = None,
     direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
     provider: Annotated[
         str, option("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
@@ -26,6 +28,9 @@ def translate(
     ] = "skip",
     ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="Make larger pictures smaller first, px.")
+    ] = None,
     max_pixels: Annotated[int, option("Refuse larger pictures.")] = 100_000_000,
     shard: Annotated[str, option("i/n: the i-th of n equal parts.")] = "1/1",
     fail_fast: Annotated[bool, option("Stop at the first failure.")] = False,
@@ -39,24 +44,35 @@ def translate(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
-    from img2img.infer.folder import Settings, translate_files
+    from img2img.infer.folder import Settings, Summary, translate_files
     from img2img.infer.plan import Job, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import Translator
 
-    settings = Settings(to, quality, max_pixels, batch, fail_fast)
     console = stderr_console()
-    if _is_file_name(inputs, output):
-        if ext != "keep" or shard != "1/1":
-            raise UsageError("--ext and --shard go with an output folder, not with a file.")
-        if output.exists() and output.samefile(inputs[0]):
-            raise DataError(f"{output} would replace its own input. Choose another -o.")
-        jobs, record = [Job(inputs[0], str(output))], None
-    else:
-        jobs, record = make_plan(inputs, output, ext, shard), Record(output, shard)
     translator = Translator(model, provider, direction, threads)
-    with _progress(console, len(jobs)) as advance:
-        summary = translate_files(translator, jobs, record, settings, existing, advance)
+    everywhere = to == "all" and "all" not in translator.manifest.labels.names
+    targets = _folders(translator) if everywhere else {"": to}
+    parts: list[tuple[list[Job], Record | None, Settings]] = []
+    for folder, target in targets.items():
+        settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side)
+        if _is_file_name(inputs, output):
+            if ext != "keep" or shard != "1/1" or everywhere:
+                raise UsageError(
+                    "--ext, --shard and --to all go with an output folder, not with a file."
+                )
+            if output.exists() and output.samefile(inputs[0]):
+                raise DataError(f"{output} would replace its own input. Choose another -o.")
+            parts.append(([Job(inputs[0], str(output))], None, settings))
+        else:
+            jobs = make_plan(inputs, output, ext, shard, folder)
+            parts.append((jobs, Record(output / folder, shard), settings))
+    total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
+    with _progress(console, total) as advance:
+        for jobs, record, settings in parts:
+            summary += translate_files(translator, jobs, record, settings, existing, advance)
+            if fail_fast and summary.failed:
+                break
     rate = summary.done / max(summary.seconds, 1e-9)
     if as_json:
         print(json.dumps({**vars(summary), "output": str(output), "provider": translator.provider}))
@@ -69,7 +85,20 @@ def translate(
     if summary.failed:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in summary.failed[:50])
         more = f"\n  and {len(summary.failed) - 50} more" if len(summary.failed) > 50 else ""
-        raise PartialFailure(f"{len(summary.failed)} of {len(jobs)} failed:\n{listed}{more}")
+        raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
+
+
+def _folders(translator: Any) -> dict[str, str]:
+    """A folder of its own for each domain. The model's names are a stranger's: no paths."""
+    from img2img.errors import UsageError
+
+    name, domains = translator.manifest.name, translator.manifest.labels.names
+    if not domains:
+        raise UsageError(f"{name} has no domains to choose from: no --to.")
+    for domain in domains:
+        if Path(domain).name != domain or domain in (".", "..") or "\\" in domain:
+            raise UsageError(f"{name}'s domain {domain!r} can't be a folder: name it with --to.")
+    return {domain: domain for domain in domains}
 
 
 def _is_file_name(inputs: list[str], output: Path) -> bool:

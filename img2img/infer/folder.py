@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -36,6 +36,14 @@ class Summary:
     failed: list[tuple[str, str]] = field(default_factory=list)  # input, reason
     seconds: float = 0.0
 
+    def __add__(self, other: Self) -> Self:
+        return Summary(
+            self.done + other.done,
+            self.skipped + other.skipped,
+            self.failed + other.failed,
+            self.seconds + other.seconds,
+        )
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,10 +54,12 @@ class Settings:
     max_pixels: int = MAX_PIXELS
     batch: int | None = None
     fail_fast: bool = False
+    max_side: int | None = None  # larger pictures are made smaller first
 
     def fingerprint(self) -> str:
         """A hash of what decides the outputs' pixels."""
-        return hashlib.sha256(json.dumps([self.to, self.quality]).encode()).hexdigest()[:16]
+        decisive = [self.to, self.quality, *filter(None, [self.max_side])]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -163,18 +173,20 @@ def _read_ahead(
     upcoming = iter(jobs)
     while True:
         while len(waiting) < ahead and (job := next(upcoming, None)):
-            waiting.append(pool.submit(_read, job, channels, settings.max_pixels))
+            waiting.append(pool.submit(_read, job, channels, settings))
         if not waiting:
             return
         yield waiting.popleft().result()
 
 
-def _read(job: Job, channels: int, max_pixels: int) -> Item:
+def _read(job: Job, channels: int, settings: Settings) -> Item:
     path = Path(job.source)
     try:
         stat = path.stat()
         content = path.read_bytes()
-        picture = images.read(content, channels, max_pixels)
+        picture = images.read(content, channels, settings.max_pixels)
+        if settings.max_side:
+            picture = images.shrink(picture, settings.max_side)
     except (DataError, OSError, MemoryError) as error:
         reason = str(error).removeprefix("the picture: ") or type(error).__name__
         return Item(job, error=reason)

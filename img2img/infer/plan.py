@@ -21,8 +21,11 @@ class Job(NamedTuple):
     target: str
 
 
-def make_plan(inputs: Sequence[str], out: Path, extension: Extension, shard: str) -> list[Job]:
-    """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`.
+def make_plan(
+    inputs: Sequence[str], out: Path, extension: Extension, shard: str, folder: str = ""
+) -> list[Job]:
+    """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`, or
+    below that folder in it. What lies in `out` is no input.
 
     shard "i/n": only every n-th job from the i-th on. Raises DataError for an input that is
     missing or has no pictures, for two inputs that would become one file (compared without case
@@ -33,7 +36,7 @@ def make_plan(inputs: Sequence[str], out: Path, extension: Extension, shard: str
     claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
     out_real = os.path.realpath(out)
     for source, relative in _expand(inputs, out_real):
-        target = os.path.join(out, _renamed(relative, extension))
+        target = os.path.join(out, folder, _renamed(relative, extension))
         key = hash(unicodedata.normalize("NFC", target).casefold())
         if key in claimed:
             other = jobs[claimed[key]].source

@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
+from img2img import images as files
 from img2img.errors import UsageError
 from img2img.infer import registry
 from img2img.infer.session import Provider, load
 from img2img.manifest import Manifest
 
 MAX_BATCH = 8
+One = np.ndarray | str | Path  # pixels, or a file with them
+To = str | Sequence[str] | np.ndarray | None
 
 
 class Translator:
-    """Translates uint8 pictures of any size: `Translator("flat-to-3d")([array])`.
+    """Translates uint8 pictures of any size: `Translator("flat-to-3d")(array_or_path_or_list)`.
 
     model: a bundle's path, or the name of a shipped model or a run. Raises DataError for a model
-    that is missing or unusable, DeviceError for a provider that does not bind.
+    that is missing or unusable, DeviceError for a provider that does not bind. Several threads may
+    call one translator at once.
     """
 
     manifest: Manifest
@@ -33,19 +38,27 @@ class Translator:
         self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
         self._session = loaded.session
 
-    def __call__(
-        self, images: Sequence[np.ndarray], to: str | Sequence[str] | np.ndarray | None = None
-    ) -> list[np.ndarray]:
-        """Pictures uint8 [H, W, in_channels] -> as many uint8 [H, W, out_channels], in order.
+    @overload
+    def __call__(self, images: One, to: To = None) -> np.ndarray: ...
+    @overload
+    def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
+
+    def __call__(self, images: One | Sequence[One], to: To = None) -> np.ndarray | list[np.ndarray]:
+        """A picture uint8 [H, W, in_channels], or the path of one -> uint8 [H, W, out_channels];
+        several -> a list of as many, in order.
 
         to: the target domain, names of attributes, or a label vector float32 [labels.width]; only
         for models with domains. Pictures of one size run together, up to 8 at once; the result is
-        the same as one by one.
+        the same as one by one. Raises DataError for a file that is no picture, UsageError for a
+        wrong domain, ValueError for an array of another kind.
         """
-        domain = self.domain(to)
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            return self._all([self._pixels(images)], self.domain(to))[0]
+        return self._all([self._pixels(image) for image in images], self.domain(to))
+
+    def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
-            self._check(image)
             by_size.setdefault(image.shape, []).append(index)
         results: list[np.ndarray] = [np.empty(0)] * len(images)
         for indices in by_size.values():
@@ -57,7 +70,7 @@ class Translator:
                     results[index] = result
         return results
 
-    def domain(self, to: str | Sequence[str] | np.ndarray | None) -> np.ndarray | None:
+    def domain(self, to: To) -> np.ndarray | None:
         """The label vector, float32 [D], for a domain's name; UsageError for a wrong one."""
         labels = self.manifest.labels
         if isinstance(to, np.ndarray):
@@ -90,9 +103,13 @@ class Translator:
             inputs["domain"] = np.tile(domain, (len(images), 1))
         return self._session.run(None, inputs)[0]
 
-    def _check(self, image: np.ndarray) -> None:
+    def _pixels(self, image: One) -> np.ndarray:
+        """Of an array that is checked, or of a file, upright and in sRGB, on white."""
         channels = self.manifest.in_channels
+        if isinstance(image, str | Path):
+            return files.read(Path(image), channels).pixels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
             raise ValueError(
                 f"expected uint8 [H, W, {channels}], got {image.dtype} {list(image.shape)}"
             )
+        return image

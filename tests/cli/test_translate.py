@@ -26,6 +26,18 @@ invert (uint8[N, H, W, 3] image) => (uint8[N, H, W, 3] translated) {
 }
 """
 
+SHIFT = """
+<ir_version: 10, opset_import: ["" : 20]>
+shift (uint8[N, H, W, 3] image, float[N, 2] domain) => (uint8[N, H, W, 3] translated)
+<float[2, 1] offsets = {10.0, 20.0}, int64[4] each = {-1, 1, 1, 1}> {
+    pixels = Cast <to = 1> (image)
+    flat = MatMul(domain, offsets)
+    offset = Reshape(flat, each)
+    moved = Add(pixels, offset)
+    translated = Cast <to = 2> (moved)
+}
+"""
+
 
 def has_driver() -> bool:
     try:
@@ -39,11 +51,17 @@ def has_driver() -> bool:
 def _here(tmp_path, monkeypatch):
     """A folder with a model (255 - x) and no pictures."""
     monkeypatch.chdir(tmp_path)
-    model = onnx.parser.parse_model(INVERT)
+    write_model("m.onnx", INVERT)
+
+
+def write_model(path: str, text: str, *domains: str) -> None:
+    model = onnx.parser.parse_model(text)
     said = {"name": "inverter", "method": "pix2pix", "direction": "ab"}
     said |= {"size_multiple": 1, "trained_size": 8}
+    if domains:
+        said["labels"] = {"sets": [{"kind": "classes", "domains": domains}]}
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(said)})
-    Path("m.onnx").write_bytes(model.SerializeToString())
+    Path(path).write_bytes(model.SerializeToString())
 
 
 def picture(path: str, seed: int = 0, height: int = 6, width: int = 9) -> np.ndarray:
@@ -335,6 +353,40 @@ def test_options_reach_the_work(run):
     )  # fmt: skip
     assert code == 5
     assert (json.loads(out)["done"], json.loads(out)["skipped"]) == (1, 1)
+
+
+def test_to_all_gives_every_domain_a_folder_and_goes_on_where_it_was(run):
+    write_model("s.onnx", SHIFT, "dawn", "dusk")
+    Path("in/sub").mkdir(parents=True)
+    Image.new("RGB", (4, 4), (5, 5, 5)).save("in/sub/a.png")
+    command = "translate", "in", "-m", "s.onnx", "--provider", "cpu", "--to", "all", "--json"
+    code, out, _ = run(*command, "-o", "in/out")  # where the next run finds no new inputs
+    assert (code, json.loads(out)["done"]) == (0, 2)
+    assert (load("in/out/dawn/sub/a.png") == 15).all()
+    assert (load("in/out/dusk/sub/a.png") == 25).all()
+    code, out, _ = run(*command, "-o", "in/out")
+    assert (json.loads(out)["done"], json.loads(out)["skipped"]) == (0, 2)
+    one = [*command[:-2], "dusk", "--json", "-o", "in/out/dusk"]
+    assert json.loads(run(*one)[1])["skipped"] == 1  # as if it had been asked for alone
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\\b"])
+def test_a_domain_that_is_a_path_leads_nowhere(run, name):
+    write_model("s.onnx", SHIFT, "dawn", name)
+    picture("in/a.png")
+    code, _, err = run("translate", "in", "-o", "out", "-m", "s.onnx", "--to", "all")
+    assert code == 2
+    assert one_sentence(err)
+    assert not Path("out").exists()
+
+
+def test_to_all_needs_domains_and_a_folder(run):
+    picture("in/a.png")
+    write_model("s.onnx", SHIFT, "dawn", "dusk")
+    for model, output in (("m.onnx", "out"), ("s.onnx", "a.png")):
+        code, _, err = run("translate", "in/a.png", "-o", output, "-m", model, "--to", "all")
+        assert code == 2
+        assert one_sentence(err)
 
 
 def test_a_second_run_skips_and_says_so(run):

@@ -214,6 +214,22 @@ def test_the_domain_asked_for_is_used(classes, save):
     assert (load("out/a.png") == 45).all()
 
 
+def test_large_pictures_are_made_smaller_first_where_asked_and_the_record_says_so(
+    invert, save, noise
+):
+    save(Path("in/small.png"), noise(0, 8, 6))
+    flat = np.full((20, 41, 4), (200, 100, 0, 128), np.uint8)
+    save(Path("in/wide.png"), flat)
+    assert counts(go(invert, max_side=10)) == (2, 0, 0)
+    assert np.array_equal(load("out/small.png"), 255 - noise(0, 8, 6))
+    assert load("out/wide.png").shape == (5, 10, 4)
+    assert (load("out/wide.png")[..., 3] == 128).all()
+    notes = {Path(line["output"]).name: line["notes"] for line in lines()}
+    assert notes == {"small.png": [], "wide.png": ["made smaller, from 41x20"]}
+    assert counts(go(invert, max_side=10)) == (0, 2, 0)
+    assert counts(go(invert)) == (2, 0, 0)  # another size is another output
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
 def test_names_that_are_not_utf8_are_translated_and_skipped(invert, noise, save):
     save(Path(os.fsdecode(b"in/caf\xe9.png")), noise())

@@ -1,10 +1,15 @@
 """A model as a function from arrays to arrays."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from img2img.errors import DataError, UsageError
 from img2img.infer.translator import MAX_BATCH, Translator
+
+DOMAINS = ("dawn", "noon", "dusk")
 
 
 def test_a_picture_is_translated(invert, noise):
@@ -12,6 +17,38 @@ def test_a_picture_is_translated(invert, noise):
     (result,) = invert([picture])
     assert result.dtype == np.uint8
     assert np.array_equal(result, 255 - picture)
+
+
+def test_one_picture_gives_one_and_paths_are_as_good_as_pixels(invert, noise, tmp_path):
+    picture, path = noise(0, 5, 7), tmp_path / "one.png"
+    Image.fromarray(picture).save(path)
+    for one in (picture, path, str(path)):
+        assert np.array_equal(invert(one), 255 - picture)
+    results = invert([path, noise(1)])
+    assert np.array_equal(results[0], 255 - picture)
+    assert np.array_equal(results[1], 255 - noise(1))
+    batch = np.stack([noise(1), noise(2)])
+    assert [np.array_equal(r, 255 - p) for r, p in zip(invert(batch), batch, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_a_file_that_is_no_picture_is_a_data_error(invert, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"text\.png"):
+        invert(tmp_path / "text.png")
+    with pytest.raises(DataError, match=r"none\.png"):
+        invert([tmp_path / "none.png"])
+
+
+def test_several_threads_may_call_one_translator(classes, noise):
+    """Each with a domain and a size of its own."""
+    alone = {i: classes(noise(i, 8 + i, 9), to=DOMAINS[i % 3]) for i in range(9)}
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            found = pool.map(lambda i: (i, classes(noise(i, 8 + i, 9), to=DOMAINS[i % 3])), alone)
+            assert all(np.array_equal(alone[i], result) for i, result in found)
 
 
 def test_no_pictures_give_no_results(invert):
