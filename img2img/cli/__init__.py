@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from img2img.cli.bench import bench
 from img2img.cli.check import check
 from img2img.cli.compare import compare
 from img2img.cli.doctor import doctor
@@ -29,7 +30,7 @@ app.command()(check)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
-for command in (translate, evaluate, compare, info, doctor):
+for command in (translate, evaluate, compare, bench, info, doctor):
     app.command()(command)
 
 

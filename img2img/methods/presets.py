@@ -11,6 +11,8 @@ MODERN: dict[str, dict[str, Any]] = {
         "norm": "instance",
         "dropout": False,
         "ema": 0.999,
+        "penalty_every": 4,
+        "augment": ("colour", "translation", "cutout"),
     },
     "cyclegan": {"objective": "rpgan", "ema": 0.999},
     "stargan": {"objective": "rpgan", "d_steps": 1, "ema": 0.999},
