@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from img2img.errors import DataError
 
 METADATA_KEY = "img2img"
+Precision = Literal["fp32", "fp16", "int8"]
 # CelebA's, of which a picture has at most one: to choose one takes the others away.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
 
@@ -89,7 +90,7 @@ class Manifest(BaseModel):
     labels: Labels = Labels()  # of the domains it translates to
     statistics: Literal["image", "running"] = "image"  # of the normalisation layers
     weights: Literal["ema", "plain"] = "plain"
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     licence: str | None = None
     step: int = 0
     seed: int = 0

@@ -21,6 +21,10 @@ def export(
         Literal["best", "last"] | None,
         typer.Option(help="By default best, by its held-out distance, where one was measured."),
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="fp16 for GPUs, int8 for CPUs; their file names say so."),
+    ] = "fp32",
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
     running_statistics: Annotated[
         bool,
@@ -44,10 +48,22 @@ def export(
     import json
 
     written = export_run(
-        run, stderr_console(), output, direction, weights, opset, running_statistics, checkpoint
+        run,
+        stderr_console(),
+        output,
+        direction,
+        weights,
+        opset,
+        running_statistics,
+        checkpoint,
+        precision,
     )
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
     else:
         for path, parity in written:
-            print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")
+            near = f"at most {parity['max_levels']:.0f} grey levels from torch"
+            if precision != "fp32":
+                mean, worst = parity["psnr_mean"], parity["psnr_worst"]
+                near += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
+            print(f"{path}  ({near})")

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from img2img import __version__
 from img2img.errors import DataError, UsageError
+from img2img.export.rewrite import halved, subpixel
 from img2img.files import whole_file
-from img2img.manifest import METADATA_KEY, Manifest
+from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
 from img2img.nets.norm import image_statistics
@@ -34,10 +35,16 @@ class Pixels(nn.Module):
     Pads to the network's size multiple by repeating the border, and crops back.
     """
 
-    def __init__(self, spec: ExportSpec):
+    def __init__(self, spec: ExportSpec, precision: Precision = "fp32"):
+        """precision: fp16 computes in half, but for the norms; int8 is what quantises well."""
         super().__init__()
         running = spec.statistics == "running"
-        self.generator = copy.deepcopy(spec.module) if running else image_statistics(spec.module)
+        generator = copy.deepcopy(spec.module) if running else image_statistics(spec.module)
+        if precision == "fp16":
+            generator = halved(generator)
+        elif precision == "int8":
+            generator = subpixel(generator)
+        self.generator, self.half = generator, precision == "fp16"
         self.multiple = spec.size_multiple
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
@@ -45,7 +52,9 @@ class Pixels(nn.Module):
         x = image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
         below, right = (-height) % self.multiple, (-width) % self.multiple
         x = F.pad(x, (0, right, 0, below), mode="replicate")
-        y = self.generator(x) if domain is None else self.generator(x, domain)
+        if self.half:
+            x = x.half()
+        y = (self.generator(x) if domain is None else self.generator(x, domain)).float()
         y = y[:, :, :height, :width].permute(0, 2, 3, 1)
         return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
@@ -99,7 +108,12 @@ def load_run(
 
 
 def make_manifest(
-    config: RunConfig, direction: str, spec: ExportSpec, said: dict[str, str], metrics: dict
+    config: RunConfig,
+    direction: str,
+    spec: ExportSpec,
+    said: dict[str, str],
+    metrics: dict,
+    precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
     return Manifest(
@@ -113,6 +127,7 @@ def make_manifest(
         labels=spec.labels,
         statistics=spec.statistics,
         weights=said.get("weights", "plain"),
+        precision=precision,
         licence=config.licence,
         step=int(said.get("step", 0)),
         seed=config.seed,
@@ -126,9 +141,13 @@ def make_manifest(
     )
 
 
-def trace(spec: ExportSpec, size: int, opset: int = OPSET) -> onnx.ModelProto:
-    """The graph of one direction as an ONNX model, N, H and W dynamic."""
-    pixels = Pixels(spec).eval()
+def trace(
+    spec: ExportSpec, size: int, opset: int = OPSET, precision: Precision = "fp32"
+) -> onnx.ModelProto:
+    """The graph of one direction as an ONNX model, N, H and W dynamic; of int8 the float graph
+    that quantize.py starts from.
+    """
+    pixels = Pixels(spec, precision).eval()
     side = size + 4  # traced with padding in it, and no dimension that looks special
     image = torch.zeros(2, side, side + 8, spec.in_channels, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}

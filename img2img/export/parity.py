@@ -9,9 +9,11 @@ from img2img import images
 from img2img.errors import DataError, Img2ImgError
 from img2img.export.graph import Pixels
 from img2img.infer.translator import Translator
+from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
 
 TOLERANCE = 1  # grey levels of 255, in fp32
+WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is still let through
 
 
 def test_pictures(files: list[Path], channels: int, size: int) -> list[np.ndarray]:
@@ -34,11 +36,12 @@ def test_pictures(files: list[Path], channels: int, size: int) -> list[np.ndarra
 def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
     """Grey levels between the bundle and torch, over the pictures and (up to four) domains.
 
-    Keys: max_levels, mean_levels, pictures. The bundle runs on the CPU, as the reference does.
+    Keys: max_levels, mean_levels, pictures, and psnr_mean and psnr_worst in dB, at most 100. The
+    bundle runs on the CPU, as the reference does, which is in fp32.
     """
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
-    worst, total, count = 0.0, 0.0, 0
+    worst, total, decibels = 0.0, 0.0, []
     for to in spec.labels.names[:4] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             domain = translator.domain(to)
@@ -49,12 +52,28 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
                 )[0].numpy()
             difference = np.abs(reference.astype(int) - ours.astype(int))
             worst = max(worst, float(difference.max()))
-            total, count = total + float(difference.mean()), count + 1
-    return {"max_levels": worst, "mean_levels": total / count, "pictures": float(len(pictures))}
+            total += float(difference.mean())
+            error = float(np.square(difference).mean())
+            decibels.append(10 * np.log10(255**2 / error) if error else 100.0)
+    return {
+        "max_levels": worst,
+        "mean_levels": total / len(decibels),
+        "psnr_mean": float(np.mean(decibels)),
+        "psnr_worst": float(min(decibels)),
+        "pictures": float(len(pictures)),
+    }
 
 
-def require(parity: dict[str, float], bundle: Path) -> None:
-    """Raise where the bundle is further from torch than rounding explains."""
+def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:
+    """Raise where the bundle is further from torch than its precision explains."""
+    if precision != "fp32":
+        if parity["psnr_worst"] < WORST_DB[precision]:
+            raise Img2ImgError(
+                f"In {precision} a picture is only {parity['psnr_worst']:.1f} dB from torch's "
+                f"({WORST_DB[precision]:.0f} is the least), so {bundle} was not written. "
+                "Export this model in fp32."
+            )
+        return
     if parity["max_levels"] > TOLERANCE:
         raise Img2ImgError(
             f"The export differs from torch by up to {parity['max_levels']:.0f} grey levels "

@@ -8,14 +8,18 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
+from img2img import images
 from img2img.errors import DataError, UsageError
-from img2img.export import graph, parity
-from img2img.files import find_pictures
+from img2img.export import graph, parity, quantize
+from img2img.files import find_pictures, spread
 from img2img.infer.registry import shipped
+from img2img.manifest import Precision
 from img2img.methods import METHODS
+from img2img.methods.base import ExportSpec
 from img2img.train.config import RunConfig
 
 Written = tuple[Path, dict[str, float]]
+CALIBRATED, JUDGED = 64, 16  # pictures that int8's ranges are taken from, and that it is judged on
 
 
 def export_run(
@@ -27,8 +31,11 @@ def export_run(
     opset: int = graph.OPSET,
     running_statistics: bool = False,
     chosen: graph.Checkpoint | None = None,
+    precision: Precision = "fp32",
 ) -> list[Written]:
-    """Write the run's bundles; each with its parity. Raises where one differs from torch."""
+    """Write the run's bundles; each with its parity. Raises where one differs from torch by more
+    than its precision explains.
+    """
     config, method, said = graph.load_run(run, weights, chosen)
     if "metric" in said:
         distance = f"{said['metric']} {float(said['value']):.4f}"
@@ -48,35 +55,61 @@ def export_run(
     for name, spec in wanted.items():
         # -o names the one that was asked for.
         named = (len(specs) > 1 or name == "ba") and not (output and direction)
-        path = _output_path(run, config, output, name, named)
+        path = _output_path(run, config, output, name, named, precision)
         with console.status(f"exporting {path}"):
-            proto = graph.trace(spec, config.method.size, opset)
-            pictures = parity.test_pictures(
-                _inputs(config, name), spec.in_channels, config.method.size
-            )
-            manifest = graph.make_manifest(config, name, spec, said, metrics)
+            size, files = config.method.size, _inputs(config, name)
+            proto = graph.trace(spec, size, opset, precision)
+            if precision == "int8":
+                learned = _feeds(spec, _inputs(config, name, training=True), size, CALIBRATED)
+                judged = _feeds(spec, files, size, JUDGED)
+                proto, left = quantize.quantized(proto, learned, judged)
+                console.print(f"{left} convolutions stay in float")
+            pictures = parity.test_pictures(files, spec.in_channels, size)
+            manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
-            parity.require(result, path)
+            parity.require(result, path, precision)
             graph.write(proto, manifest.model_copy(update={"parity": result}), path)
             written.append((path, result))
     return written
 
 
 def _output_path(
-    run: Path, config: RunConfig, output: Path | None, direction: str, several: bool
+    run: Path,
+    config: RunConfig,
+    output: Path | None,
+    direction: str,
+    several: bool,
+    precision: Precision,
 ) -> Path:
     base = output or run / "export" / f"{config.name}.onnx"
     if base.suffix != ".onnx":
         raise UsageError(f"-o {base}: the file's name must end in .onnx.")
-    return base.with_name(f"{base.stem}-{direction}.onnx") if several else base
+    marks = [direction] if several else []
+    marks += [precision] if precision != "fp32" and not output else []
+    return base.with_name("-".join([base.stem, *marks]) + ".onnx")
 
 
-def _inputs(config: RunConfig, direction: str) -> list[Path]:
+def _feeds(spec: ExportSpec, files: list[Path], size: int, most: int) -> list[quantize.Feed]:
+    """Pictures from all over the list, as the graph takes them; in turn to every domain."""
+    feeds, labels = [], spec.labels
+    for number, index in enumerate(spread(most, len(files))):
+        pixels = images.read(files[index], spec.in_channels).pixels
+        feed = {"image": images.resize(pixels, size, size)[None]}
+        if labels.sets:
+            which = number % len(labels.sets)
+            domains = labels.sets[which].domains
+            feed["domain"] = labels.vector(which, {domains[number % len(domains)]})[None]
+        feeds.append(feed)
+    return feeds
+
+
+def _inputs(config: RunConfig, direction: str, training: bool = False) -> list[Path]:
     """Pictures that the direction takes: held-out or training ones, else the sample that ships."""
-    sources = config.held_out_sources if config.test.given() else config.sources
+    held_out = config.test.given() and not training
+    sources = config.held_out_sources if held_out else config.sources
     channels = (config.method.in_channels, config.method.out_channels)
     if sources.given():  # an imported run has none
         try:

@@ -14,7 +14,13 @@ MODERN: dict[str, dict[str, Any]] = {
         "penalty_every": 4,
         "augment": ("colour", "translation", "cutout"),
     },
-    "cyclegan": {"objective": "rpgan", "ema": 0.999},
+    "cyclegan": {
+        "objective": "rpgan",
+        "generator_lr": 5e-4,
+        "discriminator_lr": 5e-4,
+        "ema": 0.999,
+        "penalty_every": 4,
+    },
     "stargan": {"objective": "rpgan", "d_steps": 1, "ema": 0.999},
 }
 

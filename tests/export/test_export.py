@@ -132,8 +132,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, quiet):
 def test_an_export_that_differs_from_torch_is_not_written(trained, quiet, tmp_path, monkeypatch):
     original = trace
 
-    def wrong(spec, size, opset):
-        model = original(spec, size, opset)
+    def wrong(spec, size, opset, precision):
+        model = original(spec, size, opset, precision)
         for tensor in model.graph.initializer:
             if len(tensor.dims) == 4:
                 values = onnx.numpy_helper.to_array(tensor) * 1.5

@@ -1,0 +1,65 @@
+"""Networks rewritten, before they are traced, into what a runtime executes well."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SubPixel(nn.Module):
+    """A transposed convolution of kernel 4, stride 2 and padding 1 as a convolution and a shuffle
+    of its channels, exactly (Shi et al. 2016): [N, C, H, W] -> [N, C', 2 H, 2 W].
+
+    Runtimes have integer kernels for this one only.
+    """
+
+    def __init__(self, transposed: nn.ConvTranspose2d):
+        super().__init__()
+        weight = transposed.weight.detach()  # [C, C', 4, 4]
+        inner, outer = weight.shape[:2]
+        taps = torch.zeros(outer, 2, 2, inner, 2, 2, dtype=weight.dtype)
+        # Shuffled position 2 p + r is output 2 p + r - 1, to which input p - 1 + a brings the
+        # kernel's value at r + 2 (1 - a).
+        for r, s, a, b in torch.cartesian_prod(*[torch.arange(2)] * 4).tolist():
+            taps[:, r, s, :, a, b] = weight[:, :, r + 2 * (1 - a), s + 2 * (1 - b)].T
+        bias = transposed.bias
+        self.convolution = nn.Conv2d(inner, 4 * outer, 2, padding=1, bias=bias is not None)
+        self.convolution.weight.data = taps.reshape(4 * outer, inner, 2, 2)
+        if bias is not None:
+            self.convolution.bias.data = bias.detach().repeat_interleave(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
+
+
+class Wide(nn.Module):
+    """A layer that computes in full precision what comes in half."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.float()).to(x.dtype)
+
+
+def subpixel(module: nn.Module) -> nn.Module:
+    """The module, its transposed convolutions of kernel 4 replaced. One of kernel 3 would become
+    one of 4 and lose what integers win.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.ConvTranspose2d):
+            if child.kernel_size == (4, 4):
+                setattr(module, name, SubPixel(child))
+        else:
+            subpixel(child)
+    return module
+
+
+def halved(module: nn.Module) -> nn.Module:
+    """The module in fp16, but for its norms, whose sums need more."""
+    module = module.half()
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.InstanceNorm2d | nn.BatchNorm2d):
+                setattr(parent, name, Wide(child.float()))
+    return module

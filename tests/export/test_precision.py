@@ -1,0 +1,96 @@
+"""Bundles in half precision and in integers, on real pictures."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from img2img import Translator
+from img2img.errors import Img2ImgError
+from img2img.export import parity, quantize
+from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
+from img2img.export.run import export_run
+from img2img.files import find_pictures
+from img2img.infer.registry import shipped
+from img2img.nets.unet import UNet
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_shuffled_convolution_is_the_transposed_one(bias):
+    torch.manual_seed(0)
+    transposed = nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=bias).double()
+    x = torch.randn(2, 3, 6, 9, dtype=torch.float64)
+    assert torch.allclose(SubPixel(transposed).double()(x), transposed(x), atol=1e-12)
+
+
+def test_a_rewritten_network_is_the_same_function():
+    torch.manual_seed(0)
+    network = UNet(3, 3, 4, 5, "instance", dropout=False).eval()
+    x = torch.rand(1, 3, 64, 32)
+    expected = network(x)
+    rewritten = subpixel(network)
+    assert not any(isinstance(m, nn.ConvTranspose2d) for m in rewritten.modules())
+    assert torch.allclose(rewritten(x), expected, atol=1e-5)
+
+
+def test_norms_stay_wide_in_half_precision():
+    network = halved(nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, affine=True)))
+    assert network[0].weight.dtype == torch.float16
+    assert isinstance(network[1], Wide)
+    assert network[1].layer.weight.dtype == torch.float32
+    # In half, the square of such a deviation would be infinite.
+    with torch.no_grad():
+        spread = network[1](torch.tensor([[[[-6e4, 6e4]]]], dtype=torch.float16).expand(1, 4, 2, 2))
+    assert spread.dtype == torch.float16
+    assert spread.abs().max() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mode", "precision"), [("cyclegan", "fp16"), ("pix2pix", "int8"), ("stargan", "int8")]
+)
+def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained, quiet):
+    run = trained(mode)
+    direction = "ab" if mode == "cyclegan" else None
+    [(path, result)] = export_run(run, quiet, direction=direction, precision=precision)
+    assert path.stem.endswith(f"-{precision}")
+    translator = Translator(path, "cpu")
+    assert translator.manifest.precision == precision
+    assert translator.manifest.parity == result
+    assert result["psnr_worst"] >= parity.WORST_DB[precision]
+    to = translator.manifest.labels.names[0] if translator.manifest.labels.sets else None
+    assert translator(np.zeros((37, 21, 3), np.uint8), to).shape == (37, 21, 3)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert ("QuantizeLinear" in operators) == (precision == "int8")
+
+
+def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
+    model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
+    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    pictures = parity.test_pictures(files[:6], 3, 64)[:4]
+    feeds = [{"image": picture[None]} for picture in pictures]
+    small, left = quantize.quantized(model, feeds, feeds)
+    found = quantize.psnrs(model, small, feeds)
+    assert np.mean(found) >= quantize.MEAN_DB
+    assert min(found) >= quantize.WORST_DB
+    assert left >= 2
+    assert small.ByteSize() < 0.95 * model.ByteSize()
+
+
+def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
+    model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
+    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    feeds = [{"image": p[None]} for p in parity.test_pictures(files[:2], 3, 64)]
+    rough, few = quantize.quantized(model, feeds, feeds)
+    reached = float(np.mean(quantize.psnrs(model, rough, feeds)))
+    monkeypatch.setattr(quantize, "MEAN_DB", reached + 1)
+    near, more = quantize.quantized(model, feeds, feeds)
+    assert more > few
+    assert np.mean(quantize.psnrs(model, near, feeds)) >= reached + 1
+
+
+def test_a_precision_that_is_too_far_off_is_refused(tmp_path):
+    far = {"psnr_worst": 20.0, "max_levels": 90.0, "mean_levels": 9.0}
+    with pytest.raises(Img2ImgError, match=r"20\.0 dB"):
+        parity.require(far, tmp_path / "m.onnx", "int8")
+    parity.require({**far, "psnr_worst": 45.0}, tmp_path / "m.onnx", "fp16")
