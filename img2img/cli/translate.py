@@ -31,6 +31,9 @@ def translate(
     max_side: Annotated[
         int | None, typer.Option(min=1, help="Make larger pictures smaller first, px.")
     ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=64, help="Run larger pictures in tiles of this side, px.")
+    ] = None,
     max_pixels: Annotated[int, option("Refuse larger pictures.")] = 100_000_000,
     shard: Annotated[str, option("i/n: the i-th of n equal parts.")] = "1/1",
     fail_fast: Annotated[bool, option("Stop at the first failure.")] = False,
@@ -55,7 +58,7 @@ def translate(
     targets = _folders(translator) if everywhere else {"": to}
     parts: list[tuple[list[Job], Record | None, Settings]] = []
     for folder, target in targets.items():
-        settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side)
+        settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side, tile)
         if _is_file_name(inputs, output):
             if ext != "keep" or shard != "1/1" or everywhere:
                 raise UsageError(

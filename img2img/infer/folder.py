@@ -20,6 +20,7 @@ from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
+from img2img.infer.tile import Tiler
 from img2img.infer.translator import Translator
 
 Existing = Literal["skip", "replace", "error"]
@@ -55,10 +56,12 @@ class Settings:
     batch: int | None = None
     fail_fast: bool = False
     max_side: int | None = None  # larger pictures are made smaller first
+    tile: int | None = None  # side of the tiles that larger pictures are run in
 
     def fingerprint(self) -> str:
         """A hash of what decides the outputs' pixels."""
         decisive = [self.to, self.quality, *filter(None, [self.max_side])]
+        decisive += [["tile", self.tile]] if self.tile else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
@@ -95,7 +98,8 @@ def translate_files(
     wrong domain; a picture that fails is told in the summary.
     """
     began, summary = time.monotonic(), Summary()
-    translator.domain(settings.to)
+    domain = translator.domain(settings.to)
+    tiler = Tiler(translator, settings.tile) if settings.tile else None
     todo = _undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
@@ -127,7 +131,7 @@ def translate_files(
         # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
         batch = settings.batch or (1 if translator.provider == "cpu" else 8)
         for items in _batched(reads, batch):
-            _translate(translator, items, settings)
+            _translate(translator, tiler, items, domain)
             for item in items:
                 if not item.error:
                     note(item, "begun")
@@ -214,12 +218,18 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
     yield from groups.values()
 
 
-def _translate(translator: Translator, items: list[Item], settings: Settings) -> None:
+def _translate(
+    translator: Translator, tiler: Tiler | None, items: list[Item], domain: np.ndarray | None
+) -> None:
     """Fill in the results, or the reason why the model failed on this group."""
     if items[0].error:
         return
+    pictures = [item.picture.pixels for item in items]
     try:
-        results = translator([item.picture.pixels for item in items], to=settings.to)
+        if tiler and max(pictures[0].shape[:2]) > tiler.whole_side:
+            results = [tiler(pixels, domain) for pixels in pictures]
+        else:
+            results = translator(pictures, to=domain)
     except Exception as error:  # onnxruntime's own kinds: out of memory, most of all
         height, width = items[0].picture.pixels.shape[:2]
         reason = f"{width}x{height}: the model failed ({str(error).splitlines()[0]})"

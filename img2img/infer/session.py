@@ -53,9 +53,7 @@ def open_session(
 ) -> tuple[ort.InferenceSession, str, bytes]:
     """A session on any self-contained ONNX file, the provider's name, the file's content."""
     content = _read(path)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # a provider that does not bind is told in our own words
-    options.intra_op_num_threads = threads or usable_cores()
+    options = _options(threads)
     for name in _candidates(provider):
         session = _open(content, path, options, name, explicit=provider != "auto")
         if session is not None:
@@ -63,10 +61,23 @@ def open_session(
     raise AssertionError("the CPU provider always binds")
 
 
+def session_of(content: bytes, provider: str, threads: int | None) -> ort.InferenceSession:
+    """A session on a graph made from a bundle's, on the provider that the bundle runs on."""
+    options = _options(threads)
+    return ort.InferenceSession(content, options, providers=[PROVIDERS[provider]])
+
+
 def available() -> list[str]:
     """The providers that this onnxruntime brings; whether one binds only a session tells."""
     brought = ort.get_available_providers()
     return [name for name, full in PROVIDERS.items() if full in brought]
+
+
+def _options(threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # a provider that does not bind is told in our own words
+    options.intra_op_num_threads = threads or usable_cores()
+    return options
 
 
 def _candidates(provider: Provider) -> list[str]:

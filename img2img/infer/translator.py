@@ -34,7 +34,8 @@ class Translator:
         direction: str | None = None,
         threads: int | None = None,
     ):
-        loaded = load(registry.find(model, direction).path, provider, threads)
+        self.path, self.threads = registry.find(model, direction).path, threads
+        loaded = load(self.path, provider, threads)
         self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
         self._session = loaded.session
 

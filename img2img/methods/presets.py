@@ -21,7 +21,14 @@ MODERN: dict[str, dict[str, Any]] = {
         "ema": 0.999,
         "penalty_every": 4,
     },
-    "stargan": {"objective": "rpgan", "d_steps": 1, "ema": 0.999},
+    "stargan": {
+        "objective": "rpgan",
+        "d_steps": 1,
+        "generator_lr": 2e-4,
+        "discriminator_lr": 2e-4,
+        "ema": 0.999,
+        "penalty_every": 4,
+    },
 }
 
 

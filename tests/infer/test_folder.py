@@ -230,6 +230,31 @@ def test_large_pictures_are_made_smaller_first_where_asked_and_the_record_says_s
     assert counts(go(invert)) == (2, 0, 0)  # another size is another output
 
 
+def test_larger_pictures_are_tiled_where_asked_and_redone_for_another_tile(
+    invert, save, noise, monkeypatch
+):
+    tiled = []
+
+    class Halves:
+        whole_side = 20
+
+        def __init__(self, translator, side):
+            assert side == 64
+
+        def __call__(self, pixels, domain):
+            tiled.append(pixels.shape)
+            return 255 - pixels
+
+    monkeypatch.setattr("img2img.infer.folder.Tiler", Halves)
+    save(Path("in/small.png"), noise(0, 20, 6))
+    save(Path("in/large.png"), noise(1, 21, 6))
+    assert counts(go(invert, tile=64)) == (2, 0, 0)
+    assert tiled == [(21, 6, 3)]
+    assert np.array_equal(load("out/large.png"), 255 - noise(1, 21, 6))
+    assert counts(go(invert, tile=64)) == (0, 2, 0)
+    assert counts(go(invert)) == (2, 0, 0)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
 def test_names_that_are_not_utf8_are_translated_and_skipped(invert, noise, save):
     save(Path(os.fsdecode(b"in/caf\xe9.png")), noise())
