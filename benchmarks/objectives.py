@@ -13,13 +13,14 @@ benchmarks/results/objectives.jsonl; runs with a line are left out, so an interr
 import argparse
 import datetime
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import machine
 
 from img2img.methods.objectives import OBJECTIVES
 
@@ -208,10 +209,11 @@ def measure_costs(data: Path) -> None:
                 times.append((time.perf_counter() - began) / every)
         costs[name] = {c: 1000 * statistics.median(found[2:]) for c, (*_, found) in steps.items()}
         print(name, costs[name], flush=True)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
     threads, today = torch.get_num_threads(), datetime.date.today().isoformat()
-    machine = f"{device or platform.machine()}, {threads} threads, torch {torch.__version__}"
-    COSTS.write_text(json.dumps({"machine": machine, "date": today, "ms": costs}, indent=2) + "\n")
+    on = f"{machine.describe(threads)}, torch {torch.__version__}"
+    if torch.cuda.is_available():
+        on = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    COSTS.write_text(json.dumps({"machine": on, "date": today, "ms": costs}, indent=2) + "\n")
 
 
 def table(name: str) -> str:

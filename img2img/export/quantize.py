@@ -35,9 +35,8 @@ def quantized(
     The first and the last stay float, where a rounding step is one of pixels. Where that is not
     near enough on the judged pictures, those that cost most fidelity alone follow, until it is.
     """
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    left = {convolutions[0], convolutions[-1]}
-    result = _quantize(model, calibration, left)
+    convolutions, left = _edges(model)
+    result = quantized_but_edges(model, calibration)
     if not _near_enough(psnrs(model, result, judged)):
         alone = {}
         for name in set(convolutions) - left:
@@ -51,6 +50,17 @@ def quantized(
             if _near_enough(psnrs(model, result, judged)):
                 break
     return result, len(left)
+
+
+def quantized_but_edges(model: onnx.ModelProto, calibration: Sequence[Feed]) -> onnx.ModelProto:
+    """With all convolutions in 8 bits but for the first and the last."""
+    return _quantize(model, calibration, _edges(model)[1])
+
+
+def _edges(model: onnx.ModelProto) -> tuple[list[str], set[str]]:
+    """The names of all convolutions; those of the first and the last."""
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    return names, {names[0], names[-1]}
 
 
 def psnrs(reference: onnx.ModelProto, other: onnx.ModelProto, feeds: Sequence[Feed]) -> list[float]:

@@ -1,0 +1,224 @@
+"""Our bundles against torch with the same weights, and the folder pipeline against its session.
+
+    python benchmarks/inference.py [--size 256] [--threads 2] [--json]
+    python benchmarks/inference.py --write    # results and the table of docs/performance.md
+
+The authors' networks with random weights: speed does not depend on them, fidelity does (that is
+what `img2img bench` measures on a trained model). All take one real picture at a time, in turn, in
+one process; the ratio in one run is what counts, times differ between machines.
+"""
+
+import argparse
+import copy
+import datetime
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import machine
+import numpy as np
+import onnx
+import torch
+from PIL import Image
+from torch import nn
+
+from img2img import Translator, images
+from img2img.export import graph, quantize
+from img2img.files import find_pictures
+from img2img.infer.folder import Settings, translate_files
+from img2img.infer.plan import make_plan
+from img2img.infer.record import Record
+from img2img.infer.registry import shipped
+from img2img.manifest import Labels, Manifest
+from img2img.methods.base import ExportSpec
+from img2img.nets.init import init_normal
+from img2img.nets.resnet import ResNet
+from img2img.nets.stargan import StarGenerator
+from img2img.nets.unet import UNet
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "inference-cpu.json"
+PAGE = ROOT / "docs" / "performance.md"
+ROUNDS = 12
+Run = Callable[[], object]
+
+
+def specs(size: int) -> dict[str, ExportSpec]:
+    """The authors' generators."""
+    torch.manual_seed(0)
+    labels = Labels(sets=[{"kind": "classes", "domains": tuple("abcde")}])
+    networks = {
+        "U-Net": UNet(3, 3, 64, min((size & -size).bit_length() - 1, 8), "batch"),
+        "ResNet-9": ResNet(3, 3, 64, 9, "instance"),
+        "StarGAN": StarGenerator(3, 5),
+    }
+    for network in networks.values():
+        init_normal(network)
+    multiples = {"U-Net": networks["U-Net"].size_multiple, "ResNet-9": 4, "StarGAN": 4}
+    return {
+        name: ExportSpec(network, multiples[name], 3, 3, labels if name == "StarGAN" else Labels())
+        for name, network in networks.items()
+    }
+
+
+def save(spec: ExportSpec, precision: str, pictures: list[np.ndarray], folder: Path) -> Path:
+    """The bundle that `img2img export` would write; int8 keeps the layers it always keeps."""
+    size = pictures[0].shape[0]
+    model = graph.trace(spec, size, precision=precision)
+    if precision == "int8":
+        feeds = [{"image": picture[None]} for picture in pictures]
+        if spec.labels.sets:
+            feeds = [feed | {"domain": spec.labels.vector(0, {"a"})[None]} for feed in feeds]
+        model = quantize.quantized_but_edges(model, feeds)
+    manifest = Manifest(
+        name=precision, method="-", direction="ab", size_multiple=spec.size_multiple,
+        trained_size=size, labels=spec.labels, precision=precision,
+    )  # fmt: skip
+    path = folder / f"{id(spec)}-{precision}.onnx"
+    graph.write(model, manifest, path)
+    return path
+
+
+def torch_runs(spec: ExportSpec, picture: np.ndarray) -> dict[str, Run]:
+    """The network in torch, from a uint8 picture to a uint8 picture."""
+    pixels = graph.Pixels(spec).eval()
+    image = torch.from_numpy(picture.copy())[None]
+    domain = torch.from_numpy(spec.labels.vector(0, {"a"}))[None] if spec.labels.sets else None
+    compiled = torch.compile(copy.deepcopy(pixels))
+
+    def run(module: nn.Module, bf16: bool = False) -> Run:
+        def once() -> object:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                return module(image, domain)
+
+        return once
+
+    return {
+        "torch eager fp32": run(pixels),
+        "torch bf16": run(pixels, bf16=True),
+        "torch.compile fp32": run(compiled),
+        "torch.compile bf16": run(compiled, bf16=True),
+    }
+
+
+def in_turn(runs: dict[str, Run]) -> dict[str, float]:
+    """Median seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(found[2:]) for name, found in times.items()}
+
+
+def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, dict[str, float]]:
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, spec in specs(size).items():
+            runs = torch_runs(spec, pictures[0])
+            to = "a" if spec.labels.sets else None
+            for precision in ("fp32", "int8"):
+                path = save(spec, precision, pictures, Path(folder))
+                translator = Translator(path, "cpu", threads=threads)
+                runs[f"img2img {precision}"] = lambda t=translator, to=to: t(pictures[0], to)
+            found[name] = in_turn(runs)
+    return found
+
+
+def pipeline(size: int, threads: int, pictures: list[np.ndarray], count: int) -> dict[str, float]:
+    """Pictures a second: JPEG files to PNG files, and the session alone on the same in memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = save(specs(size)["U-Net"], "fp32", pictures, folder)
+        translator = Translator(path, "cpu", threads=threads)
+        (folder / "in").mkdir()
+        for number in range(count):
+            picture = Image.fromarray(pictures[number % len(pictures)])
+            picture.save(folder / "in" / f"{number}.jpg", quality=95)
+        decoded = [images.read(file).pixels for file in find_pictures(folder / "in")]
+        rates: dict[str, list[float]] = {"session": [], "folder": []}
+        for turn in range(3):
+            began = time.perf_counter()
+            for picture in decoded:
+                translator(picture)
+            rates["session"].append(count / (time.perf_counter() - began))
+            out = folder / f"out{turn}"
+            jobs = make_plan([str(folder / "in")], out, "png", "1/1")
+            summary = translate_files(translator, jobs, Record(out), Settings())
+            rates["folder"].append(summary.done / summary.seconds)
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def table(result: dict) -> str:
+    """Milliseconds and ratios, networks side by side; then the pipeline."""
+    found = result["seconds"]
+    lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for name in next(iter(found.values())):
+        cells = [
+            f"{1000 * seconds[name]:.0f} ms, {seconds['torch eager fp32'] / seconds[name]:.2f}x"
+            for seconds in found.values()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    rates = result["pictures_a_second"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"The folder pipeline (U-Net, JPEG to PNG files): {rates['folder']:.1f} pictures a "
+            f"second, {rates['folder'] / rates['session']:.0%} of what the session alone does in "
+            "memory on the same pictures.",
+            "",
+            f"{result['machine']}; torch {result['versions']['torch']}; {result['date']}; "
+            "`benchmarks/inference.py`.",
+        ]
+    )
+
+
+def write(result: dict) -> None:
+    """Keep the result, and put its table between the page's marks."""
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    page = PAGE.read_text()
+    first, last = "<!-- inference -->\n", "\n<!-- end of inference -->"
+    before, _, rest = page.partition(first)
+    PAGE.write_text(f"{before}{first}{table(result)}{last}{rest.partition(last)[2]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--files", type=int, default=60)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))[:8]
+    pictures = [images.resize(images.read(file).pixels, given.size, given.size) for file in files]
+    result = {
+        "machine": machine.describe(given.threads),
+        "versions": {"torch": torch.__version__, "onnx": onnx.__version__},
+        "date": datetime.date.today().isoformat(),
+        "size": given.size,
+        "seconds": networks(given.size, given.threads, pictures),
+        "pictures_a_second": pipeline(given.size, given.threads, pictures, given.files),
+    }
+    if given.write:
+        write(result)
+    if given.json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, seconds in result["seconds"].items():
+        print(name)
+        for what, value in seconds.items():
+            print(f"  {what:20} {value:.3f} s  {seconds['torch eager fp32'] / value:5.2f} x eager")
+    rates = result["pictures_a_second"]
+    share = rates["folder"] / rates["session"]
+    print(f"folder {rates['folder']:.1f}/s, session {rates['session']:.1f}/s: {share:.0%}")
+
+
+if __name__ == "__main__":
+    main()
