@@ -7,7 +7,7 @@
 
 Every run is trained, exported and measured by the command line and becomes one line of
 benchmarks/results/objectives.jsonl; runs with a line are left out, so an interrupted one goes on.
---task NAME runs one part: several processes may share the work.
+--task NAME and --seed N run a part: several processes may share the work.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def run(name: str, candidate: str, seed: int, data: Path, runs: Path) -> dict:
         where = ["--out", str(runs), "--name", folder.name]
         folders = sources(task, data, "train") + sources(task, data, "test", "test-")
         command("train", *folders, *options.split(), *where)
-    elif not (folder / "weights.safetensors").exists():
+    else:  # interrupted, or trained but not measured: then it returns at once
         command("train", "--resume", str(folder))
     command("export", str(folder), "--checkpoint", "last")
     found: dict[str, list[float]] = {metric: [] for metric in METRICS}
@@ -157,10 +157,10 @@ def results() -> list[dict]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
-def measure_all(names: list[str], data: Path, runs: Path) -> None:
+def measure_all(names: list[str], seeds: list[int], data: Path, runs: Path) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.touch()
-    for seed in SEEDS:
+    for seed in seeds:
         for name in names:
             for candidate in TASKS[name].candidates:
                 if (name, candidate, seed) in {
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="what examples/emoji/build.py made")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--task", choices=TASKS)
+    parser.add_argument("--seed", type=int, choices=SEEDS)
     parser.add_argument("--cost", action="store_true", help="only time the steps")
     parser.add_argument("--write", action="store_true", help="only write the page")
     given = parser.parse_args()
@@ -268,7 +269,8 @@ def main() -> None:
         measure_costs(given.data.resolve())
     else:
         names = [given.task] if given.task else list(TASKS)
-        measure_all(names, given.data.resolve(), given.runs.resolve())
+        seeds = list(SEEDS) if given.seed is None else [given.seed]
+        measure_all(names, seeds, given.data.resolve(), given.runs.resolve())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ def export(
         Literal["fp32", "fp16", "int8"],
         typer.Option(help="fp16 for GPUs, int8 for CPUs; their file names say so."),
     ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Pictures for int8's ranges, where the run's own are not here."),
+    ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
     running_statistics: Annotated[
         bool,
@@ -57,6 +61,7 @@ def export(
         running_statistics,
         checkpoint,
         precision,
+        calibration,
     )
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))

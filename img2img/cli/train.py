@@ -201,12 +201,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _forget_preset(values: dict[str, Any], mode: str) -> None:
-    """Take what a preset would set out of the file's values, so that another one can set it."""
+    """Take what the file's own preset set out of its values, so that another one can set it; what
+    the file has of its own stays.
+    """
+    from img2img.methods import METHODS
     from img2img.methods.presets import MODERN
 
-    method = values.get("method") or {}
-    settings = MODERN.get(mode, {})
-    values["method"] = {key: value for key, value in method.items() if key not in settings}
+    known = METHODS.get(mode)
+    if known is None:
+        return
+    old = MODERN[mode] if values.get("preset") == "modern" else {}
+    usual = known.Config(**old).model_dump(mode="json")
+    values["method"] = {
+        key: value
+        for key, value in (values.get("method") or {}).items()
+        if key not in MODERN[mode] or value != usual[key]
+    }
 
 
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def translate(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
-    from img2img.infer.folder import Settings, Summary, translate_files
+    from img2img.infer.folder import Settings, Summary, translate_files, undone
     from img2img.infer.plan import Job, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import Translator
@@ -70,6 +70,9 @@ def translate(
         else:
             jobs = make_plan(inputs, output, ext, shard, folder)
             parts.append((jobs, Record(output / folder, shard), settings))
+    if everywhere:  # nothing is written where a later domain would be refused
+        for jobs, record, settings in parts:
+            undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
     with _progress(console, total) as advance:
         for jobs, record, settings in parts:
@@ -93,13 +96,17 @@ def translate(
 
 def _folders(translator: Any) -> dict[str, str]:
     """A folder of its own for each domain. The model's names are a stranger's: no paths."""
+    import unicodedata
+
     from img2img.errors import UsageError
 
     name, domains = translator.manifest.name, translator.manifest.labels.names
     if not domains:
         raise UsageError(f"{name} has no domains to choose from: no --to.")
+    known = {unicodedata.normalize("NFC", domain).casefold() for domain in domains}
     for domain in domains:
-        if Path(domain).name != domain or domain in (".", "..") or "\\" in domain:
+        plain = domain.isprintable() and not (set(domain) & set('/\\:*?"<>|'))
+        if not (plain and domain.strip(" .")) or domain[0] == "." or len(known) < len(domains):
             raise UsageError(f"{name}'s domain {domain!r} can't be a folder: name it with --to.")
     return {domain: domain for domain in domains}
 

@@ -158,9 +158,14 @@ def _timed(run, seconds: float) -> list[float]:
 
 
 def _peak_mib() -> float | None:
+    """Of this process. On Linux getrusage would start with the peak of the one that spawned it."""
     try:
+        if sys.platform == "linux":
+            lines = Path("/proc/self/status").read_text().splitlines()
+            [peak] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+            return int(peak) / 2**10
         import resource
-    except ImportError:  # Windows
+    except (ImportError, OSError, ValueError):  # Windows, or a system without /proc
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

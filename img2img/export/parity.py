@@ -1,5 +1,6 @@
 """Whether the exported file gives the pictures that torch gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ TOLERANCE = 1  # grey levels of 255, in fp32
 WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is still let through
 
 
-def test_pictures(files: list[Path], channels: int, size: int) -> list[np.ndarray]:
-    """Up to six pictures as uint8 [H, W, channels]: four as trained, two of odd sizes.
+def test_pictures(
+    files: list[Path], read: Callable[[Path], np.ndarray], size: int
+) -> list[np.ndarray]:
+    """Up to six pictures as uint8 [H, W, C], as `read` gives them: four as trained, two of odd
+    sizes.
 
     Instance normalisation amplifies rounding on near-constant pictures; real ones are what counts.
     """
@@ -25,7 +29,7 @@ def test_pictures(files: list[Path], channels: int, size: int) -> list[np.ndarra
     pictures = []
     for path, (height, width) in zip(files, sizes, strict=False):
         try:
-            pictures.append(images.resize(images.read(path, channels).pixels, width, height))
+            pictures.append(images.resize(read(path), width, height))
         except DataError:
             continue  # gone since training; the others serve
     if not pictures:

@@ -15,6 +15,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from img2img.errors import UsageError
+
 Feed = dict[str, np.ndarray]  # what a session is run with
 MEAN_DB, WORST_DB = 38.0, 33.0  # PSNR against the float graph that is aimed at
 
@@ -43,9 +45,12 @@ def quantized(
             others = set(convolutions) - {name}
             alone[name] = min(psnrs(model, _quantize(model, calibration, others), judged))
         for name in sorted(alone, key=alone.__getitem__):
+            if len(left) + 1 == len(convolutions):
+                raise UsageError(
+                    f"No part of this model can be run in 8 bits at {MEAN_DB:.0f} dB: export it in "
+                    "fp32 or fp16."
+                )
             left.add(name)
-            if left == set(convolutions):
-                break
             result = _quantize(model, calibration, left)
             if _near_enough(psnrs(model, result, judged)):
                 break
@@ -84,7 +89,9 @@ def _near_enough(found: list[float]) -> bool:
 def _quantize(
     model: onnx.ModelProto, calibration: Sequence[Feed], left: set[str]
 ) -> onnx.ModelProto:
-    logging.getLogger().setLevel(logging.ERROR)  # it advises a step that these graphs have behind
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)  # it advises a step that these graphs have behind them
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -98,4 +105,5 @@ def _quantize(
             nodes_to_exclude=sorted(left),
             calibrate_method=CalibrationMethod.MinMax,
         )
+        root.setLevel(before)
         return onnx.load(path)

@@ -2,9 +2,11 @@
 
 import csv
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from torch import nn
 
@@ -32,9 +34,12 @@ def export_run(
     running_statistics: bool = False,
     chosen: graph.Checkpoint | None = None,
     precision: Precision = "fp32",
+    calibration: Path | None = None,
 ) -> list[Written]:
     """Write the run's bundles; each with its parity. Raises where one differs from torch by more
     than its precision explains.
+
+    calibration: pictures that int8 takes its ranges from, in place of the run's own.
     """
     config, method, said = graph.load_run(run, weights, chosen)
     if "metric" in said:
@@ -58,13 +63,17 @@ def export_run(
         path = _output_path(run, config, output, name, named, precision)
         with console.status(f"exporting {path}"):
             size, files = config.method.size, _inputs(config, name)
+            read = _reader(config, spec.in_channels, bool(calibration))
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
-                learned = _feeds(spec, _inputs(config, name, training=True), size, CALIBRATED)
-                judged = _feeds(spec, files, size, JUDGED)
+                own = list(find_pictures(calibration)) if calibration else []
+                training = own or _inputs(config, name, training=True)
+                files = own or files
+                learned = _feeds(spec, training, read, size, CALIBRATED)
+                judged = _feeds(spec, files, read, size, JUDGED)
                 proto, left = quantize.quantized(proto, learned, judged)
                 console.print(f"{left} convolutions stay in float")
-            pictures = parity.test_pictures(files, spec.in_channels, size)
+            pictures = parity.test_pictures(files, read, size)
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
@@ -88,16 +97,35 @@ def _output_path(
     if base.suffix != ".onnx":
         raise UsageError(f"-o {base}: the file's name must end in .onnx.")
     marks = [direction] if several else []
-    marks += [precision] if precision != "fp32" and not output else []
+    marks += [precision] if precision != "fp32" and (several or not output) else []
     return base.with_name("-".join([base.stem, *marks]) + ".onnx")
 
 
-def _feeds(spec: ExportSpec, files: list[Path], size: int, most: int) -> list[quantize.Feed]:
+def _reader(config: RunConfig, channels: int, foreign: bool) -> Callable[[Path], np.ndarray]:
+    """Gives the input in a file, uint8 [H, W, channels]: of a pair side by side, its half."""
+    swap = config.sources.swap
+
+    def read(path: Path) -> np.ndarray:
+        pixels = images.read(path, channels).pixels
+        if foreign or not config.sources.pairs:
+            return pixels
+        half = pixels.shape[1] // 2
+        return pixels[:, half : 2 * half] if swap else pixels[:, :half]
+
+    return read
+
+
+def _feeds(
+    spec: ExportSpec,
+    files: list[Path],
+    read: Callable[[Path], np.ndarray],
+    size: int,
+    most: int,
+) -> list[quantize.Feed]:
     """Pictures from all over the list, as the graph takes them; in turn to every domain."""
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(files))):
-        pixels = images.read(files[index], spec.in_channels).pixels
-        feed = {"image": images.resize(pixels, size, size)[None]}
+        feed = {"image": images.resize(read(files[index]), size, size)[None]}
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains
@@ -107,7 +135,9 @@ def _feeds(spec: ExportSpec, files: list[Path], size: int, most: int) -> list[qu
 
 
 def _inputs(config: RunConfig, direction: str, training: bool = False) -> list[Path]:
-    """Pictures that the direction takes: held-out or training ones, else the sample that ships."""
+    """Pictures that the direction takes: held-out ones, else the sample that ships; or training
+    ones, which must be there.
+    """
     held_out = config.test.given() and not training
     sources = config.held_out_sources if held_out else config.sources
     channels = (config.method.in_channels, config.method.out_channels)
@@ -115,7 +145,14 @@ def _inputs(config: RunConfig, direction: str, training: bool = False) -> list[P
         try:
             return METHODS[config.mode].data.open(sources, channels).inputs(direction)
         except DataError:
-            pass  # the run was moved to a machine without them
+            if training:
+                raise
+            # The run was moved to a machine without them; for the parity others serve.
+    if training:
+        raise UsageError(
+            "int8 is calibrated on the run's training pictures, and this run has none: give some "
+            "of their kind with --calibration DIR."
+        )
     return list(find_pictures(shipped("quickstart") / "test" / "flat"))
 
 

@@ -100,7 +100,7 @@ def translate_files(
     began, summary = time.monotonic(), Summary()
     domain = translator.domain(settings.to)
     tiler = Tiler(translator, settings.tile) if settings.tile else None
-    todo = _undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
+    todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
     workers = usable_cores()
@@ -127,7 +127,9 @@ def translate_files(
                     summary.done += 1
                 progress(1)
 
-        reads = _read_ahead(pool, todo, translator, settings, ahead=4 * workers)
+        # Pictures that need tiles are large: one waits while another is run.
+        ahead = 1 if tiler else 4 * workers
+        reads = _read_ahead(pool, todo, translator, settings, ahead)
         # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
         batch = settings.batch or (1 if translator.provider == "cpu" else 8)
         for items in _batched(reads, batch):
@@ -136,7 +138,7 @@ def translate_files(
                 if not item.error:
                     note(item, "begun")
                 saving.append(pool.submit(_save, item, settings.quality))
-            settle(4 * workers)
+            settle(ahead)
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break
         settle(0)
@@ -144,7 +146,7 @@ def translate_files(
     return summary
 
 
-def _undone(
+def undone(
     jobs: Sequence[Job], record: Record | None, model: str, options: str, existing: Existing
 ) -> list[Job]:
     """The jobs still to do; DataError where a file is in the way that may not be replaced."""

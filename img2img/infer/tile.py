@@ -1,4 +1,5 @@
-"""Pictures too large for memory, translated tile by tile as if they were run whole.
+"""Pictures too large for memory, translated tile by tile: to about half a grey level what they
+would be if they were run whole.
 
 Generators that normalise each picture by its own statistics give other colours for a part of it
 than for the whole. So every tile is normalised by the statistics of the whole picture: first

@@ -120,6 +120,12 @@ class MethodConfig(BaseModel):
         if OBJECTIVES[self.objective].clips and self.spectral:
             raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
         objective = OBJECTIVES[self.objective]
+        # Every config said 10 when that was the default.
+        if self.gradient_penalty not in (None, 10) and not objective.interpolates:
+            raise ValueError(
+                f"{self.objective} has no gradient penalty between real and fake; r1 and r2 go "
+                "with any"
+            )
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
                 "unroll would need the slope of the slope of a penalty; leave out one of the two"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from img2img.data.folders import Unpaired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
-from img2img.methods.objectives import Critic, ObjectiveName
+from img2img.methods.objectives import OBJECTIVES, Critic, ObjectiveName
 from img2img.nets.autoencoder import AutoEncoder
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
@@ -34,6 +34,8 @@ class CycleGANConfig(MethodConfig):
             raise ValueError(f"size {self.size} is no multiple of {ResNet.size_multiple}")
         if self.size < 3 * 2**self.d_layers:
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
+        if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and self.size < 64:
+            raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
         self.require_single(self.norm)
         if self.identity and self.in_channels != self.out_channels:
             raise ValueError("the identity term needs as many channels in as out; set identity=0")

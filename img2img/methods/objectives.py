@@ -102,7 +102,8 @@ class Discrepancy(Adversarial):
         def score(image: Tensor) -> Tensor:
             features = wide(critic(image)).movedim(1, -1)
             towards = (
-                kernel(features.flatten(0, -2), _patches(critic(of))).mean(1) for of in (real, fake)
+                kernel(features.flatten(0, -2), _patches(critic(wide(of)))).mean(1)
+                for of in (real, fake)
             )
             more_real, more_fake = towards
             return (more_real - more_fake).reshape(len(image), -1)
@@ -126,7 +127,8 @@ def kernel(x: Tensor, y: Tensor) -> Tensor:
     """[n, K], [m, K] -> [n, m]: a mixture of rational quadratic kernels, and the linear one, which
     still has a slope where the others have none (Binkowski et al. 2018, section 2.1).
     """
-    products = x @ y.T
+    with torch.autocast(x.device.type, enabled=False):  # a difference of large numbers follows
+        products = x @ y.T
     squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * products
     squares = squares.clamp(min=0)
     return products + sum((1 + squares / (2 * a)) ** -a for a in (0.2, 0.5, 1.0, 2.0, 5.0))

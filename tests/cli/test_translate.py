@@ -370,7 +370,17 @@ def test_to_all_gives_every_domain_a_folder_and_goes_on_where_it_was(run):
     assert json.loads(run(*one)[1])["skipped"] == 1  # as if it had been asked for alone
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\\b"])
+def test_to_all_writes_nothing_where_one_domain_would_be_refused(run):
+    write_model("s.onnx", SHIFT, "dawn", "dusk")
+    picture("in/a.png")
+    picture("out/dusk/a.png", 1)
+    code, _, err = run("translate", "in", "-o", "out", "-m", "s.onnx", "--to", "all")
+    assert code == 3
+    assert one_sentence(err)
+    assert not Path("out/dawn").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\\b", "", ".img2img", "a\0b", "DAWN"])
 def test_a_domain_that_is_a_path_leads_nowhere(run, name):
     write_model("s.onnx", SHIFT, "dawn", name)
     picture("in/a.png")

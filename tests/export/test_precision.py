@@ -1,19 +1,29 @@
 """Bundles in half precision and in integers, on real pictures."""
 
+import json
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from img2img import Translator
-from img2img.errors import Img2ImgError
+from img2img import Translator, images
+from img2img.data.folders import Sources
+from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
+from img2img.export.graph import load_run
 from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
-from img2img.export.run import export_run
+from img2img.export.run import _reader, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 from img2img.nets.unet import UNet
+
+
+def read(path):
+    return images.read(path, 3).pixels
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -67,7 +77,7 @@ def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    pictures = parity.test_pictures(files[:6], 3, 64)[:4]
+    pictures = parity.test_pictures(files[:6], read, 64)[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
     small, left = quantize.quantized(model, feeds, feeds)
     found = quantize.psnrs(model, small, feeds)
@@ -80,7 +90,7 @@ def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
 def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    feeds = [{"image": p[None]} for p in parity.test_pictures(files[:2], 3, 64)]
+    feeds = [{"image": p[None]} for p in parity.test_pictures(files[:2], read, 64)]
     rough, few = quantize.quantized(model, feeds, feeds)
     reached = float(np.mean(quantize.psnrs(model, rough, feeds)))
     monkeypatch.setattr(quantize, "MEAN_DB", reached + 1)
@@ -94,3 +104,27 @@ def test_a_precision_that_is_too_far_off_is_refused(tmp_path):
     with pytest.raises(Img2ImgError, match=r"20\.0 dB"):
         parity.require(far, tmp_path / "m.onnx", "int8")
     parity.require({**far, "psnr_worst": 45.0}, tmp_path / "m.onnx", "fp16")
+
+
+def test_of_pairs_side_by_side_int8_sees_the_input_alone(trained, emoji, tmp_path):
+    config = load_run(trained("pix2pix"))[0]
+    (tmp_path / "pairs").mkdir()
+    pair = np.zeros((8, 17, 3), np.uint8)
+    pair[:, 8:16] = 200
+    Image.fromarray(pair).save(tmp_path / "pairs" / "one.png")
+    for swap, value in ((False, 0), (True, 200)):
+        sources = Sources(pairs=tmp_path / "pairs", swap=swap)
+        found = _reader(config.model_copy(update={"sources": sources}), 3, False)
+        assert (found(tmp_path / "pairs" / "one.png") == value).all()
+
+
+def test_int8_of_a_run_without_its_pictures_wants_others(trained, quiet, tmp_path, emoji):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    config = json.loads((run / "config.json").read_text())
+    config["sources"] = {}
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="--calibration"):
+        export_run(run, quiet, precision="int8")
+    [(path, _)] = export_run(run, quiet, precision="int8", calibration=emoji / "flat")
+    assert path.exists()

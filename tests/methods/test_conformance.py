@@ -177,6 +177,17 @@ def test_every_objective_trains_every_method(mode, objective, start):
         assert largest <= method.config.clip
 
 
+@pytest.mark.parametrize("objective", ["wgan-gp", "rpgan", "mmd"])
+@pytest.mark.parametrize("mode", METHODS)
+def test_penalised_objectives_train_in_bf16(mode, objective, make_config, start):
+    plain, batch = start(mode, objective=objective, **stable(mode))
+    trainer = Trainer(plain.method, Runtime("cpu", "bf16"), 0, plain.epoch_steps)
+    terms = {}
+    for step in range(trainer.method.turn):
+        terms |= trainer.update(batch(step))
+    assert all(term.isfinite() for term in terms.values())
+
+
 @pytest.mark.parametrize("mode", METHODS)
 def test_lazy_penalties_come_seldom_and_as_much_heavier(mode, start):
     def first_terms(**settings):
@@ -356,6 +367,8 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
         ("cyclegan", {"objective": "mmd", "r1": 1.0}, "a penalty of its own"),
         ("stargan", {"unroll": 2}, "leave out one of the two"),
         ("cyclegan", {"unroll": 2, "r1": 1.0}, "leave out one of the two"),
+        ("cyclegan", {"objective": "mmd", "size": 24, "batch": 1}, "have few"),
+        ("cyclegan", {"gradient_penalty": 5.0}, "has no gradient penalty"),
         ("stargan", {"smooth": 0.1}, "wgan-gp has no labels to smooth"),
     ],
 )

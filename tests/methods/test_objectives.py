@@ -179,6 +179,13 @@ def test_the_discrepancy_of_two_samples_of_one_density_is_zero_on_average():
     assert mmd2(torch.randn(20, 3), torch.randn(20, 3) + 1) > 1
 
 
+def test_the_discrepancy_is_the_same_under_autocast():
+    real, fake = (torch.randn(4, 16, 5, 5) * 0.1 + 5 for _ in range(2))
+    whole = OBJECTIVES["mmd"].g_loss(fake, real)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(OBJECTIVES["mmd"].g_loss(fake, real), whole)
+
+
 def test_of_many_patches_some_are_drawn():
     many = torch.randn(1, 4, 40, 40)
     first, second = (OBJECTIVES["mmd"].g_loss(many, many + 0.5).item() for _ in range(2))

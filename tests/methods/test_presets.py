@@ -58,3 +58,7 @@ def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):
     assert paper["method"]["objective"] == "lsgan"
     assert paper["method"]["cycle"] == 3.0
     assert planned("--preset", "modern", "--ema", "0.7")["method"]["ema"] == 0.7
+    own = make_config("cyclegan", {"preset": "modern"}, ema=0.5, objective="hinge")
+    file.write_text(own.model_dump_json())  # what it has of its own stays
+    again = planned("--preset", "paper")["method"]
+    assert (again["ema"], again["objective"]) == (0.5, "hinge")
