@@ -21,6 +21,7 @@ from pathlib import Path
 import machine
 import numpy as np
 import onnx
+import page
 import torch
 from PIL import Image
 from torch import nn
@@ -181,10 +182,7 @@ def table(result: dict) -> str:
 def write(result: dict) -> None:
     """Keep the result, and put its table between the page's marks."""
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
-    page = PAGE.read_text()
-    first, last = "<!-- inference -->\n", "\n<!-- end of inference -->"
-    before, _, rest = page.partition(first)
-    PAGE.write_text(f"{before}{first}{table(result)}{last}{rest.partition(last)[2]}")
+    page.fill(PAGE, "inference", table(result))
 
 
 def main() -> None:

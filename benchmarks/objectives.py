@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+import page
 
 from img2img.methods.objectives import OBJECTIVES
 
@@ -239,17 +240,13 @@ def table(name: str) -> str:
 
 def write() -> None:
     """Put the tables into the page, between its marks."""
-    page = PAGE.read_text()
     known = json.loads(COSTS.read_text())
     parts = {
         name: f"{TASKS[name].title} (`{TASKS[name].options}`)\n\n{table(name)}" for name in TASKS
     }
     parts["machine"] = f"Cost of a step: {known['machine']}, {known['date']}."
     for name, text in parts.items():
-        first, last = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = page.partition(first)
-        page = f"{before}{first}{text}{last}{rest.partition(last)[2]}"
-    PAGE.write_text(page)
+        page.fill(PAGE, name, text)
 
 
 def main() -> None:
