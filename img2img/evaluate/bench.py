@@ -55,8 +55,7 @@ def bench(
     reference: list[np.ndarray] = []
     for model in models:
         for provider in providers:
-            arguments = (model, provider, list(pictures), seconds, threads)
-            speed, outputs = _in_own_process(*arguments)
+            speed, outputs = _in_own_process((model, provider, list(pictures), seconds, threads))
             if reference:
                 near = [psnr(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
                 speed = replace(speed, psnr_mean=statistics.fmean(near), psnr_worst=min(near))
@@ -73,16 +72,13 @@ def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) ->
 
 
 def _in_own_process(
-    model: Path,
-    provider: Provider,
-    pictures: list[np.ndarray],
-    seconds: float,
-    threads: int | None,
+    wanted: tuple[Path, Provider, list[np.ndarray], float, int | None],
 ) -> tuple[Speed, list[np.ndarray]]:
+    """What _measure, given this, says in a process of its own."""
+    model, provider, *_ = wanted
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    arguments = (theirs, model, provider, pictures, seconds, threads)
-    process = context.Process(target=_answer, args=arguments)
+    process = context.Process(target=_answer, args=(theirs, *wanted))
     process.start()
     theirs.close()
     try:

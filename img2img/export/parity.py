@@ -57,8 +57,7 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             difference = np.abs(reference.astype(int) - ours.astype(int))
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
-            error = float(np.square(difference).mean())
-            decibels.append(10 * np.log10(255**2 / error) if error else 100.0)
+            decibels.append(psnr(difference))
     return {
         "max_levels": worst,
         "mean_levels": total / len(decibels),
@@ -66,6 +65,12 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
         "psnr_worst": float(min(decibels)),
         "pictures": float(len(pictures)),
     }
+
+
+def psnr(difference: np.ndarray) -> float:
+    """Of grey levels off, in dB; 100 where there are none."""
+    error = float(np.square(difference, dtype=np.float64).mean())
+    return float(10 * np.log10(255**2 / error)) if error else 100.0
 
 
 def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:

@@ -16,6 +16,7 @@ from onnxruntime.quantization import (
 )
 
 from img2img.errors import UsageError
+from img2img.export.parity import psnr
 
 Feed = dict[str, np.ndarray]  # what a session is run with
 MEAN_DB, WORST_DB = 38.0, 33.0  # PSNR against the float graph that is aimed at
@@ -77,8 +78,7 @@ def psnrs(reference: onnx.ModelProto, other: onnx.ModelProto, feeds: Sequence[Fe
     found = []
     for feed in feeds:
         first, second = (session.run(None, feed)[0].astype(np.float64) for session in sessions)
-        error = np.square(first - second).mean()
-        found.append(float(10 * np.log10(255**2 / error)) if error else 100.0)
+        found.append(psnr(first - second))
     return found
 
 
