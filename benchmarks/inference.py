@@ -16,11 +16,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import machine
 import numpy as np
-import onnx
 import page
 import torch
 from PIL import Image
@@ -33,6 +33,7 @@ from img2img.infer.folder import Settings, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
+from img2img.infer.session import available
 from img2img.manifest import Labels, Manifest
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
@@ -105,6 +106,19 @@ def torch_runs(spec: ExportSpec, picture: np.ndarray) -> dict[str, Run]:
     }
 
 
+def plain_openvino(bundle: Path, picture: np.ndarray, threads: int) -> Run:
+    """The fp32 bundle in OpenVINO as it comes, which takes bf16 where the CPU has it."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(bundle, "CPU", settings)
+    feed = {"image": picture[None]}
+    if len(compiled.inputs) > 1:
+        feed["domain"] = np.eye(1, compiled.inputs[1].partial_shape[1].get_length(), dtype="f")
+    request = compiled.create_infer_request()
+    return lambda: request.infer(feed)
+
+
 def in_turn(runs: dict[str, Run]) -> dict[str, float]:
     """Median seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -122,27 +136,35 @@ def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, d
         for name, spec in specs(size).items():
             runs = torch_runs(spec, pictures[0])
             to = "a" if spec.labels.sets else None
-            for precision in ("fp32", "int8"):
-                path = save(spec, precision, pictures, Path(folder))
-                translator = Translator(path, "cpu", threads=threads)
-                runs[f"img2img {precision}"] = lambda t=translator, to=to: t(pictures[0], to)
+            bundles = {p: save(spec, p, pictures, Path(folder)) for p in ("fp32", "int8")}
+            if "openvino" in available():
+                runs["OpenVINO bf16"] = plain_openvino(bundles["fp32"], pictures[0], threads)
+            for provider in ("cpu", "openvino"):
+                if provider not in available():
+                    continue
+                for precision, path in bundles.items():
+                    translator = Translator(path, provider, threads=threads)
+                    title = f"img2img {precision}, {provider}"
+                    runs[title] = lambda t=translator, to=to: t(pictures[0], to)
             found[name] = in_turn(runs)
     return found
 
 
 def pipeline(size: int, threads: int, pictures: list[np.ndarray], count: int) -> dict[str, float]:
-    """Pictures a second: JPEG files to PNG files, and the session alone on the same in memory."""
+    """Pictures a second: JPEG files to PNG files, and the session alone on the same in memory, with
+    the provider that auto takes.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = save(specs(size)["U-Net"], "fp32", pictures, folder)
-        translator = Translator(path, "cpu", threads=threads)
+        translator = Translator(path, threads=threads)
         (folder / "in").mkdir()
         for number in range(count):
             picture = Image.fromarray(pictures[number % len(pictures)])
             picture.save(folder / "in" / f"{number}.jpg", quality=95)
         decoded = [images.read(file).pixels for file in find_pictures(folder / "in")]
         rates: dict[str, list[float]] = {"session": [], "folder": []}
-        for turn in range(3):
+        for turn in range(5):
             began = time.perf_counter()
             for picture in decoded:
                 translator(picture)
@@ -198,7 +220,7 @@ def main() -> None:
     pictures = [images.resize(images.read(file).pixels, given.size, given.size) for file in files]
     result = {
         "machine": machine.describe(given.threads),
-        "versions": {"torch": torch.__version__, "onnx": onnx.__version__},
+        "versions": {name: version(name) for name in ("torch", "onnxruntime-gpu", "openvino")},
         "date": datetime.date.today().isoformat(),
         "size": given.size,
         "seconds": networks(given.size, given.threads, pictures),

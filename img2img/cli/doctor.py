@@ -23,7 +23,7 @@ def doctor(
         except PackageNotFoundError:
             return None
 
-    packages = ("onnxruntime-gpu", "onnxruntime", "torch", "albumentations", "gradio")
+    packages = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "albumentations", "gradio")
     found = {name: installed(name) for name in packages}
     problems = []
     if found["onnxruntime"] and found["onnxruntime-gpu"]:

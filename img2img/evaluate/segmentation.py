@@ -12,7 +12,7 @@ import numpy as np
 from img2img import images
 from img2img.errors import DataError
 from img2img.files import by_name
-from img2img.infer.session import Provider, open_session
+from img2img.infer.session import open_session
 
 Scale = Literal["imagenet", "unit", "signed", "raw"]
 UNKNOWN = 255  # classes that a segmenter of labels may have; the value 255 is no class
@@ -58,10 +58,9 @@ class Segmenter:
         labels: Path,
         scale: Scale = "imagenet",
         palette: Path | None = None,
-        provider: Provider = "auto",
     ):
         """scale: of float inputs: ImageNet's mean and deviation, 0..1, -1..1, or 0..255."""
-        self.session, _, content = open_session(model, provider)
+        self.session, content = open_session(model)
         self.name, self.sha256 = model.name, hashlib.sha256(content).hexdigest()
         self.scale, self.labels = scale, by_name(labels)
         self.palette = None if palette is None else _read_palette(palette)

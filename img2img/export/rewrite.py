@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from img2img.infer.openvino import subpixel_kernel
+
 
 class SubPixel(nn.Module):
     """A transposed convolution of kernel 4, stride 2 and padding 1 as a convolution and a shuffle
@@ -14,16 +16,10 @@ class SubPixel(nn.Module):
 
     def __init__(self, transposed: nn.ConvTranspose2d):
         super().__init__()
-        weight = transposed.weight.detach()  # [C, C', 4, 4]
-        inner, outer = weight.shape[:2]
-        taps = torch.zeros(outer, 2, 2, inner, 2, 2, dtype=weight.dtype)
-        # Shuffled position 2 p + r is output 2 p + r - 1, to which input p - 1 + a brings the
-        # kernel's value at r + 2 (1 - a).
-        for r, s, a, b in torch.cartesian_prod(*[torch.arange(2)] * 4).tolist():
-            taps[:, r, s, :, a, b] = weight[:, :, r + 2 * (1 - a), s + 2 * (1 - b)].T
-        bias = transposed.bias
-        self.convolution = nn.Conv2d(inner, 4 * outer, 2, padding=1, bias=bias is not None)
-        self.convolution.weight.data = taps.reshape(4 * outer, inner, 2, 2)
+        weight, bias = subpixel_kernel(transposed.weight.detach().numpy()), transposed.bias
+        outer, inner = weight.shape[:2]
+        self.convolution = nn.Conv2d(inner, outer, 2, padding=1, bias=bias is not None)
+        self.convolution.weight.data = torch.from_numpy(weight)
         if bias is not None:
             self.convolution.bias.data = bias.detach().repeat_interleave(4)
 

@@ -1,4 +1,4 @@
-"""An onnxruntime session on the best provider that really binds."""
+"""A session on the best provider that really binds: onnxruntime's own ones, and OpenVINO."""
 
 import ctypes
 import hashlib
@@ -6,35 +6,43 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, get_args
 
+import numpy as np
 import onnxruntime as ort
 
 from img2img.errors import DataError, DeviceError, UsageError
 from img2img.files import usable_cores
+from img2img.infer import openvino
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
-PROVIDERS: dict[str, str] = {
+PROVIDERS: dict[str, str] = {  # of onnxruntime
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
 MAX_BYTES = 2**31 - 1  # of an ONNX file: protobuf's own limit
-# A StringStringEntryProto with the key "location": weights that live in another file.
-EXTERNAL_DATA = b"\x0a\x08location\x12"
+# A string that is "location", whose length is before it (with zeros after it, where someone hides
+# it): the key of weights that live in another file, which OpenVINO would read from anywhere.
+EXTERNAL_DATA = (b"\x08location", b"\x00location")
+
+
+class Session(Protocol):
+    """What runs a graph; several threads may call it at once."""
+
+    def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
 class Model:
     """A loaded bundle: a session, where it runs, and what the file says of itself."""
 
-    session: ort.InferenceSession
+    session: Session
     manifest: Manifest
-    provider: str  # a key of PROVIDERS
+    provider: str
     sha256: str  # of the file
 
 
@@ -43,34 +51,46 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
 
     Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
     """
-    session, name, content = open_session(path, provider, threads)
-    manifest = Manifest.parse(session.get_modelmeta().custom_metadata_map, str(path))
-    return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
-
-
-def open_session(
-    path: Path, provider: Provider = "auto", threads: int | None = None
-) -> tuple[ort.InferenceSession, str, bytes]:
-    """A session on any self-contained ONNX file, the provider's name, the file's content."""
-    content = _read(path)
-    options = _options(threads)
+    content, explicit = _read(path), provider != "auto"
     for name in _candidates(provider):
-        session = _open(content, path, options, name, explicit=provider != "auto")
-        if session is not None:
-            return session, name, content
+        if name == "openvino":
+            session = _open_with_openvino(content, threads, explicit)
+            metadata = session.metadata if session else {}
+        else:
+            session = _open(content, path, threads, name, explicit)
+            metadata = session.get_modelmeta().custom_metadata_map if session else {}
+        if session:
+            manifest = Manifest.parse(metadata, str(path))
+            return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
     raise AssertionError("the CPU provider always binds")
 
 
-def session_of(content: bytes, provider: str, threads: int | None) -> ort.InferenceSession:
-    """A session on a graph made from a bundle's, on the provider that the bundle runs on."""
+def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
+    """Onnxruntime's session on any self-contained ONNX file, and the file's content."""
+    content = _read(path)
+    found = (
+        _open(content, path, None, name, explicit=False)
+        for name in _candidates("auto")
+        if name != "openvino"
+    )
+    return next(session for session in found if session), content
+
+
+def session_of(content: bytes, provider: str, threads: int | None) -> Session:
+    """A session on a graph made from a bundle's, on the provider that the bundle runs on, in
+    full precision.
+    """
+    if provider == "openvino":
+        return openvino.OpenVinoSession(content, threads, exact=True)
     options = _options(threads)
     return ort.InferenceSession(content, options, providers=[PROVIDERS[provider]])
 
 
 def available() -> list[str]:
-    """The providers that this onnxruntime brings; whether one binds only a session tells."""
+    """The providers that are installed; whether one binds only a session tells."""
     brought = ort.get_available_providers()
-    return [name for name, full in PROVIDERS.items() if full in brought]
+    found = [name for name, full in PROVIDERS.items() if full in brought]
+    return [*found, "openvino"] if openvino.is_installed() else found
 
 
 def _options(threads: int | None) -> ort.SessionOptions:
@@ -82,9 +102,11 @@ def _options(threads: int | None) -> ort.SessionOptions:
 
 def _candidates(provider: Provider) -> list[str]:
     if provider != "auto":
-        if provider not in PROVIDERS:
-            known = ", ".join(("auto", *PROVIDERS))
+        if provider not in get_args(Provider):
+            known = ", ".join(get_args(Provider))
             raise UsageError(f"There is no provider {provider}; there are {known}.")
+        if provider == "openvino" and provider not in available():
+            raise _unbound(provider, "it is not installed: pip install 'img2img[openvino]'")
         if provider not in available():
             raise DeviceError(
                 f"This onnxruntime has no {provider} provider; it has {', '.join(available())}."
@@ -93,14 +115,27 @@ def _candidates(provider: Provider) -> list[str]:
     # TensorRT builds an engine for minutes: only when asked. Without a driver, CUDA can't bind.
     wanted = ["cuda"] if "cuda" in available() and _has_nvidia_driver() else []
     wanted += [name for name in ("coreml", "directml") if name in available()]
+    wanted += ["openvino"] if openvino.is_installed() and openvino.pays_off() else []
     return [*wanted, "cpu"]
 
 
+def _open_with_openvino(
+    content: bytes, threads: int | None, explicit: bool
+) -> openvino.OpenVinoSession | None:
+    """As _open does."""
+    try:
+        return openvino.OpenVinoSession(content, threads)
+    except RuntimeError as error:  # a graph that it does not run, or no graph at all
+        if explicit:
+            raise _unbound("openvino", str(error).strip().splitlines()[-1]) from None
+        return None
+
+
 def _open(
-    content: bytes, path: Path, options: ort.SessionOptions, name: str, explicit: bool
+    content: bytes, path: Path, threads: int | None, name: str, explicit: bool
 ) -> ort.InferenceSession | None:
     """A session on that very provider, or None where it does not bind and was not asked for."""
-    full = PROVIDERS[name]
+    full, options = PROVIDERS[name], _options(threads)
     if name in ("cuda", "tensorrt"):
         if not _has_nvidia_driver():
             raise _unbound(name, "there is no NVIDIA driver")
@@ -156,6 +191,6 @@ def _read(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"The model {path} can't be read ({error.strerror}).") from None
-    if EXTERNAL_DATA in content:
+    if any(key in content for key in EXTERNAL_DATA):
         raise DataError(f"{path} keeps its weights in other files; a bundle is one file.")
     return content

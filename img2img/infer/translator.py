@@ -38,6 +38,8 @@ class Translator:
         loaded = load(self.path, provider, threads)
         self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
         self._session = loaded.session
+        # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
+        self._together = 1 if self.provider == "openvino" else MAX_BATCH
 
     @overload
     def __call__(self, images: One, to: To = None) -> np.ndarray: ...
@@ -63,8 +65,8 @@ class Translator:
             by_size.setdefault(image.shape, []).append(index)
         results: list[np.ndarray] = [np.empty(0)] * len(images)
         for indices in by_size.values():
-            for start in range(0, len(indices), MAX_BATCH):
-                some = indices[start : start + MAX_BATCH]
+            for start in range(0, len(indices), self._together):
+                some = indices[start : start + self._together]
                 for index, result in zip(
                     some, self._run([images[i] for i in some], domain), strict=True
                 ):

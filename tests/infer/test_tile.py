@@ -66,6 +66,12 @@ def test_tiles_give_what_the_whole_picture_gives(resnet, wall):
     assert off(tiled, whole) < off(apart, whole) / 10
 
 
+def test_openvino_runs_tiles_in_full_precision(resnet, wall):
+    pytest.importorskip("openvino")
+    tiled = Tiler(Translator(resnet.path, "openvino"), 96)(wall)
+    assert off(tiled, resnet(wall)) < 1
+
+
 def test_there_is_no_seam_where_tiles_meet(resnet, wall):
     """The error beside the borders of tiles is no larger than anywhere else."""
     tiler = Tiler(resnet, 96)
