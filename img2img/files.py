@@ -8,6 +8,7 @@ from pathlib import Path
 
 from img2img.errors import DataError
 
+CACHE = Path.home() / ".cache" / "img2img"  # what is downloaded or built once
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 

