@@ -4,7 +4,6 @@ own, so that memory is its own, too.
 
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 from img2img import images
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
+from img2img.infer import memory
 from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 
@@ -128,7 +128,7 @@ def _measure(
         if rates[batch] < 0.9 * max(rates.values()):
             break  # larger ones only need more memory
     best = max(rates, key=rates.__getitem__)
-    ordered = sorted(times)
+    ordered, peak = sorted(times), memory.peak()
     speed = Speed(
         model=model.stem,
         precision=translator.manifest.precision,
@@ -138,7 +138,7 @@ def _measure(
         latency_p95=ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
         throughput=rates[best],
         batch=best,
-        peak_mib=_peak_mib(),
+        peak_mib=None if peak is None else peak / 2**20,
     )
     return speed, translator(pictures, to)
 
@@ -151,17 +151,3 @@ def _timed(run, seconds: float) -> list[float]:
         run()
         times.append(time.perf_counter() - began)
     return times
-
-
-def _peak_mib() -> float | None:
-    """Of this process. On Linux getrusage would start with the peak of the one that spawned it."""
-    try:
-        if sys.platform == "linux":
-            lines = Path("/proc/self/status").read_text().splitlines()
-            [peak] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-            return int(peak) / 2**10
-        import resource
-    except (ImportError, OSError, ValueError):  # Windows, or a system without /proc
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -18,6 +18,7 @@ from img2img import images
 from img2img.errors import DataError
 from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Picture
+from img2img.infer import memory
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
 from img2img.infer.tile import Tiler
@@ -227,16 +228,20 @@ def _translate(
     if items[0].error:
         return
     pictures = [item.picture.pixels for item in items]
+    height, width = pictures[0].shape[:2]
     try:
-        if tiler and max(pictures[0].shape[:2]) > tiler.whole_side:
+        if tiler and max(height, width) > tiler.whole_side:
             results = [tiler(pixels, domain) for pixels in pictures]
+        elif reason := memory.refusal(
+            translator.path, translator.provider, translator.manifest.size_multiple, height, width
+        ):
+            raise MemoryError(reason)
         else:
             results = translator(pictures, to=domain)
     except Exception as error:  # onnxruntime's own kinds: out of memory, most of all
-        height, width = items[0].picture.pixels.shape[:2]
         reason = f"{width}x{height}: the model failed ({str(error).splitlines()[0]})"
         for item in items:
-            item.error = reason
+            item.error = str(error) if isinstance(error, MemoryError) else reason
         return
     for item, result in zip(items, results, strict=True):
         item.result = result
