@@ -68,7 +68,8 @@ def translate(
                 raise DataError(f"{output} would replace its own input. Choose another -o.")
             parts.append(([Job(inputs[0], str(output))], None, settings))
         else:
-            jobs = make_plan(inputs, output, ext, shard, folder)
+            with console.status("listing the pictures"):
+                jobs = make_plan(inputs, output, ext, shard, folder)
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # nothing is written where a later domain would be refused
         for jobs, record, settings in parts:

@@ -3,7 +3,8 @@
 import glob
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -48,13 +49,27 @@ def make_plan(
             )
         claimed[key] = len(jobs)
         jobs.append(Job(source, target))
-    sources = {hash(os.path.realpath(job.source)) for job in jobs}
+    real = _resolver()
+    sources = {hash(real(job.source)) for job in jobs}
     for job in jobs:
-        target = os.path.realpath(job.target)
+        target = real(job.target)
         if hash(target) in sources:
-            whose = "its own" if target == os.path.realpath(job.source) else "an"
+            whose = "its own" if target == real(job.source) else "an"
             raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
     return jobs[number - 1 :: count]
+
+
+def _resolver() -> Callable[[str], str]:
+    """os.path.realpath for files, which looks up each folder once: there may be a million files."""
+    folder = cache(os.path.realpath)
+
+    def real(path: str) -> str:
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        head, name = os.path.split(path)
+        return os.path.join(folder(head), name)
+
+    return real
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
@@ -79,7 +94,7 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
             found = (p for p in sorted(glob.glob(name, recursive=True)) if _is_match(p, base))
         else:
             raise DataError(f"There is no file or folder {name}.")
-        base_real = os.path.realpath(base or ".")
+        base_real, prefix = os.path.realpath(base or "."), os.path.join(base, "")
         within = not os.path.isfile(name) and out_real.startswith(os.path.join(base_real, ""))
         for path in found:
             before += 1
@@ -89,7 +104,9 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
                 and os.path.realpath(path).startswith(out_real + os.sep)
             ):
                 continue  # OUT lies inside the input: what was made is not made again
-            relative = os.path.relpath(path, base or ".")
+            # A million calls of relpath take seconds.
+            plain = path.startswith(prefix) and os.pardir not in path
+            relative = path[len(prefix) :] if plain else os.path.relpath(path, base or ".")
             if relative.split(os.sep)[0] == os.pardir:
                 raise UsageError(f"{name} leads out of {base}: name that folder instead.")
             yield path, relative

@@ -22,8 +22,9 @@ class Record:
         self.out = out
         part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
         self.path = out / FOLDER / f"manifest{part}.jsonl"
-        self.ours: set[str] = set()  # outputs that were ever begun
-        self.done: dict[str, tuple] = {}  # output -> what it was last made from, and with
+        # Outputs that were ever begun -> a hash of what the last one was made from, and with; there
+        # may be a million of them.
+        self.made: dict[str, int | None] = {}
         for path in sorted(self.path.parent.glob("manifest*.jsonl")):
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
@@ -31,7 +32,7 @@ class Record:
 
     def holds(self, job: Job, model: str, options: str) -> bool:
         """Whether that very output is there: same input file, model and options."""
-        known = self.done.get(self.key(job))
+        known = self.made.get(self.key(job))
         if known is None or not os.path.exists(job.target):
             return False
         try:
@@ -39,11 +40,11 @@ class Record:
         except OSError:
             return False  # gone since the plan: reading it will say so
         source = os.path.realpath(job.source)
-        return known == (source, stat.st_size, stat.st_mtime_ns, model, options)
+        return known == hash((source, stat.st_size, stat.st_mtime_ns, model, options))
 
     def is_foreign(self, job: Job) -> bool:
         """Whether the output exists and was not made by img2img."""
-        return os.path.exists(job.target) and self.key(job) not in self.ours
+        return os.path.exists(job.target) and self.key(job) not in self.made
 
     def key(self, job: Job) -> str:
         return os.path.relpath(job.target, self.out)
@@ -65,14 +66,10 @@ class Record:
     def _remember(self, line: str) -> None:
         try:
             entry = json.loads(line)
-            self.ours.add(entry["output"])
+            self.made.setdefault(entry["output"], None)
             if entry["status"] == "ok":
-                self.done[entry["output"]] = (
-                    os.path.realpath(entry["input"]),
-                    entry["size"],
-                    entry["mtime_ns"],
-                    entry["model"],
-                    entry["options"],
-                )
+                source = os.path.realpath(entry["input"])
+                came = (source, entry["size"], entry["mtime_ns"], entry["model"], entry["options"])
+                self.made[entry["output"]] = hash(came)
         except (ValueError, KeyError, TypeError):
             return  # the half line of a run that was killed

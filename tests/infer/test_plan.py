@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -277,3 +278,18 @@ def test_a_shard_that_makes_no_sense_is_a_usage_error(shard):
     touch("in/a.png")
     with pytest.raises(UsageError, match="--shard"):
         plan("in", shard=shard)
+
+
+def test_a_path_is_kept_once_or_twice_in_memory_not_ten_times(tmp_path):
+    """A job is two names and a tuple; what finds clashes is numbers."""
+    folder, count = tmp_path / "many", 3000
+    folder.mkdir()
+    (folder / "0000.png").touch()
+    for i in range(1, count):
+        os.link(folder / "0000.png", folder / f"{i:04}.png")
+    tracemalloc.start()
+    jobs = make_plan([str(folder)], tmp_path / "out", "png", "1/1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(jobs) == count
+    assert peak / count < 5 * (len(jobs[0].source) + 100)
