@@ -66,6 +66,12 @@ def test_tiles_give_what_the_whole_picture_gives(resnet, wall):
     assert off(tiled, whole) < off(apart, whole) / 10
 
 
+def test_at_1024_px_tiles_are_within_two_grey_levels(resnet, wall):
+    large = images.resize(wall, 1024, 1024)
+    tiled = Tiler(resnet, 256)(large)
+    assert off(tiled, resnet(large)) < 2
+
+
 def test_openvino_runs_tiles_in_full_precision(resnet, wall):
     pytest.importorskip("openvino")
     tiled = Tiler(Translator(resnet.path, "openvino"), 96)(wall)
