@@ -1,7 +1,7 @@
-"""img2img bench: how fast models are here, and how near to each other."""
+"""img2img bench: how fast a model is here, by precision and provider, and how near."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,8 +11,9 @@ from img2img.cli.options import option
 def bench(
     models: Annotated[list[str], typer.Argument(help="Bundles, or names of models or runs.")],
     provider: Annotated[
-        list[str] | None, option("cpu, cuda, ...; repeat. By default what auto takes.")
+        list[str] | None, option("cpu, cuda, ...; repeat. By default all but tensorrt that bind.")
     ] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
     pictures: Annotated[Path | None, option("Folder of real ones; the sample by default.")] = None,
     size: Annotated[
         int | None, typer.Option(min=8, help="Side, px; as trained by default.")
@@ -23,8 +24,8 @@ def bench(
 ) -> None:
     """Measure load time, latency, throughput, memory and fidelity of models.
 
-    Bundles of other precisions beside a model are measured, too; the first one given is what the
-    others' pictures are compared with.
+    Bundles of other precisions beside a model are measured, too, and their pictures compared with
+    those of fp32 on the first provider.
 
     img2img bench flat-to-3d --provider cpu
     """
@@ -35,34 +36,32 @@ def bench(
     from img2img.evaluate.bench import load_pictures
     from img2img.files import pictures as pictures_of
     from img2img.infer.registry import find, shipped
-    from img2img.infer.session import load
+    from img2img.infer.session import binding, load
 
     console = stderr_console()
-    paths = []
-    for model in models:
-        path = find(model).path
-        beside = [path.with_name(f"{path.stem}-{precision}.onnx") for precision in ("fp16", "int8")]
-        paths += [path, *(other for other in beside if other.exists())]
-    paths = list(dict.fromkeys(paths))
-    manifest = load(paths[0], "cpu").manifest
-    side = size or manifest.trained_size
     files = pictures_of(pictures or shipped("quickstart") / "test" / "flat")
-    real = load_pictures(files, manifest.in_channels, side, 64)
-    with console.status(f"measuring {len(paths)} models"):
-        rows = measure(paths, provider or ["auto"], real, seconds, threads)
+    families = dict.fromkeys(_family(find(model, direction).path) for model in models)
+    rows = []
+    for family in families:
+        manifest = load(family[0], "cpu").manifest
+        side = size or manifest.trained_size
+        real = load_pictures(files, manifest.in_channels, side, 64)
+        with console.status(f"measuring {', '.join(path.stem for path in family)}"):
+            found = measure(family, provider or binding(family[0]), real, seconds, threads)
+        rows += [{**row, "size": side, "pictures": len(real)} for row in found]
     if as_json:
-        print(json.dumps({"size": side, "pictures": len(real), "models": rows}, indent=2))
+        print(json.dumps({"models": rows}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
-    names = ("model", "load", "p50", "p95", "most", "memory", "PSNR")
-    table = Table(*names, title=f"{side}x{side} px, {len(real)} pictures", box=None)
+    table = Table("model", "px", "load", "p50", "p95", "most", "memory", "PSNR", box=None)
     for row in rows:
         near = row["psnr_mean"]
         memory = row["peak_mib"]
         table.add_row(
             f"{row['model']}, {row['precision']} on {row['provider']}",
+            str(row["size"]),
             f"{row['load_seconds']:.2f} s",
             f"{1000 * row['latency_p50']:.1f} ms",
             f"{1000 * row['latency_p95']:.1f} ms",
@@ -71,3 +70,10 @@ def bench(
             "-" if near is None else f"{near:.1f} dB, worst {row['psnr_worst']:.1f}",
         )
     Console().print(table)
+
+
+def _family(path: Path) -> tuple[Path, ...]:
+    """The fp32 bundle first, where there is one, and what lies beside it in other precisions."""
+    stem = path.stem.removesuffix("-fp16").removesuffix("-int8")
+    names = (f"{stem}{mark}.onnx" for mark in ("", "-fp16", "-int8"))
+    return tuple(p for p in map(path.with_name, names) if p.exists())

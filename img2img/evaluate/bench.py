@@ -14,6 +14,7 @@ import numpy as np
 from img2img import images
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
+from img2img.files import spread
 from img2img.infer import memory
 from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
@@ -66,8 +67,8 @@ def bench(
 
 
 def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) -> list[np.ndarray]:
-    """Up to so many of the files as uint8 [size, size, channels]."""
-    found = (images.read(path, channels).pixels for path in files[:most])
+    """Up to so many of the files, from all over them, as uint8 [size, size, channels]."""
+    found = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
     return [images.resize(pixels, size, size) for pixels in found]
 
 

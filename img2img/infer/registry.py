@@ -59,8 +59,9 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
         wanted.add(name)
     found = [entry for entry in known if entry.name in wanted]
     if not found:
-        names = ", ".join(dict.fromkeys(entry.name for entry in entries())) or "none yet"
-        hint = f" Export it first: img2img export {model}" if path.is_dir() else ""
+        names = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none yet"
+        unexported = path.is_dir() and not any((path / "export").glob("*.onnx"))
+        hint = f" Export it first: img2img export {model}" if unexported else ""
         raise DataError(f"There is no model {model}.{hint} Models by name here: {names}.")
     exact = [entry for entry in found if entry.name == name]
     if not exact and len({entry.name for entry in found}) > 1:

@@ -1,5 +1,6 @@
 """A session on the best provider that really binds: onnxruntime's own ones, and OpenVINO."""
 
+import contextlib
 import ctypes
 import hashlib
 import re
@@ -91,6 +92,17 @@ def available() -> list[str]:
     brought = ort.get_available_providers()
     found = [name for name, full in PROVIDERS.items() if full in brought]
     return [*found, "openvino"] if openvino.is_installed() else found
+
+
+def binding(path: Path) -> list[str]:
+    """The providers that run this bundle here, but for TensorRT, which builds for minutes."""
+    found = []
+    for name in available():
+        if name != "tensorrt":
+            with contextlib.suppress(DeviceError):
+                load(path, name)
+                found.append(name)
+    return found
 
 
 def _options(threads: int | None) -> ort.SessionOptions:

@@ -13,6 +13,7 @@ from img2img.errors import DeviceError
 from img2img.evaluate.bench import bench, load_pictures
 from img2img.files import pictures
 from img2img.infer.registry import shipped
+from img2img.infer.session import binding
 
 MODEL = shipped("weights") / "flat-to-3d.onnx"
 
@@ -59,8 +60,22 @@ def test_the_command_finds_the_bundles_beside_the_model(tmp_path):
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert [row["model"] for row in said["models"]] == ["m", "m-int8"]
-    assert said["size"] == 32
+    assert {row["size"] for row in said["models"]} == {32}
     assert said["models"][1]["psnr_mean"] == 100
+
+
+def test_each_model_is_compared_with_its_own_in_fp32_on_every_provider_that_binds(tmp_path):
+    for name in ("m.onnx", "m-int8.onnx", "other.onnx"):
+        shutil.copy(MODEL, tmp_path / name)
+    command = ["bench", str(tmp_path / "m-int8.onnx"), str(tmp_path / "other.onnx"), "--json"]
+    result = CliRunner().invoke(app, [*command, "--size", "32", "--seconds", "0.1"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["models"]
+    providers = binding(MODEL)
+    expected = [(name, p) for name in ("m", "m-int8", "other") for p in providers]
+    assert [(row["model"], row["provider"]) for row in rows] == expected
+    alone = {row["model"] for row in rows if row["psnr_mean"] is None}
+    assert alone == {"m", "other"}
 
 
 def test_pictures_are_brought_to_the_size(real):
