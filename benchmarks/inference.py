@@ -13,6 +13,8 @@ import copy
 import datetime
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -176,8 +178,50 @@ def pipeline(size: int, threads: int, pictures: list[np.ndarray], count: int) ->
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
+INSIDE = """
+import sys, time
+from img2img import Translator, images
+picture = images.read(sys.argv[2]).pixels
+from img2img.infer import session
+began = time.perf_counter()
+Translator(sys.argv[1], sys.argv[3])(picture)
+print(time.perf_counter() - began)
+"""
+
+
+def cold_start(size: int, pictures: list[np.ndarray]) -> dict[str, dict[str, float]]:
+    """Seconds of `img2img translate` of one picture, and of loading and running the model alone in
+    a process just as cold, by provider.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = save(specs(size)["ResNet-9"], "fp32", pictures, Path(folder))
+        picture = Path(folder) / "one.jpg"
+        Image.fromarray(pictures[0]).save(picture, quality=95)
+        for provider in [name for name in ("cpu", "openvino") if name in available()]:
+            times: dict[str, list[float]] = {"command": [], "load and run": []}
+            line = [sys.executable, "-m", "img2img", "translate", picture, "-m", model]
+            line += [
+                "-o",
+                Path(folder) / "out.png",
+                "--provider",
+                provider,
+                "--existing",
+                "replace",
+            ]
+            alone = [sys.executable, "-c", INSIDE, model, picture, provider]
+            for _ in range(6):
+                began = time.perf_counter()
+                subprocess.run(line, check=True, capture_output=True)
+                times["command"].append(time.perf_counter() - began)
+                done = subprocess.run(alone, check=True, capture_output=True, text=True)
+                times["load and run"].append(float(done.stdout))
+            found[provider] = {name: statistics.median(each[1:]) for name, each in times.items()}
+    return found
+
+
 def table(result: dict) -> str:
-    """Milliseconds and ratios, networks side by side; then the pipeline."""
+    """Milliseconds and ratios, networks side by side; then the pipeline and the cold start."""
     found = result["seconds"]
     lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for name in next(iter(found.values())):
@@ -194,6 +238,13 @@ def table(result: dict) -> str:
             f"The folder pipeline (U-Net, JPEG to PNG files): {rates['folder']:.1f} pictures a "
             f"second, {rates['folder'] / rates['session']:.0%} of what the session alone does in "
             "memory on the same pictures.",
+            "",
+            *(
+                f"`img2img translate one.jpg` with a model of 45 MB on {provider}: "
+                f"{cold['command']:.2f} s from a cold start, {cold['load and run']:.2f} s of it to "
+                "load and run the model."
+                for provider, cold in result["cold_start"].items()
+            ),
             "",
             f"{result['machine']}; torch {result['versions']['torch']}; {result['date']}; "
             "`benchmarks/inference.py`.",
@@ -225,6 +276,7 @@ def main() -> None:
         "size": given.size,
         "seconds": networks(given.size, given.threads, pictures),
         "pictures_a_second": pipeline(given.size, given.threads, pictures, given.files),
+        "cold_start": cold_start(given.size, pictures),
     }
     if given.write:
         write(result)
@@ -238,6 +290,8 @@ def main() -> None:
     rates = result["pictures_a_second"]
     share = rates["folder"] / rates["session"]
     print(f"folder {rates['folder']:.1f}/s, session {rates['session']:.1f}/s: {share:.0%}")
+    for provider, cold in result["cold_start"].items():
+        print(f"cold start on {provider}: " + ", ".join(f"{n} {s:.2f} s" for n, s in cold.items()))
 
 
 if __name__ == "__main__":
