@@ -141,9 +141,7 @@ def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, d
             bundles = {p: save(spec, p, pictures, Path(folder)) for p in ("fp32", "int8")}
             if "openvino" in available():
                 runs["OpenVINO bf16"] = plain_openvino(bundles["fp32"], pictures[0], threads)
-            for provider in ("cpu", "openvino"):
-                if provider not in available():
-                    continue
+            for provider in providers():
                 for precision, path in bundles.items():
                     translator = Translator(path, provider, threads=threads)
                     title = f"img2img {precision}, {provider}"
@@ -178,6 +176,33 @@ def pipeline(size: int, threads: int, pictures: list[np.ndarray], count: int) ->
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
+def mixed_sizes(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, float]:
+    """Pixels a second of pictures that all differ in size, against pictures of one, by provider."""
+    sides = [(size + 4 * i, size - 4 * i) for i in range(-12, 13) if i]
+    mixed = [images.resize(pictures[0], *side) for side in sides]
+    alike = [pictures[0]] * len(mixed)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = save(specs(size)["ResNet-9"], "fp32", pictures, Path(folder))
+        for provider in providers():
+            translator = Translator(path, provider, threads=threads)
+            translator(pictures[0])
+            rates = []
+            for some in (alike, mixed):
+                began = time.perf_counter()
+                for picture in some:
+                    translator(picture)
+                pixels = sum(picture.shape[0] * picture.shape[1] for picture in some)
+                rates.append(pixels / (time.perf_counter() - began))
+            found[provider] = rates[1] / rates[0]
+    return found
+
+
+def providers() -> list[str]:
+    """Those of a CPU that are installed."""
+    return [name for name in ("cpu", "openvino") if name in available()]
+
+
 INSIDE = """
 import sys, time
 from img2img import Translator, images
@@ -198,17 +223,11 @@ def cold_start(size: int, pictures: list[np.ndarray]) -> dict[str, dict[str, flo
         model = save(specs(size)["ResNet-9"], "fp32", pictures, Path(folder))
         picture = Path(folder) / "one.jpg"
         Image.fromarray(pictures[0]).save(picture, quality=95)
-        for provider in [name for name in ("cpu", "openvino") if name in available()]:
+        for provider in providers():
             times: dict[str, list[float]] = {"command": [], "load and run": []}
             line = [sys.executable, "-m", "img2img", "translate", picture, "-m", model]
-            line += [
-                "-o",
-                Path(folder) / "out.png",
-                "--provider",
-                provider,
-                "--existing",
-                "replace",
-            ]
+            line += ["-o", picture.with_suffix(".png"), "--provider", provider]
+            line += ["--existing", "replace"]
             alone = [sys.executable, "-c", INSIDE, model, picture, provider]
             for _ in range(6):
                 began = time.perf_counter()
@@ -246,8 +265,13 @@ def table(result: dict) -> str:
                 for provider, cold in result["cold_start"].items()
             ),
             "",
-            f"{result['machine']}; torch {result['versions']['torch']}; {result['date']}; "
-            "`benchmarks/inference.py`.",
+            "Pictures that all differ in size, each new to the model, run at "
+            + ", ".join(f"{r:.0%} on {name}" for name, r in result["mixed_sizes"].items())
+            + " of the pixels a second of pictures of one size.",
+            "",
+            f"{result['machine']}; torch {result['versions']['torch']}, onnxruntime "
+            f"{result['versions']['onnxruntime-gpu']}, openvino {result['versions']['openvino']}; "
+            f"{result['date']}; `benchmarks/inference.py`.",
         ]
     )
 
@@ -277,6 +301,7 @@ def main() -> None:
         "seconds": networks(given.size, given.threads, pictures),
         "pictures_a_second": pipeline(given.size, given.threads, pictures, given.files),
         "cold_start": cold_start(given.size, pictures),
+        "mixed_sizes": mixed_sizes(given.size, given.threads, pictures),
     }
     if given.write:
         write(result)

@@ -90,8 +90,9 @@ def translate(
             f"({rate:.1f} images/s on {translator.provider}); see {output}"
         )
     if summary.failed:
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in summary.failed[:50])
-        more = f"\n  and {len(summary.failed) - 50} more" if len(summary.failed) > 50 else ""
+        failed = list(dict.fromkeys(summary.failed))  # an input may fail for every domain alike
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in failed[:50])
+        more = f"\n  and {len(failed) - 50} more" if len(failed) > 50 else ""
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
 
 

@@ -25,7 +25,7 @@ from img2img.train import checkpoint
 from img2img.train.config import RunConfig
 
 Checkpoint = Literal["best", "last"]
-OPSET = 20
+OPSET = 20  # as new as DirectML takes, the oldest of the runtimes that translate offers
 OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
 
