@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import machine
@@ -269,9 +268,9 @@ def table(result: dict) -> str:
             + ", ".join(f"{r:.0%} on {name}" for name, r in result["mixed_sizes"].items())
             + " of the pixels a second of pictures of one size.",
             "",
-            f"{result['machine']}; torch {result['versions']['torch']}, onnxruntime "
-            f"{result['versions']['onnxruntime-gpu']}, openvino {result['versions']['openvino']}; "
-            f"{result['date']}; `benchmarks/inference.py`.",
+            f"{result['machine']}; "
+            + ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+            + f"; {result['date']}; `benchmarks/inference.py`.",
         ]
     )
 
@@ -295,7 +294,7 @@ def main() -> None:
     pictures = [images.resize(images.read(file).pixels, given.size, given.size) for file in files]
     result = {
         "machine": machine.describe(given.threads),
-        "versions": {name: version(name) for name in ("torch", "onnxruntime-gpu", "openvino")},
+        "versions": machine.versions("torch", "onnxruntime-gpu", "onnxruntime", "openvino"),
         "date": datetime.date.today().isoformat(),
         "size": given.size,
         "seconds": networks(given.size, given.threads, pictures),

@@ -1,7 +1,9 @@
 """What the figures were measured on."""
 
+import contextlib
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -15,3 +17,12 @@ def describe(threads: int) -> str:
     processor = models[0] if models else platform.machine()
     parts = [processor, f"{os.cpu_count()} cores", f"{threads} threads", *special]
     return ", ".join(parts)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from img2img.errors import DataError
 
-CACHE = Path.home() / ".cache" / "img2img"  # what is downloaded or built once
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -82,6 +81,11 @@ def spread(count: int, length: int) -> list[int]:
     """Which of a folder's `length` pictures to look at: `count`, or all, evenly over them."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
+
+
+def cache_folder() -> Path:
+    """Where lies what is downloaded or built once."""
+    return Path.home() / ".cache" / "img2img"
 
 
 def require_folder(folder: Path) -> None:

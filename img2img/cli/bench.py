@@ -47,7 +47,7 @@ def bench(
         side = size or manifest.trained_size
         real = load_pictures(files, manifest.in_channels, side, 64)
         with console.status(f"measuring {', '.join(path.stem for path in family)}"):
-            found = measure(family, provider or binding(family[0]), real, seconds, threads)
+            found = measure(family, provider or binding(*family), real, seconds, threads)
         rows += [{**row, "size": side, "pictures": len(real)} for row in found]
     if as_json:
         print(json.dumps({"models": rows}, indent=2))
@@ -74,6 +74,8 @@ def bench(
 
 def _family(path: Path) -> tuple[Path, ...]:
     """The fp32 bundle first, where there is one, and what lies beside it in other precisions."""
-    stem = path.stem.removesuffix("-fp16").removesuffix("-int8")
-    names = (f"{stem}{mark}.onnx" for mark in ("", "-fp16", "-int8"))
-    return tuple(p for p in map(path.with_name, names) if p.exists())
+    from img2img.infer.session import load
+
+    stem = path.stem.removesuffix(f"-{load(path, 'cpu').manifest.precision}")
+    names = (f"{stem}{mark}{path.suffix}" for mark in ("", "-fp16", "-int8"))
+    return tuple(p for p in map(path.with_name, names) if p == path or p.exists())

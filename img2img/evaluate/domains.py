@@ -70,11 +70,10 @@ def evaluate_domains(
         known = None if learned is None else measuring.see(list(learned.files()), channels).style
         _add_errors(measuring, dataset, domains, real.style, fakes, learned, known)
     result = measuring.result
-    manifest = translator.manifest
     counts = ", ".join(f"{d.name} {int(d.has.sum())}" for d in domains)
     result.protocol = {
         "real": f"{len(files)} pictures ({counts})",
-        "fake": f"{manifest.name} (sha256 {translator.sha256[:16]}) of those that lack the domain",
+        "fake": Maker(translator).describe("those that lack the domain"),
         **measuring.protocol(),
         "classifier": "logistic regression on all depths of that network, trained on "
         + (f"{len(learned)} other real pictures" if learned else "the other half of the real ones"),

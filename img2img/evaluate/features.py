@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from img2img import images
 from img2img.errors import DataError, UsageError, needs_extra
-from img2img.files import CACHE, write_whole
+from img2img.files import cache_folder, write_whole
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -64,7 +64,7 @@ def extractor(
     UsageError where nothing is to be had.
     """
     device = device or default_device()
-    cached = CACHE / Path(INCEPTION_URL).name
+    cached = cache_folder() / Path(INCEPTION_URL).name
     if name == "auto":
         name = "inception" if weights or cached.exists() else "efficientnet-lite0"
     if name == "inception":

@@ -100,8 +100,8 @@ class Maker:
     def describe(self, folder: str) -> str:
         if self.translator is None:
             return folder
-        name, sha256 = self.translator.manifest.name, self.translator.sha256
-        return f"{name} (sha256 {sha256[:16]}) of {folder}"
+        made = self.translator
+        return f"{made.manifest.name} (sha256 {made.sha256[:16]}, on {made.provider}) of {folder}"
 
     def make(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """The case's file, and the translation: uint8 [H, W, C]."""

@@ -18,7 +18,8 @@ from img2img import images
 from img2img.errors import DataError
 from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Picture
-from img2img.infer import memory
+from img2img.infer import session
+from img2img.infer.memory import Room
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
 from img2img.infer.tile import Tiler
@@ -101,6 +102,7 @@ def translate_files(
     began, summary = time.monotonic(), Summary()
     domain = translator.domain(settings.to)
     tiler = Tiler(translator, settings.tile) if settings.tile else None
+    room = Room(translator)
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
@@ -134,7 +136,7 @@ def translate_files(
         # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
         batch = settings.batch or (1 if translator.provider in ("cpu", "openvino") else 8)
         for items in _batched(reads, batch):
-            _translate(translator, tiler, items, domain)
+            _translate(translator, tiler, room, items, domain)
             for item in items:
                 if not item.error:
                     note(item, "begun")
@@ -222,26 +224,30 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
 
 
 def _translate(
-    translator: Translator, tiler: Tiler | None, items: list[Item], domain: np.ndarray | None
+    translator: Translator,
+    tiler: Tiler | None,
+    room: Room,
+    items: list[Item],
+    domain: np.ndarray | None,
 ) -> None:
     """Fill in the results, or the reason why the model failed on this group."""
     if items[0].error:
         return
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[:2]
-    try:
-        if tiler and max(height, width) > tiler.whole_side:
-            results = [tiler(pixels, domain) for pixels in pictures]
-        elif reason := memory.refusal(
-            translator.path, translator.provider, translator.manifest.size_multiple, height, width
-        ):
-            raise MemoryError(reason)
-        else:
-            results = translator(pictures, to=domain)
-    except Exception as error:  # onnxruntime's own kinds: out of memory, most of all
-        reason = f"{width}x{height}: the model failed ({str(error).splitlines()[0]})"
+    in_tiles = tiler and max(height, width) > tiler.whole_side
+    reason = None if in_tiles else room.refusal(height, width)
+    if not reason:
+        try:
+            if in_tiles:
+                results = [tiler(pixels, domain) for pixels in pictures]
+            else:
+                results = translator(pictures, to=domain)
+        except Exception as error:  # the runtimes' own kinds: out of memory, most of all
+            reason = f"{width}x{height}: the model failed ({session.reason(error)})"
+    if reason:
         for item in items:
-            item.error = str(error) if isinstance(error, MemoryError) else reason
+            item.error = reason
         return
     for item, result in zip(items, results, strict=True):
         item.result = result

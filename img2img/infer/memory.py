@@ -4,88 +4,138 @@ ends the program, without a word.
 
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from img2img.infer.translator import Translator
+
 LARGE = 2048 * 2048  # pixels from which it is worth a look
-PROBE = 768  # side, px, of the picture that it is measured with
+PROBE = 1024  # side, px, of the picture that it is measured with
 MARGIN = 1.1  # bytes a pixel differ by this much between sizes
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+FILES = {  # of a control group's limit, what it uses, and what of that can be taken back
+    "": ("memory.max", "memory.current", "inactive_file"),  # version 2
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
-def refusal(path: Path, provider: str, size_multiple: int, height: int, width: int) -> str | None:
-    """Why a picture of so many pixels can't be run whole by the bundle; None where it can."""
-    if height * width < LARGE or provider not in ("cpu", "openvino"):
-        return None  # a GPU says by itself that it is out of memory
-    each = bytes_per_pixel(path, provider)
-    if each is None:
-        return None
-    # What this process holds of earlier pictures serves for the next.
-    need, have = each * height * width, available() + psutil.Process().memory_info().rss
-    if need <= have:
-        return None
-    side = int(max(height, width) * (have / need) ** 0.5 * 0.95) // 64 * 64
-    tiles = ", or --tile 1024 runs it in parts" if size_multiple <= 4 else ""
-    return (
-        f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} are "
-        f"there: --max-side {side} makes it smaller{tiles}"
-    )
+class Room:
+    """Whether pictures fit into memory, for one translator's whole pictures in turn."""
+
+    def __init__(self, translator: Translator):
+        self.translator = translator
+        self.bytes_per_pixel: float | None = None
+        self.asked = False
+        self.held = 0.0  # bytes that earlier pictures took and the next can use again
+
+    def refusal(self, height: int, width: int) -> str | None:
+        """Why a picture of so many pixels can't be run; None where it can, or nobody knows."""
+        if height * width < LARGE or self.translator.provider not in ("cpu", "openvino"):
+            return None  # a GPU says by itself that it is out of memory
+        if not self.asked:
+            self.bytes_per_pixel, self.asked = measured(self.translator), True
+        if self.bytes_per_pixel is None:
+            return None
+        need, have = self.bytes_per_pixel * height * width, max(0, available()) + self.held
+        if need <= have:
+            self.held = max(self.held, need)
+            return None
+        side = int(max(height, width) * (have / need) ** 0.5 * 0.95) // 64 * 64
+        ways = [f"--max-side {side} makes it smaller"] if side else []
+        if self.translator.manifest.size_multiple <= 4:
+            ways.append("--tile 1024 runs it in parts")
+        return (
+            f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} "
+            f"are there{': ' if ways else ''}{', '.join(ways)}"
+        )
 
 
 def available() -> int:
-    """Bytes that the system, or the container's limit, still has for this process."""
-    free = psutil.virtual_memory().available
-    try:
-        own = Path("/proc/self/cgroup").read_text().split("::")[1].strip()
-        group = CGROUPS / own.lstrip("/")
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        stat = (group / "memory.stat").read_text().splitlines()
-        [cached] = [line.split()[1] for line in stat if line.startswith("inactive_file ")]
-    except (OSError, ValueError, IndexError):  # no such limit here
-        return free
-    return min(free, limit - used + int(cached))
+    """Bytes that the system, or a container's limit, still has for this process."""
+    return min([psutil.virtual_memory().available, *_left_by_groups()])
 
 
 def peak() -> int | None:
     """Most bytes that this process has held. On Linux getrusage would start with the peak of the
     process that spawned it.
     """
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
     try:
         if sys.platform == "linux":
             lines = Path("/proc/self/status").read_text().splitlines()
             [found] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
             return int(found) * 2**10
         import resource
-    except (ImportError, OSError, ValueError):  # Windows, or a system without /proc
+    except (ImportError, OSError, ValueError):  # a system without /proc
         return None
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 2**10
 
 
-@cache
-def bytes_per_pixel(path: Path, provider: str) -> float | None:
-    """What running a picture adds, measured in a process of its own; None where it can't be."""
-    line = [sys.executable, "-m", "img2img.infer.memory", str(path), provider]
-    done = subprocess.run(line, capture_output=True, text=True)
+def measured(translator: Translator) -> float | None:
+    """Bytes that running a picture adds for a pixel, by a process of its own; None where that
+    can't be told.
+    """
+    # Safe (-P): no module of the folder that the user happens to stand in.
+    line = [sys.executable, "-P", "-m", "img2img.infer.memory", str(translator.path)]
     try:
-        return float(done.stdout) * MARGIN
-    except ValueError:
+        done = subprocess.run([*line, translator.provider], capture_output=True)
+        each = float(done.stdout)
+    except (OSError, ValueError):
         return None
+    return each * MARGIN if each > 0 else None
 
 
-def _measured(path: str, provider: str) -> float:
-    from img2img.infer.translator import Translator
-
+def _probe(path: str, provider: str) -> float:
     translator = Translator(path, provider)
     labels = translator.manifest.labels
-    before = peak()
+    before = _forgotten()
     picture = np.zeros((PROBE, PROBE, translator.manifest.in_channels), np.uint8)
     translator(picture, labels.names[0] if labels.sets else None)
-    return (peak() - before) / PROBE**2
+    after = peak()
+    return 0.0 if before is None or after is None else (after - before) / PROBE**2
+
+
+def _forgotten() -> int | None:
+    """What is held now, which is the peak from now on where the system can forget the old one, that
+    of loading.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return peak()
+    return psutil.Process().memory_info().rss
+
+
+def _left_by_groups() -> list[int]:
+    """What the limits of this process's control groups, and of those above, leave it."""
+    left = []
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if controllers not in FILES:
+            continue
+        top, (limit, used, cached) = CGROUPS / controllers, FILES[controllers]
+        group = top / own.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder == top.parent:
+                break
+            try:
+                stat = (folder / "memory.stat").read_text().splitlines()
+                back = [int(row.split()[1]) for row in stat if row.split()[0] == cached]
+                most, now = (int((folder / name).read_text()) for name in (limit, used))
+            except (OSError, ValueError, IndexError):  # no limit here
+                continue
+            left.append(most - now + sum(back))
+    return left
 
 
 if __name__ == "__main__":
-    print(_measured(*sys.argv[1:]))
+    print(_probe(*sys.argv[1:]))

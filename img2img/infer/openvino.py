@@ -9,6 +9,14 @@ import numpy as np
 from img2img.files import usable_cores
 
 AXES = [2, 3]  # height and width of [N, C, H, W]
+SUBPIXEL = {  # attributes of the transposed convolutions that are rewritten
+    "strides": [2, 2],
+    "pads_begin": [1, 1],
+    "pads_end": [1, 1],
+    "dilations": [1, 1],
+    "output_padding": [0, 0],
+    "auto_pad": "explicit",
+}
 
 
 class OpenVinoSession:
@@ -47,9 +55,12 @@ def is_installed() -> bool:
 
 def pays_off() -> bool:
     """Whether this CPU computes in bf16: without it onnxruntime is as fast, and exact."""
-    import openvino
+    try:
+        import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception:  # a broken installation, or one without a CPU plugin
+        return False
 
 
 def _use_subpixels(model) -> None:
@@ -63,7 +74,7 @@ def _use_subpixels(model) -> None:
         if node.get_type_name() != "ConvolutionBackpropData":
             continue
         kernel, said = node.input_value(1).get_node(), node.get_attributes()
-        fits = said["strides"] == [2, 2] and said["pads_begin"] == said["pads_end"] == [1, 1]
+        fits = said.items() >= SUBPIXEL.items() and node.get_input_size() == 2
         if not fits or kernel.get_type_name() != "Constant" or kernel.data.shape[2:] != (4, 4):
             continue
         convolved = ops.convolution(

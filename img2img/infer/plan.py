@@ -83,10 +83,10 @@ def parse_shard(shard: str) -> tuple[int, int]:
 def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
     """(path, path relative to the input that named it) for every picture, outputs left out."""
     for name in inputs:
-        before = 0
-        if os.path.isdir(name):
+        before, is_folder = 0, os.path.isdir(name)
+        if is_folder:
+            base = str(Path(name))
             found: Iterator[str] = (str(path) for path in find_pictures(Path(name)))
-            base = name
         elif os.path.isfile(name):
             found, base = iter([name]), os.path.dirname(name)
         elif glob.has_magic(name):
@@ -104,9 +104,10 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
                 and os.path.realpath(path).startswith(out_real + os.sep)
             ):
                 continue  # OUT lies inside the input: what was made is not made again
-            # A million calls of relpath take seconds.
-            plain = path.startswith(prefix) and os.pardir not in path
-            relative = path[len(prefix) :] if plain else os.path.relpath(path, base or ".")
+            if is_folder and path.startswith(prefix):  # a million calls of relpath take seconds
+                relative = path[len(prefix) :]
+            else:
+                relative = os.path.relpath(path, base or ".")
             if relative.split(os.sep)[0] == os.pardir:
                 raise UsageError(f"{name} leads out of {base}: name that folder instead.")
             yield path, relative

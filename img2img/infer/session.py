@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from img2img.errors import DataError, DeviceError, UsageError
-from img2img.files import CACHE, usable_cores
+from img2img.files import cache_folder, usable_cores
 from img2img.infer import openvino
 from img2img.manifest import Manifest
 
@@ -55,7 +55,7 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     content, explicit = _read(path), provider != "auto"
     for name in _candidates(provider):
         if name == "openvino":
-            session = _open_with_openvino(content, threads, explicit)
+            session = _open_with_openvino(content, path, threads, explicit)
             metadata = session.metadata if session else {}
         else:
             session = _open(content, path, threads, name, explicit)
@@ -84,7 +84,7 @@ def session_of(content: bytes, provider: str, threads: int | None) -> Session:
     if provider == "openvino":
         return openvino.OpenVinoSession(content, threads, exact=True)
     options = _options(threads)
-    return ort.InferenceSession(content, options, providers=_providers(provider))
+    return ort.InferenceSession(content, options, providers=_providers(provider, content))
 
 
 def available() -> list[str]:
@@ -94,13 +94,16 @@ def available() -> list[str]:
     return [*found, "openvino"] if openvino.is_installed() else found
 
 
-def binding(path: Path) -> list[str]:
-    """The providers that run this bundle here, but for TensorRT, which builds for minutes."""
+def binding(*paths: Path) -> list[str]:
+    """The providers that run all of these bundles here, but for TensorRT, which builds for
+    minutes.
+    """
     found = []
     for name in available():
         if name != "tensorrt":
-            with contextlib.suppress(DeviceError):
-                load(path, name)
+            with contextlib.suppress(DeviceError, DataError):
+                for path in paths:
+                    load(path, name)
                 found.append(name)
     return found
 
@@ -132,25 +135,26 @@ def _candidates(provider: Provider) -> list[str]:
 
 
 def _open_with_openvino(
-    content: bytes, threads: int | None, explicit: bool
+    content: bytes, path: Path, threads: int | None, explicit: bool
 ) -> openvino.OpenVinoSession | None:
     """As _open does."""
     try:
         return openvino.OpenVinoSession(content, threads)
-    except RuntimeError as error:  # a graph that it does not run, or no graph at all
+    except Exception as error:  # its own kinds: a graph that it does not run, or no graph at all
         if explicit:
-            raise _unbound("openvino", str(error).strip().splitlines()[-1]) from None
+            raise DataError(f"OpenVINO can't run {path} ({reason(error)}).") from None
         return None
 
 
-def _providers(name: str) -> list[tuple[str, dict[str, str]]]:
-    """What onnxruntime is asked for, with options."""
+def _providers(name: str, content: bytes) -> list[tuple[str, dict[str, str]]]:
+    """What onnxruntime is asked for to run that file, with options."""
     # Otherwise cuDNN tries every algorithm out, again for every size of picture.
     cuda = (PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
     if name == "cuda":
         return [cuda]
     if name == "tensorrt":  # an engine takes minutes to build: once for a model, size and card
-        folder = CACHE / "tensorrt"
+        # A folder a model: onnxruntime names engines by the graph, whatever its weights.
+        folder = cache_folder() / "tensorrt" / hashlib.sha256(content).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         cached = {
             "trt_engine_cache_enable": "1",
@@ -174,20 +178,26 @@ def _open(
         ort.preload_dlls()  # finds the CUDA libraries of pip packages, torch's among them
     try:
         session = ort.InferenceSession(
-            content, options, providers=_providers(name), enable_fallback=0
+            content, options, providers=_providers(name, content), enable_fallback=0
         )
     except Exception as error:  # onnxruntime's own kinds, one a status code
         if name == "cpu":
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} is no ONNX model that can be run ({reason}).") from None
+            raise DataError(f"{path} is no ONNX model that can be run ({reason(error)}).") from None
         if explicit:
-            raise _unbound(name, str(error).splitlines()[0]) from None
+            raise _unbound(name, reason(error)) from None
         return None
     if full not in session.get_providers():
         if explicit:
             raise _unbound(name, _missing_library(name))
         return None
     return session
+
+
+def reason(error: Exception) -> str:
+    """What a runtime says was wrong, in one line, without the places in its own source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.endswith(":")]
+    return " ".join(told[:2]) or type(error).__name__
 
 
 def _unbound(name: str, reason: str) -> DeviceError:
@@ -225,5 +235,8 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise DataError(f"The model {path} can't be read ({error.strerror}).") from None
     if any(key in content for key in EXTERNAL_DATA):
-        raise DataError(f"{path} keeps its weights in other files; a bundle is one file.")
+        raise DataError(
+            f"{path} keeps its weights in other files (it has a field called location); a model "
+            "must be one file."
+        )
     return content

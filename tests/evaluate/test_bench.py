@@ -65,8 +65,12 @@ def test_the_command_finds_the_bundles_beside_the_model(tmp_path):
 
 
 def test_each_model_is_compared_with_its_own_in_fp32_on_every_provider_that_binds(tmp_path):
-    for name in ("m.onnx", "m-int8.onnx", "other.onnx"):
+    for name in ("m.onnx", "other.onnx", "other-int8.bundle"):
         shutil.copy(MODEL, tmp_path / name)
+    model = onnx.load(MODEL)
+    said = json.loads(model.metadata_props[0].value) | {"precision": "int8"}
+    onnx.helper.set_model_props(model, {"img2img": json.dumps(said)})
+    onnx.save(model, tmp_path / "m-int8.onnx")
     command = ["bench", str(tmp_path / "m-int8.onnx"), str(tmp_path / "other.onnx"), "--json"]
     result = CliRunner().invoke(app, [*command, "--size", "32", "--seconds", "0.1"])
     assert result.exit_code == 0, result.output

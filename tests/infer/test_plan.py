@@ -280,6 +280,20 @@ def test_a_shard_that_makes_no_sense_is_a_usage_error(shard):
         plan("in", shard=shard)
 
 
+@pytest.mark.parametrize("spelled", ["in//a.png", "in/./a.png", "in/.//a.png", "./in/a.png"])
+def test_no_spelling_of_a_file_leads_out_of_the_output_folder(spelled):
+    touch("in/a.png")
+    for name in (spelled, spelled.replace("a.png", "*.png")):
+        [job] = make_plan([name], Path("out"), "keep", "1/1")
+        assert job.target == os.path.join("out", "a.png")
+
+
+def test_a_clash_is_found_however_the_inputs_are_spelled():
+    touch("in/a.png", "in2/a.png")
+    with pytest.raises(DataError, match="would both become"):
+        make_plan(["in/a.png", "in2/./*.png"], Path("out"), "keep", "1/1")
+
+
 def test_a_path_is_kept_once_or_twice_in_memory_not_ten_times(tmp_path):
     """A job is two names and a tuple; what finds clashes is numbers."""
     folder, count = tmp_path / "many", 3000

@@ -170,10 +170,12 @@ def test_the_threads_asked_for_are_used_and_by_default_the_cores_there_are(bundl
 
 def test_a_gpu_does_not_search_again_for_every_size_and_keeps_its_engines(tmp_path, monkeypatch):
     """What onnxruntime is asked for; whether it binds only a machine with a card can tell."""
-    monkeypatch.setattr(session, "CACHE", tmp_path)
-    [(name, options)] = session._providers("cuda")
+    monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
+    [(name, options)] = session._providers("cuda", b"a model")
     assert (name, options) == ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
-    (name, options), (after, _) = session._providers("tensorrt")
+    (name, options), (after, _) = session._providers("tensorrt", b"a model")
     assert (name, after) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert os.path.isdir(options["trt_engine_cache_path"])
     assert options["trt_engine_cache_enable"] == "1"
+    other, _ = session._providers("tensorrt", b"the same graph with other weights")
+    assert other[1]["trt_engine_cache_path"] != options["trt_engine_cache_path"]
