@@ -48,7 +48,6 @@ def descend(optimizer: torch.optim.Adam, *losses: Tensor) -> None:
 
 
 def pix2pix_step(method: Method, batch: dict[str, Tensor]) -> Step:
-    """https://github.com/phillipi/pix2pix as its authors' PyTorch code does it."""
     g, d = method.generators["ab"], method.discriminators["b"]
     optimizer_g, optimizer_d = adam(g), adam(d)
     a, b = batch["a"], batch["b"]
