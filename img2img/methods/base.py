@@ -270,11 +270,22 @@ class Method(nn.Module, ABC):
         """What can be exported, by direction: "ab", "ba", or "to" for a choice of domains."""
 
     def critic_terms(
-        self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch, weight: float = 1.0
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor,
+        batch: Batch,
+        weight: float = 1.0,
+        apart: bool = True,
     ) -> dict[str, Tensor]:
-        """The objective's terms, times weight, and the penalties for a critic of one output."""
-        judged_fake = critic(fake)  # first, as the authors do: BatchNorm's averages see the order
-        terms = self.objective.d_terms(critic(real), judged_fake, self.config.smooth)
+        """The objective's terms, times weight, and the penalties for a critic of one output.
+
+        apart: what it answers depends on what else is in the call.
+        """
+        apart = apart or self.config.minibatch is not None
+        # Fakes first, as the authors do: BatchNorm's averages see the order.
+        judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
+        terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)
         weighted = {name: weight * term for name, term in terms.items()}
         return weighted | self.penalty_terms(critic, real, fake, batch)
 
@@ -322,6 +333,15 @@ class Method(nn.Module, ABC):
             )
         off = [l1(a, b) for a, b in zip(found, wanted, strict=True)]
         return {"feature_matching": self.config.feature_matching * torch.stack(off).mean()}
+
+
+def in_one_call(
+    network: Callable[[Tensor], Tensor], *images: Tensor, apart: bool
+) -> tuple[Tensor, ...]:
+    """The network's answers to each of the images [N, C, H, W], by one call unless `apart`."""
+    if apart:
+        return tuple(network(image) for image in images)
+    return network(torch.cat(images)).split([len(image) for image in images])
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

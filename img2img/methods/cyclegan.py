@@ -4,11 +4,21 @@
 
 from typing import Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.folders import Unpaired
-from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
+from img2img.methods.base import (
+    Batch,
+    ExportSpec,
+    Method,
+    MethodConfig,
+    Scene,
+    Way,
+    in_one_call,
+    l1,
+)
 from img2img.methods.objectives import OBJECTIVES, Critic, ObjectiveName
 from img2img.nets.autoencoder import AutoEncoder
 from img2img.nets.init import init_normal
@@ -82,8 +92,21 @@ class CycleGAN(Method):
 
     def scene(self, batch: Batch) -> Scene:
         ab, ba = self.generators["ab"], self.generators["ba"]
-        fake_b, fake_a = ab(batch["a"]), ba(batch["b"])
-        return {"fake_b": fake_b, "cycle_a": ba(fake_b), "fake_a": fake_a, "cycle_b": ab(fake_a)}
+        a, b = batch["a"], batch["b"]
+        if not (self.config.identity and torch.is_grad_enabled()):
+            fake_b, fake_a, same = ab(a), ba(b), {}
+        else:
+            # A generator leaves alone what is in its target domain already (section 5.2).
+            fake_b, same_b = in_one_call(ab, a, b, apart=self._apart)
+            fake_a, same_a = in_one_call(ba, b, a, apart=self._apart)
+            same = {"same_a": same_a, "same_b": same_b}
+        return {
+            "fake_b": fake_b,
+            "cycle_a": ba(fake_b),
+            "fake_a": fake_a,
+            "cycle_b": ab(fake_a),
+            **same,
+        }
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
@@ -99,10 +122,9 @@ class CycleGAN(Method):
             for name, term in self.matching_terms(judge, judge, fake, real).items():
                 terms[f"{name}_{domain}"] = term
         if c.identity:
-            # A generator leaves alone what is in its target domain already (section 5.2).
-            same_a, same_b = self.generators["ba"](batch["a"]), self.generators["ab"](batch["b"])
-            terms["identity_a"] = c.identity * c.cycle * l1(same_a, batch["a"])
-            terms["identity_b"] = c.identity * c.cycle * l1(same_b, batch["b"])
+            for domain in "ab":
+                off = l1(scene[f"same_{domain}"], batch[domain])
+                terms[f"identity_{domain}"] = c.identity * c.cycle * off
         return terms
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
@@ -111,7 +133,7 @@ class CycleGAN(Method):
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
             judge = self._critic(domain, batch)
-            parts = self.critic_terms(judge, real, fake, batch, weight=0.5)
+            parts = self.critic_terms(judge, real, fake, batch, weight=0.5, apart=self._apart)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
@@ -141,6 +163,11 @@ class CycleGAN(Method):
             direction: ExportSpec(generator, ResNet.size_multiple, *channels[direction])
             for direction, generator in self.generators.items()
         }
+
+    @property
+    def _apart(self) -> bool:
+        """Whether pictures of one call would be normalised by each other."""
+        return self.config.norm == "batch"
 
     def _critic(self, domain: str, batch: Batch) -> Critic:
         return lambda image: self.discriminators[domain](self.seen(image, batch))
