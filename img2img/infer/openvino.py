@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import threading
+from functools import cache
 
 import numpy as np
 
@@ -24,7 +25,6 @@ class OpenVinoSession:
 
     def __init__(self, content: bytes, threads: int | None = None, exact: bool = False):
         """content: an ONNX file's. exact: fp32, even where the CPU is faster in bf16."""
-        import openvino
         from openvino.frontend import FrontEndManager
 
         # Not Core.read_model, which also takes the formats of other frameworks.
@@ -36,7 +36,7 @@ class OpenVinoSession:
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
             "EXECUTION_MODE_HINT": "ACCURACY" if exact else "PERFORMANCE",
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._compiled = _core().compile_model(model, "CPU", settings)
         self._own = threading.local()  # a request serves one thread at a time
         said = model.rt_info["framework"] if model.has_rt_info(["framework"]) else {}
         self.metadata: dict[str, str] = {name: said[name].value for name in said}
@@ -56,11 +56,19 @@ def is_installed() -> bool:
 def pays_off() -> bool:
     """Whether this CPU computes in bf16: without it onnxruntime is as fast, and exact."""
     try:
-        import openvino
-
-        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except Exception:  # a broken installation, or one without a CPU plugin
         return False
+
+
+@cache
+def _core():
+    """OpenVINO's, one for the process: with the last one its plugin would be unloaded, and the next
+    process that this one starts would crash it.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _use_subpixels(model) -> None:
