@@ -34,7 +34,7 @@ from img2img.infer.folder import Settings, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
-from img2img.infer.session import available
+from img2img.infer.session import ON_CPU, available
 from img2img.manifest import Labels, Manifest
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
@@ -139,7 +139,7 @@ def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, d
             runs = torch_runs(spec, pictures[0])
             to = "a" if spec.labels.sets else None
             bundles = {p: save(spec, p, pictures, Path(folder)) for p in ("fp32", "int8")}
-            if "openvino" in available():
+            if "openvino" in providers():
                 runs["OpenVINO bf16"] = plain_openvino(bundles["fp32"], pictures[0], threads)
             for provider in providers():
                 for precision, path in bundles.items():
@@ -200,7 +200,7 @@ def mixed_sizes(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str
 
 def providers() -> list[str]:
     """Those of a CPU that are installed."""
-    return [name for name in ("cpu", "openvino") if name in available()]
+    return [name for name in ON_CPU if name in available()]
 
 
 INSIDE = """

@@ -14,14 +14,13 @@ import argparse
 import datetime
 import json
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import machine
 import page
+from command import command
 
 from img2img.methods.objectives import OBJECTIVES
 
@@ -96,15 +95,6 @@ TASKS = {
         {"paper": "--preset paper --steps 600", "modern": "--preset modern --steps 300"},
     ),
 }
-
-
-def command(*arguments: str) -> str:
-    """What `img2img` prints."""
-    line = [sys.executable, "-m", "img2img", *arguments]
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(f"img2img {' '.join(arguments)} failed.")
-    return done.stdout
 
 
 def sources(task: Task, data: Path, part: str, prefix: str = "") -> list[str]:

@@ -10,12 +10,11 @@ Trains what is not there yet, exports it in fp32 and int8, and measures both on 
 import argparse
 import datetime
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import machine
 import page
+from command import command
 
 from img2img.files import usable_cores
 
@@ -27,12 +26,6 @@ RUNS = {  # name -> the styles of a and b, options
     "full-unet": ("flat", "3d", "--mode pix2pix --size 256 --steps 500"),
     "full-resnet": ("flat", "noto", "--mode cyclegan --size 64 --blocks 9 --steps 1000"),
 }
-
-
-def command(*arguments: str) -> str:
-    """What `img2img` prints."""
-    line = [sys.executable, "-m", "img2img", *arguments]
-    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
 
 
 def measured(data: Path, runs: Path) -> list[dict]:

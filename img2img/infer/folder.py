@@ -134,7 +134,7 @@ def translate_files(
         ahead = 1 if tiler else 4 * workers
         reads = _read_ahead(pool, todo, translator, settings, ahead)
         # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
-        batch = settings.batch or (1 if translator.provider in ("cpu", "openvino") else 8)
+        batch = settings.batch or (1 if translator.provider in session.ON_CPU else 8)
         for items in _batched(reads, batch):
             _translate(translator, tiler, room, items, domain)
             for item in items:

@@ -4,11 +4,13 @@ ends the program, without a word.
 
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from img2img.infer.session import ON_CPU
 from img2img.infer.translator import Translator
 
 LARGE = 2048 * 2048  # pixels from which it is worth a look
@@ -27,16 +29,17 @@ class Room:
 
     def __init__(self, translator: Translator):
         self.translator = translator
-        self.bytes_per_pixel: float | None = None
-        self.asked = False
         self.held = 0.0  # bytes that earlier pictures took and the next can use again
+
+    @cached_property
+    def bytes_per_pixel(self) -> float | None:
+        """Measured when the first large picture comes."""
+        return measured(self.translator)
 
     def refusal(self, height: int, width: int) -> str | None:
         """Why a picture of so many pixels can't be run; None where it can, or nobody knows."""
-        if height * width < LARGE or self.translator.provider not in ("cpu", "openvino"):
+        if height * width < LARGE or self.translator.provider not in ON_CPU:
             return None  # a GPU says by itself that it is out of memory
-        if not self.asked:
-            self.bytes_per_pixel, self.asked = measured(self.translator), True
         if self.bytes_per_pixel is None:
             return None
         need, have = self.bytes_per_pixel * height * width, max(0, available()) + self.held

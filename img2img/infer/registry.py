@@ -59,7 +59,7 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
         wanted.add(name)
     found = [entry for entry in known if entry.name in wanted]
     if not found:
-        names = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none yet"
+        names = ", ".join(dict.fromkeys(entry.name for entry in known or entries())) or "none yet"
         unexported = path.is_dir() and not any((path / "export").glob("*.onnx"))
         hint = f" Export it first: img2img export {model}" if unexported else ""
         raise DataError(f"There is no model {model}.{hint} Models by name here: {names}.")

@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -25,6 +26,7 @@ PROVIDERS: dict[str, str] = {  # of onnxruntime
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
+ON_CPU = ("cpu", "openvino")  # providers that take the processor's time and memory
 MAX_BYTES = 2**31 - 1  # of an ONNX file: protobuf's own limit
 # A string that is "location", whose length is before it (with zeros after it, where someone hides
 # it): the key of weights that live in another file, which OpenVINO would read from anywhere.
@@ -55,26 +57,25 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     content, explicit = _read(path), provider != "auto"
     for name in _candidates(provider):
         if name == "openvino":
-            session = _open_with_openvino(content, path, threads, explicit)
-            metadata = session.metadata if session else {}
+            if not (session := _open_with_openvino(content, path, threads, explicit)):
+                continue
+            metadata = session.metadata
         else:
-            session = _open(content, path, threads, name, explicit)
-            metadata = session.get_modelmeta().custom_metadata_map if session else {}
-        if session:
-            manifest = Manifest.parse(metadata, str(path))
-            return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
+            if not (session := _open(content, path, threads, name, explicit)):
+                continue
+            metadata = session.get_modelmeta().custom_metadata_map
+        manifest = Manifest.parse(metadata, str(path))
+        return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
     raise AssertionError("the CPU provider always binds")
 
 
 def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
     """Onnxruntime's session on any self-contained ONNX file, and the file's content."""
     content = _read(path)
-    found = (
-        _open(content, path, None, name, explicit=False)
-        for name in _candidates("auto")
-        if name != "openvino"
-    )
-    return next(session for session in found if session), content
+    for name in (*_accelerators(), "cpu"):
+        if session := _open(content, path, None, name, explicit=False):
+            return session, content
+    raise AssertionError("the CPU provider always binds")
 
 
 def session_of(content: bytes, provider: str, threads: int | None) -> Session:
@@ -115,7 +116,10 @@ def _options(threads: int | None) -> ort.SessionOptions:
     return options
 
 
-def _candidates(provider: Provider) -> list[str]:
+def _candidates(provider: Provider) -> Iterator[str]:
+    """The providers to try in turn; whether OpenVINO pays off is only asked once the others of the
+    machine have failed, since it takes half a second.
+    """
     if provider != "auto":
         if provider not in get_args(Provider):
             known = ", ".join(get_args(Provider))
@@ -126,12 +130,19 @@ def _candidates(provider: Provider) -> list[str]:
             raise DeviceError(
                 f"This onnxruntime has no {provider} provider; it has {', '.join(available())}."
             )
-        return [provider]
+        yield provider
+        return
+    yield from _accelerators()
+    if openvino.is_installed() and openvino.pays_off():
+        yield "openvino"
+    yield "cpu"
+
+
+def _accelerators() -> list[str]:
+    """Onnxruntime's providers beyond the CPU that auto tries."""
     # TensorRT builds an engine for minutes: only when asked. Without a driver, CUDA can't bind.
     wanted = ["cuda"] if "cuda" in available() and _has_nvidia_driver() else []
-    wanted += [name for name in ("coreml", "directml") if name in available()]
-    wanted += ["openvino"] if openvino.is_installed() and openvino.pays_off() else []
-    return [*wanted, "cpu"]
+    return wanted + [name for name in ("coreml", "directml") if name in available()]
 
 
 def _open_with_openvino(
