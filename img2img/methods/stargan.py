@@ -115,13 +115,16 @@ class StarGAN(Method):
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge, c = self._judge(batch), self.config
-        real, real_classes = judge(batch["image"])
-        fake, _ = judge(scene["fake"])
-        terms = self.objective.d_terms(real, fake, c.smooth)
-        terms["classification"] = c.classification * self._class_loss(real_classes, batch["domain"])
-        return terms | self.penalty_terms(
-            lambda image: judge(image)[0], batch["image"], scene["fake"], batch
-        )
+        image, fake = batch["image"], scene["fake"]
+        if c.minibatch:  # a call's pictures are compared with each other
+            (real, classes), (judged, _) = judge(image), judge(fake)
+        else:
+            scores, classes = judge(torch.cat([image, fake]))
+            real, judged = scores.split(len(image))
+            classes = classes[: len(image)]
+        terms = self.objective.d_terms(real, judged, c.smooth)
+        terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
+        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, batch)
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
