@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img import images
+from img2img import images, memory
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
-from img2img.infer import memory
 from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 

@@ -19,9 +19,9 @@ from img2img.errors import DataError
 from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Picture
 from img2img.infer import session
-from img2img.infer.memory import Room
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
+from img2img.infer.room import Room
 from img2img.infer.tile import Tiler
 from img2img.infer.translator import Translator
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from img2img.infer import memory
+from img2img import memory
+from img2img.infer import room as room_module
 from img2img.infer.folder import Settings, translate_files
-from img2img.infer.memory import Room
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
+from img2img.infer.room import Room
 from img2img.infer.session import available as providers
 from img2img.infer.translator import Translator
 
-MIB = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 SHIPPED = shipped("weights") / "flat-to-3d.onnx"  # a trained U-Net
 
@@ -34,43 +34,28 @@ def test_a_larger_picture_needs_about_what_the_probe_tells(provider):
     side = 1536
     found = in_own_process(f"""
 import numpy as np
-from img2img.infer import memory
+from img2img import memory
 from img2img.infer.translator import Translator
 translator = Translator({str(SHIPPED)!r}, {provider!r})
 picture = np.zeros(({side}, {side}, 3), np.uint8)
-before = memory._forgotten()
+before = memory.forget_peak()
 translator(picture)
 print((memory.peak() - before) / {side}**2)
 """)
-    told = memory.measured(Translator(SHIPPED, provider))
+    told = room_module.measured(Translator(SHIPPED, provider))
     assert told == pytest.approx(found, rel=0.35)
-
-
-@linux
-def test_the_peak_is_of_this_process_and_can_be_forgotten():
-    assert in_own_process("from img2img.infer import memory; print(memory.peak())") < 400 * MIB
-    code = """
-import numpy as np
-from img2img.infer import memory
-before = memory.peak()
-held = np.ones(300 * 2**20, np.uint8)
-most = memory.peak()
-del held
-print(most - before if memory._forgotten() < most - 200 * 2**20 else 0)
-"""
-    assert in_own_process(code) == pytest.approx(300 * MIB, rel=0.05)
 
 
 def test_no_module_of_the_users_folder_is_run(bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("psutil.py").write_text("raise SystemExit('run')\n")
-    assert memory.measured(Translator(bundle(), "cpu")) is not None
+    assert room_module.measured(Translator(bundle(), "cpu")) is not None
 
 
 @pytest.fixture
 def room(bundle, monkeypatch) -> Room:
     """For a model of 1,000 bytes a pixel, on a machine with 4 GB left."""
-    monkeypatch.setattr(memory, "measured", lambda translator: 1000.0)
+    monkeypatch.setattr(room_module, "measured", lambda translator: 1000.0)
     monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
     return Room(Translator(bundle(), "cpu"))
 
@@ -103,37 +88,16 @@ def test_where_nothing_is_left_no_side_is_named(room, monkeypatch, left):
 
 
 def test_small_pictures_and_gpus_are_not_looked_at(room, monkeypatch):
-    monkeypatch.setattr(memory, "measured", None)
+    monkeypatch.setattr(room_module, "measured", None)
     assert room.refusal(2000, 2000) is None
     room.translator.provider = "cuda"
     assert room.refusal(20_000, 20_000) is None
 
 
 def test_a_model_that_can_not_be_measured_is_run(room, monkeypatch):
-    monkeypatch.setattr(memory, "measured", lambda translator: None)
+    monkeypatch.setattr(room_module, "measured", lambda translator: None)
     assert room.refusal(20_000, 20_000) is None
     assert memory._left_by_groups() is not None
-
-
-@pytest.mark.parametrize(
-    ("line", "names"),
-    [("0::/slice/job", memory.FILES[""]), ("4:memory:/slice/job", memory.FILES["memory"])],
-)
-@pytest.mark.parametrize("limited", ["slice/job", "slice", "."])
-def test_a_containers_limit_counts_wherever_it_is_set(tmp_path, monkeypatch, line, names, limited):
-    controllers = line.split(":")[1]
-    own, group = tmp_path / "own", tmp_path / "groups" / controllers / "slice" / "job"
-    own.write_text(f"9:name=systemd:/\n{line}\n")
-    group.mkdir(parents=True)
-    monkeypatch.setattr(memory, "OWN_GROUPS", own)
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
-    (group / names[0]).write_text("max\n")
-    assert memory.available() > 60 * MIB
-    where = tmp_path / "groups" / controllers / limited
-    (where / names[0]).write_text(f"{200 * MIB}\n")
-    (where / names[1]).write_text(f"{180 * MIB}\n")
-    (where / "memory.stat").write_text(f"anon 1\n{names[2]} {30 * MIB}\nfile 5\n")
-    assert memory.available() == 50 * MIB
 
 
 def test_a_folder_goes_on_after_a_picture_that_is_too_large(
@@ -143,7 +107,7 @@ def test_a_folder_goes_on_after_a_picture_that_is_too_large(
     save(Path("in/a.png"), noise(0, 8, 8))
     save(Path("in/b.png"), noise(1, 20, 20))
     save(Path("in/c.png"), noise(2, 9, 9))
-    monkeypatch.setattr(memory, "LARGE", 400)
+    monkeypatch.setattr(room_module, "LARGE", 400)
     monkeypatch.setattr(memory, "available", lambda: 0)
     jobs = make_plan(["in"], Path("out"), "png", "1/1")
     summary = translate_files(Translator(bundle(), "cpu"), jobs, Record(Path("out")), Settings())
