@@ -172,7 +172,7 @@ def measure_costs(data: Path) -> None:
     from img2img.data.stream import fixed_batch
     from img2img.methods import METHODS
     from img2img.train.config import RunConfig
-    from img2img.train.loop import make_plan
+    from img2img.train.plan import make_plan
     from img2img.train.runtime import Runtime
     from img2img.train.trainer import Trainer
 

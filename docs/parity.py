@@ -210,11 +210,12 @@ def stargan(name: str, kind: str) -> Iterator[Row]:
 
     def batch(step: int) -> dict[str, Tensor]:
         label = data["labels"][step]
+        label = (torch.eye(5)[label] if kind == "classes" else label).double()
         return {
             "image": data["images"][step].double(),
-            "domain": (torch.eye(5)[label] if kind == "classes" else label).double(),
+            "domain": label,
             "mix": data["alpha"][step].double(),
-            "permutation": data["permutation"][step],
+            "target": label[data["permutation"][step]],
         }
 
     named = {

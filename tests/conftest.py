@@ -88,7 +88,8 @@ def quiet():
 @pytest.fixture(scope="session")
 def trained(make_config, quiet, tmp_path_factory):
     """A function mode -> the folder of a finished tiny run, trained once a session."""
-    from img2img.train.loop import make_plan, train
+    from img2img.train.loop import train
+    from img2img.train.plan import make_plan
 
     runs: dict[str, Path] = {}
 

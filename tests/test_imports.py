@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "errors", "files", "images", "manifest"}
+FACE = {"", "errors", "files", "images", "manifest", "memory"}
 ALLOWED = {
     "nets": {"nets"},
     "methods": {"methods", "nets", "data", "manifest"},

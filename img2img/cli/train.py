@@ -41,7 +41,10 @@ def train(
     out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
     config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
     settings: Annotated[list[str] | None, _run("The same as key=value; repeat.", "--set")] = None,
-    resume: Annotated[Path | None, _run("Go on exactly where this run was.")] = None,
+    resume: Annotated[
+        Path | None,
+        _run("Go on exactly where this run was; auto: with --name's, or begin it."),
+    ] = None,
     list_objectives: Annotated[
         bool, _run("Print the adversarial objectives, with formula and paper; stop.")
     ] = False,
@@ -76,8 +79,9 @@ def train(
 
     try:
         from img2img.train.config import RunConfig
-        from img2img.train.loop import make_plan
         from img2img.train.loop import train as run_training
+        from img2img.train.plan import make_plan
+        from img2img.train.ranks import joined
     except ImportError as error:
         raise needs_extra("train", error) from None
 
@@ -87,7 +91,8 @@ def train(
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
     settings = [*(settings or ()), *_as_settings(context.args)] or None
-    if resume:
+    again = resume is not None and str(resume) == "auto"
+    if resume and not again:
         fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
         fixed += (test_a, test_b, test_pairs, test_data, preset, size, resize, centre_crop, batch)
         if any(value is not None for value in (*fixed, epochs, steps, precision, seed)):
@@ -95,11 +100,7 @@ def train(
                 "--resume takes everything from the run; leave the other options out "
                 "(--max-time, --device, --workers and --no-check are fine)."
             )
-        moved = {"device": device, "workers": workers}
-        run_config = RunConfig.load(resume).model_copy(
-            update={key: value for key, value in moved.items() if value is not None}
-        )
-        run = resume
+        run_config, run = _moved(RunConfig.load(resume), device, workers), resume
     else:
         sources = {"a": a, "b": b, "pairs": pairs, "data": data, "attributes": attributes}
         if attribute:
@@ -121,14 +122,38 @@ def train(
         _apply_settings(values, settings or [])
         _require_mode(values)
         values["name"] = name or str(values.get("name") or _name_from(values))
-        run = new_folder(out, values["name"], numbered=name is None)
-        values["name"] = run.name
-        run_config = RunConfig.build(values)
-    plan = make_plan(run_config, console, check)
-    if dry_run:
-        print(plan.config.model_dump_json(indent=2))
-        return
-    run_training(plan, run, console, max_minutes)
+        run_config, run = RunConfig.build(values), None
+        if again and (out / values["name"] / "config.json").exists():
+            run = out / values["name"]
+            saved = _moved(RunConfig.load(run), device, workers)
+            if different := saved.differences(run_config):
+                raise UsageError(
+                    f"{run} was started with other settings ({different}). Give them again, or "
+                    "choose another --name."
+                )
+            run_config = saved
+    with joined() as ranks:
+        if not ranks.first:
+            console.quiet = True
+        if run is None:
+            numbered = name is None and not again
+            found = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
+            run = Path(ranks.from_first(found))
+            run_config = run_config.model_copy(update={"name": run.name})
+        plan = make_plan(run_config, console, check and ranks.first)
+        if dry_run:
+            if ranks.first:
+                print(plan.config.model_dump_json(indent=2))
+            return
+        run_training(plan, run, console, max_minutes, ranks)
+
+
+def _moved(run_config: Any, device: str | None, workers: int | None) -> Any:
+    """The run's config for where it goes on."""
+    moved = {"device": device, "workers": workers}
+    return run_config.model_copy(
+        update={key: value for key, value in moved.items() if value is not None}
+    )
 
 
 def _show_objectives() -> None:

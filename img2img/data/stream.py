@@ -22,19 +22,31 @@ class Stream(Dataset):
 
     Every epoch is a permutation of its own. The sample, its augmentation included, depends on
     the seed and the position alone, whichever worker makes it. The parts of the data set take
-    turns, batch by batch.
+    turns, batch by batch. Of several ranks each makes its share of every batch, and counts the
+    positions of its own samples.
     """
 
-    def __init__(self, dataset: PictureDataset, augment: Augment, seed: int, batch: int):
+    def __init__(
+        self,
+        dataset: PictureDataset,
+        augment: Augment,
+        seed: int,
+        batch: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ):
         self.dataset, self.augment, self.seed, self.batch = dataset, augment, seed, batch
+        self.share = batch // ranks
+        self.first = rank * self.share  # of each batch, at which this rank's share begins
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
-        step, place = divmod(position, self.batch)
+        step, place = divmod(position, self.share)
+        place += self.first
         turn, number = divmod(step, len(self.dataset.parts))
         part = self.dataset.parts[number]
         epoch, offset = divmod(turn * self.batch + place, len(part))
         index = part[_permutation(self.seed, epoch, len(part))[offset]]
-        random = np.random.default_rng((self.seed, AUGMENT, position))
+        random = np.random.default_rng((self.seed, AUGMENT, step * self.batch + place))
         sample = self.dataset.sample(index, self.augment, random)
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
@@ -43,8 +55,8 @@ def batches(stream: Stream, start: int, stop: int, workers: int, pin: bool):
     """The batches of steps start to stop - 1: uint8 pictures [N, H, W, C] and labels, by name."""
     return DataLoader(
         stream,
-        batch_size=stream.batch,
-        sampler=range(start * stream.batch, stop * stream.batch),
+        batch_size=stream.share,
+        sampler=range(start * stream.share, stop * stream.share),
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,

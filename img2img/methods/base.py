@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from img2img.manifest import Labels
 from img2img.methods.disturb import Change, augmented, noisy
@@ -21,6 +23,7 @@ from img2img.methods.objectives import (
     zero_centred_penalty,
 )
 from img2img.nets.minibatch import Comparison, activations
+from img2img.nets.norm import running_averages_kept
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
@@ -41,6 +44,12 @@ class MethodConfig(BaseModel):
     in_channels: Literal[1, 3, 4] = 3
     out_channels: Literal[1, 3, 4] = 3
     batch: int = Field(1, ge=1)
+    accumulate: int = Field(
+        1, ge=1, description="parts of a batch, one after the other: less memory, same result"
+    )
+    recompute: bool = Field(
+        False, description="make a generator's activations again for its gradient: less memory"
+    )
     epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
     steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
     decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
@@ -130,12 +139,18 @@ class MethodConfig(BaseModel):
             raise ValueError(
                 "unroll would need the slope of the slope of a penalty; leave out one of the two"
             )
-        if self.minibatch and self.batch < 2:
-            raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
+        self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
         if available < self.size:
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
         return self
+
+    def require_share(self, share: int) -> None:
+        """Raise where so many pictures of a batch are too few for one of several processes."""
+        if share % self.accumulate:
+            raise ValueError(f"{share} pictures can't be split in {self.accumulate} (accumulate)")
+        if self.minibatch and share // self.accumulate < 2:
+            raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
 
     def require_single(self, norm: str) -> None:
         """Raise where the loss has the slope at single pictures, which BatchNorm has not."""
@@ -226,6 +241,19 @@ class Method(nn.Module, ABC):
         left = 1 - float(batch.get("progress", 0.0))
         changed = augmented(image, self.config.augment, channels or (image.shape[1],))
         return noisy(changed, self.config.noise * left)
+
+    def generate(self, name: str, *inputs: Tensor) -> Tensor:
+        """What a generator makes in training. With `recompute` the activations are not kept for the
+        gradient but made again for it, one call's at a time (Chen et al. 2016, section 4.1).
+        """
+        generator = self.generators[name]
+        if not (self.config.recompute and torch.is_grad_enabled()):
+            return generator(*inputs)
+
+        def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+            return nullcontext(), running_averages_kept(generator)
+
+        return checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
 
     def penalty_scale(self, step: int) -> Tensor:
         """What R1 and R2 are multiplied with in a step: lazily, every so many steps as many times

@@ -2,6 +2,7 @@
 (Zhu et al. 2017).
 """
 
+from functools import partial
 from typing import Self
 
 import torch
@@ -91,7 +92,7 @@ class CycleGAN(Method):
             spectral_normalise(self.discriminators)
 
     def scene(self, batch: Batch) -> Scene:
-        ab, ba = self.generators["ab"], self.generators["ba"]
+        ab, ba = partial(self.generate, "ab"), partial(self.generate, "ba")
         a, b = batch["a"], batch["b"]
         if not (self.config.identity and torch.is_grad_enabled()):
             fake_b, fake_a, same = ab(a), ba(b), {}

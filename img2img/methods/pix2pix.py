@@ -78,7 +78,7 @@ class Pix2Pix(Method):
             spectral_normalise(self.discriminators)
 
     def scene(self, batch: Batch) -> Scene:
-        return {"fake_b": self.generators["ab"](batch["a"])}
+        return {"fake_b": self.generate("ab", batch["a"])}
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         critic = self._critic(batch["a"], batch)

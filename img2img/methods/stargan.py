@@ -60,6 +60,11 @@ class StarGANConfig(MethodConfig):
             raise ValueError("StarGAN needs as many channels in as out")
         return self
 
+    def require_share(self, share: int) -> None:
+        super().require_share(share)
+        if share < 2:
+            raise ValueError("a picture's target is the domain of another; set batch=2 or more")
+
     @property
     def load_size(self) -> int:
         """The paper crops once from the middle, then resizes: no random crop by default."""
@@ -104,14 +109,12 @@ class StarGAN(Method):
         return super().penalty_scale(step // max(len(self.config.labels.sets), 1))
 
     def draws(self, batch: Batch) -> Batch:
-        image = batch["image"]
-        return super().draws(batch) | {
-            "permutation": torch.randperm(len(image), device=image.device)
-        }
+        label = batch["domain"]
+        others = torch.randperm(len(label), device=label.device)
+        return super().draws(batch) | {"target": label[others]}
 
     def scene(self, batch: Batch) -> Scene:
-        target = batch["domain"][batch["permutation"]]
-        return {"target": target, "fake": self.generators["any"](batch["image"], target)}
+        return {"fake": self.generate("any", batch["image"], batch["target"])}
 
     def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge, c = self._judge(batch), self.config
@@ -130,10 +133,10 @@ class StarGAN(Method):
         judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.compares else None
-        back = self.generators["any"](scene["fake"], batch["domain"])
+        back = self.generate("any", scene["fake"], batch["domain"])
         return {
             "adversarial": self.objective.g_loss(fake, real),
-            "classification": c.classification * self._class_loss(fake_classes, scene["target"]),
+            "classification": c.classification * self._class_loss(fake_classes, batch["target"]),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
             **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
         }

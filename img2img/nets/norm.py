@@ -1,6 +1,8 @@
 """Normalisation layers: chosen by name, and turned into what a generator is run with."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
@@ -27,6 +29,21 @@ def spectral_normalise(module: nn.Module) -> None:
     for layer in list(module.modules()):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.utils.parametrizations.spectral_norm(layer)
+
+
+@contextmanager
+def running_averages_kept(module: nn.Module) -> Iterator[None]:
+    """Let BatchNorm in train mode leave its averages: the same pictures went through before."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.num_batches_tracked -= 1
 
 
 def image_statistics(module: nn.Module) -> nn.Module:

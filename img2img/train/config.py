@@ -79,12 +79,36 @@ class RunConfig(BaseModel):
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
 
+    def differences(self, other: "RunConfig") -> str:
+        """In what another config would train otherwise; "" where in nothing."""
+        mine, others = (_flat(config) for config in (self, other))
+        return ", ".join(
+            f"{name} {mine.get(name)}, not {others.get(name)}"
+            for name in sorted(mine.keys() | others.keys())
+            if mine.get(name) != others.get(name)
+        )
+
     @property
     def held_out_sources(self) -> Sources:
         """The user's own held-out folders, read the same way as the training ones."""
         s = self.sources
         shared = {"swap": s.swap, "attributes": s.attributes, "attribute": s.attribute}
         return self.test.model_copy(update=shared)
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """The settings by name, but for what says only where it runs, or was found in the data."""
+    values = config.model_copy(
+        update={"sources": config.sources.absolute(), "test": config.test.absolute()}
+    ).model_dump(mode="json")
+    for name in ("device", "workers", "fingerprint", "measured_by"):
+        del values[name]
+    values["method"].pop("labels", None)
+    return {
+        key: value
+        for name, found in values.items()
+        for key, value in (found.items() if isinstance(found, dict) else [(name, found)])
+    }
 
 
 def _sentence(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ A look changes nothing: it works on copies, and its draws are not the training's
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,8 +44,13 @@ WATCHED = (
     "d/relative",
     "d/discrepancy",
 )  # oscillation shows in these losses
+Stopping = Callable[[], bool]
 Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
+
+
+class LookStopped(Exception):
+    """A look was ended before it found anything: whoever trains was told to stop."""
 
 
 @dataclass
@@ -122,9 +127,11 @@ class Examiner:
         own = 0 if held_out is training else min(DIAGNOSED, len(self.indices))
         self.train_indices = spread(own, training.distinct)
         self.real_features: dict[str, np.ndarray] = {}
+        self.stopping: Stopping = lambda: False
 
-    def look(self, trainer: Trainer, history: History) -> Look:
-        runtime, method = trainer.runtime, trainer.method
+    def look(self, trainer: Trainer, history: History, stopping: Stopping = lambda: False) -> Look:
+        """Raises LookStopped soon after `stopping` says so."""
+        runtime, method, self.stopping = trainer.runtime, trainer.method, stopping
         view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
         several = spread(self.chunk, len(self.training))
         example = fixed_batch(self.training, self.augment, several)
@@ -189,6 +196,7 @@ class Examiner:
 
     def _chunks(self, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
         for start in range(0, len(indices), self.chunk):
+            self._go_on()
             yield fixed_batch(dataset, self.augment, indices[start : start + self.chunk])
 
     def _pictures(self, name: str, way: Gathered) -> Found:
@@ -230,7 +238,12 @@ class Examiner:
         return findings, row
 
     def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
+        self._go_on()
         return extract(self.features, pictures).features
+
+    def _go_on(self) -> None:
+        if self.stopping():
+            raise LookStopped
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
         """Without alpha, in the size in which the feature network looks at it."""

@@ -17,7 +17,9 @@ from torch.utils.tensorboard import SummaryWriter
 from img2img import __version__
 from img2img.files import write_whole
 from img2img.train.config import RunConfig
+from img2img.train.ranks import Ranks
 
+LOOKED = "health/gradient"  # a column that every look fills
 Row = dict[str, float]
 
 
@@ -45,9 +47,20 @@ class MetricsLog:
             if name != "step":
                 self.events.add_scalar(name, value, int(row["step"]))
 
-    def history(self) -> dict[str, list[float]]:
-        """Every column's values so far."""
+    def complete(self, step: int, found: Row) -> None:
+        """Add to the step's row what a look found after it was written."""
         rows = self._rows()
+        self.columns += [name for name in found if name not in self.columns]
+        self._rewrite([row | found if int(row["step"]) == step else row for row in rows])
+        for name, value in found.items():
+            self.events.add_scalar(name, value, step)
+
+    def looked_at(self, step: int) -> bool:
+        return any(int(row["step"]) == step and row.get(LOOKED) for row in self._rows())
+
+    def history(self, step: int) -> dict[str, list[float]]:
+        """Every column's values before that step."""
+        rows = [row for row in self._rows() if int(row["step"]) < step]
         return {n: [float(row[n]) for row in rows if row.get(n)] for n in self.columns}
 
     def close(self) -> None:
@@ -79,12 +92,15 @@ class Means:
             self.sums[name] = self.sums[name] + term if name in self.sums else term
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take(self) -> Row:
-        """The means since the last call: the one place where training waits for the device."""
+    def take(self, ranks: Ranks) -> Row:
+        """The means since the last call, over all ranks: the one place where training waits for the
+        device.
+        """
         if not self.sums:
             return {}
-        values = torch.stack([value.float() for value in self.sums.values()]).tolist()
-        means = {n: v / self.counts[n] for n, v in zip(self.sums, values, strict=True)}
+        values = torch.stack([value.float() for value in self.sums.values()])
+        ranks.average([values])
+        means = {n: v / self.counts[n] for n, v in zip(self.sums, values.tolist(), strict=True)}
         self.sums, self.counts = {}, {}
         return means
 
@@ -108,12 +124,11 @@ class Display:
         )
         self.task = self.bar.add_task("", total=total, completed=done, speed="", losses="")
 
-    def __enter__(self) -> "Display":
+    def start(self) -> None:
         if self.console.is_terminal:
             self.bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.bar.stop()
 
     def advance(self) -> None:
@@ -122,6 +137,8 @@ class Display:
     def show(self, row: Row) -> None:
         losses = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if "/" in name)
         speed = f"{row['images_per_second']:.1f} images/s"
+        if row["data_wait"] > 0.03:
+            speed += f" ({row['data_wait']:.0%} waiting for data)"
         self.bar.update(self.task, speed=speed, losses=losses)
         now = time.monotonic()
         if not self.console.is_terminal and (

@@ -3,21 +3,16 @@
 import copy
 import json
 import math
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from img2img import images
-from img2img.data.augment import Augment
-from img2img.data.check import fingerprint, verify
-from img2img.data.folders import Dataset, Labelled
 from img2img.data.stream import Stream, batches, fixed_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import features
@@ -25,11 +20,12 @@ from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
-from img2img.train.config import RunConfig
-from img2img.train.examine import DiagnosisLog, Examiner, fit_extractor
+from img2img.train.examine import DiagnosisLog, Examiner, LookStopped
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
+from img2img.train.plan import Plan
+from img2img.train.ranks import LostRank, Ranks
 from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
-from img2img.train.schedule import steps_per_epoch, total_steps
+from img2img.train.stop import stop_signals
 from img2img.train.trainer import Trainer
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
@@ -41,89 +37,39 @@ class WorkerError(Img2ImgError):
     """A data worker died; the training itself is whole."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A run that can start: its data were looked at and its config is complete."""
-
-    config: RunConfig
-    training: Dataset
-    held_out: Dataset
-    epoch_steps: int
-
-    @property
-    def total(self) -> int:
-        return total_steps(self.config.method, self.epoch_steps)
-
-
-def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
-    """Open and verify the data. Raises UsageError or DataError before anything is written."""
-    method, c = METHODS[config.mode], config.method
-    channels = (c.in_channels, c.out_channels)
-    crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
-    training = method.data.open(config.sources, channels)
-    if training.left_out:
-        names = ", ".join(map(str, training.left_out[:10]))
-        more = f" and {len(training.left_out) - 10} more" if len(training.left_out) > 10 else ""
-        console.print(f"{len(training.left_out)} without a partner, left out: {names}{more}")
-    if config.test.given():
-        held_out = method.data.open(config.held_out_sources, channels)
-        verify(held_out, crop, decode, console)
-        if isinstance(training, Labelled) and held_out.labels != training.labels:
-            raise DataError(
-                f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
-                f"training pictures {', '.join(training.labels.names)}. They must be the same."
-            )
-    verify(training, crop, decode, console)
-    if not config.test.given():
-        rest, held_out = training.split(config.held_out)
-        training, held_out = (rest, held_out) if len(held_out) else (training, training)
-    found = fingerprint(training)
-    if config.fingerprint not in ("", found):
-        raise DataError(
-            "The training pictures are not those that the run began with (names or sizes differ), "
-            "so it can't go on exactly. Put them back, or start a new run."
-        )
-    fitted = method.fit_config(c, training)
-    config = config.model_copy(
-        update={
-            "method": fitted,
-            "measured_by": fit_extractor(config, training, held_out, console),
-            "fingerprint": found,
-            "sources": config.sources.absolute(),  # --resume works from any folder
-            "test": config.test.absolute(),
-        }
-    )
-    return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
-
-
-def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = None) -> None:
+def train(
+    plan: Plan,
+    run: Path,
+    console: Console,
+    max_minutes: float | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
+) -> None:
     """Train until done, or go on from the run's checkpoint; the run folder gets everything.
 
     Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT or
     SIGTERM, Img2ImgError on a loss that is not finite; both leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
-    runtime = Runtime(config.device, config.precision, METHODS[config.mode].channels_last)
+    if ranks.from_first(config.fingerprint) != config.fingerprint:
+        raise DataError("The machines have different training pictures (names or sizes differ).")
+    method = METHODS[config.mode]
+    runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
     seed_step(config.seed, INIT)
-    trainer = Trainer(METHODS[config.mode](config.method), runtime, config.seed, plan.epoch_steps)
-    session = _Session(plan, run, trainer, console)
-    if trainer.step >= plan.total:
-        console.print(f"{run} is complete: all {plan.total:,} steps are done.")
-        return
-    state = f"from step {trainer.step:,} " if trainer.step else ""
-    console.print(
-        f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
-        f"on {runtime.describe()}; run folder {run}"
-    )
+    trainer = Trainer(method(config.method), runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
-    bar = Display(console, plan.total, trainer.step)
-    with _stop_signals() as stop, bar as display, closing(session.metrics):
+    with stop_signals() as stop:
+        session = _Session(plan, run, trainer, console, stop)
+        if trainer.step >= plan.total:
+            console.print(f"{run} is complete: all {plan.total:,} steps are done.")
+            return
+        state = f"from step {trainer.step:,} " if trainer.step else ""
+        console.print(
+            f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
+            f"on {runtime.describe()}; run folder {run}"
+        )
         how = f"Go on with: img2img train --resume {run}"
         try:
-            for batch in session.batches():
-                session.step(batch, display)
-                if stop.is_set() or time.monotonic() > deadline:
-                    break
+            session.train(deadline)
         except torch.OutOfMemoryError:
             raise Img2ImgError(
                 "The GPU has too little memory for this. Use a smaller --batch or --size."
@@ -131,9 +77,12 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
         except (DataError, WorkerError) as error:
             session.save()
             raise type(error)(f"{error} Saved at step {trainer.step:,}. {how}") from None
-        session.sample()
-        session.save()
-    if stop.is_set():
+        except LostRank as error:
+            kept = f"The last checkpoint is of step {session.saved_step:,}."
+            raise LostRank(f"{error} {kept} {how}") from None
+        finally:
+            session.close()
+    if session.stopped:
         raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
     if trainer.step < plan.total:
         console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
@@ -142,27 +91,41 @@ def train(plan: Plan, run: Path, console: Console, max_minutes: float | None = N
 
 
 class _Session:
-    """One process's part of a run: the counters, and when to log, sample and save."""
+    """One process's part of a run: the counters, and when to log, sample and save.
 
-    def __init__(self, plan: Plan, run: Path, trainer: Trainer, console: Console):
+    Of several, all do the same at the same steps, and the first alone writes and looks.
+    """
+
+    def __init__(
+        self, plan: Plan, run: Path, trainer: Trainer, console: Console, stop: threading.Event
+    ):
         self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
-        self.config, self.means = plan.config, Means()
+        self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
+        self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
         self.checkpoint = run / "checkpoints" / "last.pt"
         self.before = 0.0  # seconds of training in earlier sessions
         if self.checkpoint.exists():
             state = checkpoint.load(self.checkpoint)
             try:
                 self.before = state["seconds"]
+                self._take_pools(state)
                 trainer.load_state_dict(state["trainer"])
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
                 raise DataError(
                     f"{self.checkpoint} does not fit {run / 'config.json'}: {reason}"
                 ) from None
-        self._describe_run()
-        self.metrics = MetricsLog(run, trainer.step)
+        if self.ranks.from_first(trainer.step) != trainer.step:
+            raise DataError(
+                f"Not all machines see the same {run}: it must lie on a disk that they share."
+            )
+        if self.ranks.first:
+            self._describe_run()
+            self.metrics = MetricsLog(run, trainer.step)
+            self.display = Display(console, plan.total, trainer.step)
         self.began = self.saved_at = self.logged_at = time.monotonic()
-        self.logged_step = self.saved_step = trainer.step
+        self.logged_step = self.saved_step = self.first_step = trainer.step
+        self.waited = self.longest = self.saving = 0.0  # seconds: for data; a step's; a save's
         self.row: dict[str, float] = {}
         # A row needs at least one generator step in its mean.
         turn = trainer.method.turn
@@ -170,13 +133,48 @@ class _Session:
         # By default about a hundred grids a run.
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
         chosen = spread(SAMPLE_ROWS, len(plan.held_out))
-        self.samples = fixed_batch(plan.held_out, _augment(plan, False), chosen)
+        self.samples = fixed_batch(plan.held_out, plan.augment(training=False), chosen)
         self._set_up_looks()
+
+    def train(self, deadline: float) -> None:
+        """All steps, or those before a stop or the deadline; then sample and save."""
+        made, trainer, late, failure = self.batches(), self.trainer, False, None
+        if self.ranks.first:
+            self.display.start()
+        if self._owes_look():
+            self.look()
+        while trainer.step < self.plan.total and not late:
+            began = time.monotonic()
+            try:
+                batch = next(made)
+            except (DataError, WorkerError) as error:
+                failure = error
+            now = time.monotonic()
+            self.waited += now - began
+            late = now + self.longest + self.saving > deadline and trainer.step > self.first_step
+            slow = now - self.saved_at > SAVE_AT_LEAST_EVERY
+            failed, self.stopped, late, slow = self.ranks.any(
+                failure is not None, self.stop.is_set(), late, slow
+            )
+            if failed:
+                raise failure or WorkerError("Another process of this run could not go on.")
+            if self.stopped:
+                break
+            if not late:
+                if slow:
+                    self.save()
+                self.step(batch)
+                self.longest = max(self.longest, time.monotonic() - now)
+        if not self.stopped:  # whoever sends a signal waits for the checkpoint
+            self.sample()
+        self.save()
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
         runtime, c = self.trainer.runtime, self.config
-        stream = Stream(self.plan.training, _augment(self.plan, True), c.seed, c.method.batch)
-        workers = default_workers(runtime.device) if c.workers is None else c.workers
+        augment, batch = self.plan.augment(training=True), c.method.batch
+        ranks = self.ranks
+        stream = Stream(self.plan.training, augment, c.seed, batch, ranks.rank, ranks.count)
+        workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
         made, failure = iter(loader), None
@@ -198,50 +196,54 @@ class _Session:
         del made  # and its workers, outside the except: a traceback would keep them alive
         raise failure
 
-    def step(self, batch: dict[str, torch.Tensor], display: Display) -> None:
+    def step(self, batch: dict[str, torch.Tensor]) -> None:
         self.means.add(self.trainer.update(batch))
-        display.advance()
+        if self.ranks.first:
+            self.display.advance()
         done, config = self.trainer.step, self.config
         last = done == self.plan.total
         if self.look_every and (done % self.look_every == 0 or last):
             self.look()
         if done % self.log_every == 0 or last:
             self.log()
-            display.show(self.row)
+            if self.ranks.first:
+                self.display.show(self.row)
         if done % self.sample_every == 0 and not last:
             self.sample()
-        slow = time.monotonic() - self.saved_at > SAVE_AT_LEAST_EVERY
-        if (done % config.save_every == 0 or slow) and not last:
+        if done % config.save_every == 0 and not last:
             self.save()
 
     def log(self, looked: dict[str, float] | None = None) -> None:
         """Write the mean terms since the last row, and what a look found; raises where a term is
         not finite.
         """
-        terms, now = self.means.take(), time.monotonic()
+        terms, now = self.means.take(self.ranks), time.monotonic()
         step, batch = self.trainer.step, self.config.method.batch
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         if bad:
             raise self._diverged(", ".join(bad))
-        if not terms:
+        if not self.ranks.first or not terms:
             return
+        done, seconds = step - self.logged_step, now - self.logged_at
         self.row = {
             "step": step,
             "epoch": step / self.plan.epoch_steps,
             "seconds": round(self.before + now - self.began, 3),
-            "images_per_second": batch * (step - self.logged_step) / (now - self.logged_at),
+            "images_per_second": batch * done / seconds,
+            "data_wait": self.waited / seconds,
+            "peak_gib": self.trainer.runtime.peak_memory() / 2**30,
             "generator_lr": self.trainer.rate("generators"),
             "discriminator_lr": self.trainer.rate("discriminators"),
             **terms,
         }
         self.metrics.add({**self.row, **(looked or {})})
-        self.logged_at, self.logged_step = now, step
+        self.logged_at, self.logged_step, self.waited = now, step, 0.0
 
     def sample(self) -> None:
         """A grid of held-out pictures, run as the exported model would run them."""
         trainer, method = self.trainer, self.trainer.method
         path = self.run / "samples" / f"step-{trainer.step:07d}.png"
-        if path.exists():
+        if path.exists() or not self.ranks.first:
             return
         shared = {id(part): part for part in (method.generators, method.discriminators)}
         view = copy.deepcopy(method, shared)
@@ -253,9 +255,22 @@ class _Session:
 
     def look(self) -> None:
         """Distances and diagnosis on held-out pictures; the best weights so far are kept."""
-        began, step = time.monotonic(), self.trainer.step
+        began = time.monotonic()
         self._require_finite()
-        look = self.examiner.look(self.trainer, self.metrics.history())
+        row = self._examine() if self.ranks.first else {}
+        self.logged_at += time.monotonic() - began  # no part of the training's speed
+        if self.trainer.step == self.first_step and row:
+            self.metrics.complete(self.first_step, row)
+        else:
+            self.log(row)
+
+    def _examine(self) -> dict[str, float]:
+        """What a look finds, for metrics.csv; nothing where a signal ends it."""
+        step = self.trainer.step
+        try:
+            look = self.examiner.look(self.trainer, self.metrics.history(step), self.stop.is_set)
+        except LookStopped:
+            return {}
         self.looked = look.row
         for finding in self.diagnosis.add(step, look):
             self.console.print(f"step {step:,}: {finding}", style="yellow", markup=False)
@@ -268,22 +283,50 @@ class _Session:
                 self._save_weights(self.best, told)
                 said += ", the best so far"
             self.console.print(said)
-        self.logged_at += time.monotonic() - began  # no part of the training's speed
-        self.log(look.row)
+        return look.row
+
+    def _owes_look(self) -> bool:
+        """Whether a signal ended the look that was due when this checkpoint was written."""
+        step = self.trainer.step
+        due = step and self.look_every and step % self.look_every == 0
+        [owed] = self.ranks.any(bool(due and self.ranks.first and not self.metrics.looked_at(step)))
+        return owed
 
     def save(self) -> None:
         """Checkpoint, travelling weights and card; never of a state that is not finite."""
         self.log()
         self._require_finite()
         trainer, now = self.trainer, time.monotonic()
+        pools = self.ranks.gather(trainer.pool_images())
+        self.saved_at, self.saved_step = now, trainer.step
+        if not self.ranks.first:
+            return
         self._save_weights(self.run / "weights.safetensors", {})
         described, row = self.plan.training.describe(), {**self.row, **self.looked}
         card = model_card(self.config, trainer.step, self.plan.total, described, row)
         write_whole(self.run / "README.md", card)
         # Last, so that a complete checkpoint never stands beside older weights.
         state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
-        checkpoint.save(self.checkpoint, state)
-        self.saved_at, self.saved_step = now, trainer.step
+        checkpoint.save(self.checkpoint, state | {"pools": pools[1:]})
+        self.saving = max(self.saving, time.monotonic() - now)
+
+    def _take_pools(self, state: dict[str, Any]) -> None:
+        """Choose this process's pools; raises UsageError where they are of another number."""
+        others = state.get("pools", [])
+        before = len(others) + 1
+        if before != self.ranks.count:
+            raise UsageError(
+                f"{self.run} is trained by {before} process(es), each with draws and past fakes of "
+                f"its own; with {self.ranks.count} it could not go on as it began. Start as many "
+                f"as before: torchrun --nproc-per-node {before} -m img2img train --resume ..."
+            )
+        if not self.ranks.first:
+            state["trainer"]["pools"] = others[self.ranks.rank - 1]
+
+    def close(self) -> None:
+        if self.ranks.first:
+            self.display.close()
+            self.metrics.close()
 
     def _require_finite(self) -> None:
         weights = self.trainer.method.parameters()
@@ -301,12 +344,12 @@ class _Session:
         # By default about twenty looks a run.
         every = max(500, plan.total // 20) if config.eval_every is None else config.eval_every
         self.look_every, self.looked = every, {}
-        if not every:
+        if not (every and self.ranks.first):
             return
         eye = None
         if config.measured_by not in ("", "none"):
             eye = features.extractor(config.measured_by, device=trainer.runtime.device)
-        augment, c = _augment(plan, False), config.method
+        augment, c = plan.augment(training=False), config.method
         self.examiner = Examiner(
             plan.training, plan.held_out, augment, c.batch, config.eval_pictures, eye
         )
@@ -341,34 +384,3 @@ class _Session:
             f"Training diverged at step {self.trainer.step:,}: {what} is not finite. {kept} "
             "A lower rate (--set generator_lr=1e-4) or --precision fp32 often helps."
         )
-
-
-def _augment(plan: Plan, training: bool) -> Augment:
-    c = plan.config.method
-    return Augment(c.size, c.load_size, c.centre_crop, c.flip, training)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; a later one acts as if nothing were installed.
-
-    Supervisors send a process and its group the same signal at once: that counts as one.
-    """
-    stop, previous, first = threading.Event(), {}, math.inf
-
-    def request(number: int, frame: object) -> None:
-        nonlocal first
-        first = min(first, time.monotonic())
-        if stop.is_set() and time.monotonic() - first > 1:
-            signal.signal(number, previous[number])
-            signal.raise_signal(number)
-        stop.set()
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

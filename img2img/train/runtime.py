@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from img2img import memory
 from img2img.errors import DeviceError
 from img2img.files import usable_cores
 from img2img.train.config import Precision
+from img2img.train.ranks import Ranks
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -18,10 +20,16 @@ class Runtime:
     """A device and a precision, chosen once for a run."""
 
     def __init__(
-        self, device: str = "auto", precision: Precision = "auto", channels_last: bool = False
+        self,
+        device: str = "auto",
+        precision: Precision = "auto",
+        channels_last: bool = False,
+        ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
     ):
-        """channels_last: lay images out so under bf16. Raises DeviceError for a missing device."""
-        self.device = _device(device)
+        """channels_last: lay images out so under bf16. Each rank of a machine takes a GPU of its
+        own. Raises DeviceError for a missing device.
+        """
+        self.device = _device(device, ranks)
         self.bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
         last = channels_last and self.bf16
         self.layout = torch.channels_last if last else torch.contiguous_format
@@ -34,6 +42,12 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def peak_memory(self) -> int:
+        """Most bytes that were held, of the GPU's where there is one; 0 where nobody knows."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return memory.peak() or 0
 
     def place_module(self, module: M) -> M:
         return module.to(self.device, memory_format=self.layout)
@@ -56,17 +70,23 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed torch everywhere, so that every draw of a step is a function of both."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+def seed_step(seed: int, step: int, *others: int) -> None:
+    """Seed torch everywhere, so that every draw of a step is a function of these numbers alone: the
+    run's seed, the step, and of whatever draws for itself in it.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, *others)).generate_state(1)[0]))
 
 
-def default_workers(device: torch.device) -> int:
+def default_workers(device: torch.device, ranks: Ranks) -> int:
     """Enough to decode while the device computes; on a CPU they take cores from the training."""
-    return 1 if device.type == "cpu" else max(1, min(8, usable_cores() - 1))
+    if device.type == "cpu":
+        return 1
+    return max(1, min(8, usable_cores() // ranks.local_count - 1))
 
 
-def _device(wanted: str) -> torch.device:
+def _device(wanted: str, ranks: Ranks) -> torch.device:
+    if ranks.count > 1 and wanted in ("auto", "cuda") and torch.cuda.is_available():
+        wanted = f"cuda:{ranks.local}"
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -76,6 +96,8 @@ def _device(wanted: str) -> torch.device:
             raise RuntimeError("there are cpu, cuda and mps")
         device = torch.device(wanted)
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # what asks for no device in particular goes there, too
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(

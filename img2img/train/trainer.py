@@ -1,13 +1,17 @@
 """One training step of any method, and the state that it carries from step to step."""
 
+import contextlib
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from img2img.methods.base import Method, Side
+from img2img.errors import UsageError
+from img2img.methods.base import Batch, Method, Scene, Side
 from img2img.train.ema import Ema, Past
 from img2img.train.pool import ImagePool
+from img2img.train.ranks import Ranks
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.schedule import rate_factor, total_steps
 from img2img.train.unroll import unrolled_terms
@@ -16,9 +20,22 @@ from img2img.train.unroll import unrolled_terms
 class Trainer:
     """A method with its optimisers, image pools and average; `step` steps are done."""
 
-    def __init__(self, method: Method, runtime: Runtime, seed: int, epoch_steps: int):
+    def __init__(
+        self,
+        method: Method,
+        runtime: Runtime,
+        seed: int,
+        epoch_steps: int,
+        ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
+    ):
         c = method.config
-        self.method = runtime.place_module(method)
+        try:
+            c.require_share(ranks.share(c.batch))
+        except ValueError as error:
+            raise UsageError(f"{error}, with {ranks.count} processes.") from None
+        self.method, self.ranks = runtime.place_module(method), ranks
+        ranks.copy_first(method)
+        self.own_seed = (ranks.rank,) if ranks.rank else ()
         self.runtime, self.seed, self.epoch_steps = runtime, seed, epoch_steps
         self.step = 0
         self.rates = {"generators": c.generator_lr, "discriminators": c.discriminator_lr}
@@ -32,50 +49,90 @@ class Trainer:
             )
             for side, rate in self.rates.items()
         }
-        self.pools = {name: ImagePool(c.pool) for name in method.pooled}
+        size = math.ceil(c.pool / ranks.count)  # all together keep as many
+        self.pools = {name: ImagePool(size) for name in method.pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None
         self.past = {side: Past(self.modules[side]) for side in self.rates if c.historical}
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step on a batch of the runtime's. Returns every weighted term, detached, by name.
+        """One step on this rank's share of a batch, of the runtime's. Returns every weighted term
+        of it, detached, by name.
 
         The scene is computed once; the sides take their turns in the method's order.
         """
-        seed_step(self.seed, self.step)
+        seed_step(self.seed, self.step, *self.own_seed)
         method, sides = self.method, self.method.sides(self.step)
         now = {
             "penalty_scale": method.penalty_scale(self.step),
             "progress": self.progress,
         }
-        batch = {**now, **method.draws(batch), **batch}
-        with torch.set_grad_enabled("generators" in sides), self.runtime.autocast():
-            scene = method.scene(batch)
-        seen = {name: image.detach() for name, image in scene.items()}
+        pictures = len(next(iter(batch.values())))
+        parts = self._split({**now, **method.draws(batch), **batch}, pictures)
+        scenes: list[Scene | None] = [None] * len(parts)
         terms: dict[str, Tensor] = {}
         for side in sides:
             # The generators' turn needs the gradient through the discriminators, not theirs.
             method.discriminators.requires_grad_(side == "discriminators")
-            with self.runtime.autocast():
-                if side == "generators" and method.config.unroll:
-                    judges = self.optimizers["discriminators"]
-                    parts = unrolled_terms(method, batch, scene, method.config.unroll, judges)
-                elif side == "generators":
-                    parts = method.g_terms(batch, scene)
-                else:
-                    pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}
-                    parts = method.d_terms(batch, seen | pooled)
+            self.optimizers[side].zero_grad(set_to_none=True)
+            for number, part in enumerate(parts):
+                graph = "generators" in sides if len(parts) == 1 else side == "generators"
+                scene = scenes[number]
+                if scene is None or (len(parts) > 1 and graph):
+                    scene = self._scene(part, graph, number if len(parts) > 1 else None)
+                found = self._terms(side, part, scene)
+                (torch.stack(list(found.values())).sum() / len(parts)).backward()
+                # Of several parts only one's graph is held at a time.
+                scenes[number] = scene if len(parts) == 1 else _detached(scene)
+                for name, term in found.items():
+                    name = f"{side[0]}/{name}"
+                    part_of_it = term.detach() / len(parts) if len(parts) > 1 else term.detach()
+                    terms[name] = terms[name] + part_of_it if name in terms else part_of_it
             if self.past:
                 pull = method.config.historical * self.past[side].distance(self.modules[side])
-                parts = {**parts, "historical": pull}
-            self._descend(side, torch.stack(list(parts.values())).sum())
-            if side == "discriminators" and method.objective.clips:
-                for weight in method.discriminators.parameters():
-                    weight.data.clamp_(-method.config.clip, method.config.clip)
-            terms |= {f"{side[0]}/{name}": term.detach() for name, term in parts.items()}
+                pull.backward()
+                terms[f"{side[0]}/historical"] = pull.detach()
+            self._descend(side)
         if self.ema and "generators" in sides:
             self.ema.update(method.generators, self.step // method.config.d_steps)
         self.step += 1
         return terms
+
+    def _split(self, batch: Batch, pictures: int) -> list[Batch]:
+        """The parts whose gradients are added up; what is no picture's own goes to all of them."""
+        count = self.method.config.accumulate
+        if count == 1:
+            return [batch]
+        own = {name for name, value in batch.items() if value.ndim and len(value) == pictures}
+        return [
+            {
+                name: value.chunk(count)[number] if name in own else value
+                for name, value in batch.items()
+            }
+            for number in range(count)
+        ]
+
+    def _scene(self, batch: Batch, graph: bool, part: int | None) -> Scene:
+        """With `graph`, the generators can learn from it. A part's scene is the same each time."""
+        with contextlib.ExitStack() as stack:
+            if part is not None:
+                devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
+                stack.enter_context(torch.random.fork_rng(devices))
+                seed_step(self.seed, self.step, *self.own_seed, part)
+            stack.enter_context(torch.set_grad_enabled(graph))
+            stack.enter_context(self.runtime.autocast())
+            return self.method.scene(batch)
+
+    def _terms(self, side: Side, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+        method = self.method
+        with self.runtime.autocast():
+            if side == "discriminators":
+                seen = _detached(scene)
+                pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}
+                return method.d_terms(batch, seen | pooled)
+            if method.config.unroll:
+                judges = self.optimizers["discriminators"]
+                return unrolled_terms(method, batch, scene, method.config.unroll, judges)
+            return method.g_terms(batch, scene)
 
     def rate(self, side: Side) -> float:
         """The learning rate of the next step."""
@@ -90,13 +147,16 @@ class Trainer:
         """The average where the run keeps one, else the plain generators."""
         return self.ema.average if self.ema else self.method.generators
 
+    def pool_images(self) -> dict[str, list[Tensor]]:
+        return {name: [image.cpu() for image in pool.images] for name, pool in self.pools.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on, the schedule and the seed aside."""
         return {
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizers": {side: opt.state_dict() for side, opt in self.optimizers.items()},
-            "pools": {name: pool.images for name, pool in self.pools.items()},
+            "pools": self.pool_images(),
             "ema": self.ema.average.state_dict() if self.ema else None,
             "past": {side: past.state_dict() for side, past in self.past.items()},
         }
@@ -113,12 +173,18 @@ class Trainer:
         for side, past in self.past.items():
             past.load_state_dict(state["past"][side])
 
-    def _descend(self, side: Side, loss: Tensor) -> None:
-        optimizer = self.optimizers[side]
+    def _descend(self, side: Side) -> None:
+        optimizer, method = self.optimizers[side], self.method
+        self.ranks.average([p.grad for p in self.modules[side].parameters() if p.grad is not None])
         optimizer.param_groups[0]["lr"] = self.rate(side)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         optimizer.step()
+        if side == "discriminators" and method.objective.clips:
+            for weight in method.discriminators.parameters():
+                weight.data.clamp_(-method.config.clip, method.config.clip)
+
+
+def _detached(scene: Scene) -> Scene:
+    return {name: image.detach() for name, image in scene.items()}
 
 
 def _fused(device: torch.device) -> bool:

@@ -15,7 +15,7 @@ from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES
 from img2img.nets.minibatch import Comparison
 from img2img.train.config import RunConfig
-from img2img.train.loop import make_plan
+from img2img.train.plan import make_plan
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.trainer import Trainer
 

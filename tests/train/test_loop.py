@@ -12,45 +12,25 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint, loop
+from img2img.train import loop
 from img2img.train.config import RunConfig
-from img2img.train.loop import make_plan, train
+from img2img.train.loop import train
+from img2img.train.plan import make_plan
 
 MODES = list(METHODS)
-
-
-def state(run):
-    return checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
-
-
-def assert_bitwise(first, second, path="") -> None:
-    """Nested states with every tensor equal to the last bit."""
-    assert type(first) is type(second), path
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), path
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), path
-        for key in first:
-            assert_bitwise(first[key], second[key], f"{path}/{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), path
-        for index, pair in enumerate(zip(first, second, strict=True)):
-            assert_bitwise(*pair, f"{path}/{index}")
-    else:
-        assert first == second, path
 
 
 def stop_at(monkeypatch, step: int) -> None:
     """Let the run believe, after this step, that a signal came."""
     original = loop._Session.step
 
-    def stopping(self, batch, display):
-        original(self, batch, display)
+    def stopping(self, batch):
+        original(self, batch)
         if self.trainer.step == step:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
@@ -166,8 +146,8 @@ def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, mon
     original = loop._Session.step
     others = set(multiprocessing.active_children())  # of a test whose traceback is still held
 
-    def killing(self, batch, display):
-        original(self, batch, display)
+    def killing(self, batch):
+        original(self, batch)
         if self.trainer.step == 3:
             [worker] = set(multiprocessing.active_children()) - others
             worker.kill()
@@ -183,8 +163,8 @@ def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monk
     plan = make_plan(make_config("pix2pix"), quiet)
     original = loop._Session.step
 
-    def stopping(self, batch, display):
-        original(self, batch, display)
+    def stopping(self, batch):
+        original(self, batch)
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
@@ -220,7 +200,7 @@ def test_held_out_pairs_are_read_in_the_direction_of_training(make_config, quiet
     sources = {"pairs": tmp_path / "train", "swap": True}
     config = make_config("pix2pix", run={"sources": sources, "test": {"pairs": tmp_path / "test"}})
     plan = make_plan(config, quiet)
-    augment = loop._augment(plan, False)
+    augment = plan.augment(training=False)
     for dataset in (plan.training, plan.held_out):
         assert dataset.sample(0, augment, np.random.default_rng(0))["a"].min() == 255
 

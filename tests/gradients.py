@@ -1,0 +1,86 @@
+"""Gradients of one step, by one process or by several; as a script it is one of two."""
+
+import json
+
+import torch
+
+from img2img.manifest import Labels
+from img2img.methods import METHODS
+from img2img.methods.objectives import OBJECTIVES
+from img2img.train.ranks import Ranks, joined
+from img2img.train.runtime import Runtime, seed_step
+from img2img.train.trainer import Trainer
+
+SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_steps": 1, "pool": 0}
+# What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch
+# layers, BatchNorm, and looking ahead (unroll).
+ALONE = [name for name, found in OBJECTIVES.items() if found.answers == 1]
+CASES = [
+    *((mode, {"objective": name}) for mode in METHODS for name in ALONE),
+    *((mode, {"objective": "hinge", "r1": 1.0, "r2": 0.5}) for mode in METHODS),
+    *((mode, {"objective": "minimax", "historical": 0.1}) for mode in METHODS),
+    ("pix2pix", {"feature_matching": 1.0}),
+    ("pix2pix", {"spectral": True}),
+]
+
+
+def fits(mode: str, settings: dict) -> bool:
+    return mode != "stargan" or not OBJECTIVES[settings.get("objective", "bce")].energy
+
+
+CASES = [case for case in CASES if fits(*case)]
+
+
+def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
+    sets = [{"kind": "classes", "domains": tuple("abc")}]
+    own = {
+        "pix2pix": {"norm": "instance", "dropout": False},
+        "cyclegan": {"blocks": 1},
+        "stargan": {"blocks": 1, "labels": Labels(sets=sets)},
+    }
+    config = METHODS[mode].Config(**{**SMALL, **own[mode], **settings}, epochs=None, steps=10)
+    seed_step(0, 2**40)
+    method = METHODS[mode](config).double()
+    return Trainer(method, Runtime("cpu", "fp32"), 0, 10, ranks)
+
+
+def four_pictures(mode: str) -> dict[str, torch.Tensor]:
+    draws = torch.Generator().manual_seed(1)
+
+    def pictures() -> torch.Tensor:
+        return torch.rand(4, 3, 32, 32, generator=draws, dtype=torch.float64) * 2 - 1
+
+    mix = {"mix": torch.rand(4, 1, 1, 1, generator=draws, dtype=torch.float64)}
+    if mode != "stargan":
+        return {"a": pictures(), "b": pictures(), **mix}
+    label = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 1]]
+    return {"image": pictures(), "domain": label, "target": label.flip(0), **mix}
+
+
+def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Of one step on the rank's share of four pictures."""
+    trainer = start(mode, settings, ranks)
+    share = 4 // ranks.count
+    mine = slice(ranks.rank * share, (ranks.rank + 1) * share)
+    trainer.update({name: value[mine] for name, value in four_pictures(mode).items()})
+    found = trainer.method.named_parameters()
+    return {name: p.grad.clone() for name, p in found if p.grad is not None}
+
+
+def furthest(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    """The largest difference, in parts of the largest gradient."""
+    assert found.keys() == expected.keys()
+    largest = max(float(value.abs().max()) for value in expected.values())
+    return max(float((found[name] - expected[name]).abs().max()) for name in expected) / largest
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined() as ranks:
+        found = []
+        for mode, settings in CASES:
+            shared = gradients(mode, settings, ranks)
+            if ranks.first:
+                found.append(furthest(shared, gradients(mode, settings, Ranks())))
+    if ranks.first:
+        print(json.dumps(found))

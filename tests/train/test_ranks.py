@@ -1,0 +1,159 @@
+"""Several processes that train one run: same gradients, exact resume, nobody left waiting."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from gradients import CASES, four_pictures, furthest, gradients, start
+from states import assert_bitwise, state
+
+from img2img.errors import UsageError
+from img2img.train import checkpoint
+from img2img.train.ranks import Ranks
+
+
+@pytest.fixture(scope="module")
+def differences():
+    """Of each case, between two processes with two pictures each and one with four."""
+    script = Path(__file__).parents[1] / "gradients.py"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, script],
+            env=os.environ | both | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    )
+    found = json.loads(first.communicate()[0])
+    assert first.returncode == second.wait() == 0
+    return found
+
+
+@pytest.mark.parametrize(("number", "case"), enumerate(CASES), ids=lambda value: str(value))
+def test_two_ranks_have_the_gradients_of_one_process_with_twice_the_batch(
+    number, case, differences
+):
+    assert differences[number] < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    # Spectral normalisation moves a little at every call, and parts are more calls.
+    [case for case in CASES if "spectral" not in case[1]],
+)
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(mode, settings):
+    whole = gradients(mode, settings, Ranks())
+    assert furthest(gradients(mode, settings | {"accumulate": 2}, Ranks()), whole) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        *CASES,
+        ("pix2pix", {"norm": "batch", "dropout": True, "levels": 5}),
+        ("cyclegan", {"unroll": 1}),
+    ],
+)
+def test_recomputed_activations_give_the_same_gradients_and_averages(mode, settings):
+    plain, again = (start(mode, settings | {"recompute": on}, Ranks()) for on in (False, True))
+    for trainer in (plain, again):
+        for _ in range(2):
+            trainer.update(four_pictures(mode))
+    assert_bitwise(plain.state_dict(), again.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "why"),
+    [
+        ("cyclegan", {"batch": 3}, "batch of 3 can't be shared by 2 processes. Use --batch 4"),
+        ("stargan", {"batch": 2}, "domain of another; set batch=2 or more, with 2 processes"),
+        ("pix2pix", {"batch": 2, "minibatch": "std"}, "set batch=2 or more, with 2 processes"),
+        ("cyclegan", {"accumulate": 4}, "2 pictures can't be split in 4"),
+    ],
+)
+def test_a_batch_that_can_not_be_shared_is_refused(mode, settings, why):
+    with pytest.raises(UsageError, match=re.escape(why)):
+        start(mode, settings, Ranks(0, 2))
+
+
+def two_ranks(*arguments: object) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    train = ["--nproc-per-node", "2", "-m", "img2img", "train"]
+    return [*launcher, *train, *map(str, arguments)]
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+@pytest.fixture
+def start_options(emoji, tmp_path):
+    small = ["--width", 4, "--d-width", 4, "--d-layers", 2, "--blocks", 1, "--pool", 4]
+    often = ["--save-every", 5, "--log-every", 5, "--eval-every", 0, "--steps", 40]
+    data = ["--mode", "cyclegan", "--a", emoji / "flat", "--b", emoji / "3d", "--size", 32]
+    how = ["--batch", 4, "--precision", "fp32", "--device", "cpu", "--workers", 0]
+    return [*data, *how, *small, *often, "--out", tmp_path]
+
+
+QUIET = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_run_of_two_ranks_is_stopped_and_resumes_bitwise(start_options, tmp_path):
+    whole = subprocess.run(two_ranks(*start_options, "--name", "whole"), **QUIET)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr.count("Done. Next: img2img export") == 1  # the first one talks alone
+    process = subprocess.Popen(two_ranks(*start_options, "--name", "parts"), **QUIET)
+    wait_for(tmp_path / "parts" / "checkpoints" / "last.pt", process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert "Stopped and saved at step" in said
+    assert state(tmp_path / "parts")["step"] < 40
+    alone = [sys.executable, "-m", "img2img", "train", "--resume", tmp_path / "parts"]
+    refused = subprocess.run(alone, **QUIET)
+    assert refused.returncode == 2
+    assert "is trained by 2 process(es)" in refused.stderr
+    again = two_ranks(*start_options, "--name", "parts", "--resume", "auto")
+    subprocess.run(again, check=True, **QUIET)
+    runs = [checkpoint.load(tmp_path / n / "checkpoints" / "last.pt") for n in ("whole", "parts")]
+    assert len(runs[0]["pools"]) == 1
+    for found in runs:
+        del found["seconds"]
+    assert_bitwise(*runs)
+    rows = (tmp_path / "parts" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 40 // 5
+    first, second = runs[0]["trainer"]["pools"], runs[0]["pools"][0]
+    assert not torch.equal(first["fake_a"][0], second["fake_a"][0])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process")
+def test_where_one_rank_is_killed_all_end_and_say_so(start_options, tmp_path):
+    options = [*start_options, "--steps", 4000, "--name", "run"]
+    process = subprocess.Popen(two_ranks(*options), **QUIET)
+    wait_for(tmp_path / "run" / "checkpoints" / "last.pt", process)
+    found = [p for p in psutil.Process(process.pid).children() if "img2img" in p.cmdline()]
+    ranks = {p.environ()["RANK"]: p for p in found}
+    ranks["1"].kill()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert re.search(
+        r"Another process of this run is gone .*checkpoint is of step \d+\. Go on", said
+    )
+    assert not any(p.is_running() for p in found)
