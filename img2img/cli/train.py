@@ -75,7 +75,7 @@ def train(
     Every setting that --dry-run prints is an option: --identity 0, --objective hinge, --no-flip.
     """
     from img2img.cli import stderr_console
-    from img2img.errors import UsageError, needs_extra
+    from img2img.errors import Interrupted, UsageError, needs_extra
 
     try:
         from img2img.train.config import RunConfig
@@ -145,7 +145,12 @@ def train(
             if ranks.first:
                 print(plan.config.model_dump_json(indent=2))
             return
-        run_training(plan, run, console, max_minutes, ranks)
+        try:
+            run_training(plan, run, console, max_minutes, ranks)
+        except (UsageError, Interrupted) as error:  # the same for all
+            if ranks.first:
+                raise
+            raise typer.Exit(error.exit_code) from None
 
 
 def _moved(run_config: Any, device: str | None, workers: int | None) -> Any:

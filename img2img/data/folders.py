@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -74,6 +74,11 @@ class Dataset(ABC):
     def files(self) -> Iterator[Path]:
         """Every file, in a fixed order."""
 
+    @property
+    @abstractmethod
+    def records(self) -> tuple[int, int]:
+        """What a cache of all pictures holds: how many records, of how many channels each."""
+
     @abstractmethod
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample: ...
 
@@ -132,7 +137,16 @@ class Paired(Dataset):
     def files(self) -> Iterator[Path]:
         return (path for item in self.items for path in item if path)
 
+    @property
+    def records(self) -> tuple[int, int]:
+        return len(self.items), sum(self.channels)
+
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
+        channels = dict(zip("ab", self.channels, strict=True))
+        read = partial(self._read, index, augment.resizes_first)
+        return augment(random, augment.prepared(index, channels, read))
+
+    def _read(self, index: int, any_sizes: bool) -> Sample:
         first, second = self.items[index]
         if second is not None:
             a = images.read(first, self.channels[0]).pixels
@@ -143,9 +157,9 @@ class Paired(Dataset):
             half = a.shape[1] // 2
             left, right = slice(0, half), slice(half, 2 * half)
             a, b = a[:, right if self.swap else left], b[:, left if self.swap else right]
-        if not augment.resizes_first and a.shape[:2] != b.shape[:2]:
+        if not any_sizes and a.shape[:2] != b.shape[:2]:
             b = images.resize(b, a.shape[1], a.shape[0])  # one crop window has to fit both
-        return augment(random, {"a": a, "b": b})
+        return {"a": a, "b": b}
 
     def split(self, held_out: int) -> tuple["Paired", "Paired"]:
         rest, out = _split(self.items, held_out)
@@ -186,15 +200,22 @@ class Unpaired(Dataset):
         yield from self.a
         yield from self.b
 
+    @property
+    def records(self) -> tuple[int, int]:
+        return len(self.a) + len(self.b), max(self.channels)
+
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         if augment.training:
             first, second = index % len(self.a), random.integers(len(self.b))
         else:  # as many of the larger set as of the smaller, spread over it
             place = index % self.distinct
             first, second = (place * len(some) // self.distinct for some in (self.a, self.b))
-        a = images.read(self.a[first], self.channels[0]).pixels
-        b = images.read(self.b[second], self.channels[1]).pixels
-        return augment(random, {"a": a}) | augment(random, {"b": b})
+        sides = (("a", self.a, first, 0), ("b", self.b, second, len(self.a)))
+        sample = {}
+        for (name, files, place, before), channels in zip(sides, self.channels, strict=True):
+            read = partial(_read, name, files[place], channels)
+            sample |= augment(random, augment.prepared(before + place, {name: channels}, read))
+        return sample
 
     def split(self, held_out: int) -> tuple["Unpaired", "Unpaired"]:
         (rest_a, out_a), (rest_b, out_b) = _split(self.a, held_out), _split(self.b, held_out)
@@ -251,10 +272,15 @@ class Labelled(Dataset):
     def files(self) -> Iterator[Path]:
         return (path for path, _, _ in self.items)
 
+    @property
+    def records(self) -> tuple[int, int]:
+        return len(self.items), self.channels[0]
+
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         path, number, domains = self.items[index]
-        picture = {"image": images.read(path, self.channels[0]).pixels}
-        return augment(random, picture) | {"domain": self.labels.vector(number, domains)}
+        read = partial(_read, "image", path, self.channels[0])
+        picture = augment(random, augment.prepared(index, {"image": self.channels[0]}, read))
+        return picture | {"domain": self.labels.vector(number, domains)}
 
     def split(self, held_out: int) -> tuple["Labelled", "Labelled"]:
         """Of classes, as many from each."""
@@ -271,6 +297,10 @@ class Labelled(Dataset):
         counts = Counter(name for _, _, names in self.items for name in names)
         each = ", ".join(f"{name} {counts[name]:,}" for name in self.labels.names)
         return f"{len(self.items):,} pictures ({each})"
+
+
+def _read(name: str, path: Path, channels: int) -> Sample:
+    return {name: images.read(path, channels).pixels}
 
 
 def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:

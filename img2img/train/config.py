@@ -31,6 +31,7 @@ class RunConfig(BaseModel):
     device: str = "auto"
     precision: Precision = "auto"
     workers: int | None = Field(None, ge=0, description="processes that decode pictures")
+    cache: bool = Field(False, description="keep decoded pictures in a memory-mapped file")
     log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
     sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
     eval_every: int | None = Field(None, ge=0, description="steps between looks at it; 0: never")
@@ -40,6 +41,12 @@ class RunConfig(BaseModel):
     licence: str | None = Field(None, description="of the weights, for the model card")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
+
+    @model_validator(mode="after")
+    def _cacheable(self) -> Self:
+        if self.cache and not self.method.load_size:
+            raise ValueError("only pictures of one size can be kept: no cache with resize=0")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -101,7 +108,7 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     values = config.model_copy(
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
     ).model_dump(mode="json")
-    for name in ("device", "workers", "fingerprint", "measured_by"):
+    for name in ("device", "workers", "cache", "fingerprint", "measured_by"):
         del values[name]
     values["method"].pop("labels", None)
     return {

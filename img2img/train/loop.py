@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from img2img import images
+from img2img.data.cache import Cache
 from img2img.data.stream import Stream, batches, fixed_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import features
@@ -67,7 +68,8 @@ def train(
             f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
             f"on {runtime.describe()}; run folder {run}"
         )
-        how = f"Go on with: img2img train --resume {run}"
+        command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
+        how = f"Go on with: {command} train --resume {run}"
         try:
             session.train(deadline)
         except torch.OutOfMemoryError:
@@ -115,6 +117,7 @@ class _Session:
                 raise DataError(
                     f"{self.checkpoint} does not fit {run / 'config.json'}: {reason}"
                 ) from None
+        self.cache: Cache | None = None
         if self.ranks.from_first(trainer.step) != trainer.step:
             raise DataError(
                 f"Not all machines see the same {run}: it must lie on a disk that they share."
@@ -123,6 +126,7 @@ class _Session:
             self._describe_run()
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
+        self.ranks.any(False)  # the folder is there, and cleared
         self.began = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.saved_step = self.first_step = trainer.step
         self.waited = self.longest = self.saving = 0.0  # seconds: for data; a step's; a save's
@@ -171,7 +175,10 @@ class _Session:
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
         runtime, c = self.trainer.runtime, self.config
-        augment, batch = self.plan.augment(training=True), c.method.batch
+        # Hidden, and cleared away with what else a killed process leaves.
+        name = f".img2img-cache-{self.ranks.rank}"
+        self.cache = self.plan.new_cache(self.run / name) if c.cache else None
+        augment, batch = self.plan.augment(training=True, cache=self.cache), c.method.batch
         ranks = self.ranks
         stream = Stream(self.plan.training, augment, c.seed, batch, ranks.rank, ranks.count)
         workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
@@ -324,6 +331,8 @@ class _Session:
             state["trainer"]["pools"] = others[self.ranks.rank - 1]
 
     def close(self) -> None:
+        if self.cache:
+            self.cache.close()
         if self.ranks.first:
             self.display.close()
             self.metrics.close()

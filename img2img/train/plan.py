@@ -1,10 +1,12 @@
 """What a run needs before it can start: its data, looked at, and a config that is complete."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from img2img.data.augment import Augment
+from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
 from img2img.errors import DataError
@@ -27,9 +29,14 @@ class Plan:
     def total(self) -> int:
         return total_steps(self.config.method, self.epoch_steps)
 
-    def augment(self, training: bool) -> Augment:
+    def augment(self, training: bool, cache: Cache | None = None) -> Augment:
         c = self.config.method
-        return Augment(c.size, c.load_size, c.centre_crop, c.flip, training)
+        return Augment(c.size, c.load_size, c.centre_crop, c.flip, training, cache)
+
+    def new_cache(self, path: Path) -> Cache:
+        """For the training pictures."""
+        records, channels = self.training.records
+        return Cache(path, records, self.config.method.load_size**2 * channels)
 
 
 def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
