@@ -132,6 +132,11 @@ def in_turn(runs: dict[str, Run]) -> dict[str, float]:
     return {name: statistics.median(found[2:]) for name, found in times.items()}
 
 
+def sample_pictures(size: int) -> list[np.ndarray]:
+    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))[:8]
+    return [images.resize(images.read(file).pixels, size, size) for file in files]
+
+
 def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, dict[str, float]]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -294,8 +299,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))[:8]
-    pictures = [images.resize(images.read(file).pixels, given.size, given.size) for file in files]
+    pictures = sample_pictures(given.size)
     result = {
         "machine": machine.describe(given.threads),
         "versions": machine.versions("torch", "onnxruntime-gpu", "onnxruntime", "openvino"),

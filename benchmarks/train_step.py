@@ -10,7 +10,6 @@ the same networks from the same weights on the same pictures; the ratio in one r
 """
 
 import argparse
-import copy
 import datetime
 import json
 import random
@@ -154,23 +153,52 @@ def stargan_step(method: Method, batch: dict[str, Tensor]) -> Step:
 TEXTBOOK = {"pix2pix": pix2pix_step, "cyclegan": cyclegan_step, "stargan": stargan_step}
 
 
-def pair(mode: str, size: int, batch: int, device: str) -> dict[str, Step]:
-    """The textbook's step and ours, with networks of the same weights."""
+def begin(
+    mode: str, size: int, batch: int, settings: dict | None = None
+) -> tuple[Method, dict[str, Tensor]]:
+    """The method, and a batch of uint8 pictures; the same ones whenever it is asked."""
     torch.manual_seed(0)
-    settings = {"labels": DOMAINS} if mode == "stargan" else {}
-    config = METHODS[mode].Config(size=size, batch=batch, **settings)
-    method = METHODS[mode](config)
-    plain = copy.deepcopy(method).to(device)
-    runtime = Runtime(device, channels_last=method.channels_last)
-    trainer = Trainer(method, runtime, 0, 1000)
+    settings = {**(settings or {}), **({"labels": DOMAINS} if mode == "stargan" else {})}
+    settings |= {} if size >= 64 else {"d_layers": 2}  # to try a script out
+    method = METHODS[mode](METHODS[mode].Config(size=size, batch=batch, **settings))
     pictures = torch.randint(0, 256, (2, batch, size, size, 3), dtype=torch.uint8)
     names = ("image",) if mode == "stargan" else ("a", "b")
     raw = dict(zip(names, pictures, strict=False))
     if mode == "stargan":
         raw["domain"] = torch.eye(5)[torch.arange(batch) % 5]
-    ours = runtime.place(raw)
-    theirs = Runtime(device, "fp32").place(raw)
-    return {"textbook": TEXTBOOK[mode](plain, theirs), "img2img": lambda: trainer.update(ours)}
+    return method, raw
+
+
+def textbook(mode: str, size: int, batch: int, device: str) -> Step:
+    method, raw = begin(mode, size, batch)
+    return TEXTBOOK[mode](method.to(device), Runtime(device, "fp32").place(raw))
+
+
+def ours(
+    mode: str,
+    size: int,
+    batch: int,
+    device: str,
+    compiled: bool = False,
+    channels_last: bool | None = None,
+    settings: dict | None = None,
+) -> Step:
+    """Our step; channels_last and settings: other than the method has them."""
+    method, raw = begin(mode, size, batch, settings)
+    last = method.channels_last if channels_last is None else channels_last
+    trainer = Trainer(method, Runtime(device, channels_last=last), 0, 1000)
+    if compiled:
+        trainer.compile()
+    placed = trainer.runtime.place(raw)
+    return lambda: trainer.update(placed)
+
+
+def pair(mode: str, size: int, batch: int, device: str) -> dict[str, Step]:
+    """The textbook's step and ours, with networks of the same weights."""
+    return {
+        "textbook": textbook(mode, size, batch, device),
+        "img2img": ours(mode, size, batch, device),
+    }
 
 
 def seconds(steps: dict[str, Step], turn: int, rounds: int, device: str) -> dict[str, float]:

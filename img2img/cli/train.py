@@ -57,7 +57,9 @@ def train(
     size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
     resize: Annotated[int | None, _how("Resize to this side first; 0: not.")] = None,
     centre_crop: Annotated[int | None, _how("Before that, cut this square.")] = None,
-    batch: Annotated[int | None, _how("Pictures (or pairs) a step.")] = None,
+    batch: Annotated[
+        str | None, _how("Pictures (or pairs) a step; auto: as many as fit into memory.")
+    ] = None,
     epochs: Annotated[int | None, _how("Passes over the data.")] = None,
     steps: Annotated[int | None, _how("In place of epochs.")] = None,
     max_time: Annotated[str | None, _how("Stop after 90s, 45m, 2h30m; --resume goes on.")] = None,
@@ -79,6 +81,7 @@ def train(
 
     try:
         from img2img.train.config import RunConfig
+        from img2img.train.fit import fit_batch
         from img2img.train.loop import train as run_training
         from img2img.train.plan import make_plan
         from img2img.train.ranks import joined
@@ -108,7 +111,9 @@ def train(
         if direction:
             sources["swap"] = direction == "ba"
         test = {"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data}
-        method = {"size": size, "resize": resize, "centre_crop": centre_crop, "batch": batch}
+        method = {"size": size, "resize": resize, "centre_crop": centre_crop}
+        if batch not in (None, "auto"):
+            method["batch"] = batch
         values = _read(config) if config else {}
         if preset:
             _forget_preset(values, mode or values.get("mode", ""))
@@ -122,10 +127,13 @@ def train(
         _apply_settings(values, settings or [])
         _require_mode(values)
         values["name"] = name or str(values.get("name") or _name_from(values))
-        run_config, run = RunConfig.build(values), None
-        if again and (out / values["name"] / "config.json").exists():
-            run = out / values["name"]
-            saved = _moved(RunConfig.load(run), device, workers)
+        run, known = None, out / values["name"]
+        if again and (known / "config.json").exists():
+            run, saved = known, _moved(RunConfig.load(known), device, workers)
+            if batch == "auto":
+                values["method"]["batch"] = saved.method.batch
+        run_config = RunConfig.build(values)
+        if run:
             if different := saved.differences(run_config):
                 raise UsageError(
                     f"{run} was started with other settings ({different}). Give them again, or "
@@ -135,12 +143,15 @@ def train(
     with joined() as ranks:
         if not ranks.first:
             console.quiet = True
-        if run is None:
+        begins = run is None
+        if begins:
             numbered = name is None and not again
             found = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
             run = Path(ranks.from_first(found))
             run_config = run_config.model_copy(update={"name": run.name})
         plan = make_plan(run_config, console, check and ranks.first)
+        if batch == "auto" and begins:
+            plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
                 print(plan.config.model_dump_json(indent=2))
@@ -182,7 +193,7 @@ def _as_settings(arguments: list[str]) -> list[str]:
 
     schemas = [RunConfig, *(method.Config for method in METHODS.values())]
     fields = [item for schema in schemas for item in schema.model_fields.items()]
-    switches = {name for name, found in fields if found.annotation is bool}
+    switches = {name for name, found in fields if found.annotation in (bool, bool | None)}
     settings, left = [], list(arguments)
     while left:
         argument = left.pop(0)

@@ -31,6 +31,9 @@ class RunConfig(BaseModel):
     device: str = "auto"
     precision: Precision = "auto"
     workers: int | None = Field(None, ge=0, description="processes that decode pictures")
+    compile: bool | None = Field(
+        None, description="compile the networks; by default on a GPU, in runs that it pays off in"
+    )
     cache: bool = Field(False, description="keep decoded pictures in a memory-mapped file")
     log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
     sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
@@ -108,7 +111,7 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     values = config.model_copy(
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
     ).model_dump(mode="json")
-    for name in ("device", "workers", "cache", "fingerprint", "measured_by"):
+    for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
         del values[name]
     values["method"].pop("labels", None)
     return {

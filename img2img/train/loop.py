@@ -31,6 +31,7 @@ from img2img.train.trainer import Trainer
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
 SAMPLE_ROWS = 8
+LONG = 5000  # steps in which the minutes are made up for that compiling takes
 INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
 
 
@@ -68,6 +69,10 @@ def train(
             f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
             f"on {runtime.describe()}; run folder {run}"
         )
+        left = plan.total - trainer.step
+        if config.compile or (config.compile is None and runtime.compiles and left >= LONG):
+            trainer.compile()
+            console.print("The networks are compiled: the first steps take a minute or more.")
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
         how = f"Go on with: {command} train --resume {run}"
         try:

@@ -1,6 +1,7 @@
 """The only place that knows devices and precision."""
 
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import TypeVar
 
 import numpy as np
@@ -42,6 +43,11 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether compiled networks train faster: on a CPU they do not, or hardly."""
+        return self.device.type == "cuda" and find_spec("triton") is not None
 
     def peak_memory(self) -> int:
         """Most bytes that were held, of the GPU's where there is one; 0 where nobody knows."""
@@ -98,6 +104,7 @@ def _device(wanted: str, ranks: Ranks) -> torch.device:
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # what asks for no device in particular goes there, too
+            torch.backends.cudnn.benchmark = True  # the shapes of a run are few
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(

@@ -54,6 +54,16 @@ class Trainer:
         self.ema = Ema(method.generators, c.ema) if c.ema else None
         self.past = {side: Past(self.modules[side]) for side in self.rates if c.historical}
 
+    def compile(self) -> None:
+        """Let torch compile the networks: a step is the same but for rounding."""
+        c = self.method.config
+        networks = list(self.method.generators.values())
+        penalised = self.method.objective.interpolates or any(c.slope_weights.values())
+        if not (penalised or c.unroll):  # which differentiate a gradient; compiled code can't
+            networks += self.method.discriminators.values()
+        for network in networks:
+            network.compile(dynamic=False)  # one or two shapes a network, each worth its own code
+
     def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step on this rank's share of a batch, of the runtime's. Returns every weighted term
         of it, detached, by name.

@@ -205,6 +205,22 @@ def test_every_setting_is_an_option(folders):
     assert config["save_every"] == 7
 
 
+def test_the_same_command_begins_goes_on_and_is_done(folders):
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "6", "--save-every", "2"]
+    command = [*PAIR, "b", *small, "--batch", "2", "--eval-every", "0", "--resume", "auto"]
+    first = run(*command, "--max-time", "0s", cwd=folders)
+    assert first.returncode == 0, first.stderr
+    assert "The time is over; saved at step 1." in first.stderr
+    other = run(*command, "--seed", "1", cwd=folders)
+    assert other.returncode == 2
+    assert "was started with other settings (seed 0, not 1)" in other.stderr
+    second = run(*command, cwd=folders)
+    assert second.returncode == 0, second.stderr
+    assert "6 steps from step 1" in second.stderr
+    assert "is complete: all 6 steps are done" in run(*command, cwd=folders).stderr
+    assert len(list((folders / "runs").iterdir())) == 1
+
+
 def test_version_is_printed():
     import img2img
 

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import signal
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 
 from img2img.data.augment import Augment
 from img2img.data.folders import Paired, Sources, Unpaired
-from img2img.errors import DataError, Img2ImgError, UsageError
+from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
 from img2img.files import pictures
@@ -283,6 +286,32 @@ def test_a_run_that_is_resumed_sees_what_the_whole_one_saw(
     files = [tmp_path / n / "checkpoints" / "best.safetensors" for n in ("whole", "parts")]
     tensors = [checkpoint.load_weights(path)[0] for path in files]
     assert tensors[0].keys() == tensors[1].keys()
+
+
+def test_a_stop_does_not_wait_for_a_look_which_is_made_up_for(many, quiet, tmp_path, monkeypatch):
+    plan = make_plan(many("cyclegan", run={"eval_every": 2}, steps=4), quiet)
+    train(plan, tmp_path / "whole", quiet)
+    chunks, original = [], Examiner._chunks
+
+    def stopping(self, *where):
+        for chunk in original(self, *where):
+            chunks.append(chunk)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            yield chunk
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Examiner, "_chunks", stopping)
+        with pytest.raises(Interrupted, match="saved at step 2"):
+            train(plan, tmp_path / "parts", quiet)
+    assert len(chunks) == 1
+    assert "health/gradient" not in rows(tmp_path / "parts")[-1]
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    timeless = [
+        [{k: v for k, v in row.items() if k not in TIMES} for row in rows(tmp_path / name)]
+        for name in ("whole", "parts")
+    ]
+    assert timeless[0] == timeless[1]
 
 
 def failing_at(step, original):

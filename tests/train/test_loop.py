@@ -21,6 +21,7 @@ from img2img.train import loop
 from img2img.train.config import RunConfig
 from img2img.train.loop import train
 from img2img.train.plan import make_plan
+from img2img.train.trainer import Trainer
 
 MODES = list(METHODS)
 
@@ -78,6 +79,8 @@ def test_a_run_folder_holds_what_the_design_says(mode, trained):
     assert [int(row["step"]) for row in rows] == [2, 4, 6]
     kinds = {name: name.split("/")[0] for name in rows[0] if "/" in name}
     assert {"d", "g", "health"} <= set(kinds.values()) <= {"d", "g", "health", "held_out"}
+    assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
+    assert all(float(row["peak_gib"]) > 0.1 for row in rows)  # torch alone takes as much
     losses = [name for name in rows[0] if kinds.get(name, "d") in ("d", "g")]
     assert all(row[name] != "" for row in rows for name in losses)
     assert float(rows[-1]["health/gradient"]) > 0  # a look at the last step
@@ -247,6 +250,28 @@ def test_the_time_limit_stops_cleanly(make_config, quiet, tmp_path):
     plan = make_plan(make_config("pix2pix"), quiet)
     train(plan, tmp_path / "run", quiet, max_minutes=0.0)
     assert state(tmp_path / "run")["step"] == 1
+
+
+def test_before_the_time_is_over_a_step_and_a_save_still_fit(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    def slow(self, batch, original=Trainer.update):
+        time.sleep(0.5)
+        return original(self, batch)
+
+    monkeypatch.setattr(Trainer, "update", slow)
+    plan, began = make_plan(make_config("pix2pix", steps=100), quiet), time.monotonic()
+    train(plan, tmp_path / "run", quiet, max_minutes=3 / 60)
+    assert time.monotonic() - began < 3
+    assert 2 <= state(tmp_path / "run")["step"] <= 5
+
+
+def test_a_cache_changes_nothing_and_is_cleared_away(make_config, quiet, tmp_path):
+    for name, cache in (("plain", False), ("kept", True)):
+        config = make_config("cyclegan", run={"cache": cache, "workers": 1}, steps=20)
+        train(make_plan(config, quiet), tmp_path / name, quiet)
+    assert_bitwise(state(tmp_path / "plain"), state(tmp_path / "kept"))
+    assert not list((tmp_path / "kept").glob(".img2img-*"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -1,0 +1,99 @@
+"""The largest batch that memory takes, measured before a run starts (`--batch auto`)."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+
+from img2img import memory
+from img2img.data.stream import fixed_batch
+from img2img.errors import Img2ImgError
+from img2img.methods import METHODS
+from img2img.train.config import RunConfig
+from img2img.train.plan import Plan, make_plan
+from img2img.train.ranks import Ranks
+from img2img.train.runtime import Runtime
+from img2img.train.schedule import steps_per_epoch
+from img2img.train.trainer import Trainer
+
+MEASURED = (2, 4)  # pictures; what one adds is the difference
+USED = 0.8  # of what is there: looks, samples and fragments need some, too
+MOST = 64  # pictures; larger batches train GANs no better
+
+
+def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
+    """The plan with the largest batch that fits, each process's share computed on its device.
+
+    Raises Img2ImgError where not even the smallest does.
+    """
+    most = ranks.from_first(_most(plan, ranks) if ranks.first else 0)
+    c = plan.config.method
+    each = c.accumulate * ranks.count
+    batch = max(1, min(most, MOST, len(plan.training) // each)) * each
+    console.print(f"A batch of {batch} fits.")
+    # Built anew: what depends on the batch is looked at again.
+    method = type(c)(**{**c.model_dump(), "batch": batch})
+    config = plan.config.model_copy(update={"method": method})
+    return replace(plan, config=config, epoch_steps=steps_per_epoch(method, len(plan.training)))
+
+
+def _most(plan: Plan, ranks: Ranks) -> int:
+    """Pictures that are computed at once."""
+    few, more = MEASURED
+    device = Runtime(plan.config.device, plan.config.precision, ranks=ranks).device
+    config = plan.config.model_copy(update={"device": str(device)})
+    low, high = (_peak(config, count) for count in MEASURED)
+    if low is None:
+        raise Img2ImgError(
+            f"Not even {few} pictures fit into memory. Use a smaller --size, or --batch 1 with "
+            "--recompute."
+        )
+    if high is None:
+        return few
+    if device.type == "cuda":
+        there = torch.cuda.mem_get_info(device)[1]
+    else:
+        there = memory.available() / ranks.local_count
+    each = max((high - low) / (more - few), 1)
+    count = more + math.floor((USED * there - high) / each)
+    # A GPU's need does not always grow in a line: try it.
+    while count > more and device.type == "cuda" and _peak(config, count) is None:
+        count = count * 7 // 8
+    return max(count, few)
+
+
+def _peak(config: RunConfig, batch: int) -> int | None:
+    """Most bytes that training holds with so many pictures; None where they do not fit."""
+    values = config.model_dump(mode="json")
+    values["method"] |= {"batch": batch, "accumulate": 1}
+    # Safe (-P): no module of the folder that the user happens to stand in.
+    line = [sys.executable, "-P", "-m", "img2img.train.fit"]
+    done = subprocess.run(line, input=json.dumps(values), capture_output=True, text=True)
+    if done.returncode == 0:
+        return int(done.stdout)
+    if done.returncode < 0 or "OutOfMemoryError" in done.stderr or "allocate" in done.stderr:
+        return None  # the system ended it, or it was told that there is no more
+    reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+    raise Img2ImgError(f"A step of training failed: {reason}")
+
+
+def _measure(values: dict) -> int:
+    """Train until everything has had its turn, twice."""
+    config = RunConfig.build(values)
+    plan = make_plan(config, Console(quiet=True), decode=False)
+    method = METHODS[config.mode]
+    runtime = Runtime(config.device, config.precision, method.channels_last)
+    trainer = Trainer(method(plan.config.method), runtime, 0, plan.epoch_steps)
+    chosen = [index % len(plan.training) for index in range(config.method.batch)]
+    batch = runtime.place(fixed_batch(plan.training, plan.augment(training=True), chosen))
+    for _ in range(2 * trainer.method.turn):
+        trainer.update(batch)
+    return runtime.peak_memory()
+
+
+if __name__ == "__main__":
+    print(_measure(json.load(sys.stdin)))
