@@ -17,6 +17,7 @@ ALLOWED = {
     "export": {"export", "train", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},
+    "app": {"app", "infer", "evaluate", *FACE},
 }
 
 

@@ -7,12 +7,14 @@ import typer
 from img2img.cli.bench import bench
 from img2img.cli.check import check
 from img2img.cli.compare import compare
+from img2img.cli.demo import demo
 from img2img.cli.doctor import doctor
 from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
 from img2img.cli.import_checkpoint import import_checkpoint
 from img2img.cli.info import info
 from img2img.cli.quickstart import quickstart
+from img2img.cli.serve import serve
 from img2img.cli.train import train
 from img2img.cli.translate import translate
 
@@ -30,7 +32,7 @@ app.command()(check)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
-for command in (translate, evaluate, compare, bench, info, doctor):
+for command in (translate, demo, serve, evaluate, compare, bench, info, doctor):
     app.command()(command)
 
 

@@ -17,6 +17,8 @@ COMMANDS = [
         "export",
         "import",
         "translate",
+        "demo",
+        "serve",
         "evaluate",
         "info",
         "doctor",

@@ -1,0 +1,1 @@
+"""Models for people and programs: a page in the browser (demo), and HTTP (api)."""

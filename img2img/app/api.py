@@ -1,0 +1,361 @@
+"""HTTP: pictures in, translated pictures out, on the same Translator as everything else."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.docs import get_swagger_ui_html
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.staticfiles import StaticFiles
+from swagger_ui_bundle import swagger_ui_path
+
+from img2img import __version__, images
+from img2img.app.batcher import Batcher, Full
+from img2img.app.models import Models
+from img2img.errors import DataError, UsageError
+from img2img.infer.session import ON_CPU
+from img2img.infer.translator import MAX_BATCH, Translator
+
+Format = Literal["png", "webp", "jpeg"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for, and how many may wait."""
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 2048 * 2048  # of what the model runs
+    max_decoded: int = 64_000_000  # pixels of a file that max_side makes smaller
+    seconds: float = 60.0  # from the whole request to its answer
+    waiting: int = 96  # requests for one model
+    window: float = 0.004  # seconds that a batch waits to fill up
+
+
+class Offer(BaseModel):
+    """A model that translates."""
+
+    name: str
+    method: str
+    direction: str
+    trained_size: int
+    domains: list[str]
+    several: bool  # whether `to` may name several domains, with commas
+    licence: str | None
+    provider: str
+
+
+class Metrics:
+    """Prometheus' numbers of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "img2img_requests", "Translations by model and status.", ["model", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "img2img_request_seconds", "From the whole request to the answer.", ["model"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.batches = Histogram(
+            "img2img_batch_pictures", "Pictures that ran together.", ["model"],
+            buckets=(1, 2, 4, 8), registry=self.registry,
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "img2img_requests_in_progress", "Accepted, not yet answered.",
+            registry=self.registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+
+    def text(self) -> bytes:
+        """Of all worker processes where there are several."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return generate_latest(together)
+
+
+class Service:
+    """The models with their queues."""
+
+    def __init__(self, models: Models, limits: Limits):
+        self.models, self.limits, self.metrics = models, limits, Metrics()
+        self._batchers: dict[str, Batcher] = {}
+
+    def batcher(self, name: str, translator: Translator) -> Batcher:
+        if name not in self._batchers:
+            counted = self.metrics.batches.labels(name)
+
+            def run(pixels: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
+                counted.observe(len(pixels))
+                return translator(pixels, domain)
+
+            # On a CPU a batch takes as long as its pictures one by one.
+            most = 1 if translator.provider in ON_CPU else MAX_BATCH
+            limits = self.limits
+            self._batchers[name] = Batcher(run, most, limits.window, limits.waiting)
+        return self._batchers[name]
+
+    async def translate(
+        self, content: bytes, name: str, to: str | None, form: Format, max_side: int | None
+    ) -> tuple[bytes, dict[str, float]]:
+        """The answer's bytes, and the seconds that its parts took."""
+        translator = await run_in_threadpool(self.models.get, name)
+        domain = translator.domain(to)
+        began = time.perf_counter()
+        picture = await run_in_threadpool(self._decode, content, translator, max_side)
+        decoded = time.perf_counter()
+        result = await self.batcher(name, translator)(picture.pixels, domain)
+        translated = time.perf_counter()
+        answer = images.Picture(result, picture.alpha)
+        encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[form])
+        return encoded, {
+            "decode": decoded - began,
+            "translate": translated - decoded,
+            "encode": time.perf_counter() - translated,
+        }
+
+    def _decode(
+        self, content: bytes, translator: Translator, max_side: int | None
+    ) -> images.Picture:
+        limits = self.limits
+        most = limits.max_decoded if max_side else limits.max_pixels
+        with images.open_header(content, limits.max_decoded) as header:
+            width, height = header.size
+        if width * height > most:
+            raise HTTPException(
+                413,
+                f"{width}x{height} is more than {limits.max_pixels:,} pixels; "
+                "?max_side=2048 makes it smaller first.",
+            )
+        picture = images.read(content, translator.manifest.in_channels, limits.max_decoded)
+        return images.shrink(picture, max_side) if max_side else picture
+
+    def close(self) -> None:
+        for batcher in self._batchers.values():
+            batcher.close()
+
+
+class LimitBody:
+    """Ends a request whose body is larger than allowed, however it is sent."""
+
+    def __init__(self, app: Callable, most: int):
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        seen = 0
+
+        async def counted() -> dict:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise HTTPException(413, f"The body is larger than {self.most:,} bytes.")
+            return message
+
+        await self.app(scope, counted if scope["type"] == "http" else receive, send)
+
+
+def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
+    """The application; every model is loaded before it says that it is ready."""
+    service = Service(models, limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        for name in models.names:
+            await run_in_threadpool(models.get, name)
+        app.state.ready = True
+        yield
+        app.state.ready = False
+        service.close()
+
+    app = FastAPI(
+        title="img2img",
+        version=__version__,
+        description="Translates pictures with the models that it was started with.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.ready = False
+    app.add_middleware(LimitBody, most=limits.max_bytes + OVERHEAD)
+    app.mount("/static", StaticFiles(directory=swagger_ui_path), name="static")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        """Swagger's page, from here: a browser asks no other server."""
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="img2img",
+            swagger_js_url="/static/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui.css",
+            swagger_favicon_url="/static/favicon-32x32.png",
+        )
+
+    @app.get("/healthz", summary="Whether the process lives.")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Whether the models are loaded.", responses={503: {}})
+    def readyz() -> dict[str, str]:
+        if not app.state.ready:
+            raise HTTPException(503, "The models are being loaded.")
+        return {"status": "ready"}
+
+    @app.get("/metrics", summary="For Prometheus.", response_class=Response)
+    def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models", summary="What there is to translate with.")
+    def offers() -> list[Offer]:
+        return [_offer(name, models.get(name)) for name in models.names]
+
+    @app.post(
+        "/v1/translate",
+        summary="Translate a picture.",
+        response_class=Response,
+        openapi_extra={"requestBody": REQUEST_BODY},
+        responses=RESPONSES,
+    )
+    async def translate(
+        request: Request,
+        model: Annotated[str | None, Query(description="By default the first.")] = None,
+        to: Annotated[
+            str | None, Query(description="Target domain; attributes with commas.")
+        ] = None,
+        format: Annotated[Format, Query(description="Of the answer.")] = "png",
+        max_side: Annotated[
+            int | None, Query(ge=1, le=8192, description="Make a larger picture smaller, px.")
+        ] = None,
+    ) -> Response:
+        name = model or models.names[0]
+        known = name if name in models.names else "unknown"
+        began, status = time.perf_counter(), 500
+        service.metrics.waiting.inc()
+        try:
+            content = await _content(request, limits)
+            work = service.translate(content, name, to, format, max_side)
+            answer, parts = await asyncio.wait_for(work, limits.seconds)
+            status = 200
+        except Exception as error:
+            status, said = _told(error)
+            raise HTTPException(
+                status, said, {"Retry-After": "1"} if status == 429 else None
+            ) from None
+        finally:
+            service.metrics.waiting.dec()
+            service.metrics.requests.labels(known, str(status)).inc()
+            service.metrics.seconds.labels(known).observe(time.perf_counter() - began)
+        timing = ", ".join(f"{part};dur={1000 * took:.1f}" for part, took in parts.items())
+        return Response(answer, media_type=f"image/{format}", headers={"Server-Timing": timing})
+
+    return app
+
+
+def _offer(name: str, translator: Translator) -> Offer:
+    manifest = translator.manifest
+    return Offer(
+        name=name,
+        method=manifest.method,
+        direction=manifest.direction,
+        trained_size=manifest.trained_size,
+        domains=list(manifest.labels.names),
+        several=any(labelled.kind == "attributes" for labelled in manifest.labels.sets),
+        licence=manifest.licence,
+        provider=translator.provider,
+    )
+
+
+async def _content(request: Request, limits: Limits) -> bytes:
+    """The picture's bytes, of a raw body or of a form's field `image`."""
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=1, max_fields=8) as form:
+            upload = form.get("image")
+            if not isinstance(upload, UploadFile):
+                raise HTTPException(400, "The form has no file in its field `image`.")
+            content = await upload.read()
+    else:
+        content = await request.body()
+    if not content:
+        raise HTTPException(400, "There is no picture in the body.")
+    if len(content) > limits.max_bytes:
+        raise HTTPException(413, f"The picture is larger than {limits.max_bytes:,} bytes.")
+    return content
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The status and the sentence for what went wrong; a bug goes on as it is."""
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail)
+    if isinstance(error, DataError):
+        return (404 if "There is no model" in str(error) else 400), str(error)
+    if isinstance(error, UsageError):
+        return 400, str(error).replace("--to", "?to=")
+    if isinstance(error, MultiPartException):
+        return 400, error.message
+    if isinstance(error, Full):
+        return 429, "Too many requests wait. Try again in a second."
+    if isinstance(error, TimeoutError):
+        return 504, "It took too long. Send a smaller picture, or try again later."
+    raise error
+
+
+PICTURE = {"type": "string", "format": "binary"}
+REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": PICTURE},
+            }
+        },
+        "application/octet-stream": {"schema": PICTURE},
+        **{f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
+    },
+}
+SAID = {
+    400: "No picture, or a domain that the model has not.",
+    404: "No such model.",
+    413: "More bytes or pixels than allowed.",
+    429: "Too many requests wait.",
+    504: "It took too long.",
+}
+RESPONSES = {
+    200: {
+        "description": "The translation, in the size of the picture.",
+        "content": {f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
+    },
+    **{
+        status: {
+            "description": said,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "properties": {"detail": {"type": "string"}}}
+                }
+            },
+        }
+        for status, said in SAID.items()
+    },
+}

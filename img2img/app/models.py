@@ -1,0 +1,51 @@
+"""The models that an application offers, loaded when they are first asked for."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from img2img.errors import DataError, UsageError
+from img2img.infer import registry
+from img2img.infer.registry import Entry
+from img2img.infer.session import Provider
+from img2img.infer.translator import Translator
+
+
+class Models:
+    """Translators by name. What a request names is looked up here and is never a path."""
+
+    def __init__(self, models: Iterable[str], provider: Provider = "auto"):
+        """models: paths or names; without any, all that ship or lie in ./weights and ./runs.
+
+        Raises DataError where there are none, or one of them is missing.
+        """
+        entries = [entry for model in models for entry in _both_ways(model)]
+        self._paths: dict[str, Path] = {}
+        for entry in entries or registry.entries():
+            self._paths.setdefault(entry.name, entry.path)
+        if not self._paths:
+            raise DataError("There are no models here. Name some with --model FILE.")
+        self.provider = provider
+        self._loaded: dict[str, Translator] = {}
+        self._loading = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._paths)
+
+    def get(self, name: str) -> Translator:
+        """DataError for a name that is not offered, or a file that is no model."""
+        if name not in self._paths:
+            raise DataError(f"There is no model {name!r}. Offered: {', '.join(self._paths)}.")
+        with self._loading:
+            if name not in self._loaded:
+                self._loaded[name] = Translator(self._paths[name], self.provider)
+            return self._loaded[name]
+
+
+def _both_ways(model: str) -> list[Entry]:
+    """The model of that path or name; of a run with two directions both."""
+    try:
+        return [registry.find(model)]
+    except UsageError:
+        return [registry.find(model, direction) for direction in ("ab", "ba")]

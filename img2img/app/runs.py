@@ -1,0 +1,41 @@
+"""What a run's folder tells while it trains; read only."""
+
+import csv
+from pathlib import Path
+
+from img2img.evaluate.diagnose import read_findings
+
+POINTS = 400  # of a curve
+
+
+def shown_runs(folder: Path) -> list[str]:
+    """The newest first."""
+    found = [path.parent for path in folder.glob("*/metrics.csv")]
+    return [run.name for run in sorted(found, key=lambda run: -run.stat().st_mtime)]
+
+
+def losses(run: Path) -> list[dict[str, float | str]]:
+    """Rows of step, term and value, thinned out to what a screen shows."""
+    try:
+        with (run / "metrics.csv").open(newline="", errors="replace") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+    except OSError:
+        return []
+    rows = rows[:: max(1, len(rows) // POINTS)]
+    return [
+        {"step": int(row["step"]), "term": name, "value": float(value)}
+        for row in rows
+        for name, value in row.items()
+        if name and name[:2] in ("d/", "g/") and value
+    ]
+
+
+def samples(run: Path) -> list[Path]:
+    """Grids of held-out pictures, in the order of their steps."""
+    return sorted((run / "samples").glob("step-*.png"))
+
+
+def diagnoses(run: Path) -> list[list[str]]:
+    """What the last looks found: step, what, what it means, what to try."""
+    found = read_findings(run)[-20:]
+    return [[str(f["step"]), f["check"], f["means"], f["advice"]] for f in reversed(found)]

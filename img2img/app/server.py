@@ -1,0 +1,42 @@
+"""uvicorn with the application: one process, or several that share a port."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+
+import uvicorn
+from fastapi import FastAPI
+
+from img2img.app.api import Limits, create_app
+from img2img.app.models import Models
+
+SETTINGS = "IMG2IMG_SERVE"  # the environment variable by which workers are told
+
+
+def run(
+    models: list[str], provider: str, limits: Limits, host: str, port: int, workers: int
+) -> None:
+    """Serve until SIGINT or SIGTERM; what was accepted is finished first."""
+    Models(models, provider)  # what is wrong with them is told before anything starts
+    told = {"models": models, "provider": provider, "limits": asdict(limits)}
+    os.environ[SETTINGS] = json.dumps(told)
+    with tempfile.TemporaryDirectory() as folder:
+        if workers > 1:  # their numbers are added up here
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(
+            "img2img.app.server:from_environment",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            timeout_graceful_shutdown=int(limits.seconds) + 1,
+            timeout_keep_alive=10,
+            limit_concurrency=None,
+            server_header=False,
+        )
+
+
+def from_environment() -> FastAPI:
+    told = json.loads(os.environ[SETTINGS])
+    return create_app(Models(told["models"], told["provider"]), Limits(**told["limits"]))

@@ -1,0 +1,261 @@
+"""The HTTP interface: what it answers, what it refuses, and that it stays up."""
+
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+from starlette.testclient import TestClient
+
+from img2img.app.api import Limits, create_app
+from img2img.app.models import Models
+from img2img.infer.registry import shipped
+
+LIMITS = Limits(max_bytes=20_000, max_pixels=4096, max_decoded=10_000, seconds=5, waiting=4)
+
+
+@pytest.fixture
+def client(invert, attributes):
+    models = Models([str(invert.path), str(attributes.path)], "cpu")
+    with TestClient(create_app(models, LIMITS)) as client:
+        yield client
+
+
+def file_of(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels_of(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_a_picture_comes_back_translated_and_lossless(client, noise):
+    picture = noise(0, 20, 30)
+    answer = client.post("/v1/translate", content=file_of(picture))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert "translate;dur=" in answer.headers["server-timing"]
+    assert np.array_equal(pixels_of(answer.content), 255 - picture)
+    form = client.post("/v1/translate", files={"image": ("../../a.png", file_of(picture))})
+    assert form.content == answer.content
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+def test_the_answer_is_of_the_format_that_was_asked_for(client, noise, kind):
+    answer = client.post(f"/v1/translate?format={kind}", content=file_of(noise(0, 20, 30)))
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert Image.open(io.BytesIO(answer.content)).format == kind.upper()
+
+
+def test_transparency_is_kept(client):
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[:4, :, 3] = 200
+    answer = client.post("/v1/translate", content=file_of(picture))
+    assert np.array_equal(pixels_of(answer.content)[..., 3], picture[..., 3])
+
+
+def test_domains_are_chosen_by_name(client, noise):
+    picture = noise(1, 8, 8) // 2
+    answer = client.post("/v1/translate?model=attributes&to=hat,glasses", content=file_of(picture))
+    assert np.array_equal(pixels_of(answer.content), picture + 50)
+
+
+def test_models_are_described(client):
+    first, second = client.get("/v1/models").json()
+    assert (first["name"], first["domains"], first["provider"]) == ("invert", [], "cpu")
+    assert (second["domains"], second["several"]) == (["hat", "smile", "glasses"], True)
+
+
+SMALL = file_of(np.zeros((8, 8, 3), np.uint8))
+LARGE = file_of(np.zeros((80, 60, 3), np.uint8))
+HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "status", "said"),
+    [
+        ("", b"", 400, "no picture in the body"),
+        ("", b"no picture", 400, "not a picture"),
+        ("", SMALL[:45], 400, "can't be decoded"),
+        ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Offered"),
+        ("?model=attributes", SMALL, 400, "?to= any of"),
+        ("?model=attributes&to=beard", SMALL, 400, "?to= any of"),
+        ("?to=hat", SMALL, 400, "no domains to choose from"),
+        ("?format=svg", SMALL, 422, "'png', 'webp' or 'jpeg'"),
+        ("?max_side=0", SMALL, 422, "greater than or equal to 1"),
+        ("", LARGE, 413, "60x80 is more than 4,096 pixels; ?max_side=2048"),
+        ("?max_side=32", HUGE, 400, "more than the limit of 10,000 pixels"),
+        ("", bytes(20_001), 413, "larger than 20,000 bytes"),
+        ("", bytes(200_000), 413, "larger than 85,536 bytes"),
+    ],
+)
+def test_what_can_not_be_done_is_refused_with_a_reason(client, query, content, status, said):
+    answer = client.post(f"/v1/translate{query}", content=content)
+    assert answer.status_code == status
+    assert said in json.dumps(answer.json())
+    assert client.post("/v1/translate", content=SMALL).status_code == 200
+
+
+def test_a_body_of_unknown_length_is_counted_while_it_comes(client):
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        while sent < 10**9:
+            sent += 8192
+            yield bytes(8192)
+
+    assert client.post("/v1/translate", content=endless()).status_code == 413
+
+
+def test_a_form_without_its_picture_or_with_several_is_refused(client):
+    other = client.post("/v1/translate", files={"file": SMALL})
+    assert (other.status_code, "field `image`" in other.json()["detail"]) == (400, True)
+    both = [("image", ("a", SMALL)), ("image", ("b", SMALL))]
+    assert client.post("/v1/translate", files=both).status_code == 400
+
+
+def test_a_larger_picture_can_be_made_smaller_first(client):
+    answer = client.post("/v1/translate?max_side=32", content=LARGE)
+    assert pixels_of(answer.content).shape == (32, 24, 3)
+
+
+def test_when_too_many_wait_the_next_is_told_to_come_again(client, monkeypatch, invert):
+    block = threading.Event()
+    original = type(invert).__call__
+
+    def slow(self, *arguments):
+        block.wait(10)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(type(invert), "__call__", slow)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(client.post("/v1/translate", content=SMALL)))
+        for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    block.set()
+    for thread in threads:
+        thread.join()
+    codes = [answer.status_code for answer in found]
+    assert sorted(set(codes)) == [200, 429]
+    assert codes.count(429) == 10 - 5  # one runs, four wait
+    assert all(answer.headers["retry-after"] for answer in found if answer.status_code == 429)
+
+
+def test_what_takes_too_long_ends(invert, monkeypatch):
+    monkeypatch.setattr(type(invert), "__call__", lambda *_: time.sleep(0.5))
+    models = Models([str(invert.path)], "cpu")
+    with TestClient(create_app(models, Limits(seconds=0.1))) as client:
+        assert client.post("/v1/translate", content=SMALL).status_code == 504
+
+
+def test_probes_and_numbers(invert, monkeypatch):
+    app = create_app(Models([str(invert.path)], "cpu"))
+    assert TestClient(app).get("/readyz").status_code == 503  # not started
+    with TestClient(app) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json() == {"status": "ready"}
+        client.post("/v1/translate", content=SMALL)
+        client.post("/v1/translate?model=x", content=SMALL)
+        told = client.get("/metrics").text
+    assert 'img2img_requests_total{model="invert",status="200"} 1.0' in told
+    assert 'img2img_requests_total{model="unknown",status="404"} 1.0' in told
+    assert "img2img_requests_in_progress 0.0" in told
+
+
+def test_the_page_that_explains_it_asks_no_other_server(client):
+    page = client.get("/docs").text
+    assert not re.findall(r"(?:src|href)=.https?:", page)
+    for path in re.findall(r"/static/[\w.-]+", page):
+        assert client.get(path).status_code == 200
+    assert "/v1/translate" in client.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("path", ["/v1/translate", "/v1/models", "/healthz", "/metrics"])
+def test_strangers_find_no_server_error(client, path):
+    schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)
+    [operation] = [found for name in schema[path] if (found := schema[path][name])]
+
+    @given(operation.as_strategy())
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    def ask(case):
+        assert case.call().status_code < 500
+
+    ask()
+
+
+MODEL = shipped("weights") / "flat-to-3d.onnx"
+
+
+@pytest.fixture
+def server():
+    """A function (options) -> (process, address) of the command in a process of its own."""
+    started = []
+
+    def start(*options):
+        line = [sys.executable, "-m", "img2img", "serve", "-m", str(MODEL), "--port", "0"]
+        process = subprocess.Popen([*line, *options], stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        for told in process.stderr:
+            if found := re.search(r"running on (http://127\.0\.0\.1:\d+)", told):
+                break
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        return process, found[1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def ask(address: str, content: bytes, path: str = "/v1/translate") -> tuple[int, bytes]:
+    with urllib.request.urlopen(address + path, content or None, timeout=60) as answer:
+        return answer.status, answer.read()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_what_was_accepted_is_finished_before_the_end(server, noise):
+    process, address = server("--provider", "cpu")
+    ask(address, SMALL)
+    found = []
+    content = file_of(noise(0, 1536, 1536))
+    thread = threading.Thread(target=lambda: found.append(ask(address, content)))
+    thread.start()
+    while "img2img_requests_in_progress 1.0" not in ask(address, b"", "/metrics")[1].decode():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    thread.join()
+    assert found[0][0] == 200
+    assert pixels_of(found[0][1]).shape == (1536, 1536, 3)
+    assert process.wait(20) is not None
+
+
+def test_several_workers_serve_and_count_together(server):
+    _, address = server("--workers", "2", "--provider", "cpu")
+    for _ in range(12):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert ask(address, SMALL)[0] == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+    told = ask(address, b"", "/metrics")[1].decode()
+    assert 'img2img_requests_total{model="flat-to-3d",status="200"} 12.0' in told

@@ -1,0 +1,339 @@
+"""The demo: what it makes of visitors' files, and the page in a real browser."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from bundles import make_bundle
+from PIL import Image
+
+from img2img.app import demo as demo_module
+from img2img.app.demo import Demo, own_files, plain
+from img2img.app.models import Models
+from img2img.app.runs import diagnoses, losses, samples, shown_runs
+from img2img.errors import DataError
+from img2img.manifest import Labels
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+browser_there = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+SETS = {
+    "classes": [{"kind": "classes", "domains": ("dawn", "noon", "dusk")}],
+    "attributes": [{"kind": "attributes", "domains": ("hat", "smile")}],
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Models of every kind: 255 - x in two directions and alone, and x plus what domains add."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("alone", "both-ab", "both-ba"):
+        make_bundle(folder / f"{name}.onnx", name=name)
+    for name, sets in SETS.items():
+        make_bundle(folder / f"{name}.onnx", name=name, labels=Labels(sets=sets))
+    return folder
+
+
+@pytest.fixture
+def demo(weights, tmp_path) -> Demo:
+    (tmp_path / "out").mkdir()
+    return Demo(Models(map(str, sorted(weights.glob("*.onnx"))), "cpu"), tmp_path / "out")
+
+
+def test_two_directions_are_one_choice(demo):
+    assert list(demo.ways) == ["alone", "attributes", "both", "classes"]
+    names = [demo.choose("both", way, None, []).translator.manifest.name for way in ("ab", "ba")]
+    assert names == ["both-ab", "both-ba"]
+
+
+def test_a_picture_comes_with_its_translation_and_a_file_named_after_both(
+    demo, save, noise, tmp_path
+):
+    pixels = noise(0, 20, 30) // 2
+    path = save(tmp_path / "My pïc (1).png", pixels)
+    (before, after), download, said = demo.translate(str(path), "classes", None, "noon", [])
+    assert np.array_equal(before, pixels)
+    assert np.array_equal(after, pixels + 20)
+    saved = Path(download["value"])
+    assert saved.name == "My-p-c-1-classes-noon.png"
+    assert np.array_equal(np.asarray(Image.open(saved)), after)
+    assert re.search(r"30x20 in \d+ ms on cpu", said)
+
+
+def test_attributes_add_up_and_domains_make_a_grid(demo, save, tmp_path):
+    path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
+    assert demo.translate(path, "attributes", None, None, ["hat", "smile"])[0][1].max() == 30
+    grid = demo.everywhere(path, "classes", None)
+    assert [(name, int(picture.max())) for picture, name in grid] == [
+        ("dawn", 10),
+        ("noon", 20),
+        ("dusk", 40),
+    ]
+
+
+def test_a_phones_photo_is_made_smaller(demo, save, tmp_path):
+    path = save(tmp_path / "a.jpg", np.zeros((3000, 2000, 3), np.uint8))
+    (_, after), _, said = demo.translate(str(path), "alone", None, None, [])
+    assert after.shape == (2048, 1365, 3)
+    assert "made smaller, from 2000x3000" in said
+
+
+def test_a_batch_becomes_a_zip_and_what_fails_costs_nothing(demo, save, noise, tmp_path):
+    one = save(tmp_path / "one.png", noise(1, 9, 9))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
+        file.write(one, "../../up/two.png")
+        file.write(one, "deep/er/three.png")
+        file.writestr("notes.txt", "no picture, not looked at")
+    paths = [tmp_path / name for name in ("one.png", "broken.png", "more.zip")]
+    shown, zipped, said = demo.batch([str(p) for p in paths], "alone", None, None, [])
+    assert said.startswith("3 translated, 1 failed.\n- broken: ")
+    with zipfile.ZipFile(zipped["value"]) as file:
+        assert file.namelist() == ["0001-one.png", "0003-two.png", "0004-three.png"]
+        found = np.asarray(Image.open(io.BytesIO(file.read("0003-two.png"))))
+    assert np.array_equal(found, 255 - noise(1, 9, 9))
+    assert [name for _, name in shown] == ["one", "two", "three"]
+
+
+def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_module, "MAX_UNPACKED", 10_000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", bytes(1_000_000))
+    with pytest.raises(gr.Error, match="At most 500 pictures"):
+        demo.batch([str(tmp_path / "bomb.zip")], "alone", None, None, [])
+    (tmp_path / "no.zip").write_bytes(b"PK but no zip")
+    with pytest.raises(gr.Error, match="no zip file"):
+        demo.batch([str(tmp_path / "no.zip")], "alone", None, None, [])
+
+
+def test_a_drawing_is_translated_on_white(demo, save, tmp_path):
+    drawing = np.zeros((256, 256, 4), np.uint8)  # transparent
+    drawing[96:128, :, 3] = 255  # a black stroke
+    result = demo.draw(str(save(tmp_path / "drawing.png", drawing)), "alone")
+    assert result.shape == (8, 8, 3)  # the size that the model was trained at
+    assert result[:, 0, 0].argmax() == 3
+    assert result[0, 0, 0] < 40 < 200 < result[3, 0, 0]
+
+
+def test_no_address_is_fetched():
+    import asyncio
+
+    component = own_files(gr.Image(type="filepath"))
+    with pytest.raises(gr.Error, match="not fetched"):
+        asyncio.run(component.async_move_resource_to_block_cache("http://127.0.0.1/a.png"))
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "a\0b", "x" * 500, "CON/../a"])
+def test_names_of_visitors_become_plain_ones(name):
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,40}", plain(name))
+
+
+def test_old_results_are_deleted(demo, save, tmp_path):
+    import os
+
+    path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
+    first = Path(demo.translate(path, "alone", None, None, [])[1]["value"])
+    old = time.time() - 2 * demo_module.KEPT
+    os.utime(first.parent, (old, old))
+    second = Path(demo.translate(path, "alone", None, None, [])[1]["value"])
+    assert not first.parent.exists()
+    assert second.exists()
+
+
+def test_only_offered_models_can_be_chosen(demo):
+    with pytest.raises(DataError, match="There is no model"):
+        demo.choose("../../secret", None, None, [])
+
+
+def test_a_run_is_shown_from_its_folder(tmp_path):
+    run = tmp_path / "run"
+    (run / "samples").mkdir(parents=True)
+    (run / "metrics.csv").write_text("step,d/real,g/l1,seconds\n2,0.5,3,1\n4,0.25,,2\n")
+    (run / "samples" / "step-0000002.png").write_bytes(b"")
+    assert shown_runs(tmp_path) == ["run"]
+    assert losses(run) == [
+        {"step": 2, "term": "d/real", "value": 0.5},
+        {"step": 2, "term": "g/l1", "value": 3.0},
+        {"step": 4, "term": "d/real", "value": 0.25},
+    ]
+    assert [path.name for path in samples(run)] == ["step-0000002.png"]
+    assert diagnoses(run) == []
+    assert losses(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--share"], "give --auth NAME:PASSWORD"), (["--auth", "x"], "write it as")],
+)
+def test_the_page_is_not_shared_without_a_password(options, said):
+    line = [sys.executable, "-m", "img2img", "demo", *options]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.fixture(scope="module")
+def address(weights, tmp_path_factory):
+    """Of the demo, in a process of its own."""
+    line = [sys.executable, "-m", "img2img", "demo", "--provider", "cpu"]
+    for path in sorted(weights.glob("*.onnx")):
+        line += ["-m", str(path)]
+    folder = tmp_path_factory.mktemp("cwd")
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=folder)
+    for told in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", told):
+            break
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    yield found[0]
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """A function that opens the page as a new visitor and collects requests to elsewhere."""
+    contexts = []
+
+    def open_page(width: int = 1280):
+        context = chromium.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.foreign = []
+        page.on(
+            "request",
+            lambda asked: (
+                page.foreign.append(asked.url)
+                if not asked.url.startswith((address, "data:", "blob:"))
+                else None
+            ),
+        )
+        page.goto(address)
+        page.wait_for_selector("#picture")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def drop(page, path: Path) -> None:
+    page.set_input_files("#picture input[type=file]", str(path))
+
+
+def shown_after(page) -> np.ndarray:
+    """The right half of the slider: the picture that the page got."""
+    page.wait_for_selector("#slider img")
+    address = page.locator("#slider img").last.get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(page.request.get(address).body())).convert("RGB"))
+
+
+def wait_until(holds) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def choose(page, label: str, option: str) -> None:
+    page.get_by_label(label).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+@browser_there
+def test_a_dropped_picture_is_shown_translated_and_downloads_losslessly(
+    visit, save, noise, tmp_path
+):
+    page, pixels = visit(), noise(3, 40, 40)
+    drop(page, save(tmp_path / "mine.png", pixels))
+    wait_until(lambda: page.locator("#slider img").count() == 2)
+    pair = [
+        np.asarray(Image.open(io.BytesIO(page.request.get(img.get_attribute("src")).body())))
+        for img in page.locator("#slider img").all()
+    ]
+    assert any(np.array_equal(found, 255 - pixels) for found in pair)
+    assert "40x40 in" in page.locator("#timing").inner_text()
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    assert waiting.value.suggested_filename == "mine-alone.png"
+    assert np.array_equal(np.asarray(Image.open(waiting.value.path())), 255 - pixels)
+    assert page.foreign == []
+
+
+@browser_there
+def test_a_broken_file_is_told_and_the_page_lives_on(visit, save, noise, tmp_path):
+    page = visit()
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    drop(page, tmp_path / "broken.png")
+    page.get_by_text(re.compile("not a picture|can't be decoded")).first.wait_for()
+    page.reload()
+    page.wait_for_selector("#picture")
+    drop(page, save(tmp_path / "fine.png", noise(4, 16, 16)))
+    wait_until(lambda: page.locator("#slider img").count() == 2)
+
+
+@browser_there
+def test_directions_and_domains_can_be_chosen(visit, save, tmp_path):
+    page = visit()
+    choose(page, "Model", "both")
+    page.get_by_label("b → a").check()
+    page.locator("#card").get_by_text("both-ba").wait_for()
+    choose(page, "Model", "classes")
+    drop(page, save(tmp_path / "black.png", np.zeros((16, 16, 3), np.uint8)))
+    page.get_by_label("dusk").check()
+    wait_until(lambda: page.locator("#slider img").count() == 2 and shown_after(page).max() == 40)
+    page.get_by_role("button", name="All domains").click()
+    page.get_by_text("noon", exact=True).nth(1).wait_for()
+
+
+@browser_there
+def test_a_batch_gives_a_zip(visit, save, noise, tmp_path):
+    page = visit()
+    page.get_by_role("tab", name="Many").click()
+    files = [str(save(tmp_path / f"{n}.png", noise(n, 12, 12))) for n in range(3)]
+    page.set_input_files("#files input[type=file]", files)
+    page.get_by_text("0.png").wait_for()
+    page.get_by_role("button", name="Translate all").click()
+    page.get_by_text("3 translated, 0 failed.").wait_for()
+    with page.expect_download() as waiting:
+        page.locator("#zip").click()
+    with zipfile.ZipFile(waiting.value.path()) as file:
+        assert len(file.namelist()) == 3
+        found = np.asarray(Image.open(io.BytesIO(file.read(file.namelist()[1]))))
+    assert np.array_equal(found, 255 - noise(1, 12, 12))
+
+
+@browser_there
+def test_visitors_do_not_see_each_others_pictures(visit, save, tmp_path):
+    pages = [visit(), visit(390)]  # a desktop and a phone
+    for shade, page in enumerate(pages):
+        drop(page, save(tmp_path / f"{shade}.png", np.full((16, 16, 3), 100 * shade, np.uint8)))
+    for shade, page in enumerate(pages):
+        wait_until(lambda page=page: page.locator("#slider img").count() == 2)
+        found = {
+            int(
+                np.asarray(
+                    Image.open(io.BytesIO(page.request.get(img.get_attribute("src")).body()))
+                ).max()
+            )
+            for img in page.locator("#slider img").all()
+        }
+        assert found == {100 * shade, 255 - 100 * shade}
+    assert pages[1].evaluate("document.documentElement.scrollWidth") <= 390

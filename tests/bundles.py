@@ -1,0 +1,135 @@
+"""Bundles made by hand, so that nothing here needs torch."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from img2img.infer.translator import Translator
+from img2img.manifest import METADATA_KEY, Labels
+
+OFFSETS = (10.0, 20.0, 40.0, 80.0, 0.0, 0.0)  # what each part of a label adds to every pixel
+
+Bundle = Callable[..., Path]
+
+
+def make_bundle(
+    path: Path,
+    name: str = "invert",
+    channels: int = 3,
+    labels: Labels = Labels(),
+    only_size: tuple[int, int] | None = None,
+    manifest: bool = True,
+) -> Path:
+    """255 - x without labels; with them x plus the offsets of the domains that are wanted."""
+    shape = ["N", *(only_size or ("H", "W")), channels]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)]
+    constants = {"top": np.float32(255), "bottom": np.float32(0)}
+    nodes = [helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT)]
+    if labels.sets:
+        inputs.append(
+            helper.make_tensor_value_info("domain", TensorProto.FLOAT, ["N", labels.width])
+        )
+        constants["offsets"] = np.array(OFFSETS[: labels.width], np.float32)[:, None]
+        constants["per_picture"] = np.array([-1, 1, 1, 1], np.int64)
+        nodes += [
+            helper.make_node("MatMul", ["domain", "offsets"], ["shift"]),
+            helper.make_node("Reshape", ["shift", "per_picture"], ["shift4"]),
+            helper.make_node("Add", ["x", "shift4"], ["y"]),
+        ]
+    else:
+        nodes.append(helper.make_node("Sub", ["top", "x"], ["y"]))
+    nodes += [
+        helper.make_node("Clip", ["y", "bottom", "top"], ["clipped"]),
+        helper.make_node("Cast", ["clipped"], ["translated"], to=TensorProto.UINT8),
+    ]
+    output = helper.make_tensor_value_info("translated", TensorProto.UINT8, shape)
+    initial = [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    if manifest:
+        said = {
+            "name": name,
+            "method": "stargan" if labels.sets else "pix2pix",
+            "direction": "to" if labels.sets else "ab",
+            "in_channels": channels,
+            "out_channels": channels,
+            "size_multiple": 1,
+            "trained_size": 8,
+            "labels": labels.model_dump(),
+        }
+        helper.set_model_props(model, {METADATA_KEY: json.dumps(said)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Bundle:
+    """bundle("weights/m.onnx", ...) writes a model below the test's folder."""
+    return lambda relative="invert.onnx", **options: make_bundle(tmp_path / relative, **options)
+
+
+@pytest.fixture(scope="session")
+def invert(tmp_path_factory) -> Translator:
+    """255 - x, any size, three channels."""
+    return Translator(make_bundle(tmp_path_factory.mktemp("m") / "invert.onnx"), "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory) -> Translator:
+    """One of three domains, which add 10, 20 and 40."""
+    path = tmp_path_factory.mktemp("m") / "classes.onnx"
+    names = ("dawn", "noon", "dusk")
+    labels = Labels(sets=[{"kind": "classes", "domains": names}])
+    made = make_bundle(path, name="classes", labels=labels)
+    return Translator(made, "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory) -> Translator:
+    """Two attributes and two classes of two data sets, which add 10, 20, 40 and 80."""
+    sets = [
+        {"kind": "attributes", "domains": ("hat", "smile")},
+        {"kind": "classes", "domains": ("dawn", "dusk")},
+    ]
+    made = make_bundle(tmp_path_factory.mktemp("m") / "joint.onnx", labels=Labels(sets=sets))
+    return Translator(made, "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def attributes(tmp_path_factory) -> Translator:
+    """Any of three attributes, which add 10, 20 and 40."""
+    path = tmp_path_factory.mktemp("m") / "attributes.onnx"
+    names = ("hat", "smile", "glasses")
+    labels = Labels(sets=[{"kind": "attributes", "domains": names}])
+    made = make_bundle(path, name="attributes", labels=labels)
+    return Translator(made, "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., np.ndarray]:
+    """noise(seed, height, width): a picture that no other seed gives."""
+
+    def make(seed: int = 0, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+    return make
+
+
+@pytest.fixture
+def save() -> Callable[..., Path]:
+    """save(path, pixels, **options of Pillow's save) makes the folders, too."""
+
+    def write(path: Path, pixels: np.ndarray, **options) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, **options)
+        return path
+
+    return write
