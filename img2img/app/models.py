@@ -1,11 +1,12 @@
 """The models that an application offers, loaded when they are first asked for."""
 
 import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
-from img2img.infer import registry
+from img2img.infer import registry, session
 from img2img.infer.registry import Entry
 from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
@@ -17,12 +18,19 @@ class Models:
     def __init__(self, models: Iterable[str], provider: Provider = "auto"):
         """models: paths or names; without any, all that ship or lie in ./weights and ./runs.
 
-        Raises DataError where there are none, or one of them is missing.
+        Raises DataError where there are none, or one that was named is missing or no model.
         """
         entries = [entry for model in models for entry in _both_ways(model)]
         self._paths: dict[str, Path] = {}
         for entry in entries or registry.entries():
-            self._paths.setdefault(entry.name, entry.path)
+            try:
+                session.manifest(entry.path)
+            except DataError as error:
+                if entries:
+                    raise
+                warnings.warn(f"Left out: {error}", stacklevel=2)
+            else:
+                self._paths.setdefault(entry.name, entry.path)
         if not self._paths:
             raise DataError("There are no models here. Name some with --model FILE.")
         self.provider = provider

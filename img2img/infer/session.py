@@ -69,6 +69,11 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     raise AssertionError("the CPU provider always binds")
 
 
+def manifest(path: Path) -> Manifest:
+    """What a bundle says of itself, on the CPU; errors as of `load`."""
+    return load(path, "cpu", threads=1).manifest
+
+
 def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
     """Onnxruntime's session on any self-contained ONNX file, and the file's content."""
     content = _read(path)
