@@ -18,6 +18,7 @@ from img2img.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
+MAX_SCANS = 100  # of a progressive JPEG, each as much work as the picture; encoders make about 10
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 WRITERS = {
     ".jpg": "JPEG",
@@ -65,6 +66,9 @@ def read(source: Path | bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) 
 def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open without decoding the pixels; size and format are checked. Errors as in `read`."""
     name = str(source) if isinstance(source, Path) else "the picture"
+    jpeg = isinstance(source, bytes) and source.startswith(b"\xff\xd8")
+    if jpeg and source.count(b"\xff\xda") > MAX_SCANS:
+        raise DataError(f"{name}: a JPEG of more than {MAX_SCANS} scans would take for ever.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd but harmless metadata
@@ -75,6 +79,10 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
         raise DataError(
             f"{name}: not a picture, or of a format other than {', '.join(FORMATS)}."
         ) from None
+    except Exception as error:  # a header that is not what it should be raises almost any
+        if isinstance(source, Path) and isinstance(error, OSError):
+            raise  # there is no such file, or it may not be read
+        raise DataError(f"{name}: the picture's header can't be read ({error}).") from None
     if image.width * image.height > max_pixels:
         image.close()
         raise DataError(

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -28,8 +30,8 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from img2img import __version__, images
-from img2img.app.batcher import Batcher, Full
-from img2img.app.models import Models
+from img2img.app.batcher import Batcher
+from img2img.app.models import Models, NoModel
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
@@ -43,12 +45,16 @@ OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
 class Limits:
     """What one request may ask for, and how many may wait."""
 
-    max_bytes: int = 32 * 2**20
+    max_bytes: int = 16 * 2**20
     max_pixels: int = 2048 * 2048  # of what the model runs
-    max_decoded: int = 64_000_000  # pixels of a file that max_side makes smaller
-    seconds: float = 60.0  # from the whole request to its answer
-    waiting: int = 96  # requests for one model
+    max_decoded: int = 25_000_000  # pixels of a file that max_side makes smaller
+    seconds: float = 60.0  # from a request's first byte to its answer
+    waiting: int = 96  # requests that are here at once
     window: float = 0.004  # seconds that a batch waits to fill up
+
+
+class Full(Exception):
+    """As many requests are here as may."""
 
 
 class Offer(BaseModel):
@@ -100,7 +106,23 @@ class Service:
 
     def __init__(self, models: Models, limits: Limits):
         self.models, self.limits, self.metrics = models, limits, Metrics()
+        self.accepted = 0
         self._batchers: dict[str, Batcher] = {}
+        # A decoder can't be interrupted: few at a time, each till its end, take bounded memory.
+        self._decoders = ThreadPoolExecutor(2)
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """One of the requests that may be here; raises Full before anything of it is read."""
+        if self.accepted >= self.limits.waiting:
+            raise Full
+        self.accepted += 1
+        self.metrics.waiting.inc()
+        try:
+            yield
+        finally:
+            self.accepted -= 1
+            self.metrics.waiting.dec()
 
     def batcher(self, name: str, translator: Translator) -> Batcher:
         if name not in self._batchers:
@@ -112,18 +134,20 @@ class Service:
 
             # On a CPU a batch takes as long as its pictures one by one.
             most = 1 if translator.provider in ON_CPU else MAX_BATCH
-            limits = self.limits
-            self._batchers[name] = Batcher(run, most, limits.window, limits.waiting)
+            self._batchers[name] = Batcher(run, most, self.limits.window)
         return self._batchers[name]
 
     async def translate(
-        self, content: bytes, name: str, to: str | None, form: Format, max_side: int | None
+        self, request: Request, name: str, to: str | None, form: Format, max_side: int | None
     ) -> tuple[bytes, dict[str, float]]:
         """The answer's bytes, and the seconds that its parts took."""
-        translator = await run_in_threadpool(self.models.get, name)
+        translator, loop = self.models.get(name), asyncio.get_running_loop()
         domain = translator.domain(to)
+        content = await _content(request, self.limits)
         began = time.perf_counter()
-        picture = await run_in_threadpool(self._decode, content, translator, max_side)
+        picture = await loop.run_in_executor(
+            self._decoders, self._decode, content, translator, max_side
+        )
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
         translated = time.perf_counter()
@@ -139,21 +163,19 @@ class Service:
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
-        most = limits.max_decoded if max_side else limits.max_pixels
-        with images.open_header(content, limits.max_decoded) as header:
+        with images.open_header(content, max_pixels=sys.maxsize) as header:
             width, height = header.size
-        if width * height > most:
-            raise HTTPException(
-                413,
-                f"{width}x{height} is more than {limits.max_pixels:,} pixels; "
-                "?max_side=2048 makes it smaller first.",
-            )
+        if width * height > (limits.max_decoded if max_side else limits.max_pixels):
+            hint = "" if max_side else " ?max_side=2048 makes it smaller first."
+            most = limits.max_decoded if max_side else limits.max_pixels
+            raise HTTPException(413, f"{width}x{height} is more than {most:,} pixels.{hint}")
         picture = images.read(content, translator.manifest.in_channels, limits.max_decoded)
         return images.shrink(picture, max_side) if max_side else picture
 
     def close(self) -> None:
         for batcher in self._batchers.values():
             batcher.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
 
 class LimitBody:
@@ -251,19 +273,16 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         name = model or models.names[0]
         known = name if name in models.names else "unknown"
         began, status = time.perf_counter(), 500
-        service.metrics.waiting.inc()
         try:
-            content = await _content(request, limits)
-            work = service.translate(content, name, to, format, max_side)
-            answer, parts = await asyncio.wait_for(work, limits.seconds)
+            with service.admitted():
+                work = service.translate(request, name, to, format, max_side)
+                answer, parts = await asyncio.wait_for(work, limits.seconds)
             status = 200
         except Exception as error:
             status, said = _told(error)
-            raise HTTPException(
-                status, said, {"Retry-After": "1"} if status == 429 else None
-            ) from None
+            again = {"Retry-After": "1"} if status == 429 else None
+            raise HTTPException(status, said, again) from None
         finally:
-            service.metrics.waiting.dec()
             service.metrics.requests.labels(known, str(status)).inc()
             service.metrics.seconds.labels(known).observe(time.perf_counter() - began)
         timing = ", ".join(f"{part};dur={1000 * took:.1f}" for part, took in parts.items())
@@ -308,7 +327,7 @@ def _told(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if isinstance(error, DataError):
-        return (404 if "There is no model" in str(error) else 400), str(error)
+        return (404 if isinstance(error, NoModel) else 400), str(error)
     if isinstance(error, UsageError):
         return 400, str(error).replace("--to", "?to=")
     if isinstance(error, MultiPartException):

@@ -11,11 +11,7 @@ import numpy as np
 Run = Callable[[list[np.ndarray], np.ndarray | None], list[np.ndarray]]
 
 
-class Full(Exception):
-    """As many requests wait as may."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Waiting:
     pixels: np.ndarray  # uint8 [H, W, C]
     domain: np.ndarray | None
@@ -30,20 +26,17 @@ class Waiting:
 class Batcher:
     """One model's queue: a thread runs what waits, in batches of one size and domain, in order."""
 
-    def __init__(self, run: Run, most: int, window: float, limit: int):
-        """most: pictures of a batch. window: seconds that a batch waits to fill up, only while
-        others are on their way. limit: of requests that wait.
+    def __init__(self, run: Run, most: int, window: float):
+        """most: pictures of a batch. window: seconds that a batch waits to fill up, only where
+        others wait, too.
         """
-        self.run, self.most, self.window, self.limit = run, most, window, limit
+        self.run, self.most, self.window = run, most, window
         self.waiting: deque[Waiting] = deque()
-        self.sizes: list[int] = []
         self._thread = ThreadPoolExecutor(1)
         self._worker: asyncio.Task | None = None
 
     async def __call__(self, pixels: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
-        """Raises Full, or whatever the model does."""
-        if len(self.waiting) >= self.limit:
-            raise Full
+        """Raises whatever the model does."""
         answer = asyncio.get_running_loop().create_future()
         self.waiting.append(Waiting(pixels, domain, answer))
         if self._worker is None:

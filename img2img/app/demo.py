@@ -1,58 +1,29 @@
 """The page in the browser: drop a picture in, see its translation."""
 
+import contextlib
 import re
 import secrets
+import shutil
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
-from gradio.components.image_editor import EditorData
 
 from img2img import images
 from img2img.app.models import Models
+from img2img.app.uploads import members
 from img2img.errors import Img2ImgError
-from img2img.files import PICTURE_SUFFIXES
 from img2img.infer.translator import Translator
 
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
-MAX_DECODED = 64_000_000  # pixels of a file
-MAX_FILES = 500  # of the batch tab
-MAX_UNPACKED = 512 * 2**20  # bytes of a zip's pictures
+MAX_DECODED = 25_000_000  # pixels of a file: what cameras and phones make
+MAX_SECONDS = 600.0  # of a batch: others wait
+MAX_ZIP = 2**29  # bytes of its results
 SHOWN = 24  # of a batch's results
 KEPT = 3600  # seconds that results can be downloaded
-DRAWN = ("lineart", "line-art", "sketch", "edges", "drawing")  # in the names of models of drawings
-SIDE = 256  # px of the canvas
-
-
-def own_files(component: gr.components.Component) -> gr.components.Component:
-    """The component, which takes files that were uploaded and fetches no address."""
-    move = component.async_move_resource_to_block_cache
-
-    async def move_own(url_or_file_path: str | Path | None) -> str | None:
-        if url_or_file_path and "://" in str(url_or_file_path):
-            raise gr.Error("Addresses are not fetched here: upload the picture itself.")
-        return await move(url_or_file_path)
-
-    component.async_move_resource_to_block_cache = move_own
-    return component
-
-
-def undecoded(component: gr.components.Component) -> gr.components.Component:
-    """The picture component, which hands on the path of its file: Gradio would open it with every
-    decoder that Pillow has.
-    """
-
-    def path_of(payload: gr.data_classes.GradioModel | None) -> str | None:
-        if isinstance(payload, EditorData):
-            payload = payload.composite  # all layers together
-        return payload.path if payload else None
-
-    component.preprocess = path_of
-    return own_files(component)
 
 
 @dataclass(frozen=True)
@@ -83,17 +54,20 @@ class Demo:
         ways = self.ways.get(title) or {}
         name = ways.get(way or "") or next(iter(ways.values()), title)
         translator = self.models.get(name)
-        sets = translator.manifest.labels.sets
-        if not sets:
+        names = translator.manifest.labels.names
+        if not names:
             return Choice(translator, None)
-        if any(labelled.kind == "attributes" for labelled in sets):
-            return Choice(translator, several or [])
-        return Choice(translator, domain or translator.manifest.labels.names[0])
+        # What was chosen for another model may come along.
+        ticked = [name for name in several or () if name in names]
+        return Choice(translator, ticked or (domain if domain in names else names[0]))
 
     def read(self, path: str | Path, choice: Choice) -> images.Picture:
         """A visitor's file through our own decoder."""
+        return self.decode(Path(path).read_bytes(), choice)
+
+    def decode(self, content: bytes, choice: Choice) -> images.Picture:
         channels = choice.translator.manifest.in_channels
-        return images.shrink(images.read(Path(path), channels, MAX_DECODED), MAX_SIDE)
+        return images.shrink(images.read(content, channels, MAX_DECODED), MAX_SIDE)
 
     def save(self, picture: images.Picture, source: str, title: str) -> Path:
         """The result as a lossless file to download, named after the picture and the model."""
@@ -107,10 +81,9 @@ class Demo:
     def tidy(self) -> None:
         """Delete what is too old to be downloaded."""
         for path in self.folder.iterdir():
-            if time.time() - path.stat().st_mtime > KEPT:
-                for file in path.iterdir():
-                    file.unlink(missing_ok=True)
-                path.rmdir()
+            with contextlib.suppress(FileNotFoundError):  # another visitor was faster
+                if time.time() - path.stat().st_mtime > KEPT:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def translate(self, path, title, way, domain, several):
         """For the first tab: before and after, the file, and what it took."""
@@ -140,15 +113,6 @@ class Demo:
         names = choice.translator.manifest.labels.names
         return [(colour(choice.translator(picture.pixels, name)), name) for name in names]
 
-    def draw(self, path, title):
-        """What the model makes of a drawing, in the size that it was trained at."""
-        if not path:
-            return None
-        choice = self.choose(title, None, None, [])
-        side = choice.translator.manifest.trained_size
-        drawing = self.read(path, choice).pixels  # on white
-        return colour(choice.translator(images.resize(drawing, side, side), choice.to))
-
     def batch(self, paths, title, way, domain, several, progress=gr.Progress()):  # noqa: B008
         """Many pictures into a zip; what fails is told and costs the others nothing."""
         if not paths:
@@ -158,18 +122,20 @@ class Demo:
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
         target, shown, failed, done = folder / f"{plain(choice.title)}.zip", [], [], 0
-        found = list(members([Path(path) for path in paths]))
+        found, began = list(members([Path(path) for path in paths])), time.monotonic()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):
+                if time.monotonic() - began > MAX_SECONDS or target.stat().st_size > MAX_ZIP:
+                    failed.append(f"- {len(found) - number} more: too many for one batch here.")
+                    break
                 try:
-                    picture = images.shrink(
-                        images.read(read(), choice.translator.manifest.in_channels, MAX_DECODED),
-                        MAX_SIDE,
-                    )
+                    picture = self.decode(read(), choice)
                     result = choice.translator(picture.pixels, choice.to)
-                # A damaged or encrypted member is the zip's own affair.
-                except (Img2ImgError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+                except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
+                    continue
+                except Exception as error:  # a damaged or encrypted member raises almost any
+                    failed.append(f"- {name}: it can't be unpacked ({type(error).__name__}).")
                     continue
                 answer = images.Picture(result, picture.alpha)
                 file.writestr(f"{number + 1:04d}-{plain(name)}.png", images.encode(answer, ".png"))
@@ -204,32 +170,3 @@ def plain(text: str) -> str:
 def colour(pixels: np.ndarray) -> np.ndarray:
     """uint8 [H, W, C] as the page shows it: three channels or four."""
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def members(paths: list[Path]) -> Iterator[tuple[str, object]]:
-    """Names and readers of the pictures in files and zips; raises DataError for too many."""
-    count, unpacked = 0, 0
-    for path in paths:
-        if path.suffix.lower() != ".zip":
-            found = [(path.stem, path.read_bytes)]
-        else:
-            try:
-                archive = zipfile.ZipFile(path)
-            except zipfile.BadZipFile:
-                raise gr.Error(f"{path.name} is no zip file that can be read.") from None
-            inside = [
-                info
-                for info in archive.infolist()
-                if Path(info.filename).suffix.lower() in PICTURE_SUFFIXES and not info.is_dir()
-            ]
-            unpacked += sum(info.file_size for info in inside)
-            found = [
-                (Path(info.filename).stem, lambda a=archive, i=info: a.read(i)) for info in inside
-            ]
-        count += len(found)
-        if count > MAX_FILES or unpacked > MAX_UNPACKED:
-            raise gr.Error(
-                f"At most {MAX_FILES} pictures and {MAX_UNPACKED // 2**20} MB at once. "
-                "`img2img translate` takes any number."
-            )
-        yield from found

@@ -12,6 +12,10 @@ from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 
 
+class NoModel(DataError):
+    """A name that is not offered."""
+
+
 class Models:
     """Translators by name. What a request names is looked up here and is never a path."""
 
@@ -42,9 +46,9 @@ class Models:
         return list(self._paths)
 
     def get(self, name: str) -> Translator:
-        """DataError for a name that is not offered, or a file that is no model."""
+        """NoModel for a name that is not offered."""
         if name not in self._paths:
-            raise DataError(f"There is no model {name!r}. Offered: {', '.join(self._paths)}.")
+            raise NoModel(f"There is no model {name!r}. Offered: {', '.join(self._paths)}.")
         with self._loading:
             if name not in self._loaded:
                 self._loaded[name] = Translator(self._paths[name], self.provider)

@@ -1,16 +1,20 @@
 """How the demo looks: the tabs, and what happens when something is chosen."""
 
+import os
+import signal
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from img2img import images
-from img2img.app.demo import DRAWN, KEPT, SIDE, Demo, own_files, undecoded
+from img2img.app.demo import KEPT, Demo
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
+from img2img.app.uploads import Guard, UploadedFiles, UploadedPicture
 from img2img.errors import Img2ImgError
 from img2img.infer.registry import shipped
 
@@ -26,7 +30,7 @@ def told(function: Callable) -> Callable:
         try:
             return function(*arguments)
         except Img2ImgError as error:
-            raise gr.Error(str(error).split("/")[-1], print_exception=False) from None
+            raise gr.Error(str(error), print_exception=False) from None
 
     return call
 
@@ -45,18 +49,12 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             several = gr.CheckboxGroup([], label="Attributes")
         chosen = [title, way, domain, several]
         with gr.Tab("One picture"):
-            _one(demo, chosen)
-        drawn = [name for name in titles if any(word in name.lower() for word in DRAWN)]
-        if drawn:
-            with gr.Tab("Draw"):
-                _draw(demo, drawn)
+            _one(demo, chosen, page)
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
-            _runs(runs)
-        shown = partial(_choices, demo)
-        page.load(shown, [title], [way, domain, several])
-        title.change(shown, [title], [way, domain, several])
+            _runs(runs, page)
+        page.load(partial(_choices, demo), [title], [way, domain, several])
     return page
 
 
@@ -64,28 +62,29 @@ def _choices(demo: Demo, title: str):
     """Which of direction, domain and attributes the model has."""
     ways = demo.ways[title]
     labels = demo.choose(title, None, None, []).translator.manifest.labels
-    attributes = [n for s in labels.sets if s.kind == "attributes" for n in s.domains]
-    classes = [] if attributes else list(labels.names)
+    domains = {
+        kind: [name for s in labels.sets if s.kind == kind for name in s.domains]
+        for kind in ("classes", "attributes")
+    }
+    classes, attributes = domains["classes"], domains["attributes"]
     return (
         gr.update(visible=len(ways) > 1, value="ab"),
         gr.update(visible=bool(classes), choices=classes, value=classes[0] if classes else None),
-        gr.update(visible=bool(attributes), choices=attributes, value=[]),
+        gr.update(visible=bool(attributes), choices=attributes, value=attributes[:1]),
     )
 
 
-def _one(demo: Demo, chosen: list) -> None:
-    title, way, domain, _ = chosen
+def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
+    title, way, domain, several = chosen
     with gr.Row():
         with gr.Column():
-            picture = undecoded(
-                gr.Image(
-                    type="filepath",
-                    sources=["upload", "webcam", "clipboard"],
-                    label="Your picture",
-                    elem_id="picture",
-                )
+            picture = UploadedPicture(
+                type="filepath",
+                sources=["upload", "webcam", "clipboard"],
+                label="Your picture",
+                elem_id="picture",
             )
-            found = sorted((shipped("quickstart") / "test" / "flat").glob("*.png"))[::12]
+            found = sorted((shipped("quickstart") / "test" / "flat").glob("*.webp"))[::12]
             if found:
                 gr.Examples([str(path) for path in found], picture, cache_examples=False)
         with gr.Column():
@@ -100,53 +99,38 @@ def _one(demo: Demo, chosen: list) -> None:
         card = gr.Markdown(elem_id="card")
     outputs = [slider, download, timing]
     translate = told(demo.translate)
-    for event in (picture.change, title.change, way.change, domain.change, chosen[3].change):
-        event(translate, [picture, *chosen], outputs, trigger_mode="always_last")
-    for event in (title.change, way.change):
-        event(told(demo.card), [title, way], card)
+    gr.on(
+        [picture.change, way.input, domain.input, several.input],
+        translate,
+        [picture, *chosen],
+        outputs,
+        trigger_mode="always_last",
+    )
 
-    def offer(name: str):
+    def describe(name: str, direction: str):
         names = demo.choose(name, None, None, []).translator.manifest.labels.names
-        return gr.update(visible=len(names) > 1), gr.update(visible=False)
+        hidden = gr.update(visible=False)
+        return demo.card(name, direction), gr.update(visible=len(names) > 1), hidden
 
-    title.change(offer, [title], [everywhere, gallery])
-    everywhere.click(told(demo.everywhere), [picture, title, way], gallery).then(
+    about = [card, everywhere, gallery]
+    for opened in (page.load, title.change, way.input):
+        opened(told(describe), [title, way], about)
+    # The new model's choices first: what it translates to depends on them.
+    title.change(partial(_choices, demo), [title], [way, domain, several]).then(
+        translate, [picture, *chosen], outputs
+    )
+    everywhere.click(told(demo.everywhere), [picture, title, way], gallery).success(
         lambda: gr.update(visible=True), None, gallery
     )
-    gr.on(None, told(demo.card), [title, way], card)  # when the page is opened
-    gr.on(None, offer, [title], [everywhere, gallery])
-
-
-def _draw(demo: Demo, titles: list[str]) -> None:
-    with gr.Row():
-        model = gr.Dropdown(titles, value=titles[0], label="Model of drawings")
-    with gr.Row():
-        canvas = undecoded(
-            gr.Sketchpad(
-                type="numpy",
-                canvas_size=(SIDE, SIDE),
-                layers=False,
-                label="Draw here",
-                brush=gr.Brush(default_size=5, colors=["#000000"], color_mode="fixed"),
-                elem_id="canvas",
-            )
-        )
-        result = gr.Image(
-            type="numpy", format="png", label="Translation", interactive=False, buttons=["download"]
-        )
-    for event in (canvas.change, model.change):
-        event(told(demo.draw), [canvas, model], result, trigger_mode="always_last")
 
 
 def _many(demo: Demo, chosen: list) -> None:
-    files = own_files(
-        gr.File(
-            file_count="multiple",
-            file_types=ACCEPTED,
-            type="filepath",
-            label="Pictures, or a zip",
-            elem_id="files",
-        )
+    files = UploadedFiles(
+        file_count="multiple",
+        file_types=ACCEPTED,
+        type="filepath",
+        label="Pictures, or a zip",
+        elem_id="files",
     )
     start = gr.Button("Translate all", variant="primary")
     said = gr.Markdown(elem_id="said")
@@ -159,7 +143,7 @@ def _many(demo: Demo, chosen: list) -> None:
     start.click(batch, [files, *chosen], [gallery, zipped, said], concurrency_limit=1)
 
 
-def _runs(folder: Path) -> None:
+def _runs(folder: Path, page: gr.Blocks) -> None:
     """A live run's curves, its sample grids over time and its diagnoses."""
     names = shown_runs(folder)
     with gr.Row():
@@ -198,12 +182,17 @@ def _runs(folder: Path) -> None:
             return None
         return images.read(grids[int(number)]).pixels
 
+    def follow(name: str | None):
+        """What goes on, without the grid that someone looks at."""
+        rows, _, _, found = show(name)
+        return rows, found
+
     outputs = [curves, step, grid, findings]
-    gr.Timer(10).tick(show, run, outputs)
-    run.change(show, run, outputs)
+    gr.Timer(10).tick(follow, run, [curves, findings])
+    for opened in (page.load, run.change):
+        opened(show, run, outputs)
     again.click(lambda: gr.update(choices=shown_runs(folder)), None, run).then(show, run, outputs)
     step.input(turned, [run, step], grid)
-    gr.on(None, show, run, outputs)
 
 
 def launch(
@@ -216,10 +205,14 @@ def launch(
     max_mb: int,
     browser: bool,
 ) -> None:
-    """Serve the page until it is interrupted."""
+    """Serve the page until SIGINT or SIGTERM; visitors' files are deleted then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
-        page = build(Demo(models, Path(folder)), runs)
-        page.queue(max_size=MAX_WAITING, default_concurrency_limit=2)
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        results = Path(folder) / "results"
+        results.mkdir()
+        page = build(Demo(models, results), runs)
+        page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
         page.launch(
             server_name=host,
             server_port=port,
@@ -230,6 +223,8 @@ def launch(
             show_error=True,
             ssr_mode=False,
             enable_monitoring=False,
+            run_history=False,
             theme=gr.themes.Soft(**FONTS),
             footer_links=[],
+            app_kwargs={"middleware": [Middleware(Guard, max_upload=4 * max_mb * 2**20)]},
         )

@@ -23,11 +23,19 @@ def losses(run: Path) -> list[dict[str, float | str]]:
         return []
     rows = rows[:: max(1, len(rows) // POINTS)]
     return [
-        {"step": int(row["step"]), "term": name, "value": float(value)}
+        {"step": int(row["step"]), "term": name, "value": value}
         for row in rows
-        for name, value in row.items()
-        if name and name[:2] in ("d/", "g/") and value
+        for name, text in row.items()
+        if name and name[:2] in ("d/", "g/") and (value := _number(text)) is not None
     ]
+
+
+def _number(text: str | None) -> float | None:
+    """None of a row that is just being written."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
 
 
 def samples(run: Path) -> list[Path]:
@@ -37,5 +45,8 @@ def samples(run: Path) -> list[Path]:
 
 def diagnoses(run: Path) -> list[list[str]]:
     """What the last looks found: step, what, what it means, what to try."""
-    found = read_findings(run)[-20:]
+    try:
+        found = read_findings(run)[-20:]
+    except ValueError:  # just being written
+        return []
     return [[str(f["step"]), f["check"], f["means"], f["advice"]] for f in reversed(found)]

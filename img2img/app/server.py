@@ -18,7 +18,8 @@ def run(
     models: list[str], provider: str, limits: Limits, host: str, port: int, workers: int
 ) -> None:
     """Serve until SIGINT or SIGTERM; what was accepted is finished first."""
-    Models(models, provider)  # what is wrong with them is told before anything starts
+    known = Models(models, provider)  # what is wrong with them is told before anything starts
+    known.get(known.names[0])
     told = {"models": models, "provider": provider, "limits": asdict(limits)}
     os.environ[SETTINGS] = json.dumps(told)
     with tempfile.TemporaryDirectory() as folder:

@@ -80,6 +80,15 @@ def test_models_are_described(client):
 
 SMALL = file_of(np.zeros((8, 8, 3), np.uint8))
 LARGE = file_of(np.zeros((80, 60, 3), np.uint8))
+BMP = (
+    b"BM"
+    + bytes(12)
+    + (40).to_bytes(4, "little")
+    + bytes(12)
+    + (7).to_bytes(4, "little")
+    + bytes(40)
+)
+SCANS = b"\xff\xd8\xff" + b"\xff\xda" * 101
 HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
 
 
@@ -95,8 +104,11 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
         ("?to=hat", SMALL, 400, "no domains to choose from"),
         ("?format=svg", SMALL, 422, "'png', 'webp' or 'jpeg'"),
         ("?max_side=0", SMALL, 422, "greater than or equal to 1"),
-        ("", LARGE, 413, "60x80 is more than 4,096 pixels; ?max_side=2048"),
-        ("?max_side=32", HUGE, 400, "more than the limit of 10,000 pixels"),
+        ("", LARGE, 413, "60x80 is more than 4,096 pixels. ?max_side=2048"),
+        ("?max_side=32", HUGE, 413, "200x300 is more than 10,000 pixels."),
+        ("", SMALL[:16] + b"\0" * 40, 400, "the picture"),
+        ("", BMP, 400, "header can't be read"),
+        ("", SCANS, 400, "more than 100 scans"),
         ("", bytes(20_001), 413, "larger than 20,000 bytes"),
         ("", bytes(200_000), 413, "larger than 85,536 bytes"),
     ],
@@ -154,7 +166,7 @@ def test_when_too_many_wait_the_next_is_told_to_come_again(client, monkeypatch, 
         thread.join()
     codes = [answer.status_code for answer in found]
     assert sorted(set(codes)) == [200, 429]
-    assert codes.count(429) == 10 - 5  # one runs, four wait
+    assert codes.count(429) == 10 - LIMITS.waiting
     assert all(answer.headers["retry-after"] for answer in found if answer.status_code == 429)
 
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from img2img.app.batcher import Batcher, Full
+from img2img.app.batcher import Batcher
 
 
 def picture(value: int, side: int = 4) -> np.ndarray:
@@ -29,11 +29,11 @@ class Model:
         return [255 - each + np.uint8(0 if domain is None else domain[0]) for each in pixels]
 
 
-def together(model: Model, requests, most=4, limit=100):
+def together(model: Model, requests, most=4):
     """The answers (or errors) to requests that all come at once."""
 
     async def ask():
-        batcher = Batcher(model, most, 0.001, limit)
+        batcher = Batcher(model, most, 0.001)
         try:
             return await asyncio.gather(
                 *(batcher(*each) for each in requests), return_exceptions=True
@@ -65,15 +65,10 @@ def test_an_error_goes_to_those_whose_batch_it_was():
     assert int(answers[1][0, 0, 0]) == 254
 
 
-def test_more_than_may_wait_are_refused_at_once():
-    answers = together(Model(), [(picture(1), None)] * 8, limit=5)
-    assert [isinstance(answer, Full) for answer in answers] == [False] * 5 + [True] * 3
-
-
 def test_who_gave_up_is_not_run():
     async def ask():
         model = Model()
-        batcher = Batcher(model, 1, 0.001, 100)
+        batcher = Batcher(model, 1, 0.001)
         model.go_on.clear()
         first = asyncio.create_task(batcher(picture(1), None))
         second = asyncio.create_task(batcher(picture(2), None))

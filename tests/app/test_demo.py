@@ -1,6 +1,8 @@
 """The demo: what it makes of visitors' files, and the page in a real browser."""
 
+import asyncio
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -14,12 +16,15 @@ import gradio as gr
 import numpy as np
 import pytest
 from bundles import make_bundle
+from gradio.data_classes import FileData, ListFiles
 from PIL import Image
 
 from img2img.app import demo as demo_module
-from img2img.app.demo import Demo, own_files, plain
+from img2img.app import uploads
+from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
+from img2img.app.uploads import UploadedFiles, UploadedPicture
 from img2img.errors import DataError
 from img2img.manifest import Labels
 
@@ -104,31 +109,40 @@ def test_a_batch_becomes_a_zip_and_what_fails_costs_nothing(demo, save, noise, t
 
 
 def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_module, "MAX_UNPACKED", 10_000)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED", 10_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.png", bytes(1_000_000))
     with pytest.raises(gr.Error, match="At most 500 pictures"):
         demo.batch([str(tmp_path / "bomb.zip")], "alone", None, None, [])
+    lying = tmp_path / "lying.zip"
+    with zipfile.ZipFile(lying, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", bytes(1_000_000))
+    small, large = (100).to_bytes(4, "little"), (1_000_000).to_bytes(4, "little")
+    lying.write_bytes(lying.read_bytes().replace(large, small))
+    [(_, read)] = uploads.members([lying])
+    with pytest.raises(zipfile.BadZipFile):  # after 100 bytes
+        read()
     (tmp_path / "no.zip").write_bytes(b"PK but no zip")
     with pytest.raises(gr.Error, match="no zip file"):
         demo.batch([str(tmp_path / "no.zip")], "alone", None, None, [])
 
 
-def test_a_drawing_is_translated_on_white(demo, save, tmp_path):
-    drawing = np.zeros((256, 256, 4), np.uint8)  # transparent
-    drawing[96:128, :, 3] = 255  # a black stroke
-    result = demo.draw(str(save(tmp_path / "drawing.png", drawing)), "alone")
-    assert result.shape == (8, 8, 3)  # the size that the model was trained at
-    assert result[:, 0, 0].argmax() == 3
-    assert result[0, 0, 0] < 40 < 200 < result[3, 0, 0]
-
-
-def test_no_address_is_fetched():
-    import asyncio
-
-    component = own_files(gr.Image(type="filepath"))
+@pytest.mark.parametrize("component", [UploadedPicture(type="filepath"), UploadedFiles()])
+def test_no_address_is_fetched(component):
     with pytest.raises(gr.Error, match="not fetched"):
         asyncio.run(component.async_move_resource_to_block_cache("http://127.0.0.1/a.png"))
+
+
+def test_a_file_that_was_not_uploaded_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    own, other = tmp_path / "uploads" / "a.png", tmp_path / "secret.png"
+    picture, files = UploadedPicture(type="filepath"), UploadedFiles()
+    assert picture.preprocess(FileData(path=str(own))) == str(own)
+    for path in (other, tmp_path / "uploads" / ".." / "secret.png"):
+        with pytest.raises(gr.Error, match="Only uploaded"):
+            picture.preprocess(FileData(path=str(path)))
+        with pytest.raises(gr.Error, match="Only uploaded"):
+            files.preprocess(ListFiles([FileData(path=str(path))]))
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "a\0b", "x" * 500, "CON/../a"])
@@ -137,8 +151,6 @@ def test_names_of_visitors_become_plain_ones(name):
 
 
 def test_old_results_are_deleted(demo, save, tmp_path):
-    import os
-
     path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
     first = Path(demo.translate(path, "alone", None, None, [])[1]["value"])
     old = time.time() - 2 * demo_module.KEPT

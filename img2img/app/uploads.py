@@ -1,0 +1,167 @@
+"""What visitors may send to the demo: their own uploads, through our own decoder, and no more."""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+from gradio import component_meta
+from gradio.data_classes import FileData, ListFiles
+from gradio.utils import get_upload_folder
+from starlette.responses import PlainTextResponse
+
+from img2img.files import PICTURE_SUFFIXES
+
+MAX_FILES = 500  # of a batch
+MAX_UNPACKED = 512 * 2**20  # bytes of a zip's pictures
+MAX_JSON = 2**20  # bytes of a body that is no upload
+MAX_STORED = 2 * 2**30  # bytes of all visitors' files together
+# What the page asks for. Gradio has more, which runs ffmpeg on videos, fetches addresses, calls
+# functions without the queue, or talks to other servers.
+ROUTES = (
+    "/assets/",
+    "/static/",
+    "/config",
+    "/theme.css",
+    "/favicon.ico",
+    "/manifest.json",
+    "/login",
+    "/logout",
+    "/gradio_api/assets/",
+    "/gradio_api/static/",
+    "/gradio_api/info",
+    "/gradio_api/queue/",
+    "/gradio_api/upload",
+    "/gradio_api/file=",
+    "/gradio_api/heartbeat/",
+    "/gradio_api/startup-events",
+    "/gradio_api/cancel",
+    "/gradio_api/reset",
+    "/gradio_api/app_id",
+)
+
+
+component_meta.create_or_modify_pyi = lambda *_: None  # it writes files beside subclasses' source
+
+
+def uploaded(path: str) -> str:
+    """The path, which is that of an upload."""
+    folder = Path(get_upload_folder()).resolve()
+    if not Path(path).resolve().is_relative_to(folder):
+        raise gr.Error("Only uploaded files are translated.")
+    return path
+
+
+class UploadedPicture(gr.Image):
+    """Gives the path of an upload as it is: gr.Image opens it with every decoder of Pillow."""
+
+    is_template = True  # looks like gr.Image
+
+    def preprocess(self, payload: FileData | None) -> str | None:
+        return uploaded(payload.path) if payload and payload.path else None
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
+        refuse_address(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+class UploadedFiles(gr.File):
+    """Gives the paths of uploads."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[str] | None:
+        if payload is None:
+            return None
+        found = payload.root if isinstance(payload, ListFiles) else [payload]
+        return [uploaded(file.path) for file in found]
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
+        refuse_address(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def refuse_address(source: str | Path | None) -> None:
+    if source and "://" in str(source):
+        raise gr.Error("Addresses are not fetched here: upload the picture itself.")
+
+
+def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Names and readers of the pictures in files and zips. Raises gr.Error for too many, and for
+    what is no zip; a reader raises for a damaged member.
+    """
+    count, unpacked = 0, 0
+    for path in paths:
+        if path.suffix.lower() != ".zip":
+            found = [(path.stem, path.read_bytes)]
+        else:
+            try:
+                archive = zipfile.ZipFile(path)
+            except Exception:  # of hostile bytes, almost any
+                raise gr.Error(f"{path.name} is no zip file that can be read.") from None
+            inside = [info for info in archive.infolist() if _is_picture(info)]
+            unpacked += sum(info.file_size for info in inside)
+            found = [
+                (Path(info.filename).stem, lambda archive=archive, info=info: _read(archive, info))
+                for info in inside
+            ]
+        count += len(found)
+        if count > MAX_FILES or unpacked > MAX_UNPACKED:
+            raise gr.Error(
+                f"At most {MAX_FILES} pictures and {MAX_UNPACKED // 2**20} MB at once. "
+                "`img2img translate` takes any number."
+            )
+        yield from found
+
+
+def _is_picture(info: zipfile.ZipInfo) -> bool:
+    # Other methods are unpacked whole before anyone looks at the size.
+    plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return plain and Path(info.filename).suffix.lower() in PICTURE_SUFFIXES and not info.is_dir()
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """As many bytes as it says that it has, however many there are."""
+    with archive.open(info) as file:
+        return file.read(info.file_size)
+
+
+class Guard:
+    """Lets through what the page asks for, in sizes that it has."""
+
+    def __init__(self, app: Callable, max_upload: int):
+        self.app, self.max_upload = app, max_upload
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, refused, seen = scope["path"], None, 0
+        upload = path.startswith("/gradio_api/upload")
+        if path != "/" and not path.startswith(ROUTES):
+            refused = PlainTextResponse("Not offered here.", 404)
+        elif "://" in path or ":/" in path.partition("file=")[2][:12]:
+            refused = PlainTextResponse("Addresses are not fetched here.", 403)
+        elif upload and scope["method"] == "POST" and _stored() > MAX_STORED:
+            refused = PlainTextResponse("No more room for uploads. Try again later.", 507)
+        if refused:
+            await refused(scope, receive, send)
+            return
+        most = self.max_upload if upload else MAX_JSON
+
+        async def counted() -> dict:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:  # as if the visitor had gone
+                return {"type": "http.disconnect"}
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def _stored() -> int:
+    """Bytes of what was uploaded and made, and is not yet deleted."""
+    files = (Path(top) / name for top, _, names in os.walk(get_upload_folder()) for name in names)
+    return sum(file.stat().st_size for file in files if file.exists())
