@@ -80,13 +80,19 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
         with gr.Column():
             picture = UploadedPicture(
                 type="filepath",
+                format="png",
                 sources=["upload", "webcam", "clipboard"],
                 label="Your picture",
                 elem_id="picture",
             )
             found = sorted((shipped("quickstart") / "test" / "flat").glob("*.webp"))[::12]
             if found:
-                gr.Examples([str(path) for path in found], picture, cache_examples=False)
+                shown = [[str(path)] for path in found]
+                # gr.Examples would call without the queue.
+                examples = gr.Dataset(
+                    components=["image"], samples=shown, type="index", label="Examples"
+                )
+                examples.click(lambda index: images.read(found[index]).pixels, examples, picture)
         with gr.Column():
             slider = gr.ImageSlider(
                 type="numpy", format="png", label="Before and after", elem_id="slider"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
 from bundles import make_bundle
@@ -199,14 +201,64 @@ def address(weights, tmp_path_factory):
     for path in sorted(weights.glob("*.onnx")):
         line += ["-m", str(path)]
     folder = tmp_path_factory.mktemp("cwd")
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=folder)
+    own = os.environ | {"TMPDIR": str(folder)}
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=folder, env=own)
     for told in process.stdout:
         if found := re.search(r"http://127\.0\.0\.1:\d+", told):
             break
     threading.Thread(target=process.stdout.read, daemon=True).start()
     yield found[0]
+    assert list(folder.glob("img2img-demo-*"))
     process.terminate()
     process.wait()
+    assert not list(folder.glob("img2img-demo-*"))  # nothing of its visitors is left
+
+
+def call(address: str, function: str, data: list) -> list[dict]:
+    """What the page's queue says to a request that a visitor made up."""
+    config = httpx.get(address + "/config").json()
+    [number] = {d["id"] for d in config["dependencies"] if d["api_name"] == function}
+    body = {"data": data, "fn_index": number, "session_hash": "abc"}
+    joined = httpx.post(address + "/gradio_api/queue/join", json=body)
+    assert joined.status_code == 200, joined.text
+    told = []
+    with httpx.stream("GET", address + "/gradio_api/queue/data?session_hash=abc") as events:
+        for line in events.iter_lines():
+            if line.startswith("data:"):
+                told.append(json.loads(line[5:]))
+                if told[-1]["msg"] == "process_completed":
+                    return told
+    raise AssertionError(told)
+
+
+def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp_path):
+    secret = save(tmp_path / "secret.png", noise(9, 8, 8))
+    for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+        for source in (str(secret), "http://127.0.0.1:9/a.png", "file:///etc/hostname"):
+            for picture in ({"path": source}, {"url": source}, {"path": source, "url": source}):
+                data = [picture | meta, "alone", None, None, []]
+                last = call(address, "call", data)[-1]
+                shown = last["output"].get("data") or [None]
+                assert not last["success"] or not shown[0], picture
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/process_recording",
+        "/gradio_api/run/call",
+        "/gradio_api/call/call",
+        "/gradio_api/component_server",
+        "/run-history/x",
+        "/gradio_api/file=/etc/hostname",
+        "/gradio_api/file=http://127.0.0.1:9/a",
+        "/gradio_api/file=http%3A//127.0.0.1:9/a",
+        "/gradio_api/proxy=http://127.0.0.1:9/a",
+    ],
+)
+def test_routes_that_the_page_does_not_need_are_closed(address, path):
+    for method in ("GET", "POST"):
+        assert httpx.request(method, address + path).status_code in (403, 404, 405)
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +339,14 @@ def test_a_dropped_picture_is_shown_translated_and_downloads_losslessly(
     assert waiting.value.suggested_filename == "mine-alone.png"
     assert np.array_equal(np.asarray(Image.open(waiting.value.path())), 255 - pixels)
     assert page.foreign == []
+
+
+@browser_there
+def test_an_example_can_be_clicked(visit):
+    page = visit()
+    page.locator("#picture").wait_for()
+    page.locator(".gallery-item, .gallery button, button.gallery-item").first.click()
+    wait_until(lambda: page.locator("#slider img").count() == 2)
 
 
 @browser_there
