@@ -18,25 +18,52 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import machine
 import page
 import torch
 import train_step
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from img2img.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 SAMPLE = ROOT / "examples" / "quickstart" / "train"
 LIMIT = 510.0  # seconds
-STEPS = [  # mode, size, batch
-    *((mode, 256, batch) for mode in ("cyclegan", "pix2pix") for batch in (1, 8)),
+Keep = Callable[[dict], None]  # of a row that was measured
+STEPS = [  # mode, size, batch; what matters most comes first
+    ("cyclegan", 256, 1),
+    ("pix2pix", 256, 1),
+    ("cyclegan", 256, 8),
+    ("pix2pix", 256, 8),
     ("stargan", 128, 8),
-    *((mode, 128, batch) for mode in ("cyclegan", "pix2pix") for batch in (1, 8)),
+    ("cyclegan", 128, 1),
+    ("pix2pix", 128, 1),
+    ("cyclegan", 128, 8),
+    ("pix2pix", 128, 8),
     ("stargan", 256, 8),
 ]
 BEST = [("cyclegan", 256, 16), ("pix2pix", 256, 64), ("stargan", 128, 64)]  # for the share of peak
+AFTER = 180.0  # seconds that the parts after the steps need
+
+
+class Operations(TorchDispatchMode):
+    """Counts floating-point operations of products and convolutions, there and back. Torch's own
+    counter follows modules, too, and fails where a penalty takes the slope of a slope.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=found)
+        return found
 
 
 class Clock:
@@ -66,62 +93,41 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def steps(cases: list[tuple], device: str, clock: Clock) -> list[dict]:
+def steps(cases: list[tuple], device: str, clock: Clock, keep: Keep) -> None:
     """Seconds of the textbook's step, ours, and ours compiled."""
-    rows = []
+    turn, longest = (10 if device != "cpu" else 5), 0.0
     for mode, size, batch in cases:
-        if clock.left < 240:
+        if clock.left < AFTER + 1.2 * longest:
             break
-        turn = 10 if device != "cpu" else (5 if mode == "stargan" else 1)
+        began = time.monotonic()
+        torch._dynamo.reset()  # it compiles a function for so many shapes, then no more
         found = train_step.pair(mode, size, batch, device)
-        found |= {"compiled": train_step.ours(mode, size, batch, device, compiled=True)}
-        rows.append(
-            {"mode": mode, "size": size, "batch": batch}
-            | train_step.seconds(found, turn, 4, device)
-        )
-        print(rows[-1], flush=True)
-    return rows
+        found["compiled"] = train_step.ours(mode, size, batch, device, compiled=True)
+        seconds = train_step.seconds(found, turn, 3, device)
+        keep({"mode": mode, "size": size, "batch": batch} | seconds)
+        longest = max(longest, time.monotonic() - began)
 
 
-def shares(cases: list[tuple], device: str, rate: float, clock: Clock) -> list[dict]:
-    """Of the matrix rate, what a step's convolutions and products need, at large batches."""
-    rows = []
+def shares(cases: list[tuple], device: str, rate: float, keep: Keep) -> None:
+    """Of the matrix rate, what a step's convolutions and products need, at large batches; and what
+    the other layout of pictures would take.
+    """
     for mode, size, batch in cases:
-        if clock.left < 150:
-            break
-        step = train_step.ours(mode, size, batch, device)
-        turn = 5 if mode == "stargan" else 1
-        step()
-        with FlopCounterMode(display=False) as counter:
-            for _ in range(turn):
-                step()
-        found = train_step.seconds({"plain": step}, 2 * turn, 3, device)
-        operations = counter.get_total_flops() / turn
-        seconds = found["plain"]
-        rows.append(
-            {"mode": mode, "size": size, "batch": batch, "seconds": seconds}
-            | {"operations": operations, "share": operations / seconds / rate}
-        )
-        print(rows[-1], flush=True)
-    return rows
-
-
-def layouts(cases: list[tuple], device: str, clock: Clock) -> list[dict]:
-    """Seconds of our step with pictures laid out either way."""
-    rows = []
-    for mode, size, batch in cases:
-        if clock.left < 120:
-            break
-        turn = 5 if mode == "stargan" else 1
+        turn = 5 if mode == "stargan" else 2
+        last = METHODS[mode].channels_last
         both = {
-            name: train_step.ours(mode, size, batch, device, channels_last=last)
-            for name, last in (("channels first", False), ("channels last", True))
+            "seconds": train_step.ours(mode, size, batch, device),
+            "other layout": train_step.ours(mode, size, batch, device, channels_last=not last),
         }
-        rows.append(
-            {"mode": mode, "size": size, "batch": batch}
-            | train_step.seconds(both, 2 * turn, 3, device)
+        with Operations() as counter:
+            for _ in range(turn):
+                both["seconds"]()
+        found = train_step.seconds(both, turn, 3, device)
+        operations = counter.total / turn
+        keep(
+            {"mode": mode, "size": size, "batch": batch, **found}
+            | {"operations": operations, "share": operations / found["seconds"] / rate}
         )
-    return rows
 
 
 def wait(device: str, count: int) -> dict:
@@ -132,24 +138,32 @@ def wait(device: str, count: int) -> dict:
         line += ["--steps", count, "--log-every", count // 2, "--device", device]
         line += ["--out", folder, "--eval-every", "0", "--sample-every", 10 * count]
         line += ["--no-check", "--no-compile"]
-        subprocess.run(list(map(str, line)), check=True, capture_output=True)
+        subprocess.run(list(map(str, line)), check=True, stdout=subprocess.DEVNULL, timeout=120)
         with (Path(folder) / "run" / "metrics.csv").open(newline="") as file:
             last = list(csv.DictReader(file))[-1]  # the first half started the workers
     return {name: float(last[name]) for name in ("data_wait", "images_per_second", "peak_gib")}
 
 
-def inference(device: str, size: int) -> dict:
+def inference(device: str, size: int, keep: Keep) -> None:
     """Pictures a second at batch 8: torch in bf16, and our bundles where the provider binds."""
     import inference as ours
 
     from img2img import Translator
+    from img2img.errors import DeviceError
 
     provider = "cuda" if device != "cpu" else "cpu"
     pictures = ours.sample_pictures(size)
-    found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, spec in ours.specs(size).items():
-            to = "a" if spec.labels.sets else None
+            to, runs = ("a" if spec.labels.sets else None), {}
+            for precision in ("fp32", "fp16"):
+                path = ours.save(spec, precision, pictures, Path(folder))
+                try:
+                    translator = Translator(path, provider)
+                except DeviceError as error:
+                    print(error, file=sys.stderr)
+                    continue
+                runs[f"img2img {precision}"] = lambda t=translator, to=to: t(pictures, to)
             network = spec.module.to(device).eval()
             image = torch.randn(8, 3, size, size, device=device)
             more = (torch.zeros(8, spec.labels.width, device=device),) if to else ()
@@ -159,16 +173,8 @@ def inference(device: str, size: int) -> dict:
                 with torch.inference_mode(), torch.autocast(kind, torch.bfloat16):
                     network(image, *more)
 
-            runs = {"torch bf16": plain}
-            spec.module.cpu()
-            for precision in ("fp32", "fp16"):
-                path = ours.save(spec, precision, pictures, Path(folder))
-                translator = Translator(path, provider)
-                runs[f"img2img {precision}"] = lambda t=translator, to=to: t(pictures, to)
-            spec.module.to(device)
-            seconds = train_step.seconds(runs, 5, 4, device)
-            found[name] = {title: 8 / value for title, value in seconds.items()}
-    return found
+            seconds = train_step.seconds({"torch bf16": plain, **runs}, 5, 3, device)
+            keep({"network": name} | {title: 8 / value for title, value in seconds.items()})
 
 
 def table(result: dict) -> str:
@@ -189,17 +195,17 @@ def table(result: dict) -> str:
     lines.append("")
     for row in result.get("shares", ()):
         where = f"{row['mode']}, {row['size']} px, batch {row['batch']}"
-        lines.append(f"Share of the matrix rate, {where}: {row['share']:.0%}.")
-    for row in result.get("layouts", ()):
-        first, last = row["channels first"], row["channels last"]
-        lines.append(f"Channels last, {row['mode']}: {first / last:.2f} times as fast as first.")
-    if "wait" in result:
+        other = row["other layout"] / row["seconds"]
         lines.append(
-            f"Waiting for data, CycleGAN 256 px, batch 1: {result['wait']['data_wait']:.1%}."
+            f"Share of the matrix rate, {where}: {row['share']:.0%}; the other layout of pictures "
+            f"takes {other:.2f} times as long."
         )
-    for name, rates in result.get("inference", {}).items():
-        told = ", ".join(f"{title} {rate:.0f}" for title, rate in rates.items())
-        lines.append(f"{name}, pictures a second at batch 8: {told}.")
+    if "wait" in result:
+        share = result["wait"]["data_wait"]
+        lines.append(f"Waiting for data, CycleGAN 256 px, batch 1: {share:.1%}.")
+    for rates in result.get("inference", ()):
+        told = ", ".join(f"{title} {rate:.0f}" for title, rate in list(rates.items())[1:])
+        lines.append(f"{rates['network']}, pictures a second at batch 8: {told}.")
     if "pipeline" in result:
         rates = result["pipeline"]
         lines.append(
@@ -211,22 +217,29 @@ def table(result: dict) -> str:
     return "\n".join([*lines, "", f"{source}; `benchmarks/gpu.py`."])
 
 
-def measure(given: argparse.Namespace) -> dict:
-    """Every part that its needs are there for, and the time."""
+def measure(given: argparse.Namespace) -> tuple[dict, Path]:
+    """Every part that its needs are there for, and the time; the file holds what is done so far."""
     clock, device = Clock(given.limit), given.device
     small = device == "cpu"  # to try this script out
     cases = [(mode, 32, 2) for mode in train_step.TEXTBOOK] if small else STEPS
     best = cases if small else BEST
-    if device != "cpu":
-        described = torch.cuda.get_device_name()
-    else:
-        described = machine.describe(torch.get_num_threads())
+    described = machine.describe(torch.get_num_threads()) if small else torch.cuda.get_device_name()
+    card = "trial" if small else re.sub(r"[^a-z0-9]+", "-", described.lower()).strip("-")
+    path = given.out / f"gpu-{card}.json"
     result: dict = {
         "machine": described,
         "versions": machine.versions("torch", "onnxruntime-gpu", "albumentations"),
         "date": datetime.date.today().isoformat(),
         "left_out": {},
     }
+
+    def keeper(part: str) -> Keep:
+        def keep(row: dict) -> None:
+            result.setdefault(part, []).append(row)
+            print(part, row, flush=True)
+            path.write_text(json.dumps(result, indent=2) + "\n")
+
+        return keep
 
     def pipeline() -> dict:
         import inference as ours
@@ -235,14 +248,14 @@ def measure(given: argparse.Namespace) -> dict:
         pictures = ours.sample_pictures(size)
         return ours.pipeline("cpu" if small else "cuda", size, 2, pictures, 20 if small else 400)
 
-    parts = {
-        "rate": (None, 10, lambda: matrix_rate(device, 256 if small else 8192)),
-        "steps": (None, 240, lambda: steps(cases, device, clock)),
-        "shares": (None, 150, lambda: shares(best, device, result["rate"], clock)),
+    side = 64 if small else 256
+    parts = {  # what it needs: a package, seconds; what it does
+        "rate": (None, 5, lambda: matrix_rate(device, 256 if small else 8192)),
+        "steps": (None, AFTER, lambda: steps(cases, device, clock, keeper("steps"))),
+        "shares": (None, 90, lambda: shares(best, device, result["rate"], keeper("shares"))),
         "wait": ("albumentations", 60, lambda: wait(device, 10 if small else 300)),
-        "inference": ("onnxruntime", 60, lambda: inference(device, 64 if small else 256)),
-        "pipeline": ("onnxruntime", 30, pipeline),
-        "layouts": (None, 30, lambda: layouts(best, device, clock)),
+        "inference": ("onnxruntime", 50, lambda: inference(device, side, keeper("inference"))),
+        "pipeline": ("onnxruntime", 20, pipeline),
     }
     for name, (package, needed, part) in parts.items():
         if package and importlib.util.find_spec(package) is None:
@@ -252,13 +265,18 @@ def measure(given: argparse.Namespace) -> dict:
         else:
             began = time.monotonic()
             try:
-                result[name] = part()
+                found = part()
+                if found is not None:
+                    result[name] = found
             except (Exception, SystemExit) as error:  # the others are worth having
-                result["left_out"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                traceback.print_exc()
+                said = str(error).splitlines()[0] if str(error) else ""
+                result["left_out"][name] = f"{type(error).__name__}: {said}"
             print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-        if device != "cpu":
+        if not small:
             torch.cuda.empty_cache()
-    return result
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    return result, path
 
 
 def main() -> None:
@@ -270,11 +288,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.device != "cpu" and not torch.cuda.is_available():
         raise SystemExit("There is no CUDA GPU here. --device cpu tries the script out.")
-    result = measure(given)
-    name = "trial" if given.device == "cpu" else result["machine"]
-    card = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    path = given.out / f"gpu-{card}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    result, path = measure(given)
     if given.write:
         page.fill(PAGE, "gpu", table(result))
     print(table(result))

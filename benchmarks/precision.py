@@ -42,7 +42,7 @@ Rows = list[dict[str, str]]
 def train(mode: str, precision: str, seed: int, runs: Path) -> Rows:
     """The run's metrics, trained where they are not there yet."""
     run = runs / f"{mode}-{precision}-{seed}"
-    if not (run / "README.md").exists():
+    if not _done(run):
         options = f"{METHODS[mode]} {SHARED} --precision {precision} --seed {seed}"
         where = ["--out", str(runs), "--name", run.name, "--resume", "auto"]
         if mode == "stargan":
@@ -55,6 +55,12 @@ def train(mode: str, precision: str, seed: int, runs: Path) -> Rows:
         command("train", *options.split(), *data, *where)
     with (run / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _done(run: Path) -> bool:
+    """Whether the last of 500 steps is in its metrics."""
+    path = run / "metrics.csv"
+    return path.exists() and path.read_text().splitlines()[-1].startswith("500,")
 
 
 def compared(found: dict[str, list[Rows]]) -> dict:

@@ -77,7 +77,7 @@ def train(
     Every setting that --dry-run prints is an option: --identity 0, --objective hinge, --no-flip.
     """
     from img2img.cli import stderr_console
-    from img2img.errors import Interrupted, UsageError, needs_extra
+    from img2img.errors import DataError, Interrupted, UsageError, needs_extra
 
     try:
         from img2img.train.config import RunConfig
@@ -126,10 +126,13 @@ def train(
             values["method"] |= {"epochs": epochs, "steps": steps}
         _apply_settings(values, settings or [])
         _require_mode(values)
+        if batch == "auto":  # until it is measured
+            parts = values["method"].get("accumulate", 1)
+            values["method"]["batch"] = 2 * (parts if isinstance(parts, int) else 1)
         values["name"] = name or str(values.get("name") or _name_from(values))
         run, known = None, out / values["name"]
         if again and (known / "config.json").exists():
-            run, saved = known, _moved(RunConfig.load(known), device, workers)
+            run, saved = known, RunConfig.load(known)
             if batch == "auto":
                 values["method"]["batch"] = saved.method.batch
         run_config = RunConfig.build(values)
@@ -139,11 +142,14 @@ def train(
                     f"{run} was started with other settings ({different}). Give them again, or "
                     "choose another --name."
                 )
-            run_config = saved
+            moving = {"device", "workers", "cache", "compile"}  # where it runs, as given now
+            run_config = saved.model_copy(update=run_config.model_dump(include=moving))
     with joined() as ranks:
         if not ranks.first:
             console.quiet = True
-        begins = run is None
+        begins = ranks.from_first(run is None)
+        if run is None and not begins:
+            raise DataError(f"Not all machines see {known}: they must share the disk it is on.")
         if begins:
             numbered = name is None and not again
             found = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""

@@ -1,5 +1,6 @@
 """Decoded and resized pictures, kept for the passes after the first in a memory-mapped file."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from img2img.errors import DataError
 
 
 class Cache:
-    """So many records of at most one length, which all processes of a run share.
+    """So many records of at most one length, which a rank's data workers share.
 
     The system keeps of the file in memory what there is room for; it is as good as memory where
     everything fits. Pickled for a data worker, it is opened again there.
@@ -19,8 +20,9 @@ class Cache:
     def __init__(self, path: Path, records: int, length: int):
         """Raises DataError where the disk has no room for all of them."""
         self.path, self.shape = path, (records, 1 + length)  # the first byte: whether it is there
-        size, free = records * (1 + length), shutil.disk_usage(path.parent).free
+        size, free = records * (1 + length), 0
         try:
+            free = shutil.disk_usage(path.parent).free
             with path.open("wb") as file:
                 file.truncate(size)
                 if hasattr(os, "posix_fallocate"):  # a full disk later would end the process
@@ -56,4 +58,6 @@ class Cache:
         row[0] = 1
 
     def close(self) -> None:
-        self.path.unlink(missing_ok=True)
+        del self.rows
+        with contextlib.suppress(OSError):  # Windows, where a worker still has it open
+            self.path.unlink(missing_ok=True)

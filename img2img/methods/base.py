@@ -45,7 +45,10 @@ class MethodConfig(BaseModel):
     out_channels: Literal[1, 3, 4] = 3
     batch: int = Field(1, ge=1)
     accumulate: int = Field(
-        1, ge=1, description="parts of a batch, one after the other: less memory, same result"
+        1,
+        ge=1,
+        description="parts of a batch, one after the other: less memory, and the same result "
+        "where no picture is normalised by or compared with others",
     )
     recompute: bool = Field(
         False, description="make a generator's activations again for its gradient: less memory"

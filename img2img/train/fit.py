@@ -55,7 +55,7 @@ def _most(plan: Plan, ranks: Ranks) -> int:
     if high is None:
         return few
     if device.type == "cuda":
-        there = torch.cuda.mem_get_info(device)[1]
+        there = torch.cuda.mem_get_info(device)[0]
     else:
         there = memory.available() / ranks.local_count
     each = max((high - low) / (more - few), 1)

@@ -61,7 +61,7 @@ def train(
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
     with stop_signals() as stop:
         session = _Session(plan, run, trainer, console, stop)
-        if trainer.step >= plan.total:
+        if trainer.step >= plan.total and not session.owes_look():
             console.print(f"{run} is complete: all {plan.total:,} steps are done.")
             return
         state = f"from step {trainer.step:,} " if trainer.step else ""
@@ -109,6 +109,7 @@ class _Session:
         self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
         self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
         self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
+        self.cut_short = False  # a look
         self.checkpoint = run / "checkpoints" / "last.pt"
         self.before = 0.0  # seconds of training in earlier sessions
         if self.checkpoint.exists():
@@ -132,6 +133,9 @@ class _Session:
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
         self.ranks.any(False)  # the folder is there, and cleared
+        [missing] = self.ranks.any(not (run / "config.json").exists())
+        if missing:
+            raise DataError(f"Not all machines see {run}: it must lie on a disk that they share.")
         self.began = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.saved_step = self.first_step = trainer.step
         self.waited = self.longest = self.saving = 0.0  # seconds: for data; a step's; a save's
@@ -150,7 +154,7 @@ class _Session:
         made, trainer, late, failure = self.batches(), self.trainer, False, None
         if self.ranks.first:
             self.display.start()
-        if self._owes_look():
+        if self.owes_look():
             self.look()
         while trainer.step < self.plan.total and not late:
             began = time.monotonic()
@@ -174,6 +178,8 @@ class _Session:
                     self.save()
                 self.step(batch)
                 self.longest = max(self.longest, time.monotonic() - now)
+        [cut_short] = self.ranks.any(self.cut_short)
+        self.stopped |= cut_short  # the last look, so that going on makes up for it
         if not self.stopped:  # whoever sends a signal waits for the checkpoint
             self.sample()
         self.save()
@@ -269,7 +275,15 @@ class _Session:
         """Distances and diagnosis on held-out pictures; the best weights so far are kept."""
         began = time.monotonic()
         self._require_finite()
-        row = self._examine() if self.ranks.first else {}
+        row, failure = {}, None
+        if self.ranks.first:
+            try:
+                row = self._examine()
+            except DataError as error:
+                failure = error
+        [failed] = self.ranks.any(failure is not None)
+        if failed:
+            raise failure or WorkerError("Another process of this run could not go on.")
         self.logged_at += time.monotonic() - began  # no part of the training's speed
         if self.trainer.step == self.first_step and row:
             self.metrics.complete(self.first_step, row)
@@ -282,6 +296,7 @@ class _Session:
         try:
             look = self.examiner.look(self.trainer, self.metrics.history(step), self.stop.is_set)
         except LookStopped:
+            self.cut_short = True
             return {}
         self.looked = look.row
         for finding in self.diagnosis.add(step, look):
@@ -297,11 +312,12 @@ class _Session:
             self.console.print(said)
         return look.row
 
-    def _owes_look(self) -> bool:
+    def owes_look(self) -> bool:
         """Whether a signal ended the look that was due when this checkpoint was written."""
         step = self.trainer.step
-        due = step and self.look_every and step % self.look_every == 0
-        [owed] = self.ranks.any(bool(due and self.ranks.first and not self.metrics.looked_at(step)))
+        due = self.look_every and (step % self.look_every == 0 or step == self.plan.total)
+        missing = bool(step and due) and self.ranks.first and not self.metrics.looked_at(step)
+        [owed] = self.ranks.any(missing)
         return owed
 
     def save(self) -> None:

@@ -52,6 +52,7 @@ class Ranks:
 
     def copy_first(self, module: nn.Module) -> None:
         """Give the first one's parameters and buffers to all."""
+        self.any(False)  # all are there: waiting for a device would not notice who is not
         if self.count > 1:
             with _lost():
                 for tensor in module.state_dict().values():
@@ -116,10 +117,9 @@ def joined() -> Iterator[Ranks]:
             f"The {count} processes did not find each other ({reason}). Start them all with "
             "torchrun, with the same --rdzv-endpoint on every machine."
         ) from None
-    try:
-        yield Ranks(dist.get_rank(), count)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(dist.get_rank(), count)
+    # Not after an error: it would wait for those who wait for this one. They see it end.
+    dist.destroy_process_group()
 
 
 @contextmanager
@@ -127,5 +127,5 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise LostRank(f"Another process of this run is gone ({reason}).") from None

@@ -93,10 +93,9 @@ def default_workers(device: torch.device, ranks: Ranks) -> int:
 def _device(wanted: str, ranks: Ranks) -> torch.device:
     if ranks.count > 1 and wanted in ("auto", "cuda") and torch.cuda.is_available():
         wanted = f"cuda:{ranks.local}"
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
+    if wanted == "auto" and not torch.cuda.is_available():
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    wanted = "cuda" if wanted == "auto" else wanted
     try:
         if wanted.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise RuntimeError("there are cpu, cuda and mps")

@@ -59,7 +59,8 @@ class Trainer:
         c = self.method.config
         networks = list(self.method.generators.values())
         penalised = self.method.objective.interpolates or any(c.slope_weights.values())
-        if not (penalised or c.unroll):  # which differentiate a gradient; compiled code can't
+        # Compiled code can't differentiate a gradient, and calls no hooks.
+        if not (penalised or c.unroll or c.feature_matching):
             networks += self.method.discriminators.values()
         for network in networks:
             network.compile(dynamic=False)  # one or two shapes a network, each worth its own code

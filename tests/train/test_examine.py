@@ -314,6 +314,23 @@ def test_a_stop_does_not_wait_for_a_look_which_is_made_up_for(many, quiet, tmp_p
     assert timeless[0] == timeless[1]
 
 
+def test_a_stop_in_the_last_look_is_made_up_for_too(many, quiet, tmp_path, monkeypatch):
+    plan = make_plan(many("pix2pix", run={"eval_every": 4}, steps=4), quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Examiner, "_go_on", lambda self: os.kill(os.getpid(), signal.SIGTERM) or stop()
+        )
+        with pytest.raises(Interrupted, match="saved at step 4"):
+            train(plan, tmp_path / "run", quiet)
+    assert "health/gradient" not in rows(tmp_path / "run")[-1]
+    train(make_plan(RunConfig.load(tmp_path / "run"), quiet), tmp_path / "run", quiet)
+    assert float(rows(tmp_path / "run")[-1]["health/gradient"]) > 0
+
+
+def stop():
+    raise examine.LookStopped
+
+
 def failing_at(step, original):
     def look(self, trainer, history, *stopping):
         if trainer.step == step:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gradients import four_pictures, start
 from torch import nn
 
 from img2img.errors import DataError, DeviceError, UsageError
@@ -14,6 +15,7 @@ from img2img.train import checkpoint
 from img2img.train.config import RunConfig
 from img2img.train.ema import Ema
 from img2img.train.pool import ImagePool
+from img2img.train.ranks import Ranks
 from img2img.train.runtime import Runtime, seed_step
 from img2img.train.schedule import rate_factor, steps_per_epoch, total_steps
 
@@ -155,3 +157,26 @@ def test_placed_pictures_are_floats_between_minus_one_and_one():
     assert placed["a"].shape == (1, 3, 1, 1)
     assert placed["a"].flatten().tolist() == pytest.approx([-1, -1 / 255, 1])
     assert torch.equal(placed["domain"], batch["domain"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "judges"),
+    [({}, True), ({"feature_matching": 1.0}, False), ({"r1": 1.0}, False), ({"unroll": 1}, False)],
+)
+def test_only_what_compiled_code_can_do_is_compiled(settings, judges):
+    trainer = start("cyclegan", settings, Ranks())
+    trainer.compile()
+    method = trainer.method
+    assert all(g._compiled_call_impl for g in method.generators.values())
+    assert all(bool(d._compiled_call_impl) == judges for d in method.discriminators.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", METHODS)
+def test_compiled_networks_train_the_same(mode):
+    plain, compiled = start(mode, {}, Ranks()), start(mode, {}, Ranks())
+    compiled.compile()
+    for _ in range(2):
+        expected, found = (t.update(four_pictures(mode)) for t in (plain, compiled))
+        for name, term in expected.items():
+            assert float(found[name]) == pytest.approx(float(term), rel=1e-9)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import torch
 from gradients import CASES, four_pictures, furthest, gradients, start
+from PIL import Image
 from states import assert_bitwise, state
 
 from img2img.errors import UsageError
@@ -143,6 +145,28 @@ def test_a_run_of_two_ranks_is_stopped_and_resumes_bitwise(start_options, tmp_pa
     assert set(range(5, 41, 5)) <= set(written)
     first, second = runs[0]["trainer"]["pools"], runs[0]["pools"][0]
     assert not torch.equal(first["fake_a"][0], second["fake_a"][0])
+
+
+def test_a_look_that_fails_on_the_first_rank_ends_all(start_options, emoji, tmp_path):
+    held_out = []
+    for side, style in (("a", "flat"), ("b", "3d")):
+        files = sorted((emoji / style).iterdir())[:12]
+        (tmp_path / side).mkdir()
+        for file in files:
+            shutil.copy(file, tmp_path / side)
+        held_out += [f"--test-{side}", tmp_path / side]
+    # The third is in no sample grid, only in the look.
+    third = sorted((tmp_path / "a").iterdir())[2]
+    picture = Image.open(third)
+    third.unlink()
+    third = third.with_suffix(".png")
+    picture.save(third)
+    third.write_bytes(third.read_bytes()[:500])  # a header, and half of the pixels
+    options = [*start_options, *held_out, "--no-check", "--eval-every", 5, "--name", "run"]
+    done = subprocess.run(two_ranks(*options), timeout=120, **QUIET)
+    assert done.returncode != 0
+    assert re.search(rf"{third.name}.* Saved at step 5\. Go on with: torchrun", done.stderr)
+    assert state(tmp_path / "run")["step"] == 5
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process")
