@@ -61,14 +61,16 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # in a process of its own
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.one[0], given.size, given.batch, given.one[1])))
+        mode, number = given.one
+        way = list(WAYS)[int(number)]
+        print(json.dumps(measure(mode, given.size, given.batch, way)))
         return
     peaks: dict[str, dict] = {}
     for mode in train_step.TEXTBOOK:
         peaks[mode] = {}
-        for way in WAYS:
+        for number, way in enumerate(WAYS):
             line = [sys.executable, __file__, "--size", str(given.size)]
-            line += ["--batch", str(given.batch), "--one", mode, way]
+            line += ["--batch", str(given.batch), "--one", mode, str(number)]
             done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
             peaks[mode][way] = json.loads(done.stdout)
             print(mode, way, peaks[mode][way], file=sys.stderr, flush=True)

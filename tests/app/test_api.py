@@ -232,8 +232,8 @@ def server():
 
     yield start
     for process in started:
-        process.kill()
-        process.wait()
+        process.terminate()  # its workers, too
+        process.wait(60)
 
 
 def ask(address: str, content: bytes, path: str = "/v1/translate") -> tuple[int, bytes]:
