@@ -165,9 +165,9 @@ class Service:
         limits = self.limits
         with images.open_header(content, max_pixels=sys.maxsize) as header:
             width, height = header.size
-        if width * height > (limits.max_decoded if max_side else limits.max_pixels):
+        most = limits.max_decoded if max_side else limits.max_pixels
+        if width * height > most:
             hint = "" if max_side else " ?max_side=2048 makes it smaller first."
-            most = limits.max_decoded if max_side else limits.max_pixels
             raise HTTPException(413, f"{width}x{height} is more than {most:,} pixels.{hint}")
         picture = images.read(content, translator.manifest.in_channels, limits.max_decoded)
         return images.shrink(picture, max_side) if max_side else picture

@@ -71,19 +71,19 @@ class Demo:
 
     def save(self, picture: images.Picture, source: str, title: str) -> Path:
         """The result as a lossless file to download, named after the picture and the model."""
-        self.tidy()
-        folder = self.folder / secrets.token_hex(8)
-        folder.mkdir()
-        path = folder / f"{plain(Path(source).stem)}-{plain(title)}.png"
+        path = self.new_folder() / f"{plain(Path(source).stem)}-{plain(title)}.png"
         path.write_bytes(images.encode(picture, ".png"))
         return path
 
-    def tidy(self) -> None:
-        """Delete what is too old to be downloaded."""
+    def new_folder(self) -> Path:
+        """For one result, whose address nobody can guess. What is too old to be downloaded goes."""
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another visitor was faster
                 if time.time() - path.stat().st_mtime > KEPT:
                     shutil.rmtree(path, ignore_errors=True)
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
 
     def translate(self, path, title, way, domain, several):
         """For the first tab: before and after, the file, and what it took."""
@@ -118,10 +118,8 @@ class Demo:
         if not paths:
             raise gr.Error("Choose some pictures, or a zip of them.")
         choice = self.choose(title, way, domain, several)
-        self.tidy()
-        folder = self.folder / secrets.token_hex(8)
-        folder.mkdir()
-        target, shown, failed, done = folder / f"{plain(choice.title)}.zip", [], [], 0
+        target = self.new_folder() / f"{plain(choice.title)}.zip"
+        shown, failed, done = [], [], 0
         found, began = list(members([Path(path) for path in paths])), time.monotonic()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):

@@ -100,10 +100,8 @@ class Ranks:
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """This process's ranks, connected where a launcher such as torchrun started several."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
-        yield Ranks()
-        return
-    count = int(os.environ["WORLD_SIZE"])
+    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    count = int(os.environ["WORLD_SIZE"]) if told else 1
     if count == 1:
         yield Ranks()
         return
