@@ -1,6 +1,6 @@
 """Training in bf16 against fp32: loss curves over 500 steps, and held-out pictures.
 
-    python benchmarks/precision.py            # an hour on two cores; goes on where it stopped
+    python benchmarks/precision.py            # half an hour on two cores; goes on where it stopped
     python benchmarks/precision.py --write    # results, and the table of docs/performance.md
 
 Each method trains on the quickstart's sample with some seeds in both precisions. Losses are the
@@ -33,8 +33,8 @@ SHARED = (
 )
 METHODS = {
     "pix2pix": "--mode pix2pix --batch 8 --levels 5 --norm instance --no-dropout",
-    "cyclegan": "--mode cyclegan --batch 4 --blocks 3",
-    "stargan": "--mode stargan --batch 8 --blocks 3 --d-layers 5",
+    "cyclegan": "--mode cyclegan --batch 1 --blocks 3",
+    "stargan": "--mode stargan --batch 4 --blocks 3 --d-layers 5",
 }
 Rows = list[dict[str, str]]
 

@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 
 from img2img import images
+from img2img.app.canvas import drawn
 from img2img.app.models import Models
 from img2img.app.uploads import members
 from img2img.errors import Img2ImgError
@@ -30,6 +31,7 @@ KEPT = 3600  # seconds that results can be downloaded
 class Choice:
     """What a visitor chose."""
 
+    name: str
     translator: Translator
     to: str | list[str] | None
 
@@ -56,10 +58,10 @@ class Demo:
         translator = self.models.get(name)
         names = translator.manifest.labels.names
         if not names:
-            return Choice(translator, None)
+            return Choice(name, translator, None)
         # What was chosen for another model may come along.
         ticked = [name for name in several or () if name in names]
-        return Choice(translator, ticked or (domain if domain in names else names[0]))
+        return Choice(name, translator, ticked or (domain if domain in names else names[0]))
 
     def read(self, path: str | Path, choice: Choice) -> images.Picture:
         """A visitor's file through our own decoder."""
@@ -91,18 +93,27 @@ class Demo:
             return None, gr.update(visible=False), ""
         choice = self.choose(title, way, domain, several)
         picture = self.read(path, choice)
+        result, download, said = self._translated(picture, path, choice)
+        return (colour(picture.pixels), result), download, said
+
+    def draw(self, drawing, title, way, domain, several):
+        """For the canvas: what was drawn, at the size that the model knows; the file; the time."""
+        if not drawing:
+            return None, gr.update(visible=False), ""
+        choice = self.choose(title, way, domain, several)
+        picture = self.decode(drawn(drawing), choice)
+        small = images.shrink(picture, choice.translator.manifest.trained_size)
+        return self._translated(small, "drawing", choice)
+
+    def _translated(self, picture: images.Picture, source: str, choice: Choice):
         began = time.perf_counter()
         result = choice.translator(picture.pixels, choice.to)
         took = time.perf_counter() - began
         height, width = result.shape[:2]
         notes = "".join(f"; {note}" for note in picture.notes)
-        saved = self.save(images.Picture(result, picture.alpha), path, choice.title)
+        saved = self.save(images.Picture(result, picture.alpha), source, choice.title)
         said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        return (
-            (colour(picture.pixels), colour(result)),
-            gr.update(value=str(saved), visible=True),
-            said,
-        )
+        return colour(result), gr.update(value=str(saved), visible=True), said
 
     def everywhere(self, path, title, way):
         """The picture in every domain."""
@@ -147,8 +158,8 @@ class Demo:
             "\n".join([said, *failed[:20]]),
         )
 
-    def card(self, title: str, way: str | None) -> str:
-        manifest = self.choose(title, way, None, []).translator.manifest
+    def card(self, choice: Choice) -> str:
+        manifest = choice.translator.manifest
         lines = [
             f"### {manifest.name}",
             f"{manifest.method}, trained at {manifest.trained_size} px for {manifest.step:,} steps",

@@ -45,6 +45,11 @@ class Models:
     def names(self) -> list[str]:
         return list(self._paths)
 
+    def examples(self, name: str) -> list[Path]:
+        """Pictures to try it on, where its folder has examples/NAME/."""
+        path = self._paths[name]
+        return sorted((path.parent / "examples" / path.stem).glob("*.webp"))
+
     def get(self, name: str) -> Translator:
         """NoModel for a name that is not offered."""
         if name not in self._paths:

@@ -8,18 +8,22 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
 from starlette.middleware import Middleware
 
 from img2img import images
+from img2img.app.canvas import canvas
 from img2img.app.demo import KEPT, Demo
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import Guard, UploadedFiles, UploadedPicture
 from img2img.errors import Img2ImgError
-from img2img.infer.registry import shipped
 
 MAX_WAITING = 64  # visitors in the queue
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+# What was drawn is small and shown as large as the canvas.
+CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
 ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
 
 
@@ -48,8 +52,12 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             domain = gr.Radio([], label="Domain")
             several = gr.CheckboxGroup([], label="Attributes")
         chosen = [title, way, domain, several]
+        # The new model's choices first: what it translates to depends on them.
+        changed = title.change(partial(_choices, demo), [title], [way, domain, several])
         with gr.Tab("One picture"):
-            _one(demo, chosen, page)
+            _one(demo, chosen, changed, page)
+        with gr.Tab("Draw"):
+            _draw(demo, chosen, changed)
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
@@ -74,8 +82,8 @@ def _choices(demo: Demo, title: str):
     )
 
 
-def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
-    title, way, domain, several = chosen
+def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None:
+    title, way, *_ = chosen
     with gr.Row():
         with gr.Column():
             picture = UploadedPicture(
@@ -85,14 +93,11 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
                 label="Your picture",
                 elem_id="picture",
             )
-            found = sorted((shipped("quickstart") / "test" / "flat").glob("*.webp"))[::12]
-            if found:
-                shown = [[str(path)] for path in found]
-                # gr.Examples would call without the queue.
-                examples = gr.Dataset(
-                    components=["image"], samples=shown, type="index", label="Examples"
-                )
-                examples.click(lambda index: images.read(found[index]).pixels, examples, picture)
+            examples = {
+                name: _examples(found, picture)
+                for name in demo.models.names
+                if (found := demo.models.examples(name))
+            }
         with gr.Column():
             slider = gr.ImageSlider(
                 type="numpy", format="png", label="Before and after", elem_id="slider"
@@ -104,30 +109,80 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
             gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=4)
         card = gr.Markdown(elem_id="card")
     outputs = [slider, download, timing]
-    translate = told(demo.translate)
-    gr.on(
-        [picture.change, way.input, domain.input, several.input],
-        translate,
-        [picture, *chosen],
-        outputs,
-        trigger_mode="always_last",
-    )
+    _translate(demo.translate, picture, picture.change, chosen, changed, outputs)
 
     def describe(name: str, direction: str):
-        names = demo.choose(name, None, None, []).translator.manifest.labels.names
+        choice = demo.choose(name, direction, None, [])
         hidden = gr.update(visible=False)
-        return demo.card(name, direction), gr.update(visible=len(names) > 1), hidden
+        several_domains = len(choice.translator.manifest.labels.names) > 1
+        shown = [gr.update(visible=example == choice.name) for example in examples]
+        card = demo.card(choice)
+        return card, gr.update(visible=several_domains), hidden, *shown
 
-    about = [card, everywhere, gallery]
+    about = [card, everywhere, gallery, *examples.values()]
     for opened in (page.load, title.change, way.input):
         opened(told(describe), [title, way], about)
-    # The new model's choices first: what it translates to depends on them.
-    title.change(partial(_choices, demo), [title], [way, domain, several]).then(
-        translate, [picture, *chosen], outputs
-    )
     everywhere.click(told(demo.everywhere), [picture, title, way], gallery).success(
         lambda: gr.update(visible=True), None, gallery
     )
+
+
+def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
+    """Pictures to click; gr.Examples would call without the queue."""
+    shown = [[str(path)] for path in found]
+    with gr.Row(visible=False) as row:
+        dataset = gr.Dataset(components=["image"], samples=shown, type="index", label="Examples")
+    dataset.click(lambda index: images.read(found[index]).pixels, dataset, picture)
+    return row
+
+
+def _translate(
+    translate: Callable,
+    source: Component,
+    given: Callable,
+    chosen: list,
+    changed: Dependency,
+    outputs: list,
+) -> None:
+    """Translates what `source` holds when it is `given`, something is chosen, the model `changed`.
+
+    outputs: the picture, its download, what is said. Emptied where it fails: what was there before
+    would look like the answer.
+    """
+    _, way, domain, several = chosen
+    inputs, translate = [source, *chosen], told(translate)
+
+    def emptied():
+        return None, gr.update(visible=False), ""
+
+    gr.on(
+        [given, way.input, domain.input, several.input],
+        translate,
+        inputs,
+        outputs,
+        trigger_mode="always_last",
+    ).failure(emptied, None, outputs)
+    changed.then(translate, inputs, outputs).failure(emptied, None, outputs)
+
+
+def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
+    with gr.Row():
+        with gr.Column():
+            drawing = canvas()
+        with gr.Column():
+            result = gr.Image(
+                type="numpy",
+                format="png",
+                label="Its translation",
+                interactive=False,
+                height=512,
+                buttons=["fullscreen"],
+                elem_id="drawn",
+            )
+            timing = gr.Markdown()
+            download = gr.DownloadButton("Download PNG", visible=False)
+    outputs = [result, download, timing]
+    _translate(demo.draw, drawing, drawing.input, chosen, changed, outputs)
 
 
 def _many(demo: Demo, chosen: list) -> None:
@@ -231,6 +286,7 @@ def launch(
             enable_monitoring=False,
             run_history=False,
             theme=gr.themes.Soft(**FONTS),
+            css=CSS,
             footer_links=[],
             app_kwargs={"middleware": [Middleware(Guard, max_upload=4 * max_mb * 2**20)]},
         )

@@ -1,6 +1,7 @@
 """The demo: what it makes of visitors' files, and the page in a real browser."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from PIL import Image
 
 from img2img.app import demo as demo_module
 from img2img.app import uploads
+from img2img.app.canvas import PNG
 from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
@@ -46,6 +48,9 @@ def weights(tmp_path_factory) -> Path:
         make_bundle(folder / f"{name}.onnx", name=name)
     for name, sets in SETS.items():
         make_bundle(folder / f"{name}.onnx", name=name, labels=Labels(sets=sets))
+    examples = folder / "examples" / "alone"
+    examples.mkdir(parents=True)
+    Image.new("RGB", (16, 16), "orange").save(examples / "one.webp", lossless=True)
     return folder
 
 
@@ -84,6 +89,32 @@ def test_attributes_add_up_and_domains_make_a_grid(demo, save, tmp_path):
         ("noon", 20),
         ("dusk", 40),
     ]
+
+
+def test_a_drawing_is_translated_at_the_size_that_the_model_knows(demo):
+    buffer = io.BytesIO()
+    Image.new("RGB", (512, 512), (10, 20, 30)).save(buffer, "PNG")
+    value = PNG + base64.b64encode(buffer.getvalue()).decode()
+    after, download, said = demo.draw(value, "alone", None, None, [])
+    assert np.array_equal(after, np.full((8, 8, 3), (245, 235, 225)))
+    assert Path(download["value"]).name == "drawing-alone.png"
+    assert said.startswith("8x8 in ")
+    assert demo.draw("", "alone", None, None, [])[0] is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"path": "/etc/hostname"},
+        "http://127.0.0.1/a.png",
+        PNG + "no base64!",
+        PNG + "é",
+        PNG + base64.b64encode(b"no picture").decode(),
+    ],
+)
+def test_a_made_up_drawing_is_told(demo, value):
+    with pytest.raises(DataError):
+        demo.draw(value, "alone", None, None, [])
 
 
 def test_a_phones_photo_is_made_smaller(demo, save, tmp_path):
@@ -359,6 +390,41 @@ def test_a_broken_file_is_told_and_the_page_lives_on(visit, save, noise, tmp_pat
     page.wait_for_selector("#picture")
     drop(page, save(tmp_path / "fine.png", noise(4, 16, 16)))
     wait_until(lambda: page.locator("#slider img").count() == 2)
+    page.locator("#picture").get_by_label(re.compile("Clear|Remove")).first.click()
+    drop(page, tmp_path / "broken.png")
+    wait_until(lambda: page.locator("#slider img").count() == 0)  # the old answer is gone
+
+
+@browser_there
+def test_what_is_drawn_is_translated_while_it_is_drawn(visit):
+    page = visit()
+    page.get_by_role("tab", name="Draw").click()
+    box = page.locator("#canvas canvas").bounding_box()
+    middle = box["y"] + box["height"] / 2
+
+    def shown() -> np.ndarray | None:
+        if not (image := page.locator("#drawn img")).count():
+            return None
+        answer = page.request.get(image.get_attribute("src")).body()
+        return np.asarray(Image.open(io.BytesIO(answer)).convert("RGB"))
+
+    def is_line() -> bool:
+        """Black but for the row that was drawn, which is white: it inverts."""
+        found = shown()
+        return found is not None and found[4].min() > 200 and found[[0, 2, 6, 7]].max() < 5
+
+    page.get_by_label("Thickness").fill("64")
+    page.mouse.move(box["x"] + 5, middle + box["height"] / 16)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, middle + box["height"] / 16, steps=5)
+    wait_until(is_line)  # the pen is still down
+    page.mouse.up()
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    wait_until(lambda: shown()[0].max() > 5)
+    page.get_by_role("button", name="Undo").click()
+    wait_until(is_line)
+    page.get_by_role("button", name="Clear").click()
+    wait_until(lambda: shown() is None)
 
 
 @browser_there
