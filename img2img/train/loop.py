@@ -56,6 +56,8 @@ def train(
         raise DataError("The machines have different training pictures (names or sizes differ).")
     method = METHODS[config.mode]
     runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
+    if config.compile:
+        runtime.check_compiling()
     seed_step(config.seed, INIT)
     trainer = Trainer(method(config.method), runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf

@@ -1,13 +1,16 @@
 """Help texts, and errors before any training: one sentence and the right exit code."""
 
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from img2img.cli import main
 
 COMMANDS = [
     *(
@@ -26,14 +29,26 @@ COMMANDS = [
 ]
 
 
-def run(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "img2img", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"},
-    )
+def run(*arguments, cwd=None) -> subprocess.CompletedProcess:
+    """The command line in this process: to start Python and torch takes seconds."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["img2img", *map(str, arguments)])
+        for name, value in {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}.items():
+            patch.setenv(name, value)
+        if cwd:
+            patch.chdir(cwd)
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def start(*arguments) -> subprocess.CompletedProcess:
+    """The command line as a process of its own."""
+    line = [sys.executable, "-m", "img2img", *arguments]
+    return subprocess.run(line, capture_output=True, text=True)
 
 
 def test_help_lists_the_commands_with_a_line_each():
@@ -85,6 +100,11 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "bad"], 3, "can't be read"),
         ([*PAIR, "b", "--size", "64", "--resize", "0"], 3, "larger than the smallest picture"),
         ([*PAIR, "b", "--device", "tpu9"], 4, "tpu9 is not available"),
+        (
+            [*PAIR, "b", "--size", "32", "--device", "cpu", "--precision", "bf16", "--compile"],
+            4,
+            "--precision fp32",
+        ),
         ([*PAIR, "b", "--set", "widht=3"], 2, "Did you mean width?"),
         ([*PAIR, "b", "--set", "width"], 2, "key=value"),
         ([*PAIR, "b", "--set", "width=-3"], 2, "width"),
@@ -226,10 +246,17 @@ def test_the_same_command_begins_goes_on_and_is_done(folders):
 def test_version_is_printed():
     import img2img
 
-    assert run("--version").stdout.strip() == img2img.__version__
+    assert start("--version").stdout.strip() == img2img.__version__
+
+
+def test_a_process_ends_with_the_code_and_no_traceback():
+    done = start("export", "nowhere")
+    assert done.returncode == 3
+    assert "no training run" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_doctor_reports_in_json():
-    report = json.loads(run("doctor", "--json").stdout)
+    report = json.loads(start("doctor", "--json").stdout)
     assert report["problems"] == []
     assert "cpu" in report["providers"]
