@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
+from img2img.files import find_pictures
 from img2img.infer import registry, session
 from img2img.infer.registry import Entry
 from img2img.infer.session import Provider
@@ -47,8 +48,8 @@ class Models:
 
     def examples(self, name: str) -> list[Path]:
         """Pictures to try it on, where its folder has examples/NAME/."""
-        path = self._paths[name]
-        return sorted((path.parent / "examples" / path.stem).glob("*.webp"))
+        folder = self._paths[name].parent / "examples" / self._paths[name].stem
+        return list(find_pictures(folder)) if folder.is_dir() else []
 
     def get(self, name: str) -> Translator:
         """NoModel for a name that is not offered."""

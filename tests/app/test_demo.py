@@ -50,7 +50,7 @@ def weights(tmp_path_factory) -> Path:
         make_bundle(folder / f"{name}.onnx", name=name, labels=Labels(sets=sets))
     examples = folder / "examples" / "alone"
     examples.mkdir(parents=True)
-    Image.new("RGB", (16, 16), "orange").save(examples / "one.webp", lossless=True)
+    Image.new("RGB", (16, 16), "orange").save(examples / "one.png")
     return folder
 
 

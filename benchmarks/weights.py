@@ -1,0 +1,76 @@
+"""What the models of weights/ make of held-out emoji, for their cards.
+
+    python benchmarks/weights.py DATA            # the folder of examples/emoji/build.py, 128 px
+    python benchmarks/weights.py DATA --write    # results, and the table of weights/README.md
+
+Distances on EfficientNet-Lite0's features and L1 are those of `img2img evaluate`; in brackets stands
+what the input as it is would get.
+"""
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+import machine
+import page
+from command import command
+
+from img2img.files import usable_cores
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "weights" / "README.md"
+RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
+MODELS = {  # bundle -> styles of its inputs and of the truths
+    "flat-to-3d": ("flat", "3d"),
+}
+FIGURES = {
+    "lite0_kernel": "kernel distance",
+    "l1": "L1 to the truth",
+    "lite0_perceptual": "feature distance to the truth",
+}
+
+
+def figures(arguments: list[str]) -> dict[str, float]:
+    told = command("evaluate", *arguments, "--extractor", "efficientnet-lite0", "--json")
+    found = {metric["name"]: metric["value"] for metric in json.loads(told)["metrics"]}
+    return {name: found[name] for name in FIGURES}
+
+
+def table(result: dict) -> str:
+    titles = [f"{title} (of the input)" for title in FIGURES.values()]
+    lines = [f"| | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+    for model, row in result["models"].items():
+        cells = (f"{row['model'][n]:.3f} ({row['copy'][n]:.3f})" for n in FIGURES)
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    source = f"{result['pictures']} pictures; {result['machine']}; {result['date']}"
+    return "\n".join([*lines, "", f"{source}; `benchmarks/weights.py`."])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    test, rows = given.data / "test", {}
+    for model, (inputs, truths) in MODELS.items():
+        a, b = str(test / inputs), str(test / truths)
+        bundle = str(ROOT / "weights" / f"{model}.onnx")
+        rows[model] = {
+            "model": figures(["-m", bundle, "--a", a, "--b", b]),
+            "copy": figures(["--fake", a, "--real", b]),
+        }
+    result = {
+        "machine": machine.describe(usable_cores()),
+        "date": datetime.date.today().isoformat(),
+        "pictures": len(list((test / "flat").iterdir())),
+        "models": rows,
+    }
+    if given.write:
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        page.fill(PAGE, "figures", table(result))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
