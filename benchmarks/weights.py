@@ -3,8 +3,8 @@
     python benchmarks/weights.py DATA            # the folder of examples/emoji/build.py, 128 px
     python benchmarks/weights.py DATA --write    # results, and the table of weights/README.md
 
-Distances on EfficientNet-Lite0's features and L1 are those of `img2img evaluate`; in brackets stands
-what the input as it is would get.
+Distances on EfficientNet-Lite0's features and L1 are those of `img2img evaluate`; in brackets
+stands what the input as it is would get.
 """
 
 import argparse
