@@ -16,13 +16,14 @@ import machine
 import page
 from command import command
 
-from img2img.files import usable_cores
+from img2img.files import pictures, usable_cores
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "weights" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
 MODELS = {  # bundle -> styles of its inputs and of the truths
     "flat-to-3d": ("flat", "3d"),
+    "strokes-to-3d": ("strokes", "strokes-3d"),
 }
 FIGURES = {
     "lite0_kernel": "kernel distance",
@@ -39,11 +40,11 @@ def figures(arguments: list[str]) -> dict[str, float]:
 
 def table(result: dict) -> str:
     titles = [f"{title} (of the input)" for title in FIGURES.values()]
-    lines = [f"| | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+    lines = [f"| | pictures | {' | '.join(titles)} |", "|---|---|" + "---|" * len(titles)]
     for model, row in result["models"].items():
         cells = (f"{row['model'][n]:.3f} ({row['copy'][n]:.3f})" for n in FIGURES)
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    source = f"{result['pictures']} pictures; {result['machine']}; {result['date']}"
+        lines.append(f"| {model} | {row['pictures']} | {' | '.join(cells)} |")
+    source = f"{result['machine']}; {result['date']}"
     return "\n".join([*lines, "", f"{source}; `benchmarks/weights.py`."])
 
 
@@ -59,11 +60,11 @@ def main() -> None:
         rows[model] = {
             "model": figures(["-m", bundle, "--a", a, "--b", b]),
             "copy": figures(["--fake", a, "--real", b]),
+            "pictures": len(pictures(Path(a))),
         }
     result = {
         "machine": machine.describe(usable_cores()),
         "date": datetime.date.today().isoformat(),
-        "pictures": len(list((test / "flat").iterdir())),
         "models": rows,
     }
     if given.write:
