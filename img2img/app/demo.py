@@ -167,7 +167,13 @@ class Demo:
         ]
         data = ", ".join(f"{k} {v}" for k, v in manifest.data.items() if k != "fingerprint")
         lines += [f"Data: {data}"] if data else []
-        lines += [f"{name}: {value:.4g}" for name, value in list(manifest.metrics.items())[:6]]
+        held_out = {
+            name.removeprefix("held_out/"): value
+            for name, value in manifest.metrics.items()
+            if name.startswith("held_out/")
+        }
+        measured = ", ".join(f"{n} {value:.3g}" for n, value in list(held_out.items())[:6])
+        lines += [f"On held-out pictures: {measured}"] if measured else []
         return "\n\n".join(lines)
 
 
