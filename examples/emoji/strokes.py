@@ -32,11 +32,12 @@ def main() -> None:
     folder = parser.parse_args().emoji
     for split in ("train", "test"):
         inputs, truths = folder / split / "strokes", folder / split / "strokes-3d"
+        styles = [folder / split / style for style in ("lineart", "flat", "3d")]
+        names, *others = (sorted(path.stem for path in style.glob("*.png")) for style in styles)
+        if not names or others != [names, names]:
+            sys.exit(f"{folder / split} needs the styles lineart, flat and 3d of build.py, whole.")
         inputs.mkdir(exist_ok=True)
         truths.mkdir(exist_ok=True)
-        names = sorted(path.stem for path in (folder / split / "flat").glob("*.png"))
-        if not names:
-            sys.exit(f"{folder / split / 'flat'} holds no PNG: make it with build.py first.")
         for name in names:
             flat, lineart, truth = (
                 cv2.imread(str(folder / split / style / f"{name}.png"))

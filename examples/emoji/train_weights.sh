@@ -17,6 +17,7 @@ train() { # NAME [OPTION ...]
 
 ship() { # NAME BUNDLE FOLDER: eight of the folder's held-out pictures become its examples
     cp "$runs/$1/export/$2.onnx" "$weights/$1.onnx"
+    rm -rf "$weights/examples/$1"
     mkdir -p "$weights/examples/$1"
     ls "$data/test/$3" | awk 'NR % 18 == 5' | head -8 | while read -r picture; do
         cp "$data/test/$3/$picture" "$weights/examples/$1/"
@@ -27,13 +28,12 @@ train flat-to-3d --mode pix2pix --size 128 --width 32 --d-width 32 --levels 5 \
     --a "$data/train/flat" --b "$data/train/3d" --test-a "$data/test/flat" --test-b "$data/test/3d" \
     --batch 4 --steps 4500 --generator-lr 4e-4 --ema 0.998 --eval-every 1500 --licence MIT
 img2img export "$runs/flat-to-3d"
-ship flat-to-3d flat-to-3d flat
-
 train strokes-to-3d --mode pix2pix --size 128 --width 32 --d-width 32 --levels 5 \
     --a "$data/train/strokes" --b "$data/train/strokes-3d" \
     --test-a "$data/test/strokes" --test-b "$data/test/strokes-3d" \
     --batch 4 --steps 5500 --generator-lr 4e-4 --ema 0.998 --eval-every 2750 --licence MIT
 img2img export "$runs/strokes-to-3d" --checkpoint last --precision int8
-ship strokes-to-3d strokes-to-3d-int8 strokes
 
-(cd "$weights" && sha256sum ./*.onnx | sed 's|\./||' > SHA256SUMS)
+ship flat-to-3d flat-to-3d flat
+ship strokes-to-3d strokes-to-3d-int8 strokes
+(cd "$weights" && sha256sum *.onnx > SHA256SUMS)

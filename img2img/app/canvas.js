@@ -53,20 +53,22 @@ canvas.addEventListener("pointermove", (event) => {
   waiting ??= setTimeout(send, INTERVAL);
 });
 
-for (const end of ["pointerup", "pointercancel"])
-  canvas.addEventListener(end, (event) => {
-    if (!current || event.pointerId !== current.pointer) return;
-    current = null;
-    send();
-  });
+// It follows pointerup and pointercancel, and comes where the canvas is hidden, too.
+canvas.addEventListener("lostpointercapture", (event) => {
+  if (!current || event.pointerId !== current.pointer) return;
+  current = null;
+  send();
+});
 
 element.querySelector(".undo").addEventListener("click", () => {
+  current = null;
   strokes.pop();
   redraw();
   send();
 });
 
 element.querySelector(".clear").addEventListener("click", () => {
+  current = null;
   strokes = [];
   redraw();
   send();

@@ -24,6 +24,7 @@ MAX_WAITING = 64  # visitors in the queue
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
+EMPTY = (None, gr.update(visible=False), "")  # no picture, no download, nothing said
 ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
 
 
@@ -35,6 +36,21 @@ def told(function: Callable) -> Callable:
             return function(*arguments)
         except Img2ImgError as error:
             raise gr.Error(str(error), print_exception=False) from None
+
+    return call
+
+
+def answered(translate: Callable) -> Callable:
+    """Like `told`, but it answers with nothing: what was there before would look like the answer,
+    and Gradio forgets a drawing that waits while an older one fails.
+    """
+
+    def call(*arguments):
+        try:
+            return translate(*arguments)
+        except Img2ImgError as error:
+            gr.Warning(str(error))
+            return EMPTY
 
     return call
 
@@ -53,7 +69,7 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             several = gr.CheckboxGroup([], label="Attributes")
         chosen = [title, way, domain, several]
         # The new model's choices first: what it translates to depends on them.
-        changed = title.change(partial(_choices, demo), [title], [way, domain, several])
+        changed = title.change(told(partial(_choices, demo)), [title], [way, domain, several])
         with gr.Tab("One picture"):
             _one(demo, chosen, changed, page)
         with gr.Tab("Draw"):
@@ -146,23 +162,19 @@ def _translate(
 ) -> None:
     """Translates what `source` holds when it is `given`, something is chosen, the model `changed`.
 
-    outputs: the picture, its download, what is said. Emptied where it fails: what was there before
-    would look like the answer.
+    outputs: the picture, its download, what is said.
     """
     _, way, domain, several = chosen
-    inputs, translate = [source, *chosen], told(translate)
-
-    def emptied():
-        return None, gr.update(visible=False), ""
-
+    inputs, translate = [source, *chosen], answered(translate)
     gr.on(
         [given, way.input, domain.input, several.input],
         translate,
         inputs,
         outputs,
         trigger_mode="always_last",
-    ).failure(emptied, None, outputs)
-    changed.then(translate, inputs, outputs).failure(emptied, None, outputs)
+    )
+    changed.then(translate, inputs, outputs)
+    changed.failure(lambda: EMPTY, None, outputs)
 
 
 def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 from gradio import component_meta
+from gradio.blocks import Block
 from gradio.data_classes import FileData, ListFiles
 from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
@@ -61,10 +62,6 @@ class UploadedPicture(gr.Image):
     def preprocess(self, payload: FileData | None) -> str | None:
         return uploaded(payload.path) if payload and payload.path else None
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
-        refuse_address(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
 
 class UploadedFiles(gr.File):
     """Gives the paths of uploads."""
@@ -77,14 +74,16 @@ class UploadedFiles(gr.File):
         found = payload.root if isinstance(payload, ListFiles) else [payload]
         return [uploaded(file.path) for file in found]
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
-        refuse_address(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
-
-def refuse_address(source: str | Path | None) -> None:
-    if source and "://" in str(source):
+async def _own_files(self: Block, url_or_file_path: str | Path | None) -> str | None:
+    """Gradio gets whatever address a request names, for every component: here none."""
+    if url_or_file_path and "://" in str(url_or_file_path):
         raise gr.Error("Addresses are not fetched here: upload the picture itself.")
+    return await _MOVE(self, url_or_file_path)
+
+
+_MOVE = Block.async_move_resource_to_block_cache
+Block.async_move_resource_to_block_cache = _own_files
 
 
 def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:

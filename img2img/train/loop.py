@@ -56,8 +56,6 @@ def train(
         raise DataError("The machines have different training pictures (names or sizes differ).")
     method = METHODS[config.mode]
     runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
-    if config.compile:
-        runtime.check_compiling()
     seed_step(config.seed, INIT)
     trainer = Trainer(method(config.method), runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
@@ -72,7 +70,12 @@ def train(
             f"on {runtime.describe()}; run folder {run}"
         )
         left = plan.total - trainer.step
-        if config.compile or (config.compile is None and runtime.compiles and left >= LONG):
+        if config.compile and runtime.miscompiles:
+            console.print(
+                "Not compiled: on CPUs torch's compiled bf16 code gives wrong gradients. "
+                "--precision fp32 can be compiled."
+            )
+        elif config.compile or (config.compile is None and runtime.compiles and left >= LONG):
             trainer.compile()
             console.print("The networks are compiled: the first steps take a minute or more.")
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"

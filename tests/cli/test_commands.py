@@ -100,11 +100,6 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "bad"], 3, "can't be read"),
         ([*PAIR, "b", "--size", "64", "--resize", "0"], 3, "larger than the smallest picture"),
         ([*PAIR, "b", "--device", "tpu9"], 4, "tpu9 is not available"),
-        (
-            [*PAIR, "b", "--size", "32", "--device", "cpu", "--precision", "bf16", "--compile"],
-            4,
-            "--precision fp32",
-        ),
         ([*PAIR, "b", "--set", "widht=3"], 2, "Did you mean width?"),
         ([*PAIR, "b", "--set", "width"], 2, "key=value"),
         ([*PAIR, "b", "--set", "width=-3"], 2, "width"),
@@ -241,6 +236,16 @@ def test_the_same_command_begins_goes_on_and_is_done(folders):
     assert "6 steps from step 1" in second.stderr
     assert "is complete: all 6 steps are done" in run(*command, cwd=folders).stderr
     assert len(list((folders / "runs").iterdir())) == 1
+
+
+def test_bf16_is_not_compiled_on_a_cpu(folders):
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "1", "--eval-every", "0"]
+    done = run(
+        *PAIR, "b", *small, "--device", "cpu", "--precision", "bf16", "--compile", cwd=folders
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Not compiled" in done.stderr
+    assert "are compiled" not in done.stderr
 
 
 def test_version_is_printed():
