@@ -1,6 +1,7 @@
 """What the figures were measured on."""
 
 import contextlib
+import datetime
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,11 @@ def describe(threads: int) -> str:
     processor = models[0] if models else platform.machine()
     parts = [processor, f"{os.cpu_count()} cores", f"{threads} threads", *special]
     return ", ".join(parts)
+
+
+def measured(threads: int) -> dict[str, str]:
+    """The machine and the day, for a file of results."""
+    return {"machine": describe(threads), "date": datetime.date.today().isoformat()}
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ means of 50 steps that metrics.csv holds; seeds tell how much they vary by chanc
 
 import argparse
 import csv
-import datetime
 import json
 import math
 import statistics
@@ -117,8 +116,7 @@ def main() -> None:
         found = {p: [train(mode, p, seed, given.runs) for seed in SEEDS] for p in PRECISIONS}
         methods[mode] = compared(found)
     result = {
-        "machine": machine.describe(usable_cores()),
-        "date": datetime.date.today().isoformat(),
+        **machine.measured(usable_cores()),
         "methods": methods,
     }
     if given.write:

@@ -9,7 +9,6 @@ clients cost is in the figures.
 
 import argparse
 import asyncio
-import datetime
 import json
 import re
 import statistics
@@ -148,8 +147,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     result = {
-        "machine": machine.describe(usable_cores()),
-        "date": datetime.date.today().isoformat(),
+        **machine.measured(usable_cores()),
         "providers": {name: measure(name, given.requests) for name in given.providers},
     }
     if given.write:

@@ -6,7 +6,6 @@ Each in a process of its own, which tells the most that it held; on a CPU torch 
 """
 
 import argparse
-import datetime
 import json
 import subprocess
 import sys
@@ -75,8 +74,7 @@ def main() -> None:
             peaks[mode][way] = json.loads(done.stdout)
             print(mode, way, peaks[mode][way], file=sys.stderr, flush=True)
     result = {
-        "machine": machine.describe(torch.get_num_threads()),
-        "date": datetime.date.today().isoformat(),
+        **machine.measured(torch.get_num_threads()),
         "size": given.size,
         "batch": given.batch,
         "peaks": peaks,

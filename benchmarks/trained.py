@@ -8,7 +8,6 @@ Trains what is not there yet, exports it in fp32 and int8, and measures both on 
 """
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 
@@ -75,8 +74,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     result = {
-        "machine": machine.describe(usable_cores()),
-        "date": datetime.date.today().isoformat(),
+        **machine.measured(usable_cores()),
         "models": measured(given.data.resolve(), given.runs.resolve()),
     }
     if given.write:

@@ -8,7 +8,6 @@ stands what the input as it is would get.
 """
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 
@@ -63,8 +62,7 @@ def main() -> None:
             "pictures": len(pictures(Path(a))),
         }
     result = {
-        "machine": machine.describe(usable_cores()),
-        "date": datetime.date.today().isoformat(),
+        **machine.measured(usable_cores()),
         "models": rows,
     }
     if given.write:
