@@ -24,6 +24,7 @@ MAX_DECODED = 25_000_000  # pixels of a file: what cameras and phones make
 MAX_SECONDS = 600.0  # of a batch: others wait
 MAX_ZIP = 2**29  # bytes of its results
 SHOWN = 24  # of a batch's results
+EMPTY = (None, gr.update(visible=False), "")  # no picture, no download, nothing said
 KEPT = 3600  # seconds that results can be downloaded
 
 
@@ -90,7 +91,7 @@ class Demo:
     def translate(self, path, title, way, domain, several):
         """For the first tab: before and after, the file, and what it took."""
         if not path:
-            return None, gr.update(visible=False), ""
+            return EMPTY
         choice = self.choose(title, way, domain, several)
         picture = self.read(path, choice)
         result, download, said = self._translated(picture, path, choice)
@@ -99,7 +100,7 @@ class Demo:
     def draw(self, drawing, title, way, domain, several):
         """For the canvas: what was drawn, at the size that the model knows; the file; the time."""
         if not drawing:
-            return None, gr.update(visible=False), ""
+            return EMPTY
         choice = self.choose(title, way, domain, several)
         picture = self.decode(drawn(drawing), choice)
         small = images.shrink(picture, choice.translator.manifest.trained_size)
@@ -111,9 +112,9 @@ class Demo:
         took = time.perf_counter() - began
         height, width = result.shape[:2]
         notes = "".join(f"; {note}" for note in picture.notes)
-        saved = self.save(images.Picture(result, picture.alpha), source, choice.title)
+        saved = str(self.save(images.Picture(result, picture.alpha), source, choice.title))
         said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        return colour(result), gr.update(value=str(saved), visible=True), said
+        return saved, gr.update(value=saved, visible=True), said
 
     def everywhere(self, path, title, way):
         """The picture in every domain."""

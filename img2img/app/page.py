@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 
 from img2img import images
 from img2img.app.canvas import canvas
-from img2img.app.demo import KEPT, Demo
+from img2img.app.demo import EMPTY, KEPT, Demo
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import Guard, UploadedFiles, UploadedPicture
@@ -24,7 +24,6 @@ MAX_WAITING = 64  # visitors in the queue
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
-EMPTY = (None, gr.update(visible=False), "")  # no picture, no download, nothing said
 ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
 
 
@@ -205,7 +204,7 @@ def _many(demo: Demo, chosen: list) -> None:
         label="Pictures, or a zip",
         elem_id="files",
     )
-    start = gr.Button("Translate all", variant="primary")
+    start = gr.Button("Translate all", variant="primary", interactive=False)
     said = gr.Markdown(elem_id="said")
     zipped = gr.DownloadButton("Download zip", visible=False, elem_id="zip")
     gallery = gr.Gallery(label="Results", format="png", columns=6)
@@ -213,6 +212,8 @@ def _many(demo: Demo, chosen: list) -> None:
     def batch(*arguments, progress=gr.Progress()):  # noqa: B008
         return told(partial(demo.batch, progress=progress))(*arguments)
 
+    # Their names are on the page while they are still on their way.
+    files.change(lambda paths: gr.update(interactive=bool(paths)), files, start)
     start.click(batch, [files, *chosen], [gallery, zipped, said], concurrency_limit=1)
 
 

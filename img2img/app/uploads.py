@@ -1,17 +1,17 @@
 """What visitors may send to the demo: their own uploads, through our own decoder, and no more."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
-from gradio import component_meta
-from gradio.blocks import Block
 from gradio.data_classes import FileData, ListFiles
 from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
 
+import img2img.app.mended  # noqa: F401
 from img2img.files import PICTURE_SUFFIXES
 
 MAX_FILES = 500  # of a batch
@@ -43,9 +43,6 @@ ROUTES = (
 )
 
 
-component_meta.create_or_modify_pyi = lambda *_: None  # it writes files beside subclasses' source
-
-
 def uploaded(path: str) -> str:
     """The path, which is that of an upload."""
     folder = Path(get_upload_folder()).resolve()
@@ -73,17 +70,6 @@ class UploadedFiles(gr.File):
             return None
         found = payload.root if isinstance(payload, ListFiles) else [payload]
         return [uploaded(file.path) for file in found]
-
-
-async def _own_files(self: Block, url_or_file_path: str | Path | None) -> str | None:
-    """Gradio gets whatever address a request names, for every component: here none."""
-    if url_or_file_path and "://" in str(url_or_file_path):
-        raise gr.Error("Addresses are not fetched here: upload the picture itself.")
-    return await _MOVE(self, url_or_file_path)
-
-
-_MOVE = Block.async_move_resource_to_block_cache
-Block.async_move_resource_to_block_cache = _own_files
 
 
 def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -162,5 +148,9 @@ class Guard:
 
 def _stored() -> int:
     """Bytes of what was uploaded and made, and is not yet deleted."""
-    files = (Path(top) / name for top, _, names in os.walk(get_upload_folder()) for name in names)
-    return sum(file.stat().st_size for file in files if file.exists())
+    total = 0
+    for top, _, names in os.walk(get_upload_folder()):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                total += Path(top, name).stat().st_size
+    return total

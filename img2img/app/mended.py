@@ -1,0 +1,38 @@
+"""What of Gradio must be otherwise here. Imported before any component is made."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+from gradio import component_meta, processing_utils
+from gradio.blocks import Block
+from PIL import Image
+
+_move = Block.async_move_resource_to_block_cache
+_save = processing_utils.save_pil_to_cache
+
+
+async def own_files(self: Block, url_or_file_path: str | Path | None) -> str | None:
+    """Gradio gets whatever address a request names, for every component: here none."""
+    if url_or_file_path and "://" in str(url_or_file_path):
+        raise gr.Error("Addresses are not fetched here: upload the picture itself.")
+    return await _move(self, url_or_file_path)
+
+
+def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
+    """Files are named by their content. Gradio writes one again where it is, even while it is sent
+    to someone else, who then gets a part: here it is written elsewhere and moved.
+    """
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir) as folder:
+        made = Path(_save(img, folder, name, format))
+        path = Path(cache_dir, made.parent.name, made.name).resolve()
+        path.parent.mkdir(exist_ok=True)
+        os.replace(made, path)
+    return str(path)
+
+
+Block.async_move_resource_to_block_cache = own_files
+processing_utils.save_pil_to_cache = save_whole
+component_meta.create_or_modify_pyi = lambda *_: None  # it writes files beside subclasses' source
