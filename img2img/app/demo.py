@@ -104,7 +104,7 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         picture = self.decode(drawn(drawing), choice)
         small = images.shrink(picture, choice.translator.manifest.trained_size)
-        return self._translated(small, "drawing", choice)
+        return self._translated(images.Picture(small.pixels), "drawing", choice)
 
     def _translated(self, picture: images.Picture, source: str, choice: Choice):
         began = time.perf_counter()

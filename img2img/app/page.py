@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
-from gradio.events import Dependency
 from starlette.middleware import Middleware
 
 from img2img import images
@@ -67,37 +66,39 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             domain = gr.Radio([], label="Domain")
             several = gr.CheckboxGroup([], label="Attributes")
         chosen = [title, way, domain, several]
-        # The new model's choices first: what it translates to depends on them.
-        changed = title.change(told(partial(_choices, demo)), [title], [way, domain, several])
         with gr.Tab("One picture"):
-            _one(demo, chosen, changed, page)
+            _one(demo, chosen, page)
         with gr.Tab("Draw"):
-            _draw(demo, chosen, changed)
+            _draw(demo, chosen)
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
             _runs(runs, page)
-        page.load(partial(_choices, demo), [title], [way, domain, several])
+        for opened in (page.load, title.change):
+            opened(told(partial(_choices, demo)), chosen, [way, domain, several])
     return page
 
 
-def _choices(demo: Demo, title: str):
-    """Which of direction, domain and attributes the model has."""
-    ways = demo.ways[title]
-    labels = demo.choose(title, None, None, []).translator.manifest.labels
+def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list[str]):
+    """Which of direction, domain and attributes the model has, and of what was chosen."""
+    choice = demo.choose(title, way, domain, several)
+    chosen = [choice.to] if isinstance(choice.to, str) else choice.to or []
+    labels = choice.translator.manifest.labels
     domains = {
         kind: [name for s in labels.sets if s.kind == kind for name in s.domains]
         for kind in ("classes", "attributes")
     }
     classes, attributes = domains["classes"], domains["attributes"]
+    one = next((name for name in classes if name in chosen), None)
+    ticked = [name for name in attributes if name in chosen]
     return (
-        gr.update(visible=len(ways) > 1, value="ab"),
-        gr.update(visible=bool(classes), choices=classes, value=classes[0] if classes else None),
-        gr.update(visible=bool(attributes), choices=attributes, value=attributes[:1]),
+        gr.update(visible=len(demo.ways[title]) > 1, value=way),
+        gr.update(visible=bool(classes), choices=classes, value=one),
+        gr.update(visible=bool(attributes), choices=attributes, value=ticked),
     )
 
 
-def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None:
+def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
     title, way, *_ = chosen
     with gr.Row():
         with gr.Column():
@@ -124,7 +125,7 @@ def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None
             gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=4)
         card = gr.Markdown(elem_id="card")
     outputs = [slider, download, timing]
-    _translate(demo.translate, picture, picture.change, chosen, changed, outputs)
+    _translate(demo.translate, picture, picture.change, chosen, outputs)
 
     def describe(name: str, direction: str):
         choice = demo.choose(name, direction, None, [])
@@ -152,31 +153,23 @@ def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
 
 
 def _translate(
-    translate: Callable,
-    source: Component,
-    given: Callable,
-    chosen: list,
-    changed: Dependency,
-    outputs: list,
+    translate: Callable, source: Component, given: Callable, chosen: list, outputs: list
 ) -> None:
-    """Translates what `source` holds when it is `given`, something is chosen, the model `changed`.
+    """Translates what `source` holds when it is `given` and when something is chosen.
 
     outputs: the picture, its download, what is said.
     """
-    _, way, domain, several = chosen
-    inputs, translate = [source, *chosen], answered(translate)
-    gr.on(
-        [given, way.input, domain.input, several.input],
-        translate,
-        inputs,
+    title, way, domain, several = chosen
+    gr.on(  # one after another, so that a slow model's answer can't come after the next one's
+        [given, title.change, way.input, domain.input, several.input],
+        answered(translate),
+        [source, *chosen],
         outputs,
         trigger_mode="always_last",
     )
-    changed.then(translate, inputs, outputs)
-    changed.failure(lambda: EMPTY, None, outputs)
 
 
-def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
+def _draw(demo: Demo, chosen: list) -> None:
     with gr.Row():
         with gr.Column():
             drawing = canvas()
@@ -193,7 +186,7 @@ def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
             timing = gr.Markdown()
             download = gr.DownloadButton("Download PNG", visible=False)
     outputs = [result, download, timing]
-    _translate(demo.draw, drawing, drawing.input, chosen, changed, outputs)
+    _translate(demo.draw, drawing, drawing.input, chosen, outputs)
 
 
 def _many(demo: Demo, chosen: list) -> None:

@@ -27,7 +27,7 @@ from img2img.app import uploads
 from img2img.app.canvas import PNG, canvas
 from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
-from img2img.app.page import answered
+from img2img.app.page import answered, build
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import UploadedFiles, UploadedPicture
 from img2img.errors import DataError
@@ -453,6 +453,33 @@ def test_directions_and_domains_can_be_chosen(visit, save, tmp_path):
     wait_until(lambda: [found.max() for found in pictures(page, "#slider")][1:] == [40])
     page.get_by_role("button", name="All domains").click()
     page.get_by_text("noon", exact=True).nth(1).wait_for()
+
+
+@browser_there
+def test_a_late_answer_is_not_shown_as_another_models(chromium, demo, save, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    late, translate = threading.Event(), demo.translate
+
+    def slowly(path, title, *chosen):
+        if path and title == "alone":
+            late.wait(30)
+        return translate(path, title, *chosen)
+
+    demo.translate = slowly
+    served = build(demo, tmp_path).queue(default_concurrency_limit=2)
+    _, address, _ = served.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    page = chromium.new_page()
+    page.goto(address)
+    drop(page, save(tmp_path / "black.png", np.zeros((16, 16, 3), np.uint8)))
+    page.locator("#picture img").wait_for()
+    choose(page, "Model", "classes")
+    page.locator("#card").get_by_text("classes").wait_for()
+    late.set()
+    wait_until(lambda: [found.max() for found in pictures(page, "#slider")][1:] == [10])
+    time.sleep(1)  # the late answer would be 255
+    assert [found.max() for found in pictures(page, "#slider")][1:] == [10]
+    page.close()
+    served.close()
 
 
 @browser_there
