@@ -7,7 +7,7 @@
 #
 # Hours on a CPU. Run it again to go on where it was.
 set -eu
-data=$1 runs=${2:-runs} weights=$(dirname "$0")/../../weights
+data=${1%/} runs=${2:-runs} weights=$(dirname "$0")/../../weights
 
 train() { # NAME [OPTION ...]
     name=$1
@@ -41,6 +41,7 @@ train flat-noto --mode cyclegan --size 64 --resize 0 --width 32 --d-width 32 --b
     --batch 1 --steps 16000 --ema 0.998 --eval-every 3000 --licence "MIT AND Apache-2.0"
 img2img export "$runs/flat-noto"
 # Whole pictures at 64 px. Every folder is a domain: here those whose licence allows to ship.
+rm -rf "$data-free"
 for part in train test; do
     mkdir -p "$data-free/$part"
     for style in 3d flat lineart noto; do cp -R "$data/$part/$style" "$data-free/$part/"; done

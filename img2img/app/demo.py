@@ -16,7 +16,7 @@ from img2img import images
 from img2img.app.canvas import drawn
 from img2img.app.models import Models
 from img2img.app.uploads import members
-from img2img.errors import Img2ImgError
+from img2img.errors import DataError, Img2ImgError
 from img2img.infer.translator import Translator
 
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
@@ -66,7 +66,11 @@ class Demo:
 
     def read(self, path: str | Path, choice: Choice) -> images.Picture:
         """A visitor's file through our own decoder."""
-        return self.decode(Path(path).read_bytes(), choice)
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise DataError("The picture was deleted meanwhile. Drop it in again.") from None
+        return self.decode(content, choice)
 
     def decode(self, content: bytes, choice: Choice) -> images.Picture:
         channels = choice.translator.manifest.in_channels
@@ -114,7 +118,9 @@ class Demo:
         notes = "".join(f"; {note}" for note in picture.notes)
         saved = str(self.save(images.Picture(result, picture.alpha), source, choice.title))
         said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        return saved, gr.update(value=saved, visible=True), said
+        # Before and after on one background, where there is transparency.
+        shown = saved if picture.alpha is None else colour(result)
+        return shown, gr.update(value=saved, visible=True), said
 
     def everywhere(self, path, title, way):
         """The picture in every domain."""

@@ -22,14 +22,17 @@ async def own_files(self: Block, url_or_file_path: str | Path | None) -> str | N
 
 def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
     """Files are named by their content. Gradio writes one again where it is, even while it is sent
-    to someone else, who then gets a part: here it is written elsewhere and moved.
+    to someone else, who then gets a part: here it is written once, elsewhere, and moved.
     """
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir) as folder:
         made = Path(_save(img, folder, name, format))
         path = Path(cache_dir, made.parent.name, made.name).resolve()
         path.parent.mkdir(exist_ok=True)
-        os.replace(made, path)
+        if path.exists():
+            os.utime(path)  # delete_cache looks at its age
+        else:
+            os.replace(made, path)
     return str(path)
 
 

@@ -16,7 +16,13 @@ from img2img.app.canvas import canvas
 from img2img.app.demo import EMPTY, KEPT, Demo
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
-from img2img.app.uploads import Guard, UploadedFiles, UploadedPicture
+from img2img.app.uploads import (
+    ChosenAttributes,
+    ChosenDomain,
+    Guard,
+    UploadedFiles,
+    UploadedPicture,
+)
 from img2img.errors import Img2ImgError
 
 MAX_WAITING = 64  # visitors in the queue
@@ -63,9 +69,15 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
         with gr.Row():
             title = gr.Dropdown(titles, value=titles[0], label="Model", scale=2)
             way = gr.Radio([("a → b", "ab"), ("b → a", "ba")], value="ab", label="Direction")
-            domain = gr.Radio([], label="Domain")
-            several = gr.CheckboxGroup([], label="Attributes")
+            domain = ChosenDomain([], label="Domain")
+            several = ChosenAttributes([], label="Attributes")
         chosen = [title, way, domain, several]
+        # Listeners of one event run in this order: first what there is to choose, then the picture.
+        for opened in (page.load, title.change):
+            opened(told(partial(_choices, demo)), chosen, [way, domain, several])
+        # A model with both translates to a class or to attributes.
+        domain.input(None, None, several, js="() => [[]]")
+        several.input(None, None, domain, js="() => [null]")
         with gr.Tab("One picture"):
             _one(demo, chosen, page)
         with gr.Tab("Draw"):
@@ -74,8 +86,6 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             _many(demo, chosen)
         with gr.Tab("Runs"):
             _runs(runs, page)
-        for opened in (page.load, title.change):
-            opened(told(partial(_choices, demo)), chosen, [way, domain, several])
     return page
 
 
@@ -124,23 +134,25 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
                 everywhere = gr.Button("All domains", visible=False)
             gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=4)
         card = gr.Markdown(elem_id="card")
-    outputs = [slider, download, timing]
-    _translate(demo.translate, picture, picture.change, chosen, outputs)
 
     def describe(name: str, direction: str):
-        choice = demo.choose(name, direction, None, [])
-        hidden = gr.update(visible=False)
+        try:
+            choice = demo.choose(name, direction, None, [])
+        except Img2ImgError:  # which _choices tells
+            return "", *[gr.update(visible=False)] * (1 + len(examples))
         several_domains = len(choice.translator.manifest.labels.names) > 1
         shown = [gr.update(visible=example == choice.name) for example in examples]
-        card = demo.card(choice)
-        return card, gr.update(visible=several_domains), hidden, *shown
+        return demo.card(choice), gr.update(visible=several_domains), *shown
 
-    about = [card, everywhere, gallery, *examples.values()]
     for opened in (page.load, title.change, way.input):
-        opened(told(describe), [title, way], about)
-    everywhere.click(told(demo.everywhere), [picture, title, way], gallery).success(
-        lambda: gr.update(visible=True), None, gallery
-    )
+        opened(describe, [title, way], [card, everywhere, *examples.values()])
+    asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
+    asked.success(lambda: gr.update(visible=True), None, gallery)
+    other = [title.change, way.input, picture.change]
+    gr.on(other, None, cancels=[asked])
+    gr.on(other, lambda: gr.update(visible=False), None, gallery)
+    outputs = [slider, download, timing]
+    _translate(demo.translate, picture, picture.change, chosen, outputs)
 
 
 def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
@@ -166,6 +178,7 @@ def _translate(
         [source, *chosen],
         outputs,
         trigger_mode="always_last",
+        api_name="translate",
     )
 
 

@@ -72,6 +72,27 @@ class UploadedFiles(gr.File):
         return [uploaded(file.path) for file in found]
 
 
+class ChosenDomain(gr.Radio):
+    """Gives the name as it was chosen. gr.Radio refuses one that only the model before has, which
+    a visitor's waiting translation may bring along.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: object) -> str | None:
+        return payload if isinstance(payload, str) else None
+
+
+class ChosenAttributes(gr.CheckboxGroup):
+    """Gives the names as they were ticked, as `ChosenDomain` does."""
+
+    is_template = True
+
+    def preprocess(self, payload: object) -> list[str]:
+        names = payload if isinstance(payload, list) else []
+        return [name for name in names if isinstance(name, str)]
+
+
 def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Names and readers of the pictures in files and zips. Raises gr.Error for too many, and for
     what is no zip; a reader raises for a damaged member.

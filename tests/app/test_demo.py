@@ -29,7 +29,7 @@ from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
 from img2img.app.page import answered, build
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
-from img2img.app.uploads import UploadedFiles, UploadedPicture
+from img2img.app.uploads import ChosenAttributes, ChosenDomain, UploadedFiles, UploadedPicture
 from img2img.errors import DataError
 from img2img.manifest import Labels
 
@@ -38,6 +38,10 @@ browser_there = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
 SETS = {
     "classes": [{"kind": "classes", "domains": ("dawn", "noon", "dusk")}],
     "attributes": [{"kind": "attributes", "domains": ("hat", "smile")}],
+    "joint": [
+        {"kind": "classes", "domains": ("day", "night")},
+        {"kind": "attributes", "domains": ("scarf", "coat")},
+    ],
 }
 
 
@@ -66,7 +70,7 @@ def read(path: str) -> np.ndarray:
 
 
 def test_two_directions_are_one_choice(demo):
-    assert list(demo.ways) == ["alone", "attributes", "both", "classes"]
+    assert list(demo.ways) == ["alone", "attributes", "both", "classes", "joint"]
     names = [demo.choose("both", way, None, []).translator.manifest.name for way in ("ab", "ba")]
     assert names == ["both-ab", "both-ba"]
 
@@ -107,6 +111,24 @@ def test_a_drawing_is_translated_at_the_size_that_the_model_knows(demo):
     assert demo.draw("", "alone", None, None, [])[0] is None
 
 
+def test_a_domain_of_the_model_before_may_come_along(demo, save, tmp_path):
+    path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
+    domain, several = ChosenDomain([]).preprocess("hat"), ChosenAttributes([]).preprocess(["noon"])
+    (_, after), _, _ = demo.translate(path, "attributes", None, domain, several)
+    assert read(after).max() == 10
+    assert ChosenDomain([]).preprocess({"made": "up"}) is None
+    assert ChosenAttributes([]).preprocess([1, "hat"]) == ["hat"]
+
+
+def test_before_and_after_have_one_background(demo, tmp_path):
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    path = str(tmp_path / "clear.png")
+    (before, after), download, _ = demo.translate(path, "alone", None, None, [])
+    assert before.shape == after.shape == (8, 8, 3)
+    assert Image.open(download["value"]).mode == "RGBA"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -122,9 +144,12 @@ def test_a_made_up_drawing_is_told(demo, value):
         demo.draw(value, "alone", None, None, [])
 
 
-def test_what_fails_leaves_no_older_answer_on_the_page(demo, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    answer = answered(demo.translate)(str(tmp_path / "broken.png"), "alone", None, None, [])
+@pytest.mark.parametrize("content", [b"no picture", None])
+def test_what_fails_leaves_no_older_answer_on_the_page(demo, tmp_path, content):
+    path = tmp_path / "broken.png"
+    if content:  # without: an upload of an hour ago
+        path.write_bytes(content)
+    answer = answered(demo.translate)(str(path), "alone", None, None, [])
     assert (answer[0], answer[1]["visible"], answer[2]) == (None, False, "")
 
 
@@ -175,10 +200,12 @@ def test_a_picture_that_is_being_sent_is_not_written_again(tmp_path, noise):
     shown = gr.Image(format="png")
     shown.GRADIO_CACHE = str(tmp_path / "cache")
     path = Path(shown.postprocess(noise(5, 9, 9)).path)
-    with path.open("rb") as sent:
-        assert shown.postprocess(noise(5, 9, 9)).path == str(path)
-        assert os.fstat(sent.fileno()).st_nlink == 0  # another file has its name now
     assert np.array_equal(read(path), noise(5, 9, 9))
+    path.write_bytes(b"being sent")
+    os.utime(path, (0, 0))
+    assert shown.postprocess(noise(5, 9, 9)).path == str(path)
+    assert path.read_bytes() == b"being sent"
+    assert path.stat().st_mtime > 0  # as if new, so that it is not deleted soon
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
 
@@ -289,11 +316,16 @@ def call(address: str, function: str, data: list) -> list[dict]:
 
 def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp_path):
     secret = save(tmp_path / "secret.png", noise(9, 8, 8))
+    sent = httpx.post(address + "/gradio_api/upload", files={"files": secret.read_bytes()})
+    upload = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
+    last = call(address, "translate", [upload, "alone", None, None, []])[-1]
+    assert last["success"]  # what was uploaded is translated
+    assert last["output"]["data"][0]
     for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
         for source in (str(secret), "http://127.0.0.1:9/a.png", "file:///etc/hostname"):
             for picture in ({"path": source}, {"url": source}, {"path": source, "url": source}):
                 data = [picture | meta, "alone", None, None, []]
-                last = call(address, "call", data)[-1]
+                last = call(address, "translate", data)[-1]
                 shown = last["output"].get("data") or [None]
                 assert not last["success"] or not shown[0], picture
 
@@ -453,6 +485,20 @@ def test_directions_and_domains_can_be_chosen(visit, save, tmp_path):
     wait_until(lambda: [found.max() for found in pictures(page, "#slider")][1:] == [40])
     page.get_by_role("button", name="All domains").click()
     page.get_by_text("noon", exact=True).nth(1).wait_for()
+    choose(page, "Model", "alone")  # whose pictures these are not
+    page.get_by_text("noon", exact=True).nth(1).wait_for(state="hidden")
+
+
+@browser_there
+def test_a_class_and_attributes_take_turns_where_a_model_has_both(visit, save, tmp_path):
+    page = visit()
+    choose(page, "Model", "joint")
+    drop(page, save(tmp_path / "black.png", np.zeros((16, 16, 3), np.uint8)))
+    for label, added in (("scarf", 40), ("coat", 40 + 80), ("night", 20), ("scarf", 40)):
+        page.get_by_label(label).check()
+        wait_until(lambda added=added: [p.max() for p in pictures(page, "#slider")][1:] == [added])
+    assert not page.get_by_label("night").is_checked()
+    assert not page.get_by_label("coat").is_checked()
 
 
 @browser_there
