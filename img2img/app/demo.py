@@ -174,13 +174,16 @@ class Demo:
         ]
         data = ", ".join(f"{k} {v}" for k, v in manifest.data.items() if k != "fingerprint")
         lines += [f"Data: {data}"] if data else []
-        held_out = {
-            name.removeprefix("held_out/"): value
+        way = choice.to or manifest.direction
+        own = f"held_out/{way if isinstance(way, str) else way[0]}/"
+        named = any(name.startswith(own) for name in manifest.metrics)  # pix2pix has one way alone
+        start, which = (own, f", {way}") if named else ("held_out/", "")
+        measured = ", ".join(
+            f"{name.removeprefix(start)} {value:.3g}"
             for name, value in manifest.metrics.items()
-            if name.startswith("held_out/")
-        }
-        measured = ", ".join(f"{n} {value:.3g}" for n, value in list(held_out.items())[:6])
-        lines += [f"On held-out pictures: {measured}"] if measured else []
+            if name.startswith(start)
+        )
+        lines += [f"On held-out pictures{which}: {measured}"] if measured else []
         return "\n\n".join(lines)
 
 

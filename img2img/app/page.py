@@ -109,7 +109,7 @@ def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list
 
 
 def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
-    title, way, *_ = chosen
+    title, way, domain, several = chosen
     with gr.Row():
         with gr.Column():
             picture = UploadedPicture(
@@ -135,17 +135,17 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
             gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=4)
         card = gr.Markdown(elem_id="card")
 
-    def describe(name: str, direction: str):
+    def describe(*given):
         try:
-            choice = demo.choose(name, direction, None, [])
+            choice = demo.choose(*given)
         except Img2ImgError:  # which _choices tells
             return "", *[gr.update(visible=False)] * (1 + len(examples))
         several_domains = len(choice.translator.manifest.labels.names) > 1
         shown = [gr.update(visible=example == choice.name) for example in examples]
         return demo.card(choice), gr.update(visible=several_domains), *shown
 
-    for opened in (page.load, title.change, way.input):
-        opened(describe, [title, way], [card, everywhere, *examples.values()])
+    for opened in (page.load, title.change, way.input, domain.input, several.input):
+        opened(describe, chosen, [card, everywhere, *examples.values()])
     asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
     asked.success(lambda: gr.update(visible=True), None, gallery)
     other = [title.change, way.input, picture.change]

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -118,6 +120,15 @@ def test_a_domain_of_the_model_before_may_come_along(demo, save, tmp_path):
     assert read(after).max() == 10
     assert ChosenDomain([]).preprocess({"made": "up"}) is None
     assert ChosenAttributes([]).preprocess([1, "hat"]) == ["hat"]
+
+
+def test_a_card_tells_the_held_out_figures_of_its_direction(demo):
+    choice = demo.choose("both", "ba", None, [])
+    metrics = {"g/cycle_a": 1.0, "held_out/ab/cycle_l1": 0.25, "held_out/ba/cycle_l1": 0.5}
+    told = {"metrics": metrics, "direction": "ba"}
+    manifest = choice.translator.manifest.model_copy(update=told)
+    card = demo.card(replace(choice, translator=SimpleNamespace(manifest=manifest)))
+    assert card.endswith("On held-out pictures, ba: cycle_l1 0.5")
 
 
 def test_before_and_after_have_one_background(demo, tmp_path):
