@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 from starlette.middleware import Middleware
 
 from img2img import images
@@ -46,15 +47,22 @@ def told(function: Callable) -> Callable:
 
 def answered(translate: Callable) -> Callable:
     """Like `told`, but it answers with nothing: what was there before would look like the answer,
-    and Gradio forgets a drawing that waits while an older one fails.
+    and Gradio forgets a drawing that waits while an older one fails. An answer that comes after
+    the question that followed, to a slower model, is not shown.
     """
+    asked: dict[str, object] = {}  # by each visitor last, where the answer is awaited
 
-    def call(*arguments):
+    def call(request: gr.Request, *arguments):
+        question = asked[request.session_hash] = object()
         try:
-            return translate(*arguments)
+            answer = translate(*arguments)
         except Img2ImgError as error:
             gr.Warning(str(error))
-            return EMPTY
+            answer = EMPTY
+        if asked.get(request.session_hash) is not question:
+            return [gr.skip()] * len(EMPTY)
+        del asked[request.session_hash]
+        return answer
 
     return call
 
@@ -72,16 +80,15 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             domain = ChosenDomain([], label="Domain")
             several = ChosenAttributes([], label="Attributes")
         chosen = [title, way, domain, several]
-        # Listeners of one event run in this order: first what there is to choose, then the picture.
-        for opened in (page.load, title.change):
-            opened(told(partial(_choices, demo)), chosen, [way, domain, several])
-        # A model with both translates to a class or to attributes.
-        domain.input(None, None, several, js="() => [[]]")
-        several.input(None, None, domain, js="() => [null]")
+        choices = told(partial(_choices, demo)), chosen, [way, domain, several]
+        page.load(*choices)
+        # What is translated to depends on them: it comes after. A listener of the same event would
+        # not do: "always_last" fires the whole event again, which would undo a click meanwhile.
+        changed = title.change(*choices)
         with gr.Tab("One picture"):
-            _one(demo, chosen, page)
+            _one(demo, chosen, changed, page)
         with gr.Tab("Draw"):
-            _draw(demo, chosen)
+            _draw(demo, chosen, changed)
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
@@ -108,7 +115,7 @@ def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list
     )
 
 
-def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
+def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None:
     title, way, domain, several = chosen
     with gr.Row():
         with gr.Column():
@@ -152,7 +159,7 @@ def _one(demo: Demo, chosen: list, page: gr.Blocks) -> None:
     gr.on(other, None, cancels=[asked])
     gr.on(other, lambda: gr.update(visible=False), None, gallery)
     outputs = [slider, download, timing]
-    _translate(demo.translate, picture, picture.change, chosen, outputs)
+    _translate(demo.translate, picture, picture.change, chosen, changed, outputs)
 
 
 def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
@@ -165,24 +172,32 @@ def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
 
 
 def _translate(
-    translate: Callable, source: Component, given: Callable, chosen: list, outputs: list
+    translate: Callable,
+    source: Component,
+    given: Callable,
+    chosen: list,
+    changed: Dependency,
+    outputs: list,
 ) -> None:
-    """Translates what `source` holds when it is `given` and when something is chosen.
+    """Translates what `source` holds when it is `given`, something is chosen, the model `changed`.
 
     outputs: the picture, its download, what is said.
     """
-    title, way, domain, several = chosen
-    gr.on(  # one after another, so that a slow model's answer can't come after the next one's
-        [given, title.change, way.input, domain.input, several.input],
-        answered(translate),
-        [source, *chosen],
+    _, way, domain, several = chosen
+    inputs, translate = [source, *chosen], answered(translate)
+    gr.on(
+        [given, way.input, domain.input, several.input],
+        translate,
+        inputs,
         outputs,
         trigger_mode="always_last",
         api_name="translate",
     )
+    changed.then(translate, inputs, outputs, trigger_mode="always_last")
+    changed.failure(lambda: EMPTY, None, outputs)
 
 
-def _draw(demo: Demo, chosen: list) -> None:
+def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
     with gr.Row():
         with gr.Column():
             drawing = canvas()
@@ -199,7 +214,7 @@ def _draw(demo: Demo, chosen: list) -> None:
             timing = gr.Markdown()
             download = gr.DownloadButton("Download PNG", visible=False)
     outputs = [result, download, timing]
-    _translate(demo.draw, drawing, drawing.input, chosen, outputs)
+    _translate(demo.draw, drawing, drawing.input, chosen, changed, outputs)
 
 
 def _many(demo: Demo, chosen: list) -> None:
