@@ -20,10 +20,16 @@ from img2img.files import pictures, usable_cores
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "weights" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
-MODELS = {  # bundle -> styles of its inputs and of the truths
-    "flat-to-3d": ("flat", "3d"),
-    "strokes-to-3d": ("strokes", "strokes-3d"),
-}
+TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where it has some
+    ("flat-to-3d", "flat", "3d", None),
+    ("strokes-to-3d", "strokes", "strokes-3d", None),
+    ("flat-noto-ab", "flat", "noto", None),
+    ("flat-noto-ba", "noto", "flat", None),
+    ("four-styles", "flat", "3d", "3d"),
+    ("four-styles", "3d", "noto", "noto"),
+    ("four-styles", "noto", "lineart", "lineart"),
+    ("four-styles", "lineart", "flat", "flat"),
+]
 FIGURES = {
     "lite0_kernel": "kernel distance",
     "l1": "L1 to the truth",
@@ -39,10 +45,11 @@ def figures(arguments: list[str]) -> dict[str, float]:
 
 def table(result: dict) -> str:
     titles = [f"{title} (of the input)" for title in FIGURES.values()]
-    lines = [f"| | pictures | {' | '.join(titles)} |", "|---|---|" + "---|" * len(titles)]
-    for model, row in result["models"].items():
+    lines = [f"| | | pictures | {' | '.join(titles)} |", "|---|---|---|" + "---|" * len(titles)]
+    for row in result["translations"]:
         cells = (f"{row['model'][n]:.3f} ({row['copy'][n]:.3f})" for n in FIGURES)
-        lines.append(f"| {model} | {row['pictures']} | {' | '.join(cells)} |")
+        way = f"{row['inputs']} → {row['truths']}"
+        lines.append(f"| {row['bundle']} | {way} | {row['pictures']} | {' | '.join(cells)} |")
     source = f"{result['machine']}; {result['date']}"
     return "\n".join([*lines, "", f"{source}; `benchmarks/weights.py`."])
 
@@ -52,19 +59,21 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    test, rows = given.data / "test", {}
-    for model, (inputs, truths) in MODELS.items():
+    test, rows = given.data / "test", []
+    for bundle, inputs, truths, to in TRANSLATIONS:
         a, b = str(test / inputs), str(test / truths)
-        bundle = str(ROOT / "weights" / f"{model}.onnx")
-        rows[model] = {
-            "model": figures(["-m", bundle, "--a", a, "--b", b]),
-            "copy": figures(["--fake", a, "--real", b]),
-            "pictures": len(pictures(Path(a))),
-        }
-    result = {
-        **machine.measured(usable_cores()),
-        "models": rows,
-    }
+        model = ["-m", str(ROOT / "weights" / f"{bundle}.onnx"), *(["--to", to] if to else [])]
+        rows.append(
+            {
+                "bundle": bundle,
+                "inputs": inputs,
+                "truths": truths,
+                "model": figures([*model, "--a", a, "--b", b]),
+                "copy": figures(["--fake", a, "--real", b]),
+                "pictures": len(pictures(Path(a))),
+            }
+        )
+    result = {**machine.measured(usable_cores()), "translations": rows}
     if given.write:
         RESULTS.write_text(json.dumps(result, indent=2) + "\n")
         page.fill(PAGE, "figures", table(result))

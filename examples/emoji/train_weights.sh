@@ -48,9 +48,9 @@ for part in train test; do
 done
 train four-styles --mode stargan --size 64 --resize 64 --width 32 --d-width 32 --d-layers 5 \
     --data "$data-free/train" --test-data "$data-free/test" \
-    --batch 4 --steps 20000 --generator-lr 3e-4 --discriminator-lr 3e-4 --eval-every 4000 \
+    --batch 4 --steps 16000 --generator-lr 3e-4 --discriminator-lr 3e-4 --eval-every 4000 \
     --licence "MIT AND Apache-2.0"
-img2img export "$runs/four-styles"
+img2img export "$runs/four-styles" --checkpoint last
 
 ship flat-to-3d flat-to-3d flat-to-3d flat
 ship strokes-to-3d strokes-to-3d-int8 strokes-to-3d strokes
