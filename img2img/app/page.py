@@ -139,7 +139,7 @@ def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None
             with gr.Row():
                 download = gr.DownloadButton("Download PNG", visible=False, elem_id="download")
                 everywhere = gr.Button("All domains", visible=False)
-            gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=4)
+            gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=2)
         card = gr.Markdown(elem_id="card")
 
     def describe(*given):
