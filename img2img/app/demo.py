@@ -174,8 +174,9 @@ class Demo:
         ]
         data = ", ".join(f"{k} {v}" for k, v in manifest.data.items() if k != "fingerprint")
         lines += [f"Data: {data}"] if data else []
-        way = choice.to or manifest.direction
-        own = f"held_out/{way if isinstance(way, str) else way[0]}/"
+        to = choice.to or manifest.direction
+        way = to if isinstance(to, str) else to[0]
+        own = f"held_out/{way}/"
         named = any(name.startswith(own) for name in manifest.metrics)  # pix2pix has one way alone
         start, which = (own, f", {way}") if named else ("held_out/", "")
         measured = ", ".join(
