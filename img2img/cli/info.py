@@ -33,7 +33,8 @@ def info(
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
         "gives": f"the same size, {manifest.out_channels} channels",
         "trained at": f"{manifest.trained_size} px, "
-        + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}"),
+        + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
+        + (f", begun with {before}" if (before := manifest.data.get("pretrained")) else ""),
         "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
         "licence": manifest.licence or "not stated",
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",

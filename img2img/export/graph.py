@@ -132,13 +132,18 @@ def make_manifest(
         step=int(said.get("step", 0)),
         seed=config.seed,
         config=config.method.model_dump(mode="json"),
-        data={"imported": said["imported"]}
-        if "imported" in said
-        else {"fingerprint": config.fingerprint},
+        data=_origin(config, said),
         metrics=metrics,
         created_with=f"img2img {__version__}, torch {torch.__version__}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _origin(config: RunConfig, said: dict[str, str]) -> dict[str, object]:
+    if "imported" in said:
+        return {"imported": said["imported"]}
+    began = {"pretrained": config.pretrained.name} if config.pretrained else {}
+    return {"fingerprint": config.fingerprint, **began}
 
 
 def trace(

@@ -46,3 +46,19 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise DataError(f"The weights {path} can't be loaded ({error}).") from None
+
+
+def begin_with(generators: nn.Module, source: Path) -> None:
+    """Give them the weights in a file of weights, or the last of a run, by its folder; DataError
+    where those are of other networks.
+    """
+    path = source / "weights.safetensors" if source.is_dir() else source
+    tensors, _ = load_weights(path)
+    try:
+        generators.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise DataError(
+            f"The weights {path} are of other networks than this run's: {reason} Train with the "
+            "same --mode, --width and so on, and with as many domains."
+        ) from None

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
@@ -26,6 +34,9 @@ class RunConfig(BaseModel):
     method: SerializeAsAny[MethodConfig]
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
+    pretrained: Path | None = Field(
+        None, description="run, or its .safetensors, whose generators this one begins with"
+    )
     held_out: int = Field(16, ge=0, description="pictures kept from training for the samples")
     seed: int = Field(0, ge=0)
     device: str = "auto"
@@ -44,6 +55,12 @@ class RunConfig(BaseModel):
     licence: str | None = Field(None, description="of the weights, for the model card")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
+
+    @field_validator("pretrained")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """--resume works from any folder."""
+        return path.absolute() if path else None
 
     @model_validator(mode="after")
     def _cacheable(self) -> Self:

@@ -18,7 +18,7 @@ from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
-from img2img.train import loop
+from img2img.train import checkpoint, loop
 from img2img.train.config import RunConfig
 from img2img.train.loop import train
 from img2img.train.plan import make_plan
@@ -56,6 +56,53 @@ def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monk
     train(again, tmp_path / "parts", quiet)
     assert state(tmp_path / "parts")["step"] == 6
     assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config, quiet, tmp_path):
+    source = trained(mode)
+    weights, _ = checkpoint.load_weights(source / "weights.safetensors")
+    networks = METHODS[mode](RunConfig.load(source).method).generators
+    names = [name for name, _ in networks.named_parameters()]  # no norm's averages
+
+    def distance(**run) -> float:
+        """How far one step at a hardly noticeable rate ends from the other run's weights."""
+        config = make_config(mode, {"seed": 1, **run}, steps=2, generator_lr=1e-9)
+        folder = tmp_path / ("with" if run else "without")
+        train(make_plan(config, quiet), folder, quiet)
+        found, _ = checkpoint.load_weights(folder / "weights.safetensors")
+        return max(float((found[name] - weights[name]).abs().max()) for name in names)
+
+    assert distance(pretrained=source) < 1e-6
+    assert distance() > 1e-2
+
+
+def test_a_run_that_began_with_weights_goes_on_without_them(
+    trained, make_config, quiet, tmp_path, monkeypatch
+):
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(trained("pix2pix") / "weights.safetensors", weights)
+    plan = make_plan(make_config("pix2pix", run={"pretrained": weights}), quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Interrupted):
+            train(plan, tmp_path / "parts", quiet)
+    weights.unlink()
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+def test_weights_of_other_networks_are_refused_before_anything_is_written(
+    trained, make_config, quiet, tmp_path
+):
+    plan = make_plan(make_config("pix2pix", {"pretrained": trained("pix2pix")}, width=8), quiet)
+    with pytest.raises(DataError, match=r"other networks than this run's: size mismatch.*--width"):
+        train(plan, tmp_path / "run", quiet)
+    assert not (tmp_path / "run").exists()
+    missing = make_config("pix2pix", {"pretrained": tmp_path / "nowhere"})
+    with pytest.raises(DataError, match="nowhere can't be loaded"):
+        train(make_plan(missing, quiet), tmp_path / "run", quiet)
 
 
 @pytest.mark.parametrize("mode", MODES)
