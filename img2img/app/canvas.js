@@ -13,8 +13,10 @@ function line(stroke) {
   context.lineWidth = stroke.width;
   context.lineCap = context.lineJoin = "round";
   context.beginPath();
-  context.moveTo(...stroke.points[0]);
-  for (const point of stroke.points) context.lineTo(...point); // a click alone is a dot
+  context.arc(...stroke.points[0], stroke.width / 2, 0, 2 * Math.PI); // a click alone is a dot,
+  context.fill(); // and a line without length draws none
+  context.beginPath();
+  for (const point of stroke.points) context.lineTo(...point);
   context.stroke();
 }
 
