@@ -38,6 +38,10 @@ class Labels(BaseModel):
     def names(self) -> tuple[str, ...]:
         return tuple(name for labels in self.sets for name in labels.domains)
 
+    def of_kind(self, kind: Literal["classes", "attributes"]) -> list[str]:
+        """Those names that are one of classes, or attributes that add up."""
+        return [name for labels in self.sets if labels.kind == kind for name in labels.domains]
+
     @property
     def width(self) -> int:
         """Length of the vector."""

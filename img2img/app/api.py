@@ -263,7 +263,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         request: Request,
         model: Annotated[str | None, Query(description="By default the first.")] = None,
         to: Annotated[
-            str | None, Query(description="Target domain; attributes with commas.")
+            str | None, Query(description="Target domain; attributes with commas, or none.")
         ] = None,
         format: Annotated[Format, Query(description="Of the answer.")] = "png",
         max_side: Annotated[

@@ -57,12 +57,13 @@ class Demo:
         ways = self.ways.get(title) or {}
         name = ways.get(way or "") or next(iter(ways.values()), title)
         translator = self.models.get(name)
-        names = translator.manifest.labels.names
-        if not names:
-            return Choice(name, translator, None)
+        labels = translator.manifest.labels
+        classes, attributes = labels.of_kind("classes"), labels.of_kind("attributes")
         # What was chosen for another model may come along.
-        ticked = [name for name in several or () if name in names]
-        return Choice(name, translator, ticked or (domain if domain in names else names[0]))
+        ticked = [name for name in several or () if name in attributes]
+        if ticked or not classes:
+            return Choice(name, translator, ticked if attributes else None)
+        return Choice(name, translator, domain if domain in classes else classes[0])
 
     def read(self, path: str | Path, choice: Choice) -> images.Picture:
         """A visitor's file through our own decoder."""

@@ -59,10 +59,10 @@ def answered(translate: Callable) -> Callable:
         except Img2ImgError as error:
             gr.Warning(str(error))
             answer = EMPTY
-        if asked.get(request.session_hash) is not question:
-            return [gr.skip()] * len(EMPTY)
-        del asked[request.session_hash]
-        return answer
+        finally:
+            if last := asked.get(request.session_hash) is question:
+                del asked[request.session_hash]
+        return answer if last else [gr.skip()] * len(EMPTY)
 
     return call
 
@@ -81,12 +81,15 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
             several = ChosenAttributes([], label="Attributes")
         chosen = [title, way, domain, several]
         choices = told(partial(_choices, demo)), chosen, [way, domain, several]
-        page.load(*choices)
+        loaded = page.load(*choices)
+        # A picture is led to a class, or to attributes: what was touched last counts.
+        domain.input(list, None, several)
+        several.input(told(partial(_beside, demo)), chosen, domain)
         # What is translated to depends on them: it comes after. A listener of the same event would
         # not do: "always_last" fires the whole event again, which would undo a click meanwhile.
         changed = title.change(*choices)
         with gr.Tab("One picture"):
-            _one(demo, chosen, changed, page)
+            _one(demo, chosen, loaded, changed)
         with gr.Tab("Draw"):
             _draw(demo, chosen, changed)
         with gr.Tab("Many"):
@@ -99,15 +102,10 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
 def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list[str]):
     """Which of direction, domain and attributes the model has, and of what was chosen."""
     choice = demo.choose(title, way, domain, several)
-    chosen = [choice.to] if isinstance(choice.to, str) else choice.to or []
     labels = choice.translator.manifest.labels
-    domains = {
-        kind: [name for s in labels.sets if s.kind == kind for name in s.domains]
-        for kind in ("classes", "attributes")
-    }
-    classes, attributes = domains["classes"], domains["attributes"]
-    one = next((name for name in classes if name in chosen), None)
-    ticked = [name for name in attributes if name in chosen]
+    classes, attributes = labels.of_kind("classes"), labels.of_kind("attributes")
+    one = choice.to if isinstance(choice.to, str) else None
+    ticked = [] if one else choice.to or attributes[:1]
     return (
         gr.update(visible=len(demo.ways[title]) > 1, value=way),
         gr.update(visible=bool(classes), choices=classes, value=one),
@@ -115,7 +113,13 @@ def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list
     )
 
 
-def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None:
+def _beside(demo: Demo, title: str, way: str, domain: str | None, several: list[str]) -> str | None:
+    """The class that counts beside those attributes: none where any is ticked."""
+    to = demo.choose(title, way, domain, several).to
+    return to if isinstance(to, str) else None
+
+
+def _one(demo: Demo, chosen: list, loaded: Dependency, changed: Dependency) -> None:
     title, way, domain, several = chosen
     with gr.Row():
         with gr.Column():
@@ -151,8 +155,10 @@ def _one(demo: Demo, chosen: list, changed: Dependency, page: gr.Blocks) -> None
         shown = [gr.update(visible=example == choice.name) for example in examples]
         return demo.card(choice), gr.update(visible=several_domains), *shown
 
-    for opened in (page.load, title.change, way.input, domain.input, several.input):
-        opened(describe, chosen, [card, everywhere, *examples.values()])
+    described = [card, everywhere, *examples.values()]
+    for opened in (loaded.then, changed.then, way.input, several.input):
+        opened(describe, chosen, described)
+    domain.input(describe, [title, way, domain, gr.State([])], described)
     asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
     asked.success(lambda: gr.update(visible=True), None, gallery)
     other = [title.change, way.input, picture.change]
@@ -183,16 +189,12 @@ def _translate(
 
     outputs: the picture, its download, what is said.
     """
-    _, way, domain, several = chosen
+    title, way, domain, several = chosen
     inputs, translate = [source, *chosen], answered(translate)
-    gr.on(
-        [given, way.input, domain.input, several.input],
-        translate,
-        inputs,
-        outputs,
-        trigger_mode="always_last",
-        api_name="translate",
-    )
+    given_again = [given, way.input, several.input]
+    gr.on(given_again, translate, inputs, outputs, trigger_mode="always_last", api_name="translate")
+    alone = [source, title, way, domain, gr.State([])]  # without the attributes
+    domain.input(translate, alone, outputs, trigger_mode="always_last")
     changed.then(translate, inputs, outputs, trigger_mode="always_last")
     changed.failure(lambda: EMPTY, None, outputs)
 

@@ -15,7 +15,8 @@ def translate(
         str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
     ],
     to: Annotated[
-        str | None, option("Target domain; attributes with commas; all: a folder for each.")
+        str | None,
+        option("Target domain; attributes with commas, or none; all: a folder for each."),
     ] = None,
     direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
     provider: Annotated[

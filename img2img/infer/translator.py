@@ -74,7 +74,10 @@ class Translator:
         return results
 
     def domain(self, to: To) -> np.ndarray | None:
-        """The label vector, float32 [D], for a domain's name; UsageError for a wrong one."""
+        """The label vector, float32 [D], for a domain's name; UsageError for a wrong one.
+
+        No names at all, or "none": a picture with none of the (first set of) attributes.
+        """
         labels = self.manifest.labels
         if isinstance(to, np.ndarray):
             if to.shape != (labels.width,):
@@ -85,16 +88,19 @@ class Translator:
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
             return None
         names = [to] if isinstance(to, str) else list(to or ())
+        nothing = to == "none" or (to is not None and not names)
         if to in labels.names:
             wanted = {to}  # its name may have a comma
+        elif nothing:
+            wanted = set()
         else:
             wanted = {part for name in names for part in map(str.strip, name.split(",")) if part}
         for number, labelled in enumerate(labels.sets):
-            one = labelled.kind == "classes"
-            if wanted and wanted <= set(labelled.domains) and (len(wanted) == 1 or not one):
+            enough = len(wanted) == 1 if labelled.kind == "classes" else wanted or nothing
+            if enough and wanted <= set(labelled.domains):
                 return labels.vector(number, wanted)
         choices = " or ".join(
-            f"{'one of' if labelled.kind == 'classes' else 'any of (with commas)'}: "
+            f"{'one of' if labelled.kind == 'classes' else 'none or any of (with commas)'}: "
             f"{', '.join(labelled.domains)}"
             for labelled in labels.sets
         )

@@ -40,6 +40,10 @@ browser_there = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
 SETS = {
     "classes": [{"kind": "classes", "domains": ("dawn", "noon", "dusk")}],
     "attributes": [{"kind": "attributes", "domains": ("hat", "smile")}],
+    "joint": [
+        {"kind": "attributes", "domains": ("hat", "smile")},
+        {"kind": "classes", "domains": ("dawn", "dusk")},
+    ],
 }
 
 
@@ -68,7 +72,7 @@ def read(path: str) -> np.ndarray:
 
 
 def test_two_directions_are_one_choice(demo):
-    assert list(demo.ways) == ["alone", "attributes", "both", "classes"]
+    assert list(demo.ways) == ["alone", "attributes", "both", "classes", "joint"]
     names = [demo.choose("both", way, None, []).translator.manifest.name for way in ("ab", "ba")]
     assert names == ["both-ab", "both-ba"]
 
@@ -113,7 +117,7 @@ def test_a_domain_of_the_model_before_may_come_along(demo, save, tmp_path):
     path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
     domain, several = ChosenDomain([]).preprocess("hat"), ChosenAttributes([]).preprocess(["noon"])
     (_, after), _, _ = demo.translate(path, "attributes", None, domain, several)
-    assert read(after).max() == 10
+    assert read(after).max() == 0
     assert ChosenDomain([]).preprocess({"made": "up"}) is None
     assert ChosenAttributes([]).preprocess([1, "hat"]) == ["hat"]
 
@@ -495,6 +499,33 @@ def test_directions_and_domains_can_be_chosen(visit, save, tmp_path):
     page.get_by_text("noon", exact=True).nth(1).wait_for()
     choose(page, "Model", "alone")  # whose pictures these are not
     page.get_by_text("noon", exact=True).nth(1).wait_for(state="hidden")
+
+
+@browser_there
+def test_of_classes_and_attributes_what_was_touched_last_counts(visit, save, tmp_path):
+    page = visit()
+    choose(page, "Model", "joint")
+    drop(page, save(tmp_path / "black.png", np.zeros((16, 16, 3), np.uint8)))
+
+    def shows(level: int) -> None:
+        wait_until(lambda: [found.max() for found in pictures(page, "#slider")][1:] == [level])
+
+    shows(40)  # the first class
+    page.get_by_label("hat").check()
+    shows(10)
+    page.get_by_label("smile").check()
+    shows(30)
+    page.get_by_label("dusk").check()
+    shows(80)
+    assert not page.get_by_label("hat").is_checked()
+    page.get_by_label("hat").check()
+    shows(10)
+    page.get_by_label("hat").uncheck()
+    shows(40)
+    choose(page, "Model", "attributes")
+    shows(10)
+    page.get_by_label("hat").uncheck()
+    shows(0)  # a picture with none of them
 
 
 @browser_there

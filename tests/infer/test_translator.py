@@ -126,7 +126,7 @@ def test_the_domain_decides_the_result(classes, to, offset):
     assert (classes([dark, dark[:2]], to=[to])[1] == 7 + offset).all()
 
 
-@pytest.mark.parametrize("to", [None, "", "night", "Dawn", "dawn,noon", ["dawn", "noon"], []])
+@pytest.mark.parametrize("to", [None, "", "none", "night", "dawn,noon", ["dawn", "noon"], []])
 def test_a_model_of_classes_takes_exactly_one_that_it_knows(classes, to):
     with pytest.raises(UsageError, match="one of: dawn, noon, dusk"):
         classes([np.zeros((4, 4, 3), np.uint8)], to=to)
@@ -134,20 +134,29 @@ def test_a_model_of_classes_takes_exactly_one_that_it_knows(classes, to):
 
 @pytest.mark.parametrize(
     ("to", "offset"),
-    [("hat", 10), ("hat,glasses", 50), (["glasses", "hat"], 50), ("smile,hat,glasses", 70)],
+    [
+        ("hat", 10),
+        ("hat,glasses", 50),
+        (["glasses", "hat"], 50),
+        ("smile,hat,glasses", 70),
+        ("none", 0),
+        ([], 0),
+    ],
 )
 def test_attributes_add_up_in_any_order(attributes, to, offset):
     (result,) = attributes([np.full((4, 4, 3), 5, np.uint8)], to=to)
     assert (result == 5 + offset).all()
 
 
-@pytest.mark.parametrize("to", [None, "beard", "hat,beard", ["hat", "beard"]])
+@pytest.mark.parametrize("to", [None, "", "beard", "hat,beard", ["hat", "beard"], "hat,none"])
 def test_attributes_must_be_known(attributes, to):
     with pytest.raises(UsageError, match=r"any of .*: hat, smile, glasses"):
         attributes([np.zeros((4, 4, 3), np.uint8)], to=to)
 
 
-@pytest.mark.parametrize(("to", "offset"), [("hat,smile", 30), ("dusk", 80), ("smile", 20)])
+@pytest.mark.parametrize(
+    ("to", "offset"), [("hat,smile", 30), ("dusk", 80), ("smile", 20), ([], 0)]
+)
 def test_a_model_of_several_data_sets_takes_the_domains_of_one(joint, to, offset):
     (result,) = joint([np.full((4, 4, 3), 5, np.uint8)], to=to)
     assert (result == 5 + offset).all()
