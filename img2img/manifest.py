@@ -119,5 +119,5 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             raise DataError(
                 f"The manifest of {source} can't be read ({first['loc']}: {first['msg']}). "
-                "The model may come from a later version: pip install --upgrade img2img"
+                "The model may come from a later version: get a newer img2img"
             ) from None

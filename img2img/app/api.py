@@ -1,6 +1,7 @@
 """HTTP: pictures in, translated pictures out, on the same Translator as everything else."""
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -163,14 +164,19 @@ class Service:
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
+        hint = f" ?max_side={math.isqrt(limits.max_pixels)} makes it smaller first."
+        decodable = max(limits.max_decoded, limits.max_pixels)
         with images.open_header(content, max_pixels=sys.maxsize) as header:
-            width, height = header.size
-        most = limits.max_decoded if max_side else limits.max_pixels
-        if width * height > most:
-            hint = "" if max_side else " ?max_side=2048 makes it smaller first."
-            raise HTTPException(413, f"{width}x{height} is more than {most:,} pixels.{hint}")
-        picture = images.read(content, translator.manifest.in_channels, limits.max_decoded)
-        return images.shrink(picture, max_side) if max_side else picture
+            if max_side:
+                _require_at_most(decodable, *header.size)
+            else:
+                _require_at_most(limits.max_pixels, *header.size, hint)
+        picture = images.read(content, translator.manifest.in_channels, decodable)
+        if max_side:
+            picture = images.shrink(picture, max_side)
+            height, width = picture.pixels.shape[:2]
+            _require_at_most(limits.max_pixels, width, height, hint)
+        return picture
 
     def close(self) -> None:
         for batcher in self._batchers.values():
@@ -289,6 +295,11 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         return Response(answer, media_type=f"image/{format}", headers={"Server-Timing": timing})
 
     return app
+
+
+def _require_at_most(pixels: int, width: int, height: int, hint: str = "") -> None:
+    if width * height > pixels:
+        raise HTTPException(413, f"{width}x{height} is more than {pixels:,} pixels.{hint}")
 
 
 def _offer(name: str, translator: Translator) -> Offer:

@@ -11,7 +11,11 @@ from img2img.cli.options import option
 def check(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA...", help="a and b; or one folder: of domains, or of pairs."),
+        typer.Argument(
+            metavar="DATA...",
+            help="a and b; or one folder: of domains, or of pairs. Several sets of domains: "
+            "with --mode stargan.",
+        ),
     ],
     test: Annotated[list[Path] | None, option("The same, held out; repeat for two.")] = None,
     mode: Annotated[
@@ -38,9 +42,9 @@ def check(
         from img2img.methods import METHODS
     except ImportError as error:
         raise needs_extra("train", error) from None
-    if len(data) > 2 or (test and len(test) != len(data)):
-        raise UsageError("Give one folder or two, and as many --test.")
     method = METHODS[mode or _told_mode(data, attributes)]
+    if (len(data) > 2 and method.name != "stargan") or (test and len(test) != len(data)):
+        raise UsageError("Give one folder or two (of domains: any number), and as many --test.")
     opened = [
         method.data.open(_sources(method.name, folders, attributes, attribute), (3, 3))
         for folders in (data, test)

@@ -47,6 +47,7 @@ def import_checkpoint(
     try:
         from img2img.export.published import import_run
         from img2img.export.run import export_run
+        from img2img.train.config import RunConfig
     except ImportError as error:
         raise needs_extra("train", error) from None
 
@@ -62,4 +63,7 @@ def import_checkpoint(
     else:
         for path, parity in written:
             print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")
-        print(f"Use it:  img2img translate PICTURES -o OUT -m {run}")
+        towards = " --direction ab" if len(written) > 1 else ""
+        if RunConfig.load(run).mode == "stargan":
+            towards = " --to DOMAIN"
+        print(f"Use it:  img2img translate PICTURES -o OUT -m {run}{towards}")

@@ -21,7 +21,9 @@ def serve(
     max_mb: Annotated[int, typer.Option(min=1, help="Of a picture's file.")] = 16,
     max_pixels: Annotated[int, typer.Option(min=64, help="Of a picture that is run.")] = 4_194_304,
     seconds: Annotated[float, typer.Option(min=0.1, help="A request may take.")] = 60.0,
-    waiting: Annotated[int, typer.Option(min=1, help="Requests that may be here at once.")] = 96,
+    waiting: Annotated[
+        int, typer.Option(min=1, help="Requests that may be in a process at once.")
+    ] = 96,
 ) -> None:
     """Serve models over HTTP: POST a picture to /v1/translate. /docs tells the rest.
 

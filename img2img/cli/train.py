@@ -48,7 +48,10 @@ def train(
     list_objectives: Annotated[
         bool, _run("Print the adversarial objectives, with formula and paper; stop.")
     ] = False,
-    dry_run: Annotated[bool, _run("Check everything, print the config, stop.")] = False,
+    list_settings: Annotated[
+        bool, _run("Print what else can be set with --mode's method, and what it means; stop.")
+    ] = False,
+    dry_run: Annotated[bool, _run("Check settings and data, print the config, stop.")] = False,
     check: Annotated[bool, _run("Decode every picture before training.")] = True,
     preset: Annotated[
         Literal["paper", "modern"] | None,
@@ -74,7 +77,7 @@ def train(
 
     img2img train --mode cyclegan --a horses --b zebras
 
-    Every setting that --dry-run prints is an option: --identity 0, --objective hinge, --no-flip.
+    Every setting of --list-settings is an option: --identity 0, --objective hinge, --no-flip.
     """
     from img2img.cli import stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
@@ -90,6 +93,10 @@ def train(
 
     if list_objectives:
         _show_objectives()
+        return
+    if list_settings:
+        _require_mode({"mode": mode})
+        _show_settings(mode, preset or "paper")
         return
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
@@ -191,6 +198,47 @@ def _show_objectives() -> None:
     print("r, f: the logits of a real and a fake picture; s: the sigmoid; h: features of patches")
 
 
+def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from img2img.methods import METHODS
+    from img2img.methods.base import MethodConfig
+    from img2img.methods.presets import preset_settings
+    from img2img.train.config import RunConfig
+
+    schema = METHODS[mode].Config
+    usual = schema(**preset_settings(preset, mode)).model_dump(mode="json")
+    table = Table("setting", f"in preset {preset}", "what it is")
+    for name, field in schema.model_fields.items():
+        if name != "labels":  # read from the data
+            shared = MethodConfig.model_fields.get(name, field)
+            said = field.description or shared.description
+            table.add_row(_flag(name), _shown(usual[name]), said)
+    table.add_section()
+    for name, field in RunConfig.model_fields.items():
+        if name in _settable() and not field.is_required():
+            table.add_row(_flag(name), _shown(field.default), field.description)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _shown(value: Any) -> str:
+    """As it is written in YAML."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _settable() -> set[str]:
+    """The settings of a run that are not its method's, and need no option of their own."""
+    from img2img.train.config import RunConfig
+
+    made = {"method", "sources", "test", "fingerprint", "measured_by", "preset"}
+    return set(RunConfig.model_fields) - made
+
+
 def _as_settings(arguments: list[str]) -> list[str]:
     """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
     from img2img.errors import UsageError
@@ -290,18 +338,10 @@ def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
 
     from img2img.errors import UsageError
     from img2img.methods import METHODS
-    from img2img.train.config import RunConfig
 
     method = METHODS.get(values.get("mode", ""))
     inner = set(method.Config.model_fields) if method else set()
-    outer = set(RunConfig.model_fields) - {
-        "method",
-        "sources",
-        "test",
-        "fingerprint",
-        "measured_by",
-        "preset",
-    }
+    outer = _settable()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:

@@ -25,7 +25,8 @@ def translate(
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
     existing: Annotated[
-        Literal["skip", "replace", "error"], option("Outputs: skip what is done and unchanged.")
+        Literal["skip", "replace", "error"],
+        option("Outputs: skip what is done and unchanged. A named file: error."),
     ] = "skip",
     ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,

@@ -264,8 +264,7 @@ def checkerboard(way: str, output: Pictures, real: Pictures) -> Finding | None:
         f"a grid of {levels:.1f} grey levels; it stands out {made:.1f} times from its "
         f"surroundings, {natural:.1f} times in real pictures",
         "The upsampling layers leave their steps in the picture.",
-        "more training with a falling rate (--decay 0.5), or an average of the weights "
-        "(--ema 0.999)",
+        "more training, or an average of the weights (--ema 0.999)",
     )
 
 

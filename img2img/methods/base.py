@@ -37,13 +37,18 @@ class MethodConfig(BaseModel):
 
     size: int = Field(256, ge=8, description="side of the training crops, pixels")
     resize: int | None = Field(
-        None, ge=0, description="side pictures are resized to before the crop; 0: as they are"
+        None,
+        ge=0,
+        description="side pictures are resized to before the crop, by default the paper's for "
+        "that size; 0: as they are",
     )
     centre_crop: int | None = Field(None, ge=8, description="side cut from the middle, first")
     flip: bool = Field(True, description="mirror half of the pictures")
-    in_channels: Literal[1, 3, 4] = 3
-    out_channels: Literal[1, 3, 4] = 3
-    batch: int = Field(1, ge=1)
+    in_channels: Literal[1, 3, 4] = Field(
+        3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
+    )
+    out_channels: Literal[1, 3, 4] = Field(3, description="of what they become")
+    batch: int = Field(1, ge=1, description="pictures, or pairs, a step")
     accumulate: int = Field(
         1,
         ge=1,
@@ -56,7 +61,7 @@ class MethodConfig(BaseModel):
     epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
     steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
     decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
-    objective: ObjectiveName = "bce"
+    objective: ObjectiveName = Field("bce", description="adversarial; see --list-objectives")
     gradient_penalty: float | None = Field(
         None, ge=0, description="weight of WGAN-GP's; by default the objective's"
     )
@@ -78,9 +83,9 @@ class MethodConfig(BaseModel):
         None, description="discriminators see how much a batch differs: std or discrimination"
     )
     feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
-    generator_lr: float = Field(2e-4, gt=0)
-    discriminator_lr: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    generator_lr: float = Field(2e-4, gt=0, description="learning rate")
+    discriminator_lr: float = Field(2e-4, gt=0, description="learning rate")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="of Adam")
     d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
     unroll: int = Field(
         0, ge=0, le=10, description="discriminator steps that the generators look ahead"

@@ -34,8 +34,10 @@ class CycleGANConfig(MethodConfig):
     objective: ObjectiveName = "lsgan"
     pool: int = Field(50, ge=0, description="past fakes kept to show the discriminators")
     blocks: int | None = Field(None, ge=1, description="residual blocks; 6 up to 128 px, else 9")
-    norm: Norm = "instance"
-    dropout: bool = False
+    norm: Norm = Field(
+        "instance", description="of all networks: batch, instance, instance_affine or none"
+    )
+    dropout: bool = Field(False, description="in the generators' residual blocks")
     cycle: float = Field(10.0, ge=0, description="weight of the cycle term, each way")
     identity: float = Field(0.5, ge=0, description="weight of the identity term, times cycle's")
 

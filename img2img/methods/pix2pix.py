@@ -22,9 +22,13 @@ class Pix2PixConfig(MethodConfig):
     levels: int | None = Field(
         None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
     )
-    norm: Norm = "batch"
-    dropout: bool = True
-    discriminator: Literal["patch", "pixel"] = "patch"
+    norm: Norm = Field(
+        "batch", description="of both networks: batch, instance, instance_affine or none"
+    )
+    dropout: bool = Field(True, description="in the generator's inner layers")
+    discriminator: Literal["patch", "pixel"] = Field(
+        "patch", description="patch, of what d_layers see, or pixel: each by itself"
+    )
     l1: float = Field(100.0, ge=0, description="weight of the L1 term")
 
     @model_validator(mode="after")

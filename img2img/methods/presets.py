@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 PresetName = Literal["paper", "modern"]
 
-# Better than the papers' by more than the seeds differ, on small data sets: docs/objectives.md.
+# Nearer in kernel distance than the papers' by more than the seeds differ, on small data sets:
+# docs/objectives.md.
 MODERN: dict[str, dict[str, Any]] = {
     "pix2pix": {
         "objective": "rpgan",

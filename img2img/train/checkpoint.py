@@ -49,16 +49,21 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def begin_with(generators: nn.Module, source: Path) -> None:
-    """Give them the weights in a file of weights, or the last of a run, by its folder; DataError
-    where those are of other networks.
+    """Give them the weights in a file of weights, or the last of a run, by its folder: of two
+    directions to those that are there. DataError where they are of other networks.
     """
     path = source / "weights.safetensors" if source.is_dir() else source
     tensors, _ = load_weights(path)
+    there = {name.partition(".")[0] for name in tensors}
+    missing = {name for name in generators.state_dict() if name.partition(".")[0] in there}
+    missing ^= tensors.keys()
     try:
-        generators.load_state_dict(tensors)
+        if missing:
+            raise RuntimeError(f"only one of them has {min(missing)}")
+        generators.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise DataError(
-            f"The weights {path} are of other networks than this run's: {reason} Train with the "
-            "same --mode, --width and so on, and with as many domains."
+            f"The weights {path} are of other networks than this run's: {reason}. Give it the "
+            "same --mode, --width, --blocks or --levels, --norm, channels and number of domains."
         ) from None

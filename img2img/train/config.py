@@ -38,9 +38,9 @@ class RunConfig(BaseModel):
         None, description="run, or its .safetensors, whose generators this one begins with"
     )
     held_out: int = Field(16, ge=0, description="pictures kept from training for the samples")
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
-    precision: Precision = "auto"
+    seed: int = Field(0, ge=0, description="of every random draw")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Precision = Field("auto", description="auto, fp32 or bf16")
     workers: int | None = Field(None, ge=0, description="processes that decode pictures")
     compile: bool | None = Field(
         None, description="compile the networks; by default on a GPU, in runs that it pays off in"

@@ -168,6 +168,7 @@ def environment() -> dict[str, str]:
 def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) -> str:
     """README.md of a run."""
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
+    towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
@@ -175,7 +176,7 @@ seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not s
 All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
     img2img export runs/{config.name}
-    img2img translate PHOTOS -o OUT -m {config.name}
+    img2img translate PHOTOS -o OUT -m {config.name}{towards}
 
 | last row of metrics.csv | value |
 |---|---|

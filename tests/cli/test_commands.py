@@ -191,6 +191,23 @@ def test_objectives_are_listed_with_formula_paper_and_needs(tmp_path):
         assert part in told
 
 
+@pytest.mark.parametrize(
+    ("mode", "preset", "said"),
+    [
+        ("pix2pix", "paper", "--objective bce adversarial; see --list-objectives"),
+        ("cyclegan", "modern", "--generator-lr 0.0005 learning rate"),
+        ("stargan", "paper", "--pretrained run, or its .safetensors"),
+    ],
+)
+def test_settings_are_listed_with_what_they_mean(tmp_path, mode, preset, said):
+    done = run("train", "--list-settings", "--mode", mode, "--preset", preset, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert said in " ".join(done.stdout.replace("│", " ").split())
+    described = [line.split("│")[3].strip() for line in done.stdout.splitlines() if "│ --" in line]
+    assert len(described) > 40
+    assert all(described)
+
+
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
     first = run(*PAIR, "b", "--size", "32", "--seed", "7", "--dry-run", cwd=folders)
     assert first.returncode == 0, first.stderr

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
@@ -77,6 +78,17 @@ def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config,
     assert distance() > 1e-2
 
 
+def test_one_direction_alone_can_be_begun_with(trained, make_config, quiet, tmp_path):
+    tensors, _ = checkpoint.load_weights(trained("cyclegan") / "weights.safetensors")
+    lone = {name: value for name, value in tensors.items() if name.startswith("ba.")}
+    save_file(lone, tmp_path / "ba.safetensors")
+    generators = METHODS["cyclegan"](make_config("cyclegan").method).generators
+    before = {name: value.clone() for name, value in generators["ab"].state_dict().items()}
+    checkpoint.begin_with(generators, tmp_path / "ba.safetensors")
+    assert_bitwise(before, dict(generators["ab"].state_dict()))
+    assert_bitwise(lone, dict(generators["ba"].state_dict(prefix="ba.")))
+
+
 def test_a_run_that_began_with_weights_goes_on_without_them(
     trained, make_config, quiet, tmp_path, monkeypatch
 ):
@@ -97,9 +109,14 @@ def test_weights_of_other_networks_are_refused_before_anything_is_written(
     trained, make_config, quiet, tmp_path
 ):
     plan = make_plan(make_config("pix2pix", {"pretrained": trained("pix2pix")}, width=8), quiet)
-    with pytest.raises(DataError, match=r"other networks than this run's: size mismatch.*--width"):
+    with pytest.raises(
+        DataError, match=r"other networks than this run's: size mismatch for.*--width"
+    ):
         train(plan, tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
+    deeper = make_config("cyclegan", {"pretrained": trained("cyclegan")}, blocks=2)
+    with pytest.raises(DataError, match=r"only one of them has ab\.\S+\. Give.*--blocks"):
+        train(make_plan(deeper, quiet), tmp_path / "run", quiet)
     missing = make_config("pix2pix", {"pretrained": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="nowhere can't be loaded"):
         train(make_plan(missing, quiet), tmp_path / "run", quiet)
