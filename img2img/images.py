@@ -173,7 +173,8 @@ def sheet_of(pictures: Sequence[np.ndarray], columns: int = 4, side: int = 64) -
 
 def _decode(image: Image.Image, channels: int) -> Picture:
     notes = []
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    # n_frames reads a TIFF's thousands of pages one by one.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("animated or multi-page: the first frame was used")
     image.load()
     profile = image.info.get("icc_profile")

@@ -25,6 +25,7 @@ def make_bundle(
     labels: Labels = Labels(),
     only_size: tuple[int, int] | None = None,
     manifest: bool = True,
+    multiple: int = 1,
 ) -> Path:
     """255 - x without labels; with them x plus the offsets of the domains that are wanted."""
     shape = ["N", *(only_size or ("H", "W")), channels]
@@ -60,7 +61,7 @@ def make_bundle(
             "direction": "to" if labels.sets else "ab",
             "in_channels": channels,
             "out_channels": channels,
-            "size_multiple": 1,
+            "size_multiple": multiple,
             "trained_size": 8,
             "labels": labels.model_dump(),
         }

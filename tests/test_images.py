@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from img2img import images
 from img2img.errors import DataError
@@ -272,6 +272,14 @@ def test_broken_exif_does_not_cost_the_picture(kind):
 
 
 # --- animation ------------------------------------------------------------------------------
+
+
+def test_pages_are_not_counted(monkeypatch):
+    """Pillow counts a TIFF's by reading all, in time that grows with their square."""
+    content = saved(plain(), "TIFF", save_all=True, append_images=[plain()] * 3)
+    count = property(lambda _: pytest.fail("counted"))
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", count)
+    assert "first frame" in read(content).notes[0]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

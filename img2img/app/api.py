@@ -27,6 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
@@ -39,6 +40,7 @@ from img2img.infer.translator import MAX_BATCH, Translator
 
 Format = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+LONGEST: dict[Format, int] = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # px, of a side
 OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
 
 
@@ -149,6 +151,9 @@ class Service:
         picture = await loop.run_in_executor(
             self._decoders, self._decode, content, translator, max_side
         )
+        longest = max(picture.pixels.shape[:2])
+        if longest > LONGEST[form]:
+            raise HTTPException(413, f"{longest} px are more than a side of {form} may have.")
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
         translated = time.perf_counter()
@@ -164,18 +169,18 @@ class Service:
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
-        hint = f" ?max_side={math.isqrt(limits.max_pixels)} makes it smaller first."
-        decodable = max(limits.max_decoded, limits.max_pixels)
+        multiple = translator.manifest.size_multiple  # what the model pads both sides to
+        side = math.isqrt(limits.max_pixels) // multiple * multiple
+        hint = f" ?max_side={side} makes it smaller first."
+        most = max(limits.max_decoded, limits.max_pixels) if max_side else limits.max_pixels
         with images.open_header(content, max_pixels=sys.maxsize) as header:
-            if max_side:
-                _require_at_most(decodable, *header.size)
-            else:
-                _require_at_most(limits.max_pixels, *header.size, hint)
-        picture = images.read(content, translator.manifest.in_channels, decodable)
+            width, height = header.size
+        _require_at_most(most, width, height, "" if max_side else hint)
+        picture = images.read(content, translator.manifest.in_channels, most)
         if max_side:
             picture = images.shrink(picture, max_side)
-            height, width = picture.pixels.shape[:2]
-            _require_at_most(limits.max_pixels, width, height, hint)
+        padded = (-(-side // multiple) * multiple for side in picture.pixels.shape[1::-1])
+        _require_at_most(limits.max_pixels, *padded, hint)
         return picture
 
     def close(self) -> None:
@@ -345,6 +350,8 @@ def _told(error: Exception) -> tuple[int, str]:
         return 400, error.message
     if isinstance(error, Full):
         return 429, "Too many requests wait. Try again in a second."
+    if isinstance(error, ClientDisconnect):
+        return 499, "The client hung up."
     if isinstance(error, TimeoutError):
         return 504, "It took too long. Send a smaller picture, or try again later."
     raise error

@@ -15,7 +15,7 @@ import numpy as np
 from img2img import images
 from img2img.app.canvas import drawn
 from img2img.app.models import Models
-from img2img.app.uploads import members
+from img2img.app.uploads import MAX_STORED, members, stored
 from img2img.errors import DataError, Img2ImgError
 from img2img.infer.translator import Translator
 
@@ -89,6 +89,8 @@ class Demo:
             with contextlib.suppress(FileNotFoundError):  # another visitor was faster
                 if time.time() - path.stat().st_mtime > KEPT:
                     shutil.rmtree(path, ignore_errors=True)
+        if stored() > MAX_STORED:
+            raise DataError("There is no more room for results. Try again later.")
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
         return folder
@@ -138,28 +140,31 @@ class Demo:
             raise gr.Error("Choose some pictures, or a zip of them.")
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
-        shown, failed, done = [], [], 0
+        shown, failed, done, left = [], [], 0, 0
         found, began = list(members([Path(path) for path in paths])), time.monotonic()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):
                 if time.monotonic() - began > MAX_SECONDS or target.stat().st_size > MAX_ZIP:
-                    failed.append(f"- {len(found) - number} more: too many for one batch here.")
+                    left = len(found) - number
                     break
                 try:
-                    picture = self.decode(read(), choice)
+                    content = read()
+                except Exception as error:  # a damaged or encrypted member raises almost any
+                    failed.append(f"- {name}: it can't be read ({type(error).__name__}).")
+                    continue
+                try:
+                    picture = self.decode(content, choice)
                     result = choice.translator(picture.pixels, choice.to)
                 except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
-                    continue
-                except Exception as error:  # a damaged or encrypted member raises almost any
-                    failed.append(f"- {name}: it can't be unpacked ({type(error).__name__}).")
                     continue
                 answer = images.Picture(result, picture.alpha)
                 file.writestr(f"{number + 1:04d}-{plain(name)}.png", images.encode(answer, ".png"))
                 done += 1
                 if len(shown) < SHOWN:
                     shown.append((colour(result), name))
-        said = f"{done} translated, {len(failed)} failed."
+        more = f" {left} left out: too many for one batch here." if left else ""
+        said = f"{done} translated, {len(failed)} failed.{more}"
         return (
             shown,
             gr.update(value=str(target), visible=done > 0),
@@ -174,7 +179,7 @@ class Demo:
             f"Licence: {manifest.licence or 'not stated'}",
         ]
         data = ", ".join(f"{k} {v}" for k, v in manifest.data.items() if k != "fingerprint")
-        lines += [f"Data: {data}"] if data else []
+        lines += [f"Weights: {data}"] if data else []
         to = choice.to or manifest.direction
         way = to if isinstance(to, str) else to[0]
         own = f"held_out/{way}/"

@@ -18,6 +18,7 @@ from img2img.app.demo import EMPTY, KEPT, Demo
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import (
+    MAX_UNPACKED,
     ChosenAttributes,
     ChosenDomain,
     Guard,
@@ -84,7 +85,8 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
         loaded = page.load(*choices)
         # A picture is led to a class, or to attributes: what was touched last counts.
         domain.input(list, None, several)
-        several.input(told(partial(_beside, demo)), chosen, domain)
+        beside = told(partial(_beside, demo))
+        several.input(beside, chosen, domain, trigger_mode="always_last")
         # What is translated to depends on them: it comes after. A listener of the same event would
         # not do: "always_last" fires the whole event again, which would undo a click meanwhile.
         changed = title.change(*choices)
@@ -157,8 +159,9 @@ def _one(demo: Demo, chosen: list, loaded: Dependency, changed: Dependency) -> N
 
     described = [card, everywhere, *examples.values()]
     for opened in (loaded.then, changed.then, way.input, several.input):
-        opened(describe, chosen, described)
-    domain.input(describe, [title, way, domain, gr.State([])], described)
+        opened(describe, chosen, described, trigger_mode="always_last")
+    alone = [title, way, domain, gr.State([])]
+    domain.input(describe, alone, described, trigger_mode="always_last")
     asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
     asked.success(lambda: gr.update(visible=True), None, gallery)
     other = [title.change, way.input, picture.change]
@@ -232,8 +235,10 @@ def _many(demo: Demo, chosen: list) -> None:
     zipped = gr.DownloadButton("Download zip", visible=False, elem_id="zip")
     gallery = gr.Gallery(label="Results", format="png", columns=6)
 
-    def batch(*arguments, progress=gr.Progress()):  # noqa: B008
-        return told(partial(demo.batch, progress=progress))(*arguments)
+    # All named: else Gradio would show every visitor the progress of all.
+    def batch(paths, title, way, domain, several, progress=gr.Progress()):  # noqa: B008
+        translate = told(partial(demo.batch, progress=progress))
+        return translate(paths, title, way, domain, several)
 
     # Their names are on the page while they are still on their way.
     files.change(lambda paths: gr.update(interactive=bool(paths)), files, start)
@@ -262,15 +267,20 @@ def _runs(folder: Path, page: gr.Blocks) -> None:
         """A run of the list, never a path."""
         return folder / name if name in shown_runs(folder) else None
 
-    def show(name: str | None):
+    def follow(name: str | None):
+        """What goes on, without the grid that someone looks at."""
         import pandas
 
         if not (path := known(name)):
-            return None, gr.update(visible=False), None, []
-        last = len(samples(path)) - 1
-        rows = pandas.DataFrame(losses(path), columns=["step", "term", "value"])
+            return None, []
+        return pandas.DataFrame(losses(path), columns=["step", "term", "value"]), diagnoses(path)
+
+    def show(name: str | None):
+        path = known(name)
+        last = len(samples(path)) - 1 if path else -1
         slider = gr.update(visible=last > 0, maximum=max(last, 1), value=max(last, 0))
-        return rows, slider, turned(name, last), diagnoses(path)
+        rows, found = follow(name)
+        return rows, slider, turned(name, last), found
 
     def turned(name: str | None, number: int):
         path = known(name)
@@ -279,17 +289,12 @@ def _runs(folder: Path, page: gr.Blocks) -> None:
             return None
         return images.read(grids[int(number)]).pixels
 
-    def follow(name: str | None):
-        """What goes on, without the grid that someone looks at."""
-        rows, _, _, found = show(name)
-        return rows, found
-
     outputs = [curves, step, grid, findings]
     gr.Timer(10).tick(follow, run, [curves, findings])
     for opened in (page.load, run.change):
         opened(show, run, outputs)
     again.click(lambda: gr.update(choices=shown_runs(folder)), None, run).then(show, run, outputs)
-    step.input(turned, [run, step], grid)
+    step.input(turned, [run, step], grid, trigger_mode="always_last")
 
 
 def launch(
@@ -304,6 +309,7 @@ def launch(
 ) -> None:
     """Serve the page until SIGINT or SIGTERM; visitors' files are deleted then."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # many files are sent at once
     with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         results = Path(folder) / "results"
@@ -324,5 +330,5 @@ def launch(
             theme=gr.themes.Soft(**FONTS),
             css=CSS,
             footer_links=[],
-            app_kwargs={"middleware": [Middleware(Guard, max_upload=4 * max_mb * 2**20)]},
+            app_kwargs={"middleware": [Middleware(Guard, max_upload=largest)]},
         )

@@ -1,5 +1,6 @@
 """What a run's folder tells while it trains; read only."""
 
+import contextlib
 import csv
 from pathlib import Path
 
@@ -10,8 +11,11 @@ POINTS = 400  # of a curve
 
 def shown_runs(folder: Path) -> list[str]:
     """The newest first."""
-    found = [path.parent for path in folder.glob("*/metrics.csv")]
-    return [run.name for run in sorted(found, key=lambda run: -run.stat().st_mtime)]
+    found = {}
+    for path in folder.glob("*/metrics.csv"):
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            found[path.parent.name] = path.parent.stat().st_mtime
+    return sorted(found, key=found.__getitem__, reverse=True)
 
 
 def losses(run: Path) -> list[dict[str, float | str]]:

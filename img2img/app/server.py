@@ -18,8 +18,7 @@ def run(
     models: list[str], provider: str, limits: Limits, host: str, port: int, workers: int
 ) -> None:
     """Serve until SIGINT or SIGTERM; what was accepted is finished first."""
-    known = Models(models, provider)  # what is wrong with them is told before anything starts
-    known.get(known.names[0])
+    _try(models, provider)
     told = {"models": models, "provider": provider, "limits": asdict(limits)}
     os.environ[SETTINGS] = json.dumps(told)
     with tempfile.TemporaryDirectory() as folder:
@@ -36,6 +35,12 @@ def run(
             limit_concurrency=None,
             server_header=False,
         )
+
+
+def _try(models: list[str], provider: str) -> None:
+    """What is wrong with them is told before anything starts."""
+    known = Models(models, provider)
+    known.get(known.names[0])
 
 
 def from_environment() -> FastAPI:

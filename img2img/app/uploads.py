@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ import img2img.app.mended  # noqa: F401
 from img2img.files import PICTURE_SUFFIXES
 
 MAX_FILES = 500  # of a batch
+MAX_LISTED = 10 * MAX_FILES  # in a zip, whatever they are
 MAX_UNPACKED = 512 * 2**20  # bytes of a zip's pictures
 MAX_JSON = 2**20  # bytes of a body that is no upload
+BROKEN_OFF = 300.0  # seconds without a byte of an upload
 MAX_STORED = 2 * 2**30  # bytes of all visitors' files together
 # What the page asks for. Gradio has more, which runs ffmpeg on videos, fetches addresses, calls
 # functions without the queue, or talks to other servers.
@@ -98,7 +101,7 @@ def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     what is no zip; a reader raises for a damaged member.
     """
     count, unpacked = 0, 0
-    for path in paths:
+    for path in dict.fromkeys(paths):
         if path.suffix.lower() != ".zip":
             found = [(path.stem, path.read_bytes)]
         else:
@@ -106,6 +109,8 @@ def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 archive = zipfile.ZipFile(path)
             except Exception:  # of hostile bytes, almost any
                 raise gr.Error(f"{path.name} is no zip file that can be read.") from None
+            if len(archive.infolist()) > MAX_LISTED:
+                raise gr.Error(f"{path.name} lists more than {MAX_LISTED:,} files.")
             inside = [info for info in archive.infolist() if _is_picture(info)]
             unpacked += sum(info.file_size for info in inside)
             found = [
@@ -124,7 +129,9 @@ def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
 def _is_picture(info: zipfile.ZipInfo) -> bool:
     # Other methods are unpacked whole before anyone looks at the size.
     plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    return plain and Path(info.filename).suffix.lower() in PICTURE_SUFFIXES and not info.is_dir()
+    path = Path(info.filename)
+    shown = not path.name.startswith(".")  # macOS puts a ._ beside each
+    return plain and shown and path.suffix.lower() in PICTURE_SUFFIXES and not info.is_dir()
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -149,12 +156,15 @@ class Guard:
             refused = PlainTextResponse("Not offered here.", 404)
         elif "://" in path or ":/" in path.partition("file=")[2][:12]:
             refused = PlainTextResponse("Addresses are not fetched here.", 403)
-        elif upload and scope["method"] == "POST" and _stored() > MAX_STORED:
+        elif upload and scope["method"] == "POST" and stored() > MAX_STORED:
             refused = PlainTextResponse("No more room for uploads. Try again later.", 507)
+        most = self.max_upload if upload else MAX_JSON
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not refused and length.isdigit() and int(length) > most:
+            refused = PlainTextResponse(f"At most {most // 2**20} MB at once.", 413)
         if refused:
             await refused(scope, receive, send)
             return
-        most = self.max_upload if upload else MAX_JSON
 
         async def counted() -> dict:
             nonlocal seen
@@ -167,11 +177,19 @@ class Guard:
         await self.app(scope, counted, send)
 
 
-def _stored() -> int:
-    """Bytes of what was uploaded and made, and is not yet deleted."""
-    total = 0
-    for top, _, names in os.walk(get_upload_folder()):
+def stored() -> int:
+    """Bytes of what was uploaded and made, and is not yet deleted.
+
+    Gradio forgets an upload that broke off, whose file is beside the folders of whole ones: what
+    nobody has written to for a while is deleted here.
+    """
+    total, folder = 0, get_upload_folder()
+    for top, _, names in os.walk(folder):
         for name in names:
+            path = Path(top, name)
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                total += Path(top, name).stat().st_size
+                found = path.stat()
+                total += found.st_size
+                if top == folder and time.time() - found.st_mtime > BROKEN_OFF:
+                    path.unlink()
     return total

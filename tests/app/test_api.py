@@ -1,6 +1,8 @@
 """The HTTP interface: what it answers, what it refuses, and that it stays up."""
 
+import asyncio
 import io
+import itertools
 import json
 import re
 import signal
@@ -9,14 +11,18 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import schemathesis
+from bundles import make_bundle
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from starlette.testclient import TestClient
 
+from img2img import images
+from img2img.app import api
 from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
 from img2img.infer.registry import shipped
@@ -106,6 +112,7 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
         ("?max_side=0", SMALL, 422, "greater than or equal to 1"),
         ("", LARGE, 413, "60x80 is more than 4,096 pixels. ?max_side=64 makes"),
         ("?max_side=75", LARGE, 413, "56x75 is more than 4,096 pixels. ?max_side=64 makes"),
+        ("?max_side=8192", LARGE, 413, "60x80 is more than 4,096 pixels."),
         ("?max_side=32", HUGE, 413, "200x300 is more than 10,000 pixels."),
         ("", SMALL[:16] + b"\0" * 40, 400, "the picture"),
         ("", BMP, 400, "header can't be read"),
@@ -121,16 +128,56 @@ def test_what_can_not_be_done_is_refused_with_a_reason(client, query, content, s
     assert client.post("/v1/translate", content=SMALL).status_code == 200
 
 
-def test_a_body_of_unknown_length_is_counted_while_it_comes(client):
-    sent = 0
+def test_what_counts_is_what_the_model_runs(tmp_path):
+    padding = make_bundle(tmp_path / "padding.onnx", multiple=32)
+    with TestClient(create_app(Models([str(padding)], "cpu"), LIMITS)) as client:
+        long = client.post("/v1/translate", content=file_of(np.zeros((1, 160, 3), np.uint8)))
+        assert "160x32 is more than 4,096 pixels. ?max_side=64" in long.text
+        short = client.post("/v1/translate", content=file_of(np.zeros((1, 128, 3), np.uint8)))
+        assert short.status_code == 200
 
-    def endless():
-        nonlocal sent
-        while sent < 10**9:
-            sent += 8192
-            yield bytes(8192)
 
-    assert client.post("/v1/translate", content=endless()).status_code == 413
+def test_a_side_that_the_format_can_not_have_is_told(client, monkeypatch):
+    monkeypatch.setitem(api.LONGEST, "webp", 7)
+    assert (
+        "8 px are more than a side of webp"
+        in client.post("/v1/translate?format=webp", content=SMALL).json()["detail"]
+    )
+    assert client.post("/v1/translate?format=png", content=SMALL).status_code == 200
+    for form, longest in (("webp", 16_383), ("jpeg", 65_500)):
+        images.encode(images.Picture(np.zeros((1, longest, 3), np.uint8)), api.SUFFIXES[form])
+
+
+def came_in_parts(app, parts: Iterator[dict]) -> tuple[int, int]:
+    """The status for a body of such messages, and how many of them were taken."""
+    taken, answers = 0, []
+
+    async def receive() -> dict:
+        nonlocal taken
+        taken += 1
+        return next(parts)
+
+    async def send(message: dict) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/translate", "headers": []}
+    asyncio.run(app({**scope, "query_string": b"", "root_path": ""}, receive, send))
+    return answers[0]["status"], taken
+
+
+def part(body: bytes) -> dict:
+    return {"type": "http.request", "body": body, "more_body": True}
+
+
+def test_a_body_of_unknown_length_is_counted_while_it_comes(invert):
+    app = create_app(Models([str(invert.path)], "cpu"), LIMITS)
+    endless = (part(bytes(8192)) for _ in itertools.count())
+    assert came_in_parts(app, endless) == (413, 11)  # of 85,536 bytes that are allowed
+
+
+def test_who_hangs_up_is_no_error_of_the_server(invert):
+    app = create_app(Models([str(invert.path)], "cpu"), LIMITS)
+    assert came_in_parts(app, iter([part(b"PNG"), {"type": "http.disconnect"}])) == (499, 2)
 
 
 def test_a_form_without_its_picture_or_with_several_is_refused(client):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -208,6 +209,46 @@ def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
         demo.batch([str(tmp_path / "no.zip")], "alone", None, None, [])
 
 
+def test_what_a_zip_lists_is_bounded_and_hidden_files_are_passed_over(
+    demo, save, noise, tmp_path, monkeypatch
+):
+    path = save(tmp_path / "a.png", noise(1, 9, 9))
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as file:
+        file.write(path, "a.png")
+        file.writestr("__MACOSX/._a.png", b"what macOS puts beside each")
+    twice = [str(tmp_path / "mac.zip")] * 2
+    assert demo.batch(twice, "alone", None, None, [])[2] == "1 translated, 0 failed."
+    monkeypatch.setattr(uploads, "MAX_LISTED", 1)
+    with pytest.raises(gr.Error, match="lists more than 1 files"):
+        demo.batch(twice, "alone", None, None, [])
+
+
+def test_what_a_batch_has_no_time_for_is_counted(demo, save, noise, tmp_path, monkeypatch):
+    paths = [str(save(tmp_path / f"{i}.png", noise(i, 9, 9))) for i in range(3)]
+    monkeypatch.setattr(demo_module, "MAX_SECONDS", -1.0)
+    said = demo.batch(paths, "alone", None, None, [])[2]
+    assert said == "0 translated, 0 failed. 3 left out: too many for one batch here."
+
+
+def test_uploads_that_broke_off_are_deleted_and_results_are_bounded(
+    demo, save, noise, tmp_path, monkeypatch
+):
+    folder = tmp_path / "uploads"
+    whole, begun, old = (folder / name for name in ("0a1b/whole.png", "tmp1", "tmp2"))
+    for path in (whole, begun, old):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100))
+    for path in (whole, old):
+        os.utime(path, (0, 0))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    assert uploads.stored() == 300
+    assert uploads.stored() == 200
+    assert [path.exists() for path in (whole, begun, old)] == [True, True, False]
+    monkeypatch.setattr(demo_module, "MAX_STORED", 199)
+    with pytest.raises(DataError, match="no more room"):
+        demo.translate(str(save(tmp_path / "a.png", noise(1, 9, 9))), "alone", None, None, [])
+
+
 def test_a_picture_that_is_being_sent_is_not_written_again(tmp_path, noise):
     shown = gr.Image(format="png")
     shown.GRADIO_CACHE = str(tmp_path / "cache")
@@ -359,6 +400,17 @@ def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp
 def test_routes_that_the_page_does_not_need_are_closed(address, path):
     for method in ("GET", "POST"):
         assert httpx.request(method, address + path).status_code in (403, 404, 405)
+
+
+def test_too_large_an_upload_is_told_before_it_is_sent(address):
+    head = {"content-length": str(2**30), "content-type": "multipart/form-data; boundary=a"}
+    with socket.create_connection(address.removeprefix("http://").split(":")) as asked:
+        lines = [f"{name}: {value}" for name, value in head.items()]
+        start = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\n"
+        asked.sendall((start + "\r\n".join(lines) + "\r\n\r\n").encode())
+        answer = asked.recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 413")
+    assert answer.endswith("At most 513 MB at once.")
 
 
 @pytest.fixture(scope="module")
