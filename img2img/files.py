@@ -17,7 +17,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never half of it, through crashes included.
     """
-    temporary = path.parent / f".img2img-{secrets.token_hex(8)}{path.suffix}"
+    # No picture by its name: after a kill it stays.
+    temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
     temporary.open("xb").close()
     try:
         yield temporary
@@ -35,16 +36,24 @@ def write_whole(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def find_pictures(folder: Path) -> Iterator[Path]:
+def find_pictures(folder: Path, unreadable: list[Path] | None = None) -> Iterator[Path]:
     """Picture files below `folder` by suffix, sub-folders included, in a fixed order.
 
     Hidden files and folders are passed over; links are followed for files, not for folders.
+    unreadable: takes the folders that can't be listed; without it they raise OSError.
     """
-    with os.scandir(folder) as entries:
-        ordered = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    try:
+        with os.scandir(folder) as entries:
+            shown = (e for e in entries if not e.name.startswith("."))
+            ordered = sorted(shown, key=lambda e: e.name)
+    except OSError:
+        if unreadable is None:
+            raise
+        unreadable.append(folder)
+        return
     for entry in ordered:
         if entry.is_dir(follow_symlinks=False):
-            yield from find_pictures(Path(entry.path))
+            yield from find_pictures(Path(entry.path), unreadable)
         elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and _is_file(entry):
             yield Path(entry.path)
 

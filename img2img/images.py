@@ -5,6 +5,7 @@ pixels are decoded, a truncated file is an error.
 """
 
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -12,13 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFont
 
 from img2img.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
 MAX_SCANS = 100  # of a progressive JPEG, each as much work as the picture; encoders make about 10
+MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)  # of JPEG; the others end nothing
+MAX_EXIF = 65_533  # bytes, of a JPEG
+TURNS = {  # what rights a picture of an orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 WRITERS = {
     ".jpg": "JPEG",
@@ -52,10 +64,12 @@ def read(source: Path | bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) 
     """
     name = str(source) if isinstance(source, Path) else "the picture"
     try:
-        with open_header(source, max_pixels) as image:
+        content = load(source, max_pixels) if isinstance(source, Path) else source
+        with open_header(content, max_pixels) as image:
             return _decode(image, channels)
     except DataError as error:
-        raise (error if str(error).startswith(name) else DataError(f"{name}: {error}.")) from None
+        said = str(error).removeprefix("the picture: ").removeprefix(f"{name}: ")
+        raise DataError(f"{name}: {said.removesuffix('.')}.") from None
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file.") from None
     except Exception as error:  # decoders raise a dozen kinds for broken files
@@ -63,11 +77,19 @@ def read(source: Path | bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) 
         raise DataError(f"{name}: the picture can't be decoded ({reason}).") from None
 
 
+def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A file's bytes; DataError where it has more than a picture of so many pixels can have."""
+    size, most = path.stat().st_size, 8 * max_pixels + 64 * 2**20  # 16-bit RGBA, and metadata
+    if size > most:
+        raise DataError(f"{path}: {size:,} bytes are more than a picture may have ({most:,}).")
+    return path.read_bytes()
+
+
 def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open without decoding the pixels; size and format are checked. Errors as in `read`."""
     name = str(source) if isinstance(source, Path) else "the picture"
     jpeg = isinstance(source, bytes) and source.startswith(b"\xff\xd8")
-    if jpeg and source.count(b"\xff\xda") > MAX_SCANS:
+    if jpeg and _scans(source) > MAX_SCANS:
         raise DataError(f"{name}: a JPEG of more than {MAX_SCANS} scans would take for ever.")
     try:
         with warnings.catch_warnings():
@@ -92,6 +114,15 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
     return image
 
 
+def _scans(jpeg: bytes) -> int:
+    """Scans up to the picture's end, after which phones put a film."""
+    scans, at = 0, 2
+    while (found := MARKER.search(jpeg, at)) and found[1] != b"\xd9":
+        scans += found[1] == b"\xda"
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return scans
+
+
 def encode(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     """The bytes of a file of the suffix's format; alpha is kept where the format has it."""
     pixels = picture.pixels
@@ -104,6 +135,7 @@ def encode(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     exif = picture.exif or b""
     if kind == "JPEG":
+        exif = exif if len(exif) <= MAX_EXIF else b""
         image.save(buffer, kind, quality=quality, subsampling=0, exif=exif)
     elif kind == "WEBP":
         image.save(buffer, kind, quality=quality, method=4, exif=exif)
@@ -178,8 +210,7 @@ def _decode(image: Image.Image, channels: int) -> Picture:
         notes.append("animated or multi-page: the first frame was used")
     image.load()
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    exif = image.getexif().tobytes() if len(image.getexif()) else None
+    image, exif = _upright(image, notes)
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image)
     alpha = None
@@ -196,6 +227,19 @@ def _decode(image: Image.Image, channels: int) -> Picture:
         image = _on_white(image)
     pixels = np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
     return Picture(pixels, alpha, exif, tuple(notes))
+
+
+def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
+    """Turned as its EXIF says, and the rest of it; what is odd there costs no picture."""
+    try:
+        exif = image.getexif()
+        orientation = exif.pop(ExifTags.Base.Orientation, 1)
+        if isinstance(orientation, int) and orientation in TURNS:
+            image = image.transpose(TURNS[orientation])
+        return image, exif.tobytes() if len(exif) else None
+    except Exception:  # tags of another type than they should have raise almost any
+        notes.append("the EXIF can't be read: left out")
+        return image, None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -87,8 +87,8 @@ class Manifest(BaseModel):
     name: str
     method: str
     direction: str  # "ab", "ba", or "to" where the target is one of the domains
-    in_channels: int = 3
-    out_channels: int = 3
+    in_channels: Literal[1, 3, 4] = 3
+    out_channels: Literal[1, 3, 4] = 3
     size_multiple: int  # the graph pads to it and crops back
     trained_size: int  # side of the training crops, pixels
     labels: Labels = Labels()  # of the domains it translates to

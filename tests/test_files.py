@@ -50,9 +50,9 @@ def test_a_failure_leaves_no_new_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_temporary_file_has_the_suffix_and_is_no_picture_for_a_search(tmp_path):
+def test_the_temporary_file_is_no_picture_for_any_search(tmp_path):
     with whole_file(tmp_path / "a.png") as temporary:
-        assert temporary.suffix == ".png"
+        assert temporary.suffix == ".part"
         assert temporary.parent == tmp_path
         assert found(tmp_path) == []
 

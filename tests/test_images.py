@@ -22,6 +22,15 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
+def tiff_of(tag: int, value: str | int) -> bytes:
+    """EXIF of one tag, as text or as a signed number."""
+    kind, content = (2, value.encode() + b"\0") if isinstance(value, str) else (9, b"")
+    small = content.ljust(4, b"\0") if content else struct.pack("<i", value)
+    place = struct.pack("<I", 26) if len(small) > 4 else small
+    entry = struct.pack("<HHI", tag, kind, len(content) or 1) + place
+    return b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4) + (small if len(small) > 4 else b"")
+
+
 def plain(colour=RED, size=(16, 16), mode="RGB") -> Image.Image:
     return Image.new(mode, size, colour)
 
@@ -269,6 +278,36 @@ def test_broken_exif_does_not_cost_the_picture(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     broken = b"Exif\x00\x00MM\x00*\xff\xff\xff\xffnonsense"
     assert read(saved(plain(), kind, exif=broken, **options)).pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x0100, "wide"), (0x011A, "sharp"), (ORIENTATION, "up"), (0x0100, -1)]
+)
+def test_odd_exif_does_not_cost_the_picture(tag, value):
+    exif = b"Exif\0\0" + tiff_of(tag, value)
+    picture = read(saved(plain(), "JPEG", exif=exif))
+    assert picture.pixels.shape == (16, 16, 3)
+
+
+def test_exif_too_long_for_a_jpeg_is_left_out():
+    exif = Image.Exif()
+    exif[ARTIST] = "a" * 70_000
+    picture = read(saved(plain(), "PNG", exif=exif.tobytes()))
+    assert len(picture.exif) > 70_000
+    assert read(encode(picture, ".jpg")).exif is None
+    assert read(encode(picture, ".png")).exif == picture.exif
+
+
+def test_the_film_behind_a_phones_picture_is_not_counted(tmp_path):
+    photo = saved(plain(), "JPEG", progressive=True) + b"\xff\xda" * 1000
+    assert read(photo).pixels.shape == (16, 16, 3)
+    start, end = photo[: photo.rindex(b"\xff\xd9")], b"\xff\xd9"
+    scan = start[start.rindex(b"\xff\xda") :]
+    bomb = start + scan * 100 + end
+    (tmp_path / "bomb.jpg").write_bytes(bomb)
+    for source in (bomb, tmp_path / "bomb.jpg"):
+        with pytest.raises(DataError, match="more than 100 scans"):
+            read(source)
 
 
 # --- animation ------------------------------------------------------------------------------

@@ -47,10 +47,13 @@ def doctor(
         problems.append(f"onnxruntime can't be imported: {error}")
     devices = ["cpu"]
     if found["torch"]:
-        import torch
+        try:
+            import torch
 
-        devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        devices += ["mps"] if torch.backends.mps.is_available() else []
+            devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+            devices += ["mps"] if torch.backends.mps.is_available() else []
+        except (ImportError, OSError) as error:  # a library of it is missing or broken
+            problems.append(f"torch can't be imported: {error}")
     report = {
         "img2img": __version__,
         "python": platform.python_version(),

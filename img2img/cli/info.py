@@ -16,6 +16,7 @@ def info(
     entry = registry.find(model, direction)
     loaded = session.load(entry.path, "cpu")
     manifest = loaded.manifest
+    registry.require_direction(direction, manifest.direction, entry.path)
     if as_json:
         print(manifest.model_dump_json(indent=2))
         return

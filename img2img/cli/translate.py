@@ -52,10 +52,10 @@ def translate(
     from img2img.infer.folder import Settings, Summary, translate_files, undone
     from img2img.infer.plan import Job, make_plan
     from img2img.infer.record import Record
-    from img2img.infer.translator import Translator
+    from img2img.infer.translator import MAX_BATCH, Translator
 
     console = stderr_console()
-    translator = Translator(model, provider, direction, threads)
+    translator = Translator(model, provider, direction, threads, max(batch or 0, MAX_BATCH))
     everywhere = to == "all" and "all" not in translator.manifest.labels.names
     targets = _folders(translator) if everywhere else {"": to}
     parts: list[tuple[list[Job], Record | None, Settings]] = []

@@ -204,7 +204,8 @@ def import_run(
     for name in list(generators):
         if name in parts:
             fitted = fit(parts[name].state, generators[name], files[name])
-            generators[name].load_state_dict(fitted, assign=True)
+            own = {key: tensor.clone() for key, tensor in fitted.items()}  # several may share one
+            generators[name].load_state_dict(own, assign=True)
         else:
             del generators[name]
     run.mkdir(parents=True)

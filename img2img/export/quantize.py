@@ -92,18 +92,20 @@ def _quantize(
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)  # it advises a step that these graphs have behind them
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        quantize_static(
-            onnx.ModelProto.FromString(model.SerializeToString()),  # it changes what it is given
-            path,
-            _Feeds(calibration),
-            op_types_to_quantize=["Conv"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=sorted(left),
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "int8.onnx"
+            quantize_static(
+                onnx.ModelProto.FromString(model.SerializeToString()),  # it changes what it gets
+                path,
+                _Feeds(calibration),
+                op_types_to_quantize=["Conv"],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=sorted(left),
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+            return onnx.load(path)
+    finally:
         root.setLevel(before)
-        return onnx.load(path)

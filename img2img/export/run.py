@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 from rich.console import Console
 from torch import nn
 
@@ -15,7 +16,7 @@ from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity, quantize
 from img2img.files import find_pictures, spread
 from img2img.infer.registry import shipped
-from img2img.manifest import Precision
+from img2img.manifest import Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.train.config import RunConfig
@@ -56,7 +57,7 @@ def export_run(
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
     wanted = {direction: specs[direction]} if direction else specs
     metrics = _last_row(run / "metrics.csv", int(said.get("step", 0)))
-    written = []
+    done: list[tuple[Path, onnx.ModelProto, Manifest]] = []
     for name, spec in wanted.items():
         # -o names the one that was asked for.
         named = (len(specs) > 1 or name == "ba") and not (output and direction)
@@ -80,9 +81,10 @@ def export_run(
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
             parity.require(result, path, precision)
-            graph.write(proto, manifest.model_copy(update={"parity": result}), path)
-            written.append((path, result))
-    return written
+            done.append((path, proto, manifest.model_copy(update={"parity": result})))
+    for path, proto, manifest in done:
+        graph.write(proto, manifest, path)
+    return [(path, manifest.parity) for path, _, manifest in done]
 
 
 def _output_path(
@@ -129,7 +131,8 @@ def _feeds(
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains
-            feed["domain"] = labels.vector(which, {domains[number % len(domains)]})[None]
+            name = domains[number // len(labels.sets) % len(domains)]
+            feed["domain"] = labels.vector(which, {name})[None]
         feeds.append(feed)
     return feeds
 

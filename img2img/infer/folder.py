@@ -1,5 +1,6 @@
 """Translating many files: decode, run and encode overlap, memory stays flat, nothing is lost."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -27,6 +28,7 @@ from img2img.infer.translator import Translator
 
 Existing = Literal["skip", "replace", "error"]
 BATCH_PIXELS = 8 * 512 * 512  # larger pictures run in smaller batches
+WAITING = 2**29  # bytes of pictures that wait to be run, and again to be saved
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -81,7 +83,12 @@ class Item:
     def described(self) -> dict:
         """What the record keeps of it."""
         size, mtime = self.stamp
-        came = {"input": self.job.source, "size": size, "mtime_ns": mtime, "sha256": self.sha256}
+        came = {
+            "input": os.path.abspath(self.job.source),
+            "size": size,
+            "mtime_ns": mtime,
+            "sha256": self.sha256,
+        }
         return {**came, "error": self.error, "notes": list(self.picture.notes)}
 
 
@@ -111,12 +118,21 @@ def translate_files(
     with ThreadPoolExecutor(workers) as pool, lines as file:
 
         def note(item: Item, status: str) -> None:
-            if record and file:
-                entry = {"output": record.key(item.job), "status": status}
-                if status != "begun":
-                    entry |= item.described()
-                    entry |= {"model": translator.sha256, "options": settings.fingerprint()}
-                file.write(json.dumps(entry) + "\n")
+            if not (record and file):
+                return
+            entry = {"output": record.key(item.job), "status": status, "at": time.time_ns()}
+            if status != "begun":
+                entry |= item.described()
+                entry |= {"model": translator.sha256, "options": settings.fingerprint()}
+            line = json.dumps(entry).encode() + b"\n"
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                raise DataError(
+                    f"{record.path} can't be written ({error.strerror}); {summary.done:,} are "
+                    f"done, {len(summary.failed):,} failed. The same command goes on."
+                ) from None
 
         saving: deque[Future[Item]] = deque()
 
@@ -131,7 +147,7 @@ def translate_files(
                 progress(1)
 
         # Pictures that need tiles are large: one waits while another is run.
-        ahead = 1 if tiler else 4 * workers
+        ahead = _Ahead(1 if tiler else 4 * workers, workers)
         reads = _read_ahead(pool, todo, translator, settings, ahead)
         # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
         batch = settings.batch or (1 if translator.provider in session.ON_CPU else 8)
@@ -141,7 +157,7 @@ def translate_files(
                 if not item.error:
                     note(item, "begun")
                 saving.append(pool.submit(_save, item, settings.quality))
-            settle(ahead)
+            settle(ahead.allowed)
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break
         settle(0)
@@ -169,35 +185,51 @@ def undone(
     return list(jobs)
 
 
+class _Ahead:
+    """How many pictures may wait: so many, or as many of the largest lately as fit in WAITING."""
+
+    def __init__(self, most: int, at_first: int):
+        self.most, self.allowed = most, min(most, at_first)
+        self.sizes: deque[int] = deque(maxlen=most)
+
+    def seen(self, size: int) -> None:
+        """A picture of so many bytes."""
+        self.sizes.append(size)
+        self.allowed = max(1, min(self.most, WAITING // max(1, *self.sizes)))
+
+
 def _read_ahead(
     pool: ThreadPoolExecutor,
     jobs: Sequence[Job],
     translator: Translator,
     settings: Settings,
-    ahead: int,
+    ahead: _Ahead,
 ) -> Iterator[Item]:
-    """Decoded pictures in the order of the jobs, at most `ahead` of them waiting."""
+    """Decoded pictures in the order of the jobs, no more of them waiting than allowed."""
     channels = translator.manifest.in_channels
     waiting: deque[Future[Item]] = deque()
     upcoming = iter(jobs)
     while True:
-        while len(waiting) < ahead and (job := next(upcoming, None)):
+        while len(waiting) < ahead.allowed and (job := next(upcoming, None)):
             waiting.append(pool.submit(_read, job, channels, settings))
         if not waiting:
             return
-        yield waiting.popleft().result()
+        item = waiting.popleft().result()
+        ahead.seen(item.picture.pixels.nbytes)
+        yield item
 
 
 def _read(job: Job, channels: int, settings: Settings) -> Item:
     path = Path(job.source)
     try:
         stat = path.stat()
-        content = path.read_bytes()
+        content = images.load(path, settings.max_pixels)
         picture = images.read(content, channels, settings.max_pixels)
         if settings.max_side:
             picture = images.shrink(picture, settings.max_side)
     except (DataError, OSError, MemoryError) as error:
-        reason = str(error).removeprefix("the picture: ") or type(error).__name__
+        said = str(error).removeprefix("the picture: ").removeprefix(f"{path}: ")
+        reason = said or type(error).__name__
         return Item(job, error=reason)
     stamp = (stat.st_size, stat.st_mtime_ns)
     return Item(job, picture, hashlib.sha256(content).hexdigest(), stamp)
@@ -251,6 +283,7 @@ def _translate(
         return
     for item, result in zip(items, results, strict=True):
         item.result = result
+        item.picture = replace(item.picture, pixels=NO_PIXELS)  # which take the most memory
 
 
 def _save(item: Item, quality: int) -> Item:
@@ -260,7 +293,7 @@ def _save(item: Item, quality: int) -> Item:
             picture = Picture(item.result, item.picture.alpha, item.picture.exif)
             suffix = os.path.splitext(item.job.target)[1]
             write_whole(Path(item.job.target), images.encode(picture, suffix, quality))
-        except (OSError, ValueError) as problem:
-            item.error = f"can't be written: {problem}"
+        except Exception as problem:  # a full disk; what the format can't hold
+            item.error = f"can't be written: {str(problem) or type(problem).__name__}"
         item.result = None
     return item

@@ -1,6 +1,7 @@
 """Which file becomes which, decided for all of them before the first is translated."""
 
 import glob
+import itertools
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -29,16 +30,17 @@ def make_plan(
     below that folder in it. What lies in `out` is no input.
 
     shard "i/n": only every n-th job from the i-th on. Raises DataError for an input that is
-    missing or has no pictures, for two inputs that would become one file (compared without case
-    and in one Unicode form, as some file systems do), and for an output that would be an input.
+    missing or has no pictures, for a folder that is `out` itself, for two inputs that would become
+    one file, and for an output that would be an input (both compared without case and in one
+    Unicode form, as some file systems do).
     """
     number, count = parse_shard(shard)
     jobs: list[Job] = []
     claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
-    out_real = os.path.realpath(out)
+    out_real = _folded(os.path.realpath(out))
     for source, relative in _expand(inputs, out_real):
         target = os.path.join(out, folder, _renamed(relative, extension))
-        key = hash(unicodedata.normalize("NFC", target).casefold())
+        key = hash(_folded(target))
         if key in claimed:
             other = jobs[claimed[key]].source
             if os.path.realpath(other) == os.path.realpath(source):
@@ -49,17 +51,22 @@ def make_plan(
             )
         claimed[key] = len(jobs)
         jobs.append(Job(source, target))
-    real = _resolver()
-    sources = {hash(real(job.source)) for job in jobs}
+    real = resolver()
+    sources = {hash(_folded(real(job.source))) for job in jobs}
     for job in jobs:
-        target = real(job.target)
+        target = _folded(real(job.target))
         if hash(target) in sources:
-            whose = "its own" if target == real(job.source) else "an"
+            whose = "its own" if target == _folded(real(job.source)) else "an"
             raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
     return jobs[number - 1 :: count]
 
 
-def _resolver() -> Callable[[str], str]:
+def _folded(path: str) -> str:
+    """One name for what some file systems take for one file."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def resolver() -> Callable[[str], str]:
     """os.path.realpath for files, which looks up each folder once: there may be a million files."""
     folder = cache(os.path.realpath)
 
@@ -84,9 +91,12 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
     """(path, path relative to the input that named it) for every picture, outputs left out."""
     for name in inputs:
         before, is_folder = 0, os.path.isdir(name)
+        unreadable: list[Path] = []
         if is_folder:
             base = str(Path(name))
-            found: Iterator[str] = (str(path) for path in find_pictures(Path(name)))
+            pictures = find_pictures(Path(name), unreadable)
+            # To read a folder that can't be listed fails, too, and so it is told with the others.
+            found: Iterator[str] = map(str, itertools.chain(pictures, unreadable))
         elif os.path.isfile(name):
             found, base = iter([name]), os.path.dirname(name)
         elif glob.has_magic(name):
@@ -94,15 +104,16 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
             found = (p for p in sorted(glob.glob(name, recursive=True)) if _is_match(p, base))
         else:
             raise DataError(f"There is no file or folder {name}.")
-        base_real, prefix = os.path.realpath(base or "."), os.path.join(base, "")
+        base_real, prefix = _folded(os.path.realpath(base or ".")), os.path.join(base, "")
         within = not os.path.isfile(name) and out_real.startswith(os.path.join(base_real, ""))
+        if is_folder and out_real == base_real:
+            raise DataError(
+                f"{name} is the output folder, too: what is made there would be taken for inputs "
+                "when this goes on. Choose another -o folder."
+            )
         for path in found:
             before += 1
-            if (
-                within
-                and out_real != base_real
-                and os.path.realpath(path).startswith(out_real + os.sep)
-            ):
+            if within and _folded(os.path.realpath(path)).startswith(out_real + os.sep):
                 continue  # OUT lies inside the input: what was made is not made again
             if is_folder and path.startswith(prefix):  # a million calls of relpath take seconds
                 relative = path[len(prefix) :]

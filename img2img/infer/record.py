@@ -1,12 +1,16 @@
 """OUT/.img2img/manifest.jsonl: what was made, from which file, with which model and options."""
 
+import contextlib
+import heapq
 import json
 import os
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 from img2img.errors import DataError
-from img2img.infer.plan import Job
+from img2img.infer.plan import Job, resolver
 
 FOLDER = ".img2img"
 
@@ -14,8 +18,8 @@ FOLDER = ".img2img"
 class Record:
     """Lines of JSON, one when an output is begun and one when it ended.
 
-    Shards write a file each and read all of them. A line is written before its output can appear,
-    so after a kill every file that we made is known as ours.
+    Shards write a file each and read all of them, in the order in which things happened. A line is
+    written before its output can appear, so after a kill every file that we made is known as ours.
     """
 
     def __init__(self, out: Path, shard: str = "1/1"):
@@ -25,10 +29,10 @@ class Record:
         # Outputs that were ever begun -> a hash of what the last one was made from, and with; there
         # may be a million of them.
         self.made: dict[str, int | None] = {}
-        for path in sorted(self.path.parent.glob("manifest*.jsonl")):
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    self._remember(line)
+        self._real = resolver()
+        files = map(_entries, self.path.parent.glob("manifest*.jsonl"))
+        for entry in heapq.merge(*files, key=lambda entry: entry.get("at", 0)):
+            self._remember(entry)
 
     def holds(self, job: Job, model: str, options: str) -> bool:
         """Whether that very output is there: same input file, model and options."""
@@ -39,7 +43,7 @@ class Record:
             stat = os.stat(job.source)
         except OSError:
             return False  # gone since the plan: reading it will say so
-        source = os.path.realpath(job.source)
+        source = self._real(job.source)
         return known == hash((source, stat.st_size, stat.st_mtime_ns, model, options))
 
     def is_foreign(self, job: Job) -> bool:
@@ -49,7 +53,7 @@ class Record:
     def key(self, job: Job) -> str:
         return os.path.relpath(job.target, self.out)
 
-    def open(self) -> TextIO:
+    def open(self) -> FileIO:
         """The file to add lines to; DataError where OUT can't be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,17 +63,27 @@ class Record:
                 if lines.read(1) != b"\n":
                     lines.write(b"\n")  # ends the half line of a run that was killed
             lines.close()
-            return self.path.open("a", encoding="utf-8", buffering=1)
+            return self.path.open("ab", buffering=0)  # on a full disk nothing is left to flush
         except OSError as error:
             raise DataError(f"{self.path.parent} can't be written ({error.strerror}).") from None
 
-    def _remember(self, line: str) -> None:
+    def _remember(self, entry: dict[str, Any]) -> None:
         try:
-            entry = json.loads(line)
-            self.made.setdefault(entry["output"], None)
-            if entry["status"] == "ok":
-                source = os.path.realpath(entry["input"])
+            if entry["status"] == "begun":
+                self.made[entry["output"]] = None
+            elif entry["status"] == "ok":
+                source = self._real(entry["input"])
                 came = (source, entry["size"], entry["mtime_ns"], entry["model"], entry["options"])
                 self.made[entry["output"]] = hash(came)
-        except (ValueError, KeyError, TypeError):
-            return  # the half line of a run that was killed
+        except (KeyError, TypeError):
+            return  # no line of ours
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of one file, but for the half ones of runs that were killed."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and isinstance(entry.get("at", 0), int):
+                    yield entry

@@ -75,6 +75,12 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
     return entry
 
 
+def require_direction(direction: str | None, found: str, path: Path) -> None:
+    """UsageError where a file translates another way than it was asked to."""
+    if direction and found != direction:
+        raise UsageError(f"{path} translates {found}, not {direction}: leave --direction out.")
+
+
 def _sums(folder: Path) -> dict[str, str]:
     """`sha256sum`'s own format: a digest, two spaces, a file name."""
     path = folder / SUMS

@@ -83,14 +83,18 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
     raise AssertionError("the CPU provider always binds")
 
 
-def session_of(content: bytes, provider: str, threads: int | None) -> Session:
-    """A session on a graph made from a bundle's, on the provider that the bundle runs on, in
-    full precision.
+def session_of(content: bytes, path: Path, provider: str, threads: int | None) -> Session:
+    """A session on a graph made from the bundle at `path`, on the provider that it runs on, in
+    full precision; errors as of `load`.
     """
     if provider == "openvino":
-        return openvino.OpenVinoSession(content, threads, exact=True)
-    options = _options(threads)
-    return ort.InferenceSession(content, options, providers=_providers(provider, content))
+        try:
+            return openvino.OpenVinoSession(content, threads, exact=True)
+        except Exception as error:
+            raise DataError(f"OpenVINO can't run {path} in tiles ({reason(error)}).") from None
+    found = _open(content, path, threads, provider, explicit=True)
+    assert found  # else it would have raised
+    return found
 
 
 def available() -> list[str]:
@@ -102,12 +106,14 @@ def available() -> list[str]:
 
 def binding(*paths: Path) -> list[str]:
     """The providers that run all of these bundles here, but for TensorRT, which builds for
-    minutes.
+    minutes. DataError for one that is no bundle.
     """
     found = []
     for name in available():
+        # The CPU runs every bundle that is one: there the reason is told.
+        passed_over = () if name == "cpu" else (DeviceError, DataError)
         if name != "tensorrt":
-            with contextlib.suppress(DeviceError, DataError):
+            with contextlib.suppress(*passed_over):
                 for path in paths:
                     load(path, name)
                 found.append(name)

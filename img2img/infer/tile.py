@@ -58,7 +58,9 @@ class Tiler:
         self.margin = MULTIPLE * layers + 2 * MULTIPLE  # a 3x3 layer at a quarter of the size: 4 px
         self.norms = [n.name for n in model.graph.node if n.op_type == "InstanceNormalization"]
         self.own, self.given = (
-            session_of(_collecting(model, given), translator.provider, translator.threads)
+            session_of(
+                _collecting(model, given), translator.path, translator.provider, translator.threads
+            )
             for given in (False, True)
         )
 

@@ -21,8 +21,8 @@ class Translator:
     """Translates uint8 pictures of any size: `Translator("flat-to-3d")(array_or_path_or_list)`.
 
     model: a bundle's path, or the name of a shipped model or a run. Raises DataError for a model
-    that is missing or unusable, DeviceError for a provider that does not bind. Several threads may
-    call one translator at once.
+    that is missing or unusable, DeviceError for a provider that does not bind. together: pictures
+    of one size that run at once. Several threads may call one translator at once.
     """
 
     manifest: Manifest
@@ -33,13 +33,15 @@ class Translator:
         provider: Provider = "auto",
         direction: str | None = None,
         threads: int | None = None,
+        together: int = MAX_BATCH,
     ):
         self.path, self.threads = registry.find(model, direction).path, threads
         loaded = load(self.path, provider, threads)
+        registry.require_direction(direction, loaded.manifest.direction, self.path)
         self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
         self._session = loaded.session
         # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
-        self._together = 1 if self.provider == "openvino" else MAX_BATCH
+        self._together = 1 if self.provider == "openvino" else together
 
     @overload
     def __call__(self, images: One, to: To = None) -> np.ndarray: ...
@@ -51,7 +53,7 @@ class Translator:
         several -> a list of as many, in order.
 
         to: the target domain, names of attributes, or a label vector float32 [labels.width]; only
-        for models with domains. Pictures of one size run together, up to 8 at once; the result is
+        for models with domains. Pictures of one size run together, so many at once; the result is
         the same as one by one. Raises DataError for a file that is no picture, UsageError for a
         wrong domain, ValueError for an array of another kind.
         """

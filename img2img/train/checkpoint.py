@@ -1,5 +1,7 @@
 """Checkpoints: written whole, loaded without executing anything."""
 
+import contextlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Tensors and plain values only, on the CPU; DataError for anything else."""
+    _require_plain_zip(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -29,6 +32,17 @@ def load(path: Path) -> dict[str, Any]:
         raise DataError(
             f"The checkpoint {path} can't be loaded: it is damaged, or not one of img2img's."
         ) from None
+
+
+def _require_plain_zip(path: Path) -> None:
+    """torch never compresses; what does would fill the memory with what the file does not hold."""
+    if not zipfile.is_zipfile(path):
+        return
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:  # torch tells
+        records = file.infolist()
+        plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
+        if not plain or sum(record.file_size for record in records) > path.stat().st_size:
+            raise DataError(f"The checkpoint {path} is compressed, as none of torch's is.")
 
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:

@@ -94,7 +94,7 @@ BMP = (
     + (7).to_bytes(4, "little")
     + bytes(40)
 )
-SCANS = b"\xff\xd8\xff" + b"\xff\xda" * 101
+SCANS = b"\xff\xd8" + b"\xff\xda\x00\x02" * 101
 HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
 
 

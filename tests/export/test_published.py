@@ -1,6 +1,7 @@
 """Published generators: read off their files, and run as the authors run them."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,30 @@ def test_a_bias_before_batch_norm_goes_into_its_running_mean(tmp_path):
     fitted = published.fit(biased | biases, network, Path("G.pth"))
     for key, tensor in plain.items():
         torch.testing.assert_close(fitted[key], tensor.to(fitted[key].dtype))
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    plain = save(ResNet(3, 3, 4, 1, "instance", dropout=False), tmp_path / "latest_net_G.pth")
+    packed = tmp_path / "packed.pth"
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for record in old.infolist():
+            new.writestr(record.filename, old.read(record))
+    assert torch.load(packed, weights_only=True)  # torch would
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(DataError, match="is compressed, as none of torch's is"):
+        import_run(packed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensors_that_share_their_numbers_are_taken_apart(tmp_path):
+    network = ResNet(3, 3, 4, 1, "instance", dropout=False)
+    state = network.state_dict()
+    shared = torch.zeros(64)
+    for name in state:
+        if name.endswith("bias"):
+            state[name] = shared[: len(state[name])]
+    torch.save(state, tmp_path / "latest_net_G.pth")
+    imported(tmp_path / "latest_net_G.pth", tmp_path / "run")
 
 
 def test_safetensors_are_taken_too(tmp_path):

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2img import images
 from img2img.errors import DataError, UsageError
+from img2img.infer import folder
 from img2img.infer.folder import Settings, Summary, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
@@ -87,6 +89,89 @@ def later(path: Path) -> None:
     """Make the file look newer, whatever the clock's resolution."""
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+# --- what was made last ------------------------------------------------------------------------
+
+
+def test_the_last_run_counts_whichever_shard_wrote_it(invert, bundle, fill):
+    other = Translator(bundle("other.onnx", name="other"), "cpu")  # another file: another model
+    fill(6)
+    halves = ("1/2", "2/2")
+    assert counts(go(invert)) == (6, 0, 0)
+    assert [counts(go(other, shard=half)) for half in halves] == [(3, 0, 0)] * 2
+    assert [counts(go(other, shard=half)) for half in halves] == [(0, 3, 0)] * 2
+    assert counts(go(invert)) == (6, 0, 0)  # what lies there is the other's
+
+
+def test_what_was_begun_again_and_killed_is_not_taken_for_done(invert, fill):
+    fill(1)
+    go(invert)
+    with Path("out", ".img2img", "manifest.jsonl").open("a") as file:
+        file.write('{"output": "0.png", "status": "begun", "at": 9999999999999999999}\n')
+    assert counts(go(invert)) == (1, 0, 0)
+
+
+def test_a_job_goes_on_from_another_folder(invert, fill, monkeypatch):
+    fill(3)
+    out, inputs = str(Path("out").absolute()), str(Path("in").absolute())
+    go(invert, "in", out=out)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert counts(go(invert, inputs, out=out)) == (0, 3, 0)
+
+
+def test_a_file_too_large_for_any_picture_is_not_read(invert, fill, monkeypatch):
+    fill(1)
+    with Path("in", "huge.png").open("wb") as file:
+        file.truncate(2**33)
+    monkeypatch.setattr(
+        Path,
+        "read_bytes",
+        lambda path: pytest.fail("read") if path.name == "huge.png" else path.open("rb").read(),
+    )
+    summary = go(invert)
+    assert counts(summary) == (1, 0, 1)
+    assert "8,589,934,592 bytes are more than a picture may have" in summary.failed[0][1]
+
+
+def test_large_pictures_wait_in_smaller_numbers():
+    ahead = folder._Ahead(most=32, at_first=8)
+    assert ahead.allowed == 8
+    ahead.seen(1000)
+    assert ahead.allowed == 32
+    ahead.seen(72_000_000)
+    assert ahead.allowed == 7
+    ahead.seen(2**30)
+    assert ahead.allowed == 1
+    for _ in range(32):  # the large ones are long gone
+        ahead.seen(1000)
+    assert ahead.allowed == 32
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_record_that_can_not_be_written_says_what_is_done(invert, fill, monkeypatch):
+    fill(3)
+    said = r"manifest.jsonl can't be written \(No space left.*goes on"
+    with monkeypatch.context() as patch, pytest.raises(DataError, match=said):  # noqa: PT012
+        patch.setattr(Record, "open", lambda self: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+        go(invert)
+    assert counts(go(invert))[2] == 0
+
+
+def test_what_can_not_be_encoded_costs_the_others_nothing(invert, fill, monkeypatch):
+    fill(3)
+    encode = images.encode
+
+    def failing(picture, *arguments):
+        if picture.pixels.shape[:2] == (5, 9):
+            raise MemoryError
+        return encode(picture, *arguments)
+
+    monkeypatch.setattr(images, "encode", failing)
+    summary = go(invert)
+    assert counts(summary) == (2, 0, 1)
+    assert summary.failed[0][1] == "can't be written: MemoryError"
 
 
 # --- what comes out -------------------------------------------------------------------------
@@ -313,8 +398,8 @@ def test_a_changed_input_is_redone_and_then_skipped(invert, fill, save, noise):
 
 
 def test_another_input_of_the_same_size_and_time_is_not_taken_for_the_first(invert, save, noise):
-    for seed, folder in enumerate(("first", "second")):
-        path = save(Path(folder, "a.bmp"), noise(seed))
+    for seed, place in enumerate(("first", "second")):
+        path = save(Path(place, "a.bmp"), noise(seed))
         os.utime(path, ns=(10**18, 10**18))
     assert counts(go(invert, "first")) == (1, 0, 0)
     assert counts(go(invert, "second")) == (1, 0, 0)
@@ -589,7 +674,7 @@ def test_the_record_tells_what_became_of_every_input(invert, fill):
     good = by_output["1.png"]
     assert good["status"] == "ok"
     assert good["error"] is None
-    assert good["input"] == os.path.join("in", "1.png")
+    assert good["input"] == str(Path("in", "1.png").absolute())
     assert good["sha256"] == hashlib.sha256(Path("in/1.png").read_bytes()).hexdigest()
     assert good["model"] == invert.sha256
     bad = by_output["bad.png"]

@@ -203,8 +203,30 @@ def test_outputs_inside_the_input_are_not_translated_again():
 @pytest.mark.parametrize("name", ["in", "in/a.png", "in/*.png", "./in/"])
 def test_an_output_folder_that_is_the_input_folder_is_refused(name):
     touch("in/a.png")
-    with pytest.raises(DataError, match="would replace its own input"):
+    with pytest.raises(DataError, match=r"is the output folder, too|would replace its own input"):
         plan(name, out=Path("in"))
+
+
+@posix
+def test_an_output_that_some_file_systems_take_for_the_input_is_refused():
+    touch("cam/IMG_1.JPG", "cam/sub/IMG_2.JPG")
+    with pytest.raises(DataError, match=r"cam/IMG_1.jpg would replace its own input"):
+        plan("cam/IMG_1.JPG", out=Path("cam"), ext="jpg")
+    assert list(plan("cam", out=Path("CAM/sub"))) == ["cam/IMG_1.JPG"]  # OUT lies inside
+
+
+@posix
+def test_a_folder_that_can_not_be_listed_is_a_job_that_fails(monkeypatch):
+    touch("in/a.png", "in/closed/b.png", "in/z.png")
+    listed = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list(plan("in")) == ["in/a.png", "in/z.png", "in/closed"]
 
 
 @posix
@@ -212,7 +234,7 @@ def test_the_input_folder_is_recognised_behind_a_link():
     touch("in/a.png")
     os.symlink("in", "link")
     for name, out in (("in", "link"), ("link", "in")):
-        with pytest.raises(DataError, match="would replace its own input"):
+        with pytest.raises(DataError, match="is the output folder, too"):
             plan(name, out=Path(out))
 
 

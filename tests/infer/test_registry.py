@@ -36,6 +36,13 @@ def found(model: str | Path, direction: str | None = None) -> str:
     return registry.find(model, direction).path.resolve().relative_to(Path.cwd()).as_posix()
 
 
+def test_a_file_that_translates_another_way_is_refused():
+    registry.require_direction(None, "ab", Path("m.onnx"))
+    registry.require_direction("ab", "ab", Path("m.onnx"))
+    with pytest.raises(UsageError, match=r"m\.onnx translates ab, not ba"):
+        registry.require_direction("ba", "ab", Path("m.onnx"))
+
+
 def test_a_path_is_that_file():
     make("somewhere/m.onnx")
     assert found("somewhere/m.onnx") == "somewhere/m.onnx"
