@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from random import Random
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import: it would ask a server for news
 
@@ -89,7 +90,10 @@ class Augment:
                 additional_targets=dict.fromkeys(names[1:], "image"),
             )
         compose = self._compose[names]
-        compose.set_random_seed(int(random.integers(2**31)))
+        # One stream for all: set_random_seed gives each step the same one, so that the flip would
+        # be the crop's draw once more.
+        seed = int(random.integers(2**31))
+        compose.set_random_state(np.random.default_rng(seed), Random(seed))
         first, *others = names
         try:
             done = compose(image=pictures[first], **{name: pictures[name] for name in others})

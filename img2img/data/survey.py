@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -222,10 +222,10 @@ def _sizes(looks: Sequence[Look]) -> list[Finding]:
 
 def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     """The same file twice, or nearly the same picture; across training and test it is a leak."""
-    same: dict[str, list[Look]] = defaultdict(list)
+    same: dict[tuple[str, str], list[Look]] = defaultdict(list)
     for one in looks:
-        same[one.sha256].append(one)
-    pairs = [pair for some in same.values() for pair in combinations(some, 2)]
+        same[one.sha256, one.role.removeprefix("test ")].append(one)
+    pairs = [pair for some in same.values() for pair in pairwise(some)]  # not each with each
     near = [pair for pair in _near(looks[:SEARCHED]) if pair[0].sha256 != pair[1].sha256]
     findings = []
     for kind, found in (("the same file", pairs), ("nearly the same picture", near)):

@@ -278,5 +278,10 @@ def _download(path: Path) -> Path:
             f"Inception's weights can't be downloaded ({error}). Give the file with --weights, or "
             "use --extractor efficientnet-lite0."
         ) from None
+    if not hashlib.sha256(content).hexdigest().startswith(INCEPTION_SHA256):
+        raise UsageError(
+            "Inception's weights came incomplete or changed. Try again, give the file with "
+            "--weights, or use --extractor efficientnet-lite0."
+        )
     write_whole(path, content)
     return path

@@ -20,7 +20,9 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # 
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
-    """The share of pixels that get their label; confusion [K, K]: true label, seen label."""
+    """The share of pixels that get their label; confusion [K, K + 1]: true label, seen label;
+    the last is none of them.
+    """
     return float(np.trace(confusion) / confusion.sum())
 
 
@@ -34,7 +36,7 @@ def class_iou(confusion: np.ndarray) -> float:
     """The mean over the classes of intersection over union, all pictures together."""
     hit = np.diag(confusion)
     with np.errstate(invalid="ignore"):
-        return float(np.nanmean(hit / (confusion.sum(0) + confusion.sum(1) - hit)))
+        return float(np.nanmean(hit / (confusion.sum(0)[: len(hit)] + confusion.sum(1) - hit)))
 
 
 class Segmenter:
@@ -83,7 +85,9 @@ class Segmenter:
         return f"{self.name} (sha256 {self.sha256[:16]}){floats}, pictures resized to {size}"
 
     def confusion(self, name: str, picture: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, C] -> counts [K, K] of (true label, seen label); DataError without a map."""
+        """uint8 [H, W, C] -> counts [K, K + 1] of (true label, seen label or none of
+        them); DataError without a map.
+        """
         if name not in self.labels:
             raise DataError(f"There is no label map for {name}.")
         truth = self._read_labels(self.labels[name])
@@ -104,11 +108,13 @@ class Segmenter:
             for side, have in zip(truth.shape, seen.shape, strict=True)
         )
         seen = seen[np.ix_(rows, columns)].astype(int)
-        known = (truth < classes) & (seen < classes) & (seen >= 0)
+        seen[(seen < 0) | (seen > classes)] = classes
+        known = truth < classes
         if not known.any():
             raise DataError(f"{self.labels[name]} has no pixel with one of {classes} labels.")
-        counts = np.bincount(truth[known] * classes + seen[known], minlength=classes**2)
-        return counts.reshape(classes, classes)
+        pairs = truth[known] * (classes + 1) + seen[known]
+        counts = np.bincount(pairs, minlength=classes * (classes + 1))
+        return counts.reshape(classes, classes + 1)
 
     def _fed(self, picture: np.ndarray) -> np.ndarray:
         pixels = np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -28,6 +28,9 @@ from img2img.nets.norm import running_averages_kept
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
 Scene = dict[str, Tensor]  # the images that one step makes, by name
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MethodConfig(BaseModel):
@@ -85,7 +88,7 @@ class MethodConfig(BaseModel):
     feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
     generator_lr: float = Field(2e-4, gt=0, description="learning rate")
     discriminator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="of Adam")
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
     d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
     unroll: int = Field(
         0, ge=0, le=10, description="discriminator steps that the generators look ahead"

@@ -103,13 +103,10 @@ class CycleGAN(Method):
             fake_b, same_b = in_one_call(ab, a, b, apart=self._apart)
             fake_a, same_a = in_one_call(ba, b, a, apart=self._apart)
             same = {"same_a": same_a, "same_b": same_b}
-        return {
-            "fake_b": fake_b,
-            "cycle_a": ba(fake_b),
-            "fake_a": fake_a,
-            "cycle_b": ab(fake_a),
-            **same,
-        }
+        fakes = {"fake_b": fake_b, "fake_a": fake_a}
+        if not torch.is_grad_enabled():  # a step of the discriminators alone
+            return fakes
+        return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
     def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
@@ -145,10 +142,10 @@ class CycleGAN(Method):
         return {
             "a": batch["a"],
             "a to b": scene["fake_b"],
-            "back to a": scene["cycle_a"],
+            "back to a": self.generate("ba", scene["fake_b"]),
             "b": batch["b"],
             "b to a": scene["fake_a"],
-            "back to b": scene["cycle_b"],
+            "back to b": self.generate("ab", scene["fake_a"]),
         }
 
     def ways(self, batch: Batch) -> dict[str, Way]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from img2img.errors import DataError
+from img2img.errors import DataError, Img2ImgError
 from img2img.files import whole_file
+
+
+class NotWritten(Img2ImgError):
+    """The disk is full, or may not be written to; what was there is still there."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace the file in one move; what was there stays until the new one is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
+    with _written(path) as temporary:
         torch.save(state, temporary)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """As whole_file, with NotWritten for what torch and safetensors raise in their own kinds."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise NotWritten(f"{path} can't be written ({str(error).splitlines()[0]}).") from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -47,9 +62,8 @@ def _require_plain_zip(path: Path) -> None:
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:
     """The generators alone, as safetensors: the weights that travel."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
-    with whole_file(path) as temporary:
+    with _written(path) as temporary:
         save_file(tensors, temporary, metadata)
 
 

@@ -131,7 +131,8 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
         del values[name]
     values["method"].pop("labels", None)
-    return {
+    grouped = {f"test_{key}": value for key, value in values.pop("test").items()}
+    return grouped | {
         key: value
         for name, found in values.items()
         for key, value in (found.items() if isinstance(found, dict) else [(name, found)])

@@ -98,7 +98,7 @@ def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, conso
     try:
         if find_spec("sklearn") is None:
             raise needs_extra("eval", ImportError(name="scikit-learn"))
-        return features.extractor(wanted).name
+        return features.extractor(wanted, device=torch.device("cpu")).name
     except (UsageError, DataError) as error:
         if chosen:
             raise
@@ -133,7 +133,7 @@ class Examiner:
         """Raises LookStopped soon after `stopping` says so."""
         runtime, method, self.stopping = trainer.runtime, trainer.method, stopping
         view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
-        several = spread(self.chunk, len(self.training))
+        several = spread(self.chunk, self.training.distinct)
         example = fixed_batch(self.training, self.augment, several)
         adversarial, others = gradient_norms(view, runtime, example, trainer.progress)
         view.generators = image_statistics(trainer.best_generators())
@@ -267,7 +267,10 @@ class DiagnosisLog:
 
     def __init__(self, run: Path, step: int):
         self.run = run
-        self.rows = [row for row in read_findings(run) if row["step"] <= step]
+        found = read_findings(run)
+        self.rows = [row for row in found if row["step"] <= step]
+        if len(self.rows) < len(found):
+            self._write()
         last = max((row["step"] for row in self.rows), default=0)
         self.firing = {(row["check"], row["way"]) for row in self.rows if row["step"] == last}
 
@@ -282,11 +285,13 @@ class DiagnosisLog:
                 write_whole(self.run / row["pictures"], content)
             self.rows.append(row)
         if look.findings:
-            text = "".join(json.dumps(row) + "\n" for row in self.rows)
-            write_whole(self.run / LOG, text)
+            self._write()
         before = self.firing
         self.firing = {(finding.check, finding.way) for finding in look.findings}
         return [f for f in look.findings if (f.check, f.way) not in before]
+
+    def _write(self) -> None:
+        write_whole(self.run / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def gradient_norms(

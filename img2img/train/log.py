@@ -33,6 +33,8 @@ class MetricsLog:
         if kept:
             self.columns = [name for name in kept[0] if name]
             self._rewrite(kept)
+        else:
+            self.path.unlink(missing_ok=True)
         self.events = SummaryWriter(str(run / "events"), purge_step=step + 1)
 
     def add(self, row: Row) -> None:

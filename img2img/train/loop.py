@@ -94,8 +94,9 @@ def train(
             session.save()
             raise type(error)(f"{error} Saved at step {trainer.step:,}. {how}") from None
         except LostRank as error:
-            kept = f"The last checkpoint is of step {session.saved_step:,}."
-            raise LostRank(f"{error} {kept} {how}") from None
+            raise LostRank(f"{error} {session.kept()} {how}") from None
+        except (OSError, checkpoint.NotWritten) as error:
+            raise Img2ImgError(f"{error} {session.kept()} Make room; {how}") from None
         finally:
             session.close()
     if session.stopped:
@@ -154,7 +155,7 @@ class _Session:
         self.log_every = math.ceil(self.config.log_every / turn) * turn
         # By default about a hundred grids a run.
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
-        chosen = spread(SAMPLE_ROWS, len(plan.held_out))
+        chosen = spread(SAMPLE_ROWS, plan.held_out.distinct)
         self.samples = fixed_batch(plan.held_out, plan.augment(training=False), chosen)
         self._set_up_looks()
 
@@ -335,9 +336,15 @@ class _Session:
         self._require_finite()
         trainer, now = self.trainer, time.monotonic()
         pools = self.ranks.gather(trainer.pool_images())
+        if self.ranks.first:
+            self._write(pools, now)
         self.saved_at, self.saved_step = now, trainer.step
-        if not self.ranks.first:
-            return
+
+    def kept(self) -> str:
+        return f"The last checkpoint is of step {self.saved_step:,}."
+
+    def _write(self, pools: list[Any], now: float) -> None:
+        trainer = self.trainer
         self._save_weights(self.run / "weights.safetensors", {})
         described, row = self.plan.training.describe(), {**self.row, **self.looked}
         card = model_card(self.config, trainer.step, self.plan.total, described, row)

@@ -107,11 +107,13 @@ def _device(wanted: str, ranks: Ranks) -> torch.device:
         if wanted.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise RuntimeError("there are cpu, cuda and mps")
         device = torch.device(wanted)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)  # what asks for no device in particular goes there, too
             torch.backends.cudnn.benchmark = True  # the shapes of a run are few
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(
             f"The device {wanted} is not available ({reason}). Use --device auto or cpu."

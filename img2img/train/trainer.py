@@ -35,7 +35,7 @@ class Trainer:
             raise UsageError(f"{error}, with {ranks.count} processes.") from None
         self.method, self.ranks = runtime.place_module(method), ranks
         ranks.copy_first(method)
-        self.own_seed = (ranks.rank,) if ranks.rank else ()
+        self.own_seed = ranks.rank
         self.runtime, self.seed, self.epoch_steps = runtime, seed, epoch_steps
         self.step = 0
         self.rates = {"generators": c.generator_lr, "discriminators": c.discriminator_lr}
@@ -49,6 +49,8 @@ class Trainer:
             )
             for side, rate in self.rates.items()
         }
+        if c.pool and not method.pooled:
+            raise UsageError(f"{method.name} shows its discriminator no past fakes: no --pool.")
         size = math.ceil(c.pool / ranks.count)  # all together keep as many
         self.pools = {name: ImagePool(size) for name in method.pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None
@@ -71,7 +73,7 @@ class Trainer:
 
         The scene is computed once; the sides take their turns in the method's order.
         """
-        seed_step(self.seed, self.step, *self.own_seed)
+        seed_step(self.seed, self.step, self.own_seed)
         method, sides = self.method, self.method.sides(self.step)
         now = {
             "penalty_scale": method.penalty_scale(self.step),
@@ -128,7 +130,7 @@ class Trainer:
             if part is not None:
                 devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
                 stack.enter_context(torch.random.fork_rng(devices))
-                seed_step(self.seed, self.step, *self.own_seed, part)
+                seed_step(self.seed, self.step, self.own_seed, part + 1)  # a 0 is no number more
             stack.enter_context(torch.set_grad_enabled(graph))
             stack.enter_context(self.runtime.autocast())
             return self.method.scene(batch)

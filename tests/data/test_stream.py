@@ -98,6 +98,17 @@ def test_training_flips_about_half_of_the_pictures():
     assert 70 < flipped < 130
 
 
+def test_the_flip_and_the_crop_are_drawn_apart():
+    rows, columns = np.mgrid[:40, :40].astype(np.uint8)
+    picture = np.stack([rows, columns, rows], 2)
+    augment, random = Augment(32, 40, None, True, True), np.random.default_rng(0)
+    drawn = [augment(random, {"x": picture})["x"] for _ in range(300)]
+    tops = {True: set(), False: set()}
+    for shown in drawn:
+        tops[bool(shown[0, 0, 1] > shown[0, -1, 1])].add(int(shown[0, 0, 0]))
+    assert tops[True] == tops[False] == set(range(9))
+
+
 def changed(augment, picture, seed=0):
     """The picture after both stages."""
     ready = augment.prepared(0, {"x": picture.shape[2]}, lambda: {"x": picture})

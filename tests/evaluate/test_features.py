@@ -1,6 +1,7 @@
 """Feature networks: the real weights see what is in real photographs."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def test_weights_of_another_checksum_are_refused_before_they_are_opened(tmp_path
 def test_a_weights_file_goes_with_inception_only(tmp_path):
     with pytest.raises(UsageError, match="--extractor inception"):
         extractor("efficientnet-lite0", tmp_path / "x.pth")
+
+
+def test_a_download_that_broke_off_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(features, "urlopen", lambda *_, **__: io.BytesIO(b"the first bytes"))
+    with pytest.raises(UsageError, match="incomplete or changed. Try again"):
+        extractor("inception")
+    assert list(tmp_path.iterdir()) == []
+    assert extractor("auto").name == "efficientnet-lite0"
 
 
 def test_inception_runs_on_a_file_of_the_known_checksum(tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_wrong_pixels_are_counted_under_their_true_class(tmp_path, maps):
     picture = picture.copy()
     picture[:, 4:6] = COLOURS[2]  # half of class 1 looks like class 2
     confusion = Segmenter(segmenter(tmp_path / "m.onnx"), folder).confusion("one", picture)
-    assert confusion[1].tolist() == [0, 16, 16]
+    assert confusion[1].tolist() == [0, 16, 16, 0]
 
 
 def test_scores_of_known_counts():
@@ -95,7 +95,21 @@ def test_maps_in_colours_need_a_palette(tmp_path, maps):
     shaky = np.clip(picture.astype(int) - 9, 0, 255).astype(np.uint8)  # as JPEG might
     Image.fromarray(shaky).save(folder / "one.png")
     confusion = Segmenter(model, folder, palette=palette).confusion("one", picture)
-    assert confusion.tolist() == [[32, 0, 0], [0, 32, 0], [0, 0, 32]]
+    assert confusion.tolist() == [[32, 0, 0, 0], [0, 32, 0, 0], [0, 0, 32, 0]]
+
+
+def test_labels_that_the_palette_has_not_are_mistakes(tmp_path, maps):
+    folder, picture = maps
+    Image.fromarray(np.array(COLOURS, np.uint8)[np.arange(96).reshape(8, 12) % 2]).save(
+        folder / "one.png"
+    )
+    palette = tmp_path / "palette.json"
+    palette.write_text(json.dumps(COLOURS[:2]))
+    model = segmenter(tmp_path / "m.onnx", labels=True)
+    confusion = Segmenter(model, folder, palette=palette).confusion("one", picture)
+    assert confusion.tolist() == [[16, 16, 16], [16, 16, 16]]  # a third of the picture is blue
+    assert pixel_accuracy(confusion) == pytest.approx(1 / 3)
+    assert class_iou(confusion) == pytest.approx(16 / 64)
 
 
 def test_palette_files_are_read_by_index(tmp_path, maps):

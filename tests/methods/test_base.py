@@ -39,10 +39,14 @@ def test_cyclegan_calls_apart_what_batchnorm_would_mix(norm):
     assert sum(seen) == (6 + 4) * 2  # six translations, four judgements of two pictures
 
 
-def test_without_gradients_no_identity_is_computed():
+def test_without_gradients_neither_cycles_nor_identity_are_computed():
     settings = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "blocks": 1}
     method = CycleGAN(CycleGANConfig(**settings))
     batch = {name: torch.randn(1, 3, 32, 32) for name in "ab"}
     with torch.no_grad():
-        assert "same_a" not in method.scene(batch)
-    assert "same_a" in method.scene(batch)
+        assert method.scene(batch).keys() == {"fake_a", "fake_b"}
+        grid = method.grid(batch)
+    scene = method.scene(batch)
+    assert {"same_a", "cycle_a", "cycle_b"} <= scene.keys()
+    for column, name in (("back to a", "cycle_a"), ("back to b", "cycle_b")):
+        assert torch.allclose(grid[column], scene[name], atol=1e-4)

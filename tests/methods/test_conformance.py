@@ -343,6 +343,7 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
     several = way.critic(way.real)
     alike = way.critic(way.real[:1].expand_as(way.real))
     assert several.shape == alike.shape
+    assert not torch.allclose(several[0], alike[0])  # the same picture in other company
 
 
 @pytest.mark.parametrize(

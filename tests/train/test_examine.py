@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from states import assert_bitwise
 
 from img2img.data.augment import Augment
 from img2img.data.folders import Paired, Sources, Unpaired
@@ -285,7 +286,7 @@ def test_a_run_that_is_resumed_sees_what_the_whole_one_saw(
     assert timeless[0] == timeless[1]  # the look that failed was made up for
     files = [tmp_path / n / "checkpoints" / "best.safetensors" for n in ("whole", "parts")]
     tensors = [checkpoint.load_weights(path)[0] for path in files]
-    assert tensors[0].keys() == tensors[1].keys()
+    assert_bitwise(*tensors)
 
 
 def test_a_stop_does_not_wait_for_a_look_which_is_made_up_for(many, quiet, tmp_path, monkeypatch):

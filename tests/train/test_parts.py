@@ -11,9 +11,10 @@ from torch import nn
 
 from img2img.errors import DataError, DeviceError, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint
+from img2img.train import checkpoint, runtime
 from img2img.train.config import RunConfig
 from img2img.train.ema import Ema
+from img2img.train.log import MetricsLog
 from img2img.train.pool import ImagePool
 from img2img.train.ranks import Ranks
 from img2img.train.runtime import Runtime, seed_step
@@ -111,13 +112,48 @@ def test_a_failed_save_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch
 
     def half(state, file):
         Path(file).write_bytes(b"half")
-        raise OSError("disk full")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos\nmore")
 
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(torch, "save", half)  # as torch does on a full disk
+    with pytest.raises(checkpoint.NotWritten, match=r"last.pt can't be written.*unexpected pos"):
         checkpoint.save(path, {"step": 2})
     assert checkpoint.load(path) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_folders_are_another_run():
+    given = {"a": "/a", "b": "/b"}
+    config = build(sources=given)
+    assert config.differences(build(sources=given)) == ""
+    assert "/c" in config.differences(build(sources={**given, "a": "/c"}))
+    assert "swap" in config.differences(build(sources={**given, "swap": True}))
+    assert "test_a" in config.differences(build(sources=given, test=given))
+
+
+@pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])
+def test_betas_that_adam_does_not_take_are_a_usage_error(betas):
+    with pytest.raises(UsageError, match="betas"):
+        build(method={"betas": betas})
+
+
+def test_rows_of_a_run_that_was_killed_before_its_first_checkpoint_go(tmp_path):
+    first = MetricsLog(tmp_path, 0)
+    first.add({"step": 50, "d/real": 1.0})
+    first.add({"step": 100, "d/real": 2.0})
+    again = MetricsLog(tmp_path, 0)
+    again.add({"step": 50, "d/real": 3.0})
+    assert again.history(1000)["d/real"] == [3.0]
+
+
+def test_every_part_of_every_process_draws_for_itself():
+    seeds = set()
+    for own in range(3):
+        for part in ((), (1,), (2,)):
+            seed_step(7, 5, own, *part)
+            seeds.add(torch.initial_seed())
+    assert len(seeds) == 9
+    seed_step(7, 5)
+    assert torch.initial_seed() in seeds  # one process alone draws as it always did
 
 
 def build(**values):
@@ -143,6 +179,19 @@ def test_a_wrong_setting_is_named_in_one_sentence(values, said):
     with pytest.raises(UsageError, match=said) as caught:
         build(**values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_is_chosen_by_its_number(wanted, monkeypatch):
+    """torch takes no "cuda" without one where it is to become the current device."""
+    chosen, empty = [], torch.empty
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: empty(*shape))
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    assert runtime._device(wanted, Ranks()) == torch.device("cuda:0")
+    assert chosen == [0]
 
 
 def test_a_device_that_is_not_there_is_a_device_error():
