@@ -155,7 +155,7 @@ def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, 
     assert measured_by(many("pix2pix")) == "efficientnet-lite0"
     assert measured_by(many("pix2pix", run={"eval_every": 0})) == "none"
     damaged = DataError("The file is damaged.")
-    monkeypatch.setattr(features, "extractor", lambda *_: (_ for _ in ()).throw(damaged))
+    monkeypatch.setattr(features, "extractor", lambda *_, **__: (_ for _ in ()).throw(damaged))
     assert measured_by(many("pix2pix")) == "none"
     with pytest.raises(DataError, match="damaged"):
         measured_by(many("pix2pix", run={"extractor": "inception"}))
