@@ -66,6 +66,7 @@ def train(
     with stop_signals() as stop:
         session = _Session(plan, run, trainer, console, stop)
         if trainer.step >= plan.total and not session.owes_look():
+            session.close()
             console.print(f"{run} is complete: all {plan.total:,} steps are done.")
             return
         state = f"from step {trainer.step:,} " if trainer.step else ""
