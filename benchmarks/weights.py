@@ -1,7 +1,7 @@
 """What the models of weights/ make of held-out emoji, for their cards.
 
     python benchmarks/weights.py DATA            # the folder of examples/emoji/build.py, 128 px
-    python benchmarks/weights.py DATA --write    # results, and the table of weights/README.md
+    python benchmarks/weights.py DATA --write    # results, the table of weights/README.md, picture
 
 Distances on EfficientNet-Lite0's features and L1 are those of `img2img evaluate`; in brackets
 stands what the input as it is would get.
@@ -12,13 +12,16 @@ import json
 from pathlib import Path
 
 import machine
+import numpy as np
 import page
 from command import command
 
+from img2img import Translator, images
 from img2img.files import pictures, usable_cores
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "weights" / "README.md"
+SHEET = ROOT / "docs" / "images" / "weights.png"
 RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
 TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where it has some
     ("flat-to-3d", "flat", "3d", None),
@@ -30,6 +33,7 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("four-styles", "noto", "lineart", "lineart"),
     ("four-styles", "lineart", "flat", "flat"),
 ]
+ROWS = 4  # of the picture
 FIGURES = {
     "lite0_kernel": "kernel distance",
     "l1": "L1 to the truth",
@@ -49,6 +53,22 @@ def figures(arguments: list[str]) -> dict[str, float]:
     told = command("evaluate", *arguments, *wanted, "--json")
     found = {metric["name"]: metric["value"] for metric in json.loads(told)["metrics"]}
     return {name: found[name] for name in FIGURES}
+
+
+def sheet() -> images.Picture:
+    """The models on their own examples: what goes in, and beside it what comes out."""
+    columns: dict[str, list[np.ndarray]] = {}
+    domains: dict[str, list[str | None]] = {}
+    for bundle, _, _, to in TRANSLATIONS:
+        domains.setdefault(bundle, []).append(to)
+    for bundle, wanted in domains.items():
+        translator = Translator(ROOT / "weights" / f"{bundle}.onnx")
+        files = pictures(ROOT / "weights" / "examples" / bundle)[:ROWS]
+        given = [images.read(file).pixels for file in files]
+        columns[f"{bundle}, in"] = given
+        for to in wanted:
+            columns[f"{bundle}, {to or 'out'}"] = translator(given, to)
+    return images.Picture(images.contact_sheet(columns))
 
 
 def table(result: dict) -> str:
@@ -85,6 +105,7 @@ def main() -> None:
     if given.write:
         RESULTS.write_text(json.dumps(result, indent=2) + "\n")
         page.fill(PAGE, "figures", table(result))
+        SHEET.write_bytes(images.encode(sheet(), ".png"))
     print(table(result))
 
 

@@ -20,7 +20,8 @@ from img2img.errors import DataError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
 MAX_SCANS = 100  # of a progressive JPEG, each as much work as the picture; encoders make about 10
-MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)  # of JPEG; the others end nothing
+MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of JPEG, with a length; and the end
+MAX_SEGMENTS = 10_000  # of a JPEG; cameras write tens
 MAX_EXIF = 65_533  # bytes, of a JPEG
 TURNS = {  # what rights a picture of an orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -115,12 +116,17 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
 
 
 def _scans(jpeg: bytes) -> int:
-    """Scans up to the picture's end, after which phones put a film."""
+    """Scans up to the picture's end, after which phones put a film; of too many segments, too
+    many.
+    """
     scans, at = 0, 2
-    while (found := MARKER.search(jpeg, at)) and found[1] != b"\xd9":
+    for _ in range(MAX_SEGMENTS):
+        found = MARKER.search(jpeg, at)
+        if not found or found[1] == b"\xd9":
+            return scans
         scans += found[1] == b"\xda"
         at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-    return scans
+    return MAX_SCANS + 1
 
 
 def encode(picture: Picture, suffix: str, quality: int = 95) -> bytes:

@@ -304,8 +304,10 @@ def test_the_film_behind_a_phones_picture_is_not_counted(tmp_path):
     start, end = photo[: photo.rindex(b"\xff\xd9")], b"\xff\xd9"
     scan = start[start.rindex(b"\xff\xda") :]
     bomb = start + scan * 100 + end
+    # A marker without a length, by which a walk that took it for one would pass over the scans.
+    hidden = start + b"\xff\x01\xff\xff" + scan * 100 + end
     (tmp_path / "bomb.jpg").write_bytes(bomb)
-    for source in (bomb, tmp_path / "bomb.jpg"):
+    for source in (bomb, hidden, start + b"\xff\xe0\x00\x02" * 20_000, tmp_path / "bomb.jpg"):
         with pytest.raises(DataError, match="more than 100 scans"):
             read(source)
 

@@ -5,7 +5,7 @@
 #     python examples/emoji/strokes.py data/emoji
 #     sh examples/emoji/train_weights.sh data/emoji
 #
-# Hours on a CPU. Run it again to go on where it was.
+# Hours on a CPU; needs '.[train,eval]'. Run it again to go on where it was.
 set -eu
 data=${1%/} runs=${2:-runs} weights=$(dirname "$0")/../../weights
 
@@ -31,7 +31,7 @@ img2img export "$runs/flat-to-3d"
 train strokes-to-3d --mode pix2pix --size 128 --width 32 --d-width 32 --levels 5 \
     --a "$data/train/strokes" --b "$data/train/strokes-3d" \
     --test-a "$data/test/strokes" --test-b "$data/test/strokes-3d" \
-    --batch 4 --steps 5500 --generator-lr 4e-4 --ema 0.998 --eval-every 2750 --licence MIT
+    --batch 4 --steps 18000 --generator-lr 4e-4 --ema 0.998 --eval-every 6000 --licence MIT
 img2img export "$runs/strokes-to-3d" --checkpoint last --precision int8
 
 # Crops of 64 of 128 px: a quarter of the time.
@@ -40,16 +40,22 @@ train flat-noto --mode cyclegan --size 64 --resize 0 --width 32 --d-width 32 --b
     --test-a "$data/test/flat" --test-b "$data/test/noto" \
     --batch 1 --steps 16000 --ema 0.998 --eval-every 3000 --licence "MIT AND Apache-2.0"
 img2img export "$runs/flat-noto"
-# Whole pictures at 64 px. Every folder is a domain: here those whose licence allows to ship.
+# Whole pictures, at 64 px first. Every folder is a domain: here those whose licence allows to ship.
 rm -rf "$data-free"
 for part in train test; do
     mkdir -p "$data-free/$part"
     for style in 3d flat lineart noto; do cp -R "$data/$part/$style" "$data-free/$part/"; done
 done
-train four-styles --mode stargan --size 64 --resize 64 --width 32 --d-width 32 --d-layers 5 \
-    --data "$data-free/train" --test-data "$data-free/test" \
-    --batch 4 --steps 16000 --generator-lr 3e-4 --discriminator-lr 3e-4 --eval-every 4000 \
-    --licence "MIT AND Apache-2.0"
+styles() { # NAME SIZE LAYERS STEPS [OPTION ...]
+    name=$1 size=$2 layers=$3 steps=$4
+    shift 4
+    train "$name" --mode stargan --size "$size" --width 32 --d-width 32 --d-layers "$layers" \
+        --data "$data-free/train" --test-data "$data-free/test" --batch 4 --steps "$steps" \
+        --generator-lr 3e-4 --discriminator-lr 3e-4 --eval-every 2000 \
+        --licence "MIT AND Apache-2.0" "$@"
+}
+styles four-styles-64 64 5 16000
+styles four-styles 128 6 6000 --pretrained "$runs/four-styles-64"
 img2img export "$runs/four-styles" --checkpoint last
 
 ship flat-to-3d flat-to-3d flat-to-3d flat

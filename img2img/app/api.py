@@ -41,6 +41,7 @@ from img2img.infer.translator import MAX_BATCH, Translator
 Format = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 LONGEST: dict[Format, int] = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # px, of a side
+LARGEST_SIDE = 8192  # px, that a picture can be made smaller to
 OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
 
 
@@ -170,8 +171,8 @@ class Service:
     ) -> images.Picture:
         limits = self.limits
         multiple = translator.manifest.size_multiple  # what the model pads both sides to
-        side = math.isqrt(limits.max_pixels) // multiple * multiple
-        hint = f" ?max_side={side} makes it smaller first."
+        side = min(LARGEST_SIDE, math.isqrt(limits.max_pixels)) // multiple * multiple
+        hint = f" ?max_side={side} makes it smaller first." if side else ""
         most = max(limits.max_decoded, limits.max_pixels) if max_side else limits.max_pixels
         with images.open_header(content, max_pixels=sys.maxsize) as header:
             width, height = header.size
@@ -278,7 +279,8 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         ] = None,
         format: Annotated[Format, Query(description="Of the answer.")] = "png",
         max_side: Annotated[
-            int | None, Query(ge=1, le=8192, description="Make a larger picture smaller, px.")
+            int | None,
+            Query(ge=1, le=LARGEST_SIDE, description="Make a larger picture smaller, px."),
         ] = None,
     ) -> Response:
         name = model or models.names[0]

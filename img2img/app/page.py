@@ -84,16 +84,16 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
         choices = told(partial(_choices, demo)), chosen, [way, domain, several]
         loaded = page.load(*choices)
         # A picture is led to a class, or to attributes: what was touched last counts.
-        domain.input(list, None, several)
+        cleared = domain.input(list, None, several, trigger_mode="always_last")
         beside = told(partial(_beside, demo))
         several.input(beside, chosen, domain, trigger_mode="always_last")
         # What is translated to depends on them: it comes after. A listener of the same event would
         # not do: "always_last" fires the whole event again, which would undo a click meanwhile.
-        changed = title.change(*choices)
+        after = [title.change(*choices), cleared]
         with gr.Tab("One picture"):
-            _one(demo, chosen, loaded, changed)
+            _one(demo, chosen, loaded, after)
         with gr.Tab("Draw"):
-            _draw(demo, chosen, changed)
+            _draw(demo, chosen, after)
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
@@ -121,8 +121,8 @@ def _beside(demo: Demo, title: str, way: str, domain: str | None, several: list[
     return to if isinstance(to, str) else None
 
 
-def _one(demo: Demo, chosen: list, loaded: Dependency, changed: Dependency) -> None:
-    title, way, domain, several = chosen
+def _one(demo: Demo, chosen: list, loaded: Dependency, after: list[Dependency]) -> None:
+    title, way, _, several = chosen
     with gr.Row():
         with gr.Column():
             picture = UploadedPicture(
@@ -158,17 +158,16 @@ def _one(demo: Demo, chosen: list, loaded: Dependency, changed: Dependency) -> N
         return demo.card(choice), gr.update(visible=several_domains), *shown
 
     described = [card, everywhere, *examples.values()]
-    for opened in (loaded.then, changed.then, way.input, several.input):
-        opened(describe, chosen, described, trigger_mode="always_last")
-    alone = [title, way, domain, gr.State([])]
-    domain.input(describe, alone, described, trigger_mode="always_last")
+    opened = [loaded.then, *(done.then for done in after), way.input, several.input]
+    for event in opened:
+        event(describe, chosen, described, trigger_mode="always_last")
     asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
     asked.success(lambda: gr.update(visible=True), None, gallery)
     other = [title.change, way.input, picture.change]
     gr.on(other, None, cancels=[asked])
     gr.on(other, lambda: gr.update(visible=False), None, gallery)
     outputs = [slider, download, timing]
-    _translate(demo.translate, picture, picture.change, chosen, changed, outputs)
+    _translate(demo.translate, picture, picture.change, chosen, after, outputs)
 
 
 def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
@@ -185,24 +184,24 @@ def _translate(
     source: Component,
     given: Callable,
     chosen: list,
-    changed: Dependency,
+    after: list[Dependency],
     outputs: list,
 ) -> None:
-    """Translates what `source` holds when it is `given`, something is chosen, the model `changed`.
+    """Translates what `source` holds when it is `given`, something is chosen, or `after` something
+    that was chosen has changed the other choices.
 
     outputs: the picture, its download, what is said.
     """
-    title, way, domain, several = chosen
+    _, way, _, several = chosen
     inputs, translate = [source, *chosen], answered(translate)
     given_again = [given, way.input, several.input]
     gr.on(given_again, translate, inputs, outputs, trigger_mode="always_last", api_name="translate")
-    alone = [source, title, way, domain, gr.State([])]  # without the attributes
-    domain.input(translate, alone, outputs, trigger_mode="always_last")
-    changed.then(translate, inputs, outputs, trigger_mode="always_last")
-    changed.failure(lambda: EMPTY, None, outputs)
+    for done in after:
+        done.then(translate, inputs, outputs, trigger_mode="always_last")
+        done.failure(lambda: EMPTY, None, outputs)
 
 
-def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
+def _draw(demo: Demo, chosen: list, after: list[Dependency]) -> None:
     with gr.Row():
         with gr.Column():
             drawing = canvas()
@@ -219,7 +218,7 @@ def _draw(demo: Demo, chosen: list, changed: Dependency) -> None:
             timing = gr.Markdown()
             download = gr.DownloadButton("Download PNG", visible=False)
     outputs = [result, download, timing]
-    _translate(demo.draw, drawing, drawing.input, chosen, changed, outputs)
+    _translate(demo.draw, drawing, drawing.input, chosen, after, outputs)
 
 
 def _many(demo: Demo, chosen: list) -> None:

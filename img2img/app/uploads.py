@@ -187,7 +187,7 @@ def stored() -> int:
     for top, _, names in os.walk(folder):
         for name in names:
             path = Path(top, name)
-            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            with contextlib.suppress(OSError):  # deleted meanwhile; on Windows still open
                 found = path.stat()
                 total += found.st_size
                 if top == folder and time.time() - found.st_mtime > BROKEN_OFF:

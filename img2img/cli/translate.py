@@ -59,6 +59,7 @@ def translate(
     everywhere = to == "all" and "all" not in translator.manifest.labels.names
     targets = _folders(translator) if everywhere else {"": to}
     parts: list[tuple[list[Job], Record | None, Settings]] = []
+    unreadable: list[Path] = []
     for folder, target in targets.items():
         settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side, tile)
         if _is_file_name(inputs, output):
@@ -71,7 +72,7 @@ def translate(
             parts.append(([Job(inputs[0], str(output))], None, settings))
         else:
             with console.status("listing the pictures"):
-                jobs = make_plan(inputs, output, ext, shard, folder)
+                jobs = make_plan(inputs, output, ext, shard, folder, unreadable)
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # nothing is written where a later domain would be refused
         for jobs, record, settings in parts:
@@ -82,6 +83,9 @@ def translate(
             summary += translate_files(translator, jobs, record, settings, existing, advance)
             if fail_fast and summary.failed:
                 break
+    closed = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
+    summary.failed += closed
+    total += len(closed)
     rate = summary.done / max(summary.seconds, 1e-9)
     if as_json:
         print(json.dumps({**vars(summary), "output": str(output), "provider": translator.provider}))

@@ -236,10 +236,8 @@ class Labelled(Dataset):
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Labelled":
-        if not sources.data or sources.a or sources.b or sources.pairs or sources.swap:
-            raise UsageError(
-                "stargan needs --data DIR with one sub-folder a domain; it has no --direction."
-            )
+        if not sources.data or sources.a or sources.b or sources.pairs:
+            raise UsageError("stargan needs --data DIR with one sub-folder a domain.")
         if bool(sources.attributes) != bool(sources.attribute):
             raise UsageError(
                 "--attributes FILE needs --attribute NAME (one or more), and NAME the FILE."

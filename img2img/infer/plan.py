@@ -1,7 +1,6 @@
 """Which file becomes which, decided for all of them before the first is translated."""
 
 import glob
-import itertools
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +23,18 @@ class Job(NamedTuple):
 
 
 def make_plan(
-    inputs: Sequence[str], out: Path, extension: Extension, shard: str, folder: str = ""
+    inputs: Sequence[str],
+    out: Path,
+    extension: Extension,
+    shard: str,
+    folder: str = "",
+    unreadable: list[Path] | None = None,
 ) -> list[Job]:
     """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`, or
     below that folder in it. What lies in `out` is no input.
 
-    shard "i/n": only every n-th job from the i-th on. Raises DataError for an input that is
+    shard "i/n": only every n-th job from the i-th on. unreadable: takes the folders that can't be
+    listed; without it they raise OSError. Raises DataError for an input that is
     missing or has no pictures, for a folder that is `out` itself, for two inputs that would become
     one file, and for an output that would be an input (both compared without case and in one
     Unicode form, as some file systems do).
@@ -37,8 +42,8 @@ def make_plan(
     number, count = parse_shard(shard)
     jobs: list[Job] = []
     claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
-    out_real = _folded(os.path.realpath(out))
-    for source, relative in _expand(inputs, out_real):
+    out_real = os.path.realpath(out)
+    for source, relative in _expand(inputs, out_real, unreadable):
         target = os.path.join(out, folder, _renamed(relative, extension))
         key = hash(_folded(target))
         if key in claimed:
@@ -52,11 +57,13 @@ def make_plan(
         claimed[key] = len(jobs)
         jobs.append(Job(source, target))
     real = resolver()
-    sources = {hash(_folded(real(job.source))) for job in jobs}
+    sources = {hash(_folded(real(job.source))): index for index, job in enumerate(jobs)}
+    exact = {hash(real(job.source)) for job in jobs}
     for job in jobs:
-        target = _folded(real(job.target))
-        if hash(target) in sources:
-            whose = "its own" if target == _folded(real(job.source)) else "an"
+        target = real(job.target)
+        other = sources.get(hash(_folded(target)))
+        if hash(target) in exact or (other is not None and _same(target, jobs[other].source)):
+            whose = "its own" if _same(target, job.source) else "an"
             raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
     return jobs[number - 1 :: count]
 
@@ -64,6 +71,23 @@ def make_plan(
 def _folded(path: str) -> str:
     """One name for what some file systems take for one file."""
     return unicodedata.normalize("NFC", path).casefold()
+
+
+def _same(path: str, other: str) -> bool:
+    """Whether both are one file or folder on the disk that they are on."""
+    if path == other:
+        return True
+    there = os.path.exists(path) and os.path.exists(other)
+    return there and os.path.samefile(path, other)
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether a real path leads into a real folder."""
+    parts, outer = path.split(os.sep), folder.rstrip(os.sep).split(os.sep)
+    head = os.sep.join(parts[: len(outer)])
+    return len(parts) > len(outer) and (
+        head == folder.rstrip(os.sep) or (_folded(head) == _folded(folder) and _same(head, folder))
+    )
 
 
 def resolver() -> Callable[[str], str]:
@@ -87,16 +111,15 @@ def parse_shard(shard: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
+def _expand(
+    inputs: Sequence[str], out_real: str, unreadable: list[Path] | None
+) -> Iterator[tuple[str, str]]:
     """(path, path relative to the input that named it) for every picture, outputs left out."""
     for name in inputs:
         before, is_folder = 0, os.path.isdir(name)
-        unreadable: list[Path] = []
         if is_folder:
             base = str(Path(name))
-            pictures = find_pictures(Path(name), unreadable)
-            # To read a folder that can't be listed fails, too, and so it is told with the others.
-            found: Iterator[str] = map(str, itertools.chain(pictures, unreadable))
+            found: Iterator[str] = map(str, find_pictures(Path(name), unreadable))
         elif os.path.isfile(name):
             found, base = iter([name]), os.path.dirname(name)
         elif glob.has_magic(name):
@@ -104,16 +127,16 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
             found = (p for p in sorted(glob.glob(name, recursive=True)) if _is_match(p, base))
         else:
             raise DataError(f"There is no file or folder {name}.")
-        base_real, prefix = _folded(os.path.realpath(base or ".")), os.path.join(base, "")
-        within = not os.path.isfile(name) and out_real.startswith(os.path.join(base_real, ""))
-        if is_folder and out_real == base_real:
+        base_real, prefix = os.path.realpath(base or "."), os.path.join(base, "")
+        within = not os.path.isfile(name) and _inside(out_real, base_real)
+        if is_folder and _same(out_real, base_real):
             raise DataError(
                 f"{name} is the output folder, too: what is made there would be taken for inputs "
                 "when this goes on. Choose another -o folder."
             )
         for path in found:
             before += 1
-            if within and _folded(os.path.realpath(path)).startswith(out_real + os.sep):
+            if within and _inside(os.path.realpath(path), out_real):
                 continue  # OUT lies inside the input: what was made is not made again
             if is_folder and path.startswith(prefix):  # a million calls of relpath take seconds
                 relative = path[len(prefix) :]
@@ -122,7 +145,7 @@ def _expand(inputs: Sequence[str], out_real: str) -> Iterator[tuple[str, str]]:
             if relative.split(os.sep)[0] == os.pardir:
                 raise UsageError(f"{name} leads out of {base}: name that folder instead.")
             yield path, relative
-        if not before:
+        if not before and not unreadable:
             raise DataError(f"{name} has no pictures (jpg, png, webp, bmp, tiff, gif).")
 
 

@@ -1,13 +1,9 @@
 """OUT/.img2img/manifest.jsonl: what was made, from which file, with which model and options."""
 
-import contextlib
-import heapq
 import json
 import os
-from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from img2img.errors import DataError
 from img2img.infer.plan import Job, resolver
@@ -30,9 +26,11 @@ class Record:
         # may be a million of them.
         self.made: dict[str, int | None] = {}
         self._real = resolver()
-        files = map(_entries, self.path.parent.glob("manifest*.jsonl"))
-        for entry in heapq.merge(*files, key=lambda entry: entry.get("at", 0)):
-            self._remember(entry)
+        last: dict[str, int] = {}  # when what is known of an output happened
+        for path in sorted(self.path.parent.glob("manifest*.jsonl")):
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    self._remember(line, last)
 
     def holds(self, job: Job, model: str, options: str) -> bool:
         """Whether that very output is there: same input file, model and options."""
@@ -67,23 +65,16 @@ class Record:
         except OSError as error:
             raise DataError(f"{self.path.parent} can't be written ({error.strerror}).") from None
 
-    def _remember(self, entry: dict[str, Any]) -> None:
+    def _remember(self, line: str, last: dict[str, int]) -> None:
         try:
-            if entry["status"] == "begun":
-                self.made[entry["output"]] = None
-            elif entry["status"] == "ok":
+            entry = json.loads(line)
+            output, status, at = entry["output"], entry["status"], entry.get("at", 0)
+            if at < last.get(output, 0) or status not in ("begun", "ok"):
+                return
+            self.made[output], last[output] = None, at
+            if status == "ok":
                 source = self._real(entry["input"])
                 came = (source, entry["size"], entry["mtime_ns"], entry["model"], entry["options"])
-                self.made[entry["output"]] = hash(came)
-        except (KeyError, TypeError):
-            return  # no line of ours
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of one file, but for the half ones of runs that were killed."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict) and isinstance(entry.get("at", 0), int):
-                    yield entry
+                self.made[output] = hash(came)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # the half line of a run that was killed

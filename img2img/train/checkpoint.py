@@ -51,13 +51,19 @@ def load(path: Path) -> dict[str, Any]:
 
 def _require_plain_zip(path: Path) -> None:
     """torch never compresses; what does would fill the memory with what the file does not hold."""
-    if not zipfile.is_zipfile(path):
-        return
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:  # torch tells
-        records = file.infolist()
-        plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
-        if not plain or sum(record.file_size for record in records) > path.stat().st_size:
-            raise DataError(f"The checkpoint {path} is compressed, as none of torch's is.")
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":  # by which torch tells, too
+                return
+        with zipfile.ZipFile(path) as packed:
+            records = packed.infolist()
+    except Exception as error:  # a listing that is not what it should be raises almost any
+        if isinstance(error, OSError):
+            return  # which torch tells
+        raise DataError(f"The checkpoint {path} can't be loaded: it is damaged.") from None
+    plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
+    if not plain or sum(record.file_size for record in records) > path.stat().st_size:
+        raise DataError(f"The checkpoint {path} is compressed, as none of torch's is.")
 
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:

@@ -89,9 +89,15 @@ class RunConfig(BaseModel):
     def build(cls, values: dict[str, Any]) -> Self:
         """Validate what the command line or a file gave; UsageError names the wrong setting."""
         try:
-            return cls(**values)
+            config = cls(**values)
         except ValidationError as error:
             raise UsageError(_sentence(error)) from None
+        # Runs from before may have these, which did nothing there.
+        if config.sources.swap and config.mode == "stargan":
+            raise UsageError("stargan has no --direction: it learns all.")
+        if config.method.pool and not METHODS[config.mode].pooled:
+            raise UsageError(f"{config.mode} shows its discriminator no past fakes: no --pool.")
+        return config
 
     @classmethod
     def load(cls, run: Path) -> Self:

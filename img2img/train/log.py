@@ -1,5 +1,6 @@
 """What a run leaves to read: metrics.csv, TensorBoard events, a progress bar, a model card."""
 
+import contextlib
 import csv
 import io
 import platform
@@ -66,7 +67,8 @@ class MetricsLog:
         return {n: [float(row[n]) for row in rows if row.get(n)] for n in self.columns}
 
     def close(self) -> None:
-        self.events.close()
+        with contextlib.suppress(OSError):  # a full disk, which has been told
+            self.events.close()
 
     def _rows(self) -> list[dict]:
         if not self.path.exists():

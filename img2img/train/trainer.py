@@ -49,8 +49,6 @@ class Trainer:
             )
             for side, rate in self.rates.items()
         }
-        if c.pool and not method.pooled:
-            raise UsageError(f"{method.name} shows its discriminator no past fakes: no --pool.")
         size = math.ceil(c.pool / ranks.count)  # all together keep as many
         self.pools = {name: ImagePool(size) for name in method.pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None

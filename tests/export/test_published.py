@@ -176,9 +176,13 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path, monk
         for record in old.infolist():
             new.writestr(record.filename, old.read(record))
     assert torch.load(packed, weights_only=True)  # torch would
+    longer = tmp_path / "longer.pth"
+    longer.write_bytes(packed.read_bytes() + b"PK\5\6")  # no zip to Python, but to torch
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(DataError, match="is compressed, as none of torch's is"):
         import_run(packed, tmp_path / "run")
+    with pytest.raises(DataError, match=r"damaged|compressed"):
+        import_run(longer, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

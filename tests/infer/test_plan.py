@@ -208,15 +208,28 @@ def test_an_output_folder_that_is_the_input_folder_is_refused(name):
 
 
 @posix
-def test_an_output_that_some_file_systems_take_for_the_input_is_refused():
+def test_an_output_that_some_file_systems_take_for_the_input_is_refused(monkeypatch):
+    def spelled_as_here(path: str) -> str:
+        """As a disk that ignores case finds it."""
+        return str(path).replace("IMG_1.jpg", "IMG_1.JPG")
+
     touch("cam/IMG_1.JPG", "cam/sub/IMG_2.JPG")
-    with pytest.raises(DataError, match=r"cam/IMG_1.jpg would replace its own input"):
-        plan("cam/IMG_1.JPG", out=Path("cam"), ext="jpg")
-    assert list(plan("cam", out=Path("CAM/sub"))) == ["cam/IMG_1.JPG"]  # OUT lies inside
+    assert plan("cam/IMG_1.JPG", out=Path("cam"), ext="jpg")  # here they are two files
+    same, exists = os.path.samefile, os.path.exists
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "samefile", lambda a, b: same(*map(spelled_as_here, (a, b))))
+        patch.setattr(os.path, "exists", lambda path: exists(spelled_as_here(path)))
+        with pytest.raises(DataError, match=r"cam/IMG_1\.jpg would replace its own input"):
+            plan("cam/IMG_1.JPG", out=Path("cam"), ext="jpg")
+
+    # Here they are two folders.
+    assert list(plan("cam", out=Path("CAM"))) == ["cam/IMG_1.JPG", "cam/sub/IMG_2.JPG"]
+    assert list(plan("cam", out=Path("cam/SUB"))) == ["cam/IMG_1.JPG", "cam/sub/IMG_2.JPG"]
+    assert list(plan("cam", out=Path("cam/sub"))) == ["cam/IMG_1.JPG"]
 
 
 @posix
-def test_a_folder_that_can_not_be_listed_is_a_job_that_fails(monkeypatch):
+def test_a_folder_that_can_not_be_listed_is_told(monkeypatch):
     touch("in/a.png", "in/closed/b.png", "in/z.png")
     listed = os.scandir
 
@@ -226,7 +239,10 @@ def test_a_folder_that_can_not_be_listed_is_a_job_that_fails(monkeypatch):
         return listed(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert list(plan("in")) == ["in/a.png", "in/z.png", "in/closed"]
+    unreadable = []
+    jobs = make_plan(["in"], OUT, "keep", "1/1", unreadable=unreadable)
+    assert [job.source for job in jobs] == ["in/a.png", "in/z.png"]
+    assert unreadable == [Path("in/closed")]
 
 
 @posix

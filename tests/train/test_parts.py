@@ -130,6 +130,21 @@ def test_other_folders_are_another_run():
     assert "test_a" in config.differences(build(sources=given, test=given))
 
 
+@pytest.mark.parametrize(
+    ("mode", "values", "said"),
+    [
+        ("stargan", {"sources": {"data": ["/d"], "swap": True}}, "stargan has no --direction"),
+        ("pix2pix", {"method": {"pool": 50}}, "no --pool"),
+    ],
+)
+def test_what_a_method_has_not_is_refused_in_new_runs_alone(mode, values, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        build(mode=mode, **values)
+    old = {"name": "x", "mode": mode, "sources": {}, **values}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert RunConfig.load(tmp_path).mode == mode
+
+
 @pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])
 def test_betas_that_adam_does_not_take_are_a_usage_error(betas):
     with pytest.raises(UsageError, match="betas"):
