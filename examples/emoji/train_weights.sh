@@ -31,8 +31,8 @@ img2img export "$runs/flat-to-3d"
 train strokes-to-3d --mode pix2pix --size 128 --width 32 --d-width 32 --levels 5 \
     --a "$data/train/strokes" --b "$data/train/strokes-3d" \
     --test-a "$data/test/strokes" --test-b "$data/test/strokes-3d" \
-    --batch 4 --steps 18000 --generator-lr 4e-4 --ema 0.998 --eval-every 6000 --licence MIT
-img2img export "$runs/strokes-to-3d" --checkpoint last --precision int8
+    --batch 4 --steps 5500 --dropout --generator-lr 4e-4 --ema 0.998 --eval-every 2750 --licence MIT
+img2img export "$runs/strokes-to-3d" --precision int8
 
 # Crops of 64 of 128 px: a quarter of the time.
 train flat-noto --mode cyclegan --size 64 --resize 0 --width 32 --d-width 32 --blocks 6 \
