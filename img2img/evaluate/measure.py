@@ -213,13 +213,12 @@ class Measuring:
         return seen
 
     def add(
-        self, name: str, statistic: Statistic, sizes: tuple[int, ...], times: int | None = None
+        self, name: str, statistic: Statistic, sizes: tuple[int, ...], interval: bool = True
     ) -> None:
         """The statistic's value over all pictures, with its interval; name: as `prefix/metric`."""
         better = "higher" if name.rpartition("/")[2] in HIGHER_IS_BETTER else "lower"
-        times = self.times if times is None else min(times, self.times)
-        if times:
-            found = bootstrap(statistic, sizes, self.seed, times)
+        if interval and self.times:
+            found = bootstrap(statistic, sizes, self.seed, self.times)
             metric = Metric(name, found.value, found.low, found.high, better, sizes[-1])
         else:
             value = statistic(*(np.ones(size) for size in sizes))
@@ -236,30 +235,20 @@ class Measuring:
         """The distances between the two sets, the one that few pictures bias least first."""
         sizes = (len(real), len(fake))
         near = cache(lambda: Neighbours(real, fake))
-
-        def fitted(a: np.ndarray, b: np.ndarray) -> float:
-            return frechet(real.repeat(a.astype(int), 0), fake.repeat(b.astype(int), 0))
-
-        def score(_: np.ndarray, b: np.ndarray) -> float:
-            return inception_score(logits.repeat(b.astype(int), 0))
-
-        # name: (the statistic, the most bootstrap resamples; a resample's doubles shift the
-        # Frechet distance and IS by more than the spread, so that no interval would be true)
-        offered: dict[str, tuple[Callable[[], Statistic], int]] = {
-            self.eye.kernel: (lambda: Kernel(real, fake), self.times),
-            **{
-                name: (lambda name=name: lambda a, b: near()(a, b)[name], self.times)
-                for name in AROUND
-            },
-            self.eye.frechet: (lambda: fitted, 0),
+        offered: dict[str, Callable[[], Statistic]] = {
+            self.eye.kernel: lambda: Kernel(real, fake),
+            **{name: lambda name=name: lambda a, b: near()(a, b)[name] for name in AROUND},
+            self.eye.frechet: lambda: lambda *_: frechet(real, fake),
         }
         if self.eye.name == "inception":
-            offered["is"] = (lambda: score, 0)
-        for name, (statistic, resamples) in offered.items():
+            offered["is"] = lambda: lambda *_: inception_score(logits)
+        # A resample's doubles shift these by more than the spread: no interval would be true.
+        shifted = (self.eye.frechet, "is")
+        for name, statistic in offered.items():
             if min(sizes) < self.least(name):
                 self.result.left_out[f"{prefix}{name}"] = self._too_few(name, sizes)
             elif self.wants(name):
-                self.add(f"{prefix}{name}", statistic(), sizes, resamples)
+                self.add(f"{prefix}{name}", statistic(), sizes, name not in shifted)
 
     def _too_few(self, name: str, sizes: tuple[int, int]) -> str:
         return f"{min(sizes):,} pictures in a set, {self.least(name):,} are the least"

@@ -88,7 +88,7 @@ def load_run(
             raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
         if chosen == "best":
             raise UsageError("The best weights are kept as the average only: leave --weights out.")
-        state = checkpoint.load(run / "checkpoints" / "last.pt")["trainer"]
+        state = checkpoint.load(run / checkpoint.LAST)["trainer"]
         prefix = "generators."
         tensors = {
             name.removeprefix(prefix): tensor

@@ -57,11 +57,15 @@ def make_plan(
         claimed[key] = len(jobs)
         jobs.append(Job(source, target))
     real = resolver()
-    sources = {hash(_folded(real(job.source))): index for index, job in enumerate(jobs)}
-    exact = {hash(real(job.source)) for job in jobs}
+    exact: set[int] = set()
+    alike: dict[int, int] = {}  # hash of the source's folded name -> its job
+    for index, job in enumerate(jobs):
+        source = real(job.source)
+        exact.add(hash(source))
+        alike[hash(_folded(source))] = index
     for job in jobs:
         target = real(job.target)
-        other = sources.get(hash(_folded(target)))
+        other = alike.get(hash(_folded(target)))
         if hash(target) in exact or (other is not None and _same(target, jobs[other].source)):
             whose = "its own" if _same(target, job.source) else "an"
             raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
@@ -83,11 +87,10 @@ def _same(path: str, other: str) -> bool:
 
 def _inside(path: str, folder: str) -> bool:
     """Whether a real path leads into a real folder."""
-    parts, outer = path.split(os.sep), folder.rstrip(os.sep).split(os.sep)
-    head = os.sep.join(parts[: len(outer)])
-    return len(parts) > len(outer) and (
-        head == folder.rstrip(os.sep) or (_folded(head) == _folded(folder) and _same(head, folder))
-    )
+    folder = folder.rstrip(os.sep)  # which only the root has
+    parts, depth = path.split(os.sep), folder.count(os.sep) + 1
+    head = os.sep.join(parts[:depth])
+    return len(parts) > depth and _folded(head) == _folded(folder) and _same(head, folder)
 
 
 def resolver() -> Callable[[str], str]:

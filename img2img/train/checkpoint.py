@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from img2img.errors import DataError, Img2ImgError
 from img2img.files import whole_file
 
+LAST = Path("checkpoints", "last.pt")  # in a run's folder
+
 
 class NotWritten(Img2ImgError):
     """The disk is full, or may not be written to; what was there is still there."""
@@ -57,9 +59,9 @@ def _require_plain_zip(path: Path) -> None:
                 return
         with zipfile.ZipFile(path) as packed:
             records = packed.infolist()
-    except Exception as error:  # a listing that is not what it should be raises almost any
-        if isinstance(error, OSError):
-            return  # which torch tells
+    except OSError:
+        return  # which torch tells
+    except Exception:  # a listing that is not what it should be raises almost any
         raise DataError(f"The checkpoint {path} can't be loaded: it is damaged.") from None
     plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
     if not plain or sum(record.file_size for record in records) > path.stat().st_size:

@@ -32,7 +32,6 @@ from img2img.train.trainer import Trainer
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
 SAMPLE_ROWS = 8
 LONG = 5000  # steps in which the minutes are made up for that compiling takes
-LAST = Path("checkpoints", "last.pt")  # in the run folder
 INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
 
 
@@ -59,7 +58,7 @@ def train(
     runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
     seed_step(config.seed, INIT)
     networks = method(config.method)
-    if config.pretrained and not (run / LAST).exists():
+    if config.pretrained and not (run / checkpoint.LAST).exists():
         checkpoint.begin_with(networks.generators, config.pretrained)
     trainer = Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
@@ -121,7 +120,7 @@ class _Session:
         self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
         self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
         self.cut_short = False  # a look
-        self.checkpoint = run / LAST
+        self.checkpoint = run / checkpoint.LAST
         self.before = 0.0  # seconds of training in earlier sessions
         if self.checkpoint.exists():
             state = checkpoint.load(self.checkpoint)

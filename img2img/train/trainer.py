@@ -35,7 +35,6 @@ class Trainer:
             raise UsageError(f"{error}, with {ranks.count} processes.") from None
         self.method, self.ranks = runtime.place_module(method), ranks
         ranks.copy_first(method)
-        self.own_seed = ranks.rank
         self.runtime, self.seed, self.epoch_steps = runtime, seed, epoch_steps
         self.step = 0
         self.rates = {"generators": c.generator_lr, "discriminators": c.discriminator_lr}
@@ -71,7 +70,7 @@ class Trainer:
 
         The scene is computed once; the sides take their turns in the method's order.
         """
-        seed_step(self.seed, self.step, self.own_seed)
+        seed_step(self.seed, self.step, self.ranks.rank)
         method, sides = self.method, self.method.sides(self.step)
         now = {
             "penalty_scale": method.penalty_scale(self.step),
@@ -128,7 +127,7 @@ class Trainer:
             if part is not None:
                 devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
                 stack.enter_context(torch.random.fork_rng(devices))
-                seed_step(self.seed, self.step, self.own_seed, part + 1)  # a 0 is no number more
+                seed_step(self.seed, self.step, self.ranks.rank, part + 1)  # a 0 is no number more
             stack.enter_context(torch.set_grad_enabled(graph))
             stack.enter_context(self.runtime.autocast())
             return self.method.scene(batch)
