@@ -3,8 +3,12 @@
 Importing this package imports neither torch nor onnxruntime; the public names load on first use.
 """
 
+from img2img import telemetry
+
 __version__ = "0.1.0"
 __all__ = ["Manifest", "Translator", "__version__"]
+
+telemetry.disable()  # the first thing that happens, whichever part of the package is used
 
 
 def __getattr__(name: str):

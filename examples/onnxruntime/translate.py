@@ -1,6 +1,9 @@
 """python translate.py MODEL.onnx IN OUT   (pip install onnxruntime pillow)"""
 
+import os
 import sys
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which reports to its maker
 
 import numpy as np
 import onnxruntime

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from gradio import routes
 from gradio.components import Component
 from gradio.events import Dependency
 from starlette.middleware import Middleware
@@ -311,6 +312,7 @@ def launch(
     largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # many files are sent at once
     with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
+        routes.DEFAULT_TEMP_DIR = folder  # which Gradio read when it was imported
         results = Path(folder) / "results"
         results.mkdir()
         page = build(Demo(models, results), runs)

@@ -30,8 +30,6 @@ def demo(
 
     img2img demo
     """
-    import os
-
     from img2img.errors import UsageError, needs_extra
 
     name, colon, password = (auth or "").partition(":")
@@ -39,7 +37,6 @@ def demo(
         raise UsageError("--auth: write it as NAME:PASSWORD.")
     if share and not auth:
         raise UsageError("--share lets anyone in who finds the address: give --auth NAME:PASSWORD.")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which asks
     try:
         from img2img.app.page import launch
     except ImportError as error:

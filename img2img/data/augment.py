@@ -1,10 +1,7 @@
 """Resize, crop and flip, the same for all pictures of a sample, through albumentations."""
 
-import os
 from collections.abc import Callable
 from random import Random
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import: it would ask a server for news
 
 import albumentations as A
 import cv2
