@@ -14,7 +14,8 @@ import numpy as np
 
 from img2img import images
 from img2img.errors import needs_extra
-from img2img.evaluate.distances import NEIGHBOURS, distances
+from img2img.evaluate.distances import distances, nearest, reach
+from img2img.files import spread
 
 Pictures = Sequence[np.ndarray]  # uint8 [H, W, C], of any sizes
 THUMB = 16  # pixels, of the small pictures that diversity is measured on
@@ -22,6 +23,7 @@ NOISE = 2  # grey levels
 ROWS = 64  # of the losses, in which an oscillation shows
 LOG = "diagnosis.jsonl"  # of a run
 ENOUGH = 16  # pictures, fewer say nothing about a set
+CLUSTERED = 5000  # real pictures in which kinds are looked for, at most
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ def dropping(
     The real ones are clustered (k-means). How far each is from the nearest fake, in units of its
     own neighbourhood, is compared with how far real ones are on the whole, so that a style that is
     off everywhere does not count: lost is a cluster of which next to nobody is as near as half of
-    all real pictures are, and that is farther by a third.
+    all real pictures are, and that is farther by a third. Of very many real pictures some are
+    looked at, spread over all of them: the time that clustering takes grows with their square.
     """
+    chosen = spread(CLUSTERED, len(real))
+    real = real[chosen]
     clusters = min(len(real), len(fake)) // per_cluster
     if clusters < 2:
         return None
@@ -94,8 +99,7 @@ def dropping(
     except ImportError as error:
         raise needs_extra("eval", error) from None
     found = KMeans(clusters, n_init=4, random_state=seed).fit(real)
-    reach = np.partition(distances(real, real), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
-    away = distances(real, fake).min(1) / np.maximum(reach, 1e-9)
+    away = nearest(real, fake) / np.maximum(reach(real), 1e-9)
     typical = np.median(away)
     members = [np.flatnonzero(found.labels_ == number) for number in range(clusters)]
     # By chance one of 10 or more is so far off once in thousands of times.
@@ -119,7 +123,7 @@ def dropping(
         "ever produced",
         "The generator leaves out part of what it should make; the report shows examples.",
         "a larger batch, more data of that kind, a lower discriminator_lr or another objective",
-        tuple(map(int, examples)),
+        tuple(chosen[example] for example in examples),
     )
 
 

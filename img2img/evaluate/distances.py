@@ -1,16 +1,20 @@
 """Distances between two sets of pictures by their features, as numpy arrays [N, D].
 
 Written out, not taken from a library, because the bootstrap needs each a hundred times: the
-distances between features are computed once, and a resample only weighs them anew. The tests hold
-every value against torch-fidelity's and against closed forms.
+distances between features are computed once, block by block, and every block weighs all resamples.
+The tests hold every value against torch-fidelity's and against closed forms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 NEIGHBOURS = 5  # of precision, recall, density and coverage (Naeem et al. 2020)
+BLOCK = 2**22  # distances in one block: 32 MB, a few of which are held at once
+
+# Of the weights [T, N] of T resamples, an array for each set -> its values [T].
+Statistic = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def kernel(real: np.ndarray, fake: np.ndarray) -> float:
     """The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3
     (Binkowski et al. 2018, section 4).
     """
-    return Kernel(real, fake)(np.ones(len(real)), np.ones(len(fake)))
+    return float(Kernel(real, fake)(np.ones((1, len(real))), np.ones((1, len(fake))))[0])
 
 
 def inception_score(logits: np.ndarray) -> float:
@@ -58,19 +62,33 @@ class Kernel:
     """The kernel distance of weighted pictures; a weight is how often one was drawn."""
 
     def __init__(self, real: np.ndarray, fake: np.ndarray):
-        real, fake = real.astype(np.float64), fake.astype(np.float64)
-        self.real, self.fake, self.cross = (
-            (a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((real, real), (fake, fake), (real, fake))
-        )
-        np.fill_diagonal(self.real, 0)  # a picture, or its double, is not compared with itself
-        np.fill_diagonal(self.fake, 0)
+        self.real, self.fake = real.astype(np.float64), fake.astype(np.float64)
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray) -> float:
+    def __call__(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """Weights [T, N] and [T, M] of T resamples -> [T]."""
+        # A picture, or its double in a resample, is not compared with itself.
         within = sum(
-            w @ k @ w / (w.sum() ** 2 - np.square(w).sum())
-            for k, w in ((self.real, real), (self.fake, fake))
+            _weighted(features, features, w, w) / (w.sum(1) ** 2 - np.square(w).sum(1))
+            for features, w in ((self.real, real), (self.fake, fake))
         )
-        return float(within - 2 * real @ self.cross @ fake / (real.sum() * fake.sum()))
+        between = _weighted(self.real, self.fake, real, fake)
+        return within - 2 * between / (real.sum(1) * fake.sum(1))
+
+
+def _weighted(
+    a: np.ndarray, b: np.ndarray, weights_a: np.ndarray, weights_b: np.ndarray
+) -> np.ndarray:
+    """[T]: the sums of the kernel over all pairs [N, M], each times both weights; of a set with
+    itself without the diagonal.
+    """
+    total = np.zeros(len(weights_a))
+    for rows in _blocks(len(a), len(b)):
+        values = a[rows] @ b.T / a.shape[1] + 1
+        values *= values * values
+        if a is b:
+            values[np.arange(len(values)), np.arange(len(a))[rows]] = 0
+        total += np.einsum("tm,tm->t", weights_a[:, rows] @ values, weights_b)
+    return total
 
 
 class Neighbours:
@@ -82,47 +100,51 @@ class Neighbours:
     """
 
     def __init__(self, real: np.ndarray, fake: np.ndarray, neighbours: int = NEIGHBOURS):
-        reach_real = np.partition(distances(real, real), neighbours, axis=1)[:, neighbours]
-        reach_fake = np.partition(distances(fake, fake), neighbours, axis=1)[:, neighbours]
-        between = distances(real, fake)
-        near_real = between <= reach_real[:, None]  # [real, fake]: fake in the real one's ball
-        near_fake = between <= reach_fake[None, :]
-        self.of_fakes = {
-            "precision": near_real.any(0),
-            "density": near_real.sum(0) / neighbours,
-        }
-        self.of_real = {"recall": near_fake.any(1), "coverage": near_real.any(1)}
+        reach_real, reach_fake = reach(real, neighbours), reach(fake, neighbours)
+        reached = np.zeros(len(fake))  # by how many real pictures
+        recall, coverage = [], []
+        for rows in _blocks(len(real), len(fake)):
+            between = distances(real[rows], fake)
+            near_real = between <= reach_real[rows, None]  # the fake is in the real one's ball
+            reached += near_real.sum(0)
+            recall.append((between <= reach_fake).any(1))
+            coverage.append(near_real.any(1))
+        self.of_fakes = {"precision": reached > 0, "density": reached / neighbours}
+        self.of_real = {"recall": np.concatenate(recall), "coverage": np.concatenate(coverage)}
 
-    def __call__(self, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-        """Means over the weighted pictures of one set; the other set, and its reach, stays whole:
-        in a resample, where a third is missing, everything would look sparser than it is.
+    def __call__(self, real: np.ndarray, fake: np.ndarray) -> dict[str, np.ndarray]:
+        """Weights [T, N] and [T, M] of T resamples -> means [T] over the weighted pictures of one
+        set; the other set, and its reach, stays whole: in a resample, where a third is missing,
+        everything would look sparser than it is.
         """
         return {
-            name: float(found @ weights / weights.sum())
+            name: weights @ values / weights.sum(1)
             for each, weights in ((self.of_fakes, fake), (self.of_real, real))
-            for name, found in each.items()
+            for name, values in each.items()
         }
 
 
 def bootstrap(
-    statistic: Callable[..., float],
+    statistic: Statistic,
     sizes: Sequence[int],
     seed: int,
     times: int = 200,
 ) -> Estimate:
-    """A statistic of weights, one array [N] a set, with the basic bootstrap's 95 % interval.
+    """A statistic of weights, one array a set, with the basic bootstrap's 95 % interval.
 
     The basic interval reflects the resamples at the value, which takes off the shift that
     resampling gives to distances (Davison and Hinkley 1997, section 2.3).
     """
     random = np.random.default_rng(seed)
-    value = statistic(*(np.ones(size) for size in sizes))
-    drawn = [
-        statistic(*(random.multinomial(n, np.full(n, 1 / n)).astype(float) for n in sizes))
-        for _ in range(times)
-    ]
+    weights = [
+        np.ones((1 + times, size)) for size in sizes
+    ]  # the first are the pictures as they are
+    for row in range(1, 1 + times):
+        for each, size in zip(weights, sizes, strict=True):
+            each[row] = random.multinomial(size, np.full(size, 1 / size))
+    value, *drawn = statistic(*weights)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(value, float(2 * value - high), float(2 * value - low))
+    return Estimate(float(value), float(2 * value - high), float(2 * value - low))
 
 
 def _factor(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,3 +161,25 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a is b or (a.shape == b.shape and np.array_equal(a, b)):
         np.fill_diagonal(squared, 0)
     return np.sqrt(np.maximum(squared, 0))
+
+
+def nearest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[len(a)]: how far the nearest of b is."""
+    return np.concatenate([distances(a[rows], b).min(1) for rows in _blocks(len(a), len(b))])
+
+
+def reach(features: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
+    """[N]: how far each picture's k-th neighbour is, among the others of its set."""
+    each = []
+    for rows in _blocks(len(features), len(features)):
+        away = distances(features[rows], features)
+        away[np.arange(len(away)), np.arange(len(features))[rows]] = 0  # itself, exactly
+        away.partition(neighbours, axis=1)
+        each.append(away[:, neighbours].copy())  # a view would hold the block
+    return np.concatenate(each)
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Rows of a matrix, as many at a time as may be held."""
+    step = max(1, BLOCK // max(columns, 1))
+    return (slice(start, start + step) for start in range(0, rows, step))

@@ -17,10 +17,11 @@ from img2img.evaluate.distances import (
     NEIGHBOURS,
     Kernel,
     Neighbours,
+    Statistic,
     bootstrap,
-    distances,
     frechet,
     inception_score,
+    nearest,
 )
 from img2img.evaluate.features import Extractor, Seen, extract, perceptual
 from img2img.evaluate.segmentation import Segmenter
@@ -36,7 +37,6 @@ PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 CYCLE = {f"cycle_{name}": measure for name, measure in PAIRED.items()}
 AROUND = ("precision", "recall", "density", "coverage")
 HIGHER_IS_BETTER = {"psnr", "ssim", "cycle_psnr", "cycle_ssim", "is", *AROUND, *Segmenter.METRICS}
-Statistic = Callable[..., float]  # of weights [N], one array a set
 FEWEST = 50  # pictures in each set, below which no distance between sets says anything
 FEWEST_IS = 1000
 DIAGNOSED = 64  # pictures that the checks look at
@@ -204,9 +204,9 @@ class Measuring:
             self._add_sets(prefix, real, fake, seen.logits)
         passing.add_metrics(prefix)
         by_truth = len(passing.paired["l1"]) == len(cases)
-        scores = passing.paired["l1"] if by_truth else distances(real, fake).min(0).tolist()
-        nearest = f"distance to the nearest real picture, {self.eye.name} features"
-        self.result.scored_by = "l1" if by_truth else nearest
+        scores = passing.paired["l1"] if by_truth else nearest(fake, real).tolist()
+        by = f"distance to the nearest real picture, {self.eye.name} features"
+        self.result.scored_by = "l1" if by_truth else by
         self.result.cases |= {case.name: case for case in cases}
         self.result.scores |= dict(zip((case.name for case in cases), scores, strict=True))
         self._diagnose(prefix.strip("/") or cases[0].path.parent.name, passing, reals, real, fake)
@@ -221,13 +221,13 @@ class Measuring:
             found = bootstrap(statistic, sizes, self.seed, self.times)
             metric = Metric(name, found.value, found.low, found.high, better, sizes[-1])
         else:
-            value = statistic(*(np.ones(size) for size in sizes))
-            metric = Metric(name, value, None, None, better, sizes[-1])
+            [value] = statistic(*(np.ones((1, size)) for size in sizes))
+            metric = Metric(name, float(value), None, None, better, sizes[-1])
         self.result.metrics.append(metric)
 
     def add_mean(self, name: str, values: Sequence[float]) -> None:
         array = np.array(values)
-        self.add(name, lambda weights: float(weights @ array / weights.sum()), (len(array),))
+        self.add(name, lambda weights: weights @ array / weights.sum(1), (len(array),))
 
     def _add_sets(
         self, prefix: str, real: np.ndarray, fake: np.ndarray, logits: np.ndarray
@@ -238,10 +238,10 @@ class Measuring:
         offered: dict[str, Callable[[], Statistic]] = {
             self.eye.kernel: lambda: Kernel(real, fake),
             **{name: lambda name=name: lambda a, b: near()(a, b)[name] for name in AROUND},
-            self.eye.frechet: lambda: lambda *_: frechet(real, fake),
+            self.eye.frechet: lambda: lambda *_: np.array([frechet(real, fake)]),
         }
         if self.eye.name == "inception":
-            offered["is"] = lambda: lambda *_: inception_score(logits)
+            offered["is"] = lambda: lambda *_: np.array([inception_score(logits)])
         # A resample's doubles shift these by more than the spread: no interval would be true.
         shifted = (self.eye.frechet, "is")
         for name, statistic in offered.items():
@@ -344,7 +344,9 @@ class _Passing:
                 if measuring.wants(name):
                     measuring.add(
                         f"{prefix}{name}",
-                        lambda w, score=score: score(np.tensordot(w, whole, 1)),
+                        lambda weights, score=score: np.array(
+                            [score(np.tensordot(w, whole, 1)) for w in weights]
+                        ),
                         (len(whole),),
                     )
 

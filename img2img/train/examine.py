@@ -229,7 +229,8 @@ class Examiner:
         row = {self._score_name(name): kernel(real, fake)}
         if count < FEWEST_AROUND:
             return [], row
-        around = Neighbours(real, fake)(np.ones(len(real)), np.ones(len(fake)))
+        whole = Neighbours(real, fake)(np.ones((1, len(real))), np.ones((1, len(fake))))
+        around = {what: float(value[0]) for what, value in whole.items()}
         findings = [diagnose.dropping(name, real, fake)]
         for what in ("recall", "coverage"):
             column = f"held_out/{name}/{what}"

@@ -81,6 +81,16 @@ def test_a_kind_that_is_never_made_is_caught_and_shown(random):
     assert all(index >= 180 for index in found.pictures)  # pictures of the fourth kind
 
 
+def test_of_many_real_pictures_some_are_clustered_and_examples_keep_their_numbers(
+    random, monkeypatch
+):
+    monkeypatch.setattr(diagnose, "CLUSTERED", 240)
+    real, fake = kinds(random, (120, 120, 120, 120)), kinds(random, (80, 80, 80, 0))
+    found = diagnose.dropping("ab", real, fake)
+    assert found.check == "mode dropping"
+    assert all(360 <= index < 480 for index in found.pictures)
+
+
 @pytest.mark.parametrize("off", [0.0, 3.0])
 def test_all_kinds_in_other_shares_or_another_style_are_no_dropping(random, off):
     real, fake = kinds(random, (60, 60, 60, 60)), kinds(random, (90, 40, 50, 60))
