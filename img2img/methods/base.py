@@ -317,7 +317,8 @@ class Method(nn.Module, ABC):
         weight: float = 1.0,
         apart: bool = True,
     ) -> dict[str, Tensor]:
-        """The objective's terms, times weight, and the penalties for a critic of one output.
+        """The objective's terms and penalties for a critic of one output, all times weight, so that
+        they keep the proportion of the objective's formula.
 
         apart: what it answers depends on what else is in the call.
         """
@@ -325,8 +326,8 @@ class Method(nn.Module, ABC):
         # Fakes first, as the authors do: BatchNorm's averages see the order.
         judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
         terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)
-        weighted = {name: weight * term for name, term in terms.items()}
-        return weighted | self.penalty_terms(critic, real, fake, batch)
+        terms |= self.penalty_terms(critic, real, fake, batch)
+        return {name: weight * term for name, term in terms.items()}
 
     def penalty_terms(
         self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch

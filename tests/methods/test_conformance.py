@@ -12,7 +12,7 @@ from img2img.errors import UsageError
 from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
-from img2img.methods.objectives import OBJECTIVES
+from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
 from img2img.nets.minibatch import Comparison
 from img2img.train.config import RunConfig
 from img2img.train.plan import make_plan
@@ -186,6 +186,55 @@ def test_penalised_objectives_train_in_bf16(mode, objective, make_config, start)
     for step in range(trainer.method.turn):
         terms |= trainer.update(batch(step))
     assert all(term.isfinite() for term in terms.values())
+
+
+PENALISED = [  # settings, and the weights that the formula then has
+    ({"objective": "wgan-gp"}, {"gradient_penalty": 10.0}),
+    ({"objective": "wgan-gp", "gradient_penalty": 3.0}, {"gradient_penalty": 3.0}),
+    ({"objective": "wgan-gp", "r1": 2.0}, {"gradient_penalty": 10.0, "r1": 2.0}),
+    ({"objective": "rpgan"}, {"r1": 1.0, "r2": 1.0}),
+    ({"objective": "mmd"}, {"gradient_penalty": 1.0}),
+    ({"objective": "bce", "r1": 0.5, "r2": 4.0}, {"r1": 0.5, "r2": 4.0}),
+]
+
+
+@pytest.mark.parametrize(("settings", "weights"), PENALISED)
+@pytest.mark.parametrize("mode", METHODS)
+def test_penalties_keep_the_formulas_proportion(mode, settings, weights, start):
+    """pix2pix and CycleGAN halve what the formula gives; all of it, so 10 is 10 to the rest."""
+    trainer, batch = start(mode, **settings, **stable(mode))
+    method = trainer.method.double()
+    placed = {k: v.double() if v.is_floating_point() else v for k, v in batch(0).items()}
+    placed = {**method.draws(placed), **placed}
+    scene = {name: image.detach() for name, image in method.scene(placed).items()}
+    terms = method.d_terms(placed, scene)
+    judge = next(iter(method.discriminators.values()))  # CycleGAN's of a
+    if mode == "pix2pix":
+        real, fake, suffix, factor = placed["b"], scene["fake_b"], "", 0.5
+
+        def critic(image):
+            return judge(torch.cat([placed["a"], image], 1))
+    elif mode == "cyclegan":
+        real, fake, suffix, factor, critic = placed["a"], scene["fake_a"], "_a", 0.5, judge
+    else:
+        real, fake, suffix, factor = placed["image"], scene["fake"], "", 1.0
+
+        def critic(image):
+            return judge(image)[0]
+
+    objective = OBJECTIVES[settings["objective"]]
+    expected = objective.d_terms(critic(real), critic(fake))
+    for name, weight in weights.items():
+        if name == "gradient_penalty":
+            witness = objective.witness(critic, real, fake)
+            penalty = gradient_penalty(witness, real, fake, placed["mix"])
+        else:
+            penalty = zero_centred_penalty(critic, real if name == "r1" else fake)
+        expected[name] = weight * penalty
+    for name, term in expected.items():
+        assert terms[name + suffix].item() == pytest.approx(factor * term.item(), rel=1e-6)
+    judged = [name for name in terms if name.endswith(suffix) and name != "classification"]
+    assert len(judged) == len(expected)
 
 
 @pytest.mark.parametrize("mode", METHODS)
