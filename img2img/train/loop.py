@@ -48,8 +48,8 @@ def train(
 ) -> None:
     """Train until done, or go on from the run's checkpoint; the run folder gets everything.
 
-    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT or
-    SIGTERM, Img2ImgError on a loss that is not finite; both leave a good checkpoint.
+    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT,
+    SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
     if ranks.from_first(config.fingerprint) != config.fingerprint:

@@ -1,14 +1,17 @@
 """Whole tiny runs: exact resume, signals, divergence, and what a run folder holds."""
 
+import contextlib
 import csv
 import json
 import multiprocessing
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -355,7 +358,7 @@ def test_a_cache_changes_nothing_and_is_cleared_away(make_config, quiet, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_a_process_that_is_stopped_or_killed_goes_on_bitwise(how, emoji, tmp_path):
     """The command line, in processes of its own, with data workers and checkpoints."""
     settings = ["save_every=5", "log_every=5", "width=4", "d_width=4", "d_layers=2", "batch=2"]
@@ -374,12 +377,45 @@ def test_a_process_that_is_stopped_or_killed_goes_on_bitwise(how, emoji, tmp_pat
     deadline = time.monotonic() + 120
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, how)  # the data workers too, as a supervisor does
+    os.killpg(process.pid, signal.Signals[how])  # the data workers too, as a supervisor does
     said = process.communicate()[1]
-    if how == signal.SIGTERM:
+    if how != "SIGKILL":
         assert process.returncode == 130
         assert f"--resume {tmp_path / 'parts'}" in said
         assert "Traceback" not in said
     assert state(tmp_path / "parts")["step"] < 60
     subprocess.run([*command, "--resume", tmp_path / "parts"], check=True, **quiet)
     assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="controlling terminals")
+def test_what_was_done_when_the_terminal_is_closed_is_saved(emoji, tmp_path):
+    """The hangup comes from the kernel, and output to the terminal is an error from then on."""
+    import pty  # Windows has none
+
+    sizes = ("--size", "32", "--width", "4", "--d-width", "4", "--d-layers", "2", "--batch", "2")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        line = [sys.executable, "-m", "img2img", "train", "--mode", "pix2pix", *sizes]
+        line += ["--a", emoji / "flat", "--b", emoji / "3d", "--out", tmp_path, "--name", "run"]
+        line += ["--steps", "100000", "--log-every", "1", "--eval-every", "0", "--workers", "1"]
+        os.execv(sys.executable, list(map(str, line)))
+    rows, deadline, shown = tmp_path / "run" / "metrics.csv", time.monotonic() + 120, b""
+    while not rows.exists() and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.02)[0]:  # a full terminal would hold it up
+            shown += os.read(terminal, 2**16)
+    assert rows.exists(), shown
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert state(tmp_path / "run")["step"] >= 1
+    assert running(tmp_path) == ""  # nor do the data workers stay
+
+
+def running(folder) -> str:
+    """The command lines of this machine's processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().decode(errors="replace")
+            found += [line] * (str(folder) in line)
+    return "\n".join(found)
