@@ -1,6 +1,7 @@
 """Checkpoints: written whole, loaded without executing anything."""
 
 import contextlib
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from img2img.errors import DataError, Img2ImgError
 from img2img.files import whole_file
 
 LAST = Path("checkpoints", "last.pt")  # in a run's folder
+WEIGHTS = "weights.safetensors"  # too
 
 
 class NotWritten(Img2ImgError):
@@ -25,6 +27,27 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Replace the file in one move; what was there stays until the new one is on disk."""
     with _written(path) as temporary:
         torch.save(state, temporary)
+
+
+def is_vacant(run: Path) -> bool:
+    """Whether no run was begun in the folder: it is missing, or a process that was killed made it.
+    Raises OSError where it can't be listed.
+    """
+    if not run.exists():
+        return not run.is_symlink()
+    return run.is_dir() and all(path.name.startswith(".img2img-") for path in run.iterdir())
+
+
+def require_with_weights(run: Path) -> None:
+    """DataError where a run has weights and no checkpoint to go on from: it would begin again and
+    write over them. A run that was stopped before its first save has neither.
+    """
+    if (run / WEIGHTS).exists() and not (run / LAST).exists():
+        config, source = (shlex.quote(str(path)) for path in (run / "config.json", run))
+        raise DataError(
+            f"{run} has weights, but no {LAST} to go on from. Begin a new run with these weights: "
+            f"img2img train --config {config} --pretrained {source}"
+        )
 
 
 @contextlib.contextmanager
@@ -72,15 +95,22 @@ def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) ->
     """The generators alone, as safetensors: the weights that travel."""
     tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
     with _written(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        # safetensors' own writer takes a file of its own, which no one else may read.
+        temporary.write_bytes(as_safetensors(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, and the file's metadata; DataError where it is missing or damaged."""
+    """Tensors by name, and the file's metadata; DataError where it is missing, damaged or may not
+    be read.
+    """
     try:
+        path.open("rb").close()  # safetensors calls everything a missing file
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"The weights {path} can't be loaded ({reason}).") from None
+    except SafetensorError as error:
         raise DataError(f"The weights {path} can't be loaded ({error}).") from None
 
 
@@ -88,7 +118,7 @@ def begin_with(generators: nn.Module, source: Path) -> None:
     """Give them the weights in a file of weights, or the last of a run, by its folder: of two
     directions to those that are there. DataError where they are of other networks.
     """
-    path = source / "weights.safetensors" if source.is_dir() else source
+    path = source / WEIGHTS if source.is_dir() else source
     tensors, _ = load_weights(path)
     there = {name.partition(".")[0] for name in tensors}
     missing = {name for name in generators.state_dict() if name.partition(".")[0] in there}

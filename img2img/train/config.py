@@ -12,6 +12,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError
 
 from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
@@ -105,12 +106,24 @@ class RunConfig(BaseModel):
         path = run / "config.json"
         try:
             return cls.model_validate_json(path.read_text())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{run} is no training run: it has no config.json.") from None
+        except OSError as error:
+            raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {_sentence(error)}") from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
+
+    def to_json(self) -> str:
+        """The text of config.json; DataError where a name can't be in it."""
+        try:
+            return self.model_dump_json(indent=2)
+        except PydanticSerializationError:
+            raise DataError(
+                "The name of the run, of a folder or of a domain is not UTF-8, as config.json has "
+                "to be. Rename it."
+            ) from None
 
     def differences(self, other: "RunConfig") -> str:
         """In what another config would train otherwise; "" where in nothing."""

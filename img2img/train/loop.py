@@ -3,6 +3,9 @@
 import copy
 import json
 import math
+import os
+import secrets
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +55,8 @@ def train(
     SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
+    checkpoint.require_with_weights(run)
+    begins = not (run / "config.json").exists()
     if ranks.from_first(config.fingerprint) != config.fingerprint:
         raise DataError("The machines have different training pictures (names or sizes differ).")
     method = METHODS[config.mode]
@@ -63,8 +68,8 @@ def train(
     trainer = Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
     with stop_signals() as stop:
-        session = _Session(plan, run, trainer, console, stop)
-        if trainer.step >= plan.total and not session.owes_look():
+        session = _Session(plan, run, trainer, console, stop, begins)
+        if session.is_complete():
             session.close()
             console.print(f"{run} is complete: all {plan.total:,} steps are done.")
             return
@@ -83,7 +88,7 @@ def train(
             trainer.compile()
             console.print("The networks are compiled: the first steps take a minute or more.")
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
-        how = f"Go on with: {command} train --resume {run}"
+        how = f"Go on with: {command} train --resume {shlex.quote(str(run))}"
         try:
             session.train(deadline)
         except torch.OutOfMemoryError:
@@ -104,7 +109,7 @@ def train(
     if trainer.step < plan.total:
         console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
     else:
-        console.print(f"Done. Next: img2img export {run}")
+        console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
 
 
 class _Session:
@@ -114,8 +119,15 @@ class _Session:
     """
 
     def __init__(
-        self, plan: Plan, run: Path, trainer: Trainer, console: Console, stop: threading.Event
+        self,
+        plan: Plan,
+        run: Path,
+        trainer: Trainer,
+        console: Console,
+        stop: threading.Event,
+        begins: bool,
     ):
+        """begins: the run is a new one, whose folder must be its own."""
         self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
         self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
         self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
@@ -139,7 +151,7 @@ class _Session:
                 f"Not all machines see the same {run}: it must lie on a disk that they share."
             )
         if self.ranks.first:
-            self._describe_run()
+            self._describe_run(begins)
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
         self.ranks.any(False)  # the folder is there, and cleared
@@ -322,6 +334,11 @@ class _Session:
             self.console.print(said)
         return look.row
 
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to do; weights that were deleted are written again."""
+        [missing] = self.ranks.any(not (self.run / checkpoint.WEIGHTS).exists())
+        return self.trainer.step >= self.plan.total and not missing and not self.owes_look()
+
     def owes_look(self) -> bool:
         """Whether a signal ended the look that was due when this checkpoint was written."""
         step = self.trainer.step
@@ -345,13 +362,19 @@ class _Session:
 
     def _write(self, pools: list[Any], now: float) -> None:
         trainer = self.trainer
-        self._save_weights(self.run / "weights.safetensors", {})
         described, row = self.plan.training.describe(), {**self.row, **self.looked}
         card = model_card(self.config, trainer.step, self.plan.total, described, row)
-        write_whole(self.run / "README.md", card)
-        # Last, so that a complete checkpoint never stands beside older weights.
         state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
-        checkpoint.save(self.checkpoint, state | {"pools": pools[1:]})
+        state["pools"] = pools[1:]
+        # The first comes before the weights, which a run has only with a checkpoint; later ones
+        # after, so that a complete checkpoint never stands beside older weights.
+        first = not self.checkpoint.exists()
+        if first:
+            checkpoint.save(self.checkpoint, state)
+        self._save_weights(self.run / checkpoint.WEIGHTS, {})
+        write_whole(self.run / "README.md", card)
+        if not first:
+            checkpoint.save(self.checkpoint, state)
         self.saving = max(self.saving, time.monotonic() - now)
 
     def _take_pools(self, state: dict[str, Any]) -> None:
@@ -408,17 +431,33 @@ class _Session:
             if said.get("metric") == eye.kernel:
                 self.best_score = float(said["value"])
 
-    def _describe_run(self) -> None:
-        """Make the folder of a new run, and what tells how it was started."""
-        if not (self.run / "config.json").exists():
-            try:
-                self.run.mkdir(parents=True)
-            except FileExistsError:
-                raise UsageError(f"{self.run} exists already. Choose another --name.") from None
-            write_whole(self.run / "config.json", self.config.model_dump_json(indent=2))
+    def _describe_run(self, begins: bool) -> None:
+        """Write what tells how the run was started; of a new one, make the folder."""
+        if begins:
+            self._begin_folder()
         for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
             half.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
+
+    def _begin_folder(self) -> None:
+        """Make config.json in a folder that is missing or vacant; of two processes that do so at
+        once, one gets a UsageError.
+        """
+        content = self.config.to_json()  # before the folder, should it fail
+        path = self.run / "config.json"
+        taken = UsageError(f"{self.run} exists already. Choose another --name.")
+        if not checkpoint.is_vacant(self.run):
+            raise taken
+        draft = self.run / f".img2img-{secrets.token_hex(8)}.part"
+        write_whole(draft, content)
+        try:
+            os.link(draft, path)
+        except OSError:
+            if path.exists():
+                raise taken from None
+            draft.replace(path)  # a disk without links
+        finally:
+            draft.unlink(missing_ok=True)
 
     def _diverged(self, what: str) -> Img2ImgError:
         kept = (

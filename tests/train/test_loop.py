@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -250,9 +252,130 @@ def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monk
 
 def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
     plan = make_plan(make_config("pix2pix", steps=1), quiet)
-    (tmp_path / "run").mkdir()  # another training has just made it
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
     with pytest.raises(UsageError, match="exists already"):
         train(plan, tmp_path / "run", quiet)
+
+
+def test_of_two_that_make_a_run_at_once_one_gets_it(make_config, quiet, tmp_path, monkeypatch):
+    """The other one looked before there was anything, and writes after."""
+    plan, run = make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run"
+    monkeypatch.setattr(checkpoint, "is_vacant", lambda folder: True)
+    train(plan, run, quiet)
+    before = (run / "config.json").read_text()
+    late = SimpleNamespace(run=run, config=plan.config.model_copy(update={"seed": 1}))
+    for link in (os.link, refuse_links):
+        monkeypatch.setattr(os, "link", link)
+        with pytest.raises(UsageError, match="exists already"):
+            loop._Session._begin_folder(late)
+    assert (run / "config.json").read_text() == before
+    assert not list(run.glob(".img2img-*"))
+
+
+def refuse_links(source, target):
+    raise PermissionError(1, "Operation not permitted", str(source))
+
+
+@pytest.mark.parametrize("left", ["nothing", "half a file"])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_in_which_no_run_was_begun_is_taken(
+    left, links, make_config, quiet, tmp_path, monkeypatch
+):
+    """As a process leaves it that is killed between making it and config.json."""
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    run = tmp_path / "run"
+    run.mkdir()
+    if left == "half a file":
+        (run / ".img2img-0123.part").write_text("{")
+    train(make_plan(make_config("pix2pix", steps=1), quiet), run, quiet)
+    assert RunConfig.load(run).method.steps == 1
+    assert state(run)["step"] == 1
+    assert not list(run.glob(".img2img-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of bytes")
+def test_a_name_that_config_json_can_not_hold_leaves_no_folder(make_config, quiet, tmp_path):
+    plan = make_plan(make_config("pix2pix", steps=1), quiet)
+    odd = plan.config.model_copy(update={"name": os.fsdecode(b"na\xefve")})
+    with pytest.raises(DataError, match=r"is not UTF-8.* Rename it"):
+        train(replace(plan, config=odd), tmp_path / "runs" / "run", quiet)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(trained, quiet, tmp_path):
+    run = tmp_path / "my run"
+    shutil.copytree(trained("pix2pix"), run)
+    (run / "checkpoints" / "last.pt").unlink()
+    before = (run / "weights.safetensors").read_bytes()
+    with pytest.raises(DataError, match=r"has weights, but no .*last\.pt") as caught:
+        train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    advice = shlex.split(str(caught.value).partition("img2img train ")[2])
+    assert advice == ["--config", str(run / "config.json"), "--pretrained", str(run)]
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_run_that_was_killed_before_its_first_save_begins_anew(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    config = make_config("pix2pix", run={"log_every": 1, "eval_every": 2})
+    plan, run = make_plan(config, quiet), tmp_path / "run"
+    original = loop._Session.step
+
+    def dying(self, batch):
+        original(self, batch)
+        if self.trainer.step == 3:
+            raise KeyboardInterrupt  # and nothing after it
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Session, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, run, quiet)
+    assert (run / "metrics.csv").exists()
+    assert not (run / "weights.safetensors").exists()
+    train(plan, run, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    assert_bitwise(state(run), state(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("killed_at", range(1, 5))
+def test_killed_while_it_saves_a_run_can_go_on(
+    killed_at, make_config, quiet, tmp_path, monkeypatch
+):
+    """Before each file of the first save and of the second."""
+    plan = make_plan(make_config("pix2pix", steps=4, run={"save_every": 2}), quiet)
+    run, writes = tmp_path / "run", 0
+
+    def counted(original):
+        def write(*arguments):
+            nonlocal writes
+            writes += 1
+            if writes == killed_at:
+                raise KeyboardInterrupt
+            original(*arguments)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", counted(checkpoint.save))
+        patch.setattr(checkpoint, "save_weights", counted(checkpoint.save_weights))
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, run, quiet)
+    train(plan, run, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    assert_bitwise(state(run), state(tmp_path / "whole"))
+    _, told = checkpoint.load_weights(run / "weights.safetensors")
+    assert told["step"] == "4"
+
+
+def test_weights_that_are_gone_from_a_complete_run_are_written_again(trained, quiet, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    before = (run / "weights.safetensors").read_bytes()
+    (run / "weights.safetensors").unlink()
+    train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    assert (run / "weights.safetensors").read_bytes() == before
 
 
 def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path, emoji):

@@ -1,7 +1,11 @@
 """Schedule, pool, average, checkpoint and config: the small parts of training."""
 
+import builtins
+import io
 import json
+import os
 import pickle
+import stat
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from img2img.methods import METHODS
 from img2img.train import checkpoint, runtime
 from img2img.train.config import RunConfig
 from img2img.train.ema import Ema
-from img2img.train.log import MetricsLog
+from img2img.train.log import MetricsLog, model_card
 from img2img.train.pool import ImagePool
 from img2img.train.ranks import Ranks
 from img2img.train.runtime import Runtime, seed_step
@@ -119,6 +123,57 @@ def test_a_failed_save_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch
         checkpoint.save(path, {"step": 2})
     assert checkpoint.load(path) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_files_of_a_run_have_the_modes_that_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        checkpoint.save(tmp_path / "last.pt", {"step": 1})
+        checkpoint.save_weights(tmp_path / "weights.safetensors", nn.Linear(2, 2), {"step": "1"})
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"last.pt": 0o640, "weights.safetensors": 0o640}
+
+
+def test_weights_are_read_as_they_were_written(tmp_path):
+    layer, path = nn.Linear(2, 2), tmp_path / "weights.safetensors"
+    checkpoint.save_weights(path, layer, {"step": "1"})
+    tensors, told = checkpoint.load_weights(path)
+    assert told == {"step": "1"}
+    assert torch.equal(tensors["weight"], layer.weight)
+    assert torch.equal(tensors["bias"], layer.bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", lambda run: RunConfig.load(run)),
+        ("weights.safetensors", lambda run: checkpoint.load_weights(run / "weights.safetensors")),
+        ("weights.safetensors", lambda run: checkpoint.begin_with(nn.Linear(1, 1), run)),
+        ("last.pt", lambda run: checkpoint.load(run / "last.pt")),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_said_to_be_so(name, read, tmp_path, monkeypatch):
+    (tmp_path / name).touch()
+    original = io.open
+
+    def refuse(path, *arguments, **options):  # root may read everything: chmod would not do
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", refuse)  # which Path.open calls
+    monkeypatch.setattr(builtins, "open", refuse)
+    with pytest.raises(DataError, match=rf"{name} can't be \w+ \(Permission denied\)"):
+        read(tmp_path)
+
+
+def test_the_card_quotes_names_with_spaces():
+    card = model_card(build(name="my run"), 1, 1, "2 pairs", {})
+    assert "img2img export 'runs/my run'" in card
+    assert "img2img translate PHOTOS -o OUT -m 'my run'" in card
 
 
 def test_other_folders_are_another_run():
