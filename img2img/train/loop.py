@@ -379,7 +379,7 @@ class _Session:
 
     def _take_pools(self, state: dict[str, Any]) -> None:
         """Choose this process's pools; raises UsageError where they are of another number."""
-        others = state.get("pools", [])
+        others = state["pools"]
         before = len(others) + 1
         if before != self.ranks.count:
             raise UsageError(

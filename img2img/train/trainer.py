@@ -200,9 +200,10 @@ class Trainer:
         self.ranks.average([p.grad for p in self.modules[side].parameters() if p.grad is not None])
         optimizer.param_groups[0]["lr"] = self.rate(side)
         optimizer.step()
-        if side == "discriminators" and method.objective.clips:
+        bound = method.config.weight_bound
+        if side == "discriminators" and bound:
             for weight in method.discriminators.parameters():
-                weight.data.clamp_(-method.config.clip, method.config.clip)
+                weight.data.clamp_(-bound, bound)
 
 
 def _detached(scene: Scene) -> Scene:

@@ -174,7 +174,7 @@ def test_every_objective_trains_every_method(mode, objective, start):
     assert ({"r1", "r2"} <= names) == bool(found.zero_centred)
     if found.clips:
         largest = max(p.abs().max().item() for p in method.discriminators.parameters())
-        assert largest <= method.config.clip
+        assert largest <= method.config.weight_bound
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "rpgan", "mmd"])
@@ -292,14 +292,16 @@ def test_every_data_set_gets_its_share_of_lazy_penalties(make_config):
     assert sum(scales[0::2]) == sum(scales[1::2]) == 160
 
 
-def test_configs_from_before_the_rename_are_read(make_config):
-    values = make_config("stargan", d_steps=3).model_dump(mode="json")
-    values["method"]["critic_steps"] = values["method"].pop("d_steps")
-    assert RunConfig.build(values).method.d_steps == 3
-    values["method"]["minibatch_std"] = values["method"].pop("minibatch") is None
-    assert RunConfig.build(values).method.minibatch == "std"
-    values["method"]["augment"] = "colour, cutout"
-    assert RunConfig.build(values).method.augment == ("colour", "cutout")
+def test_changes_are_given_as_a_list_or_as_words(make_config):
+    assert make_config("stargan", augment="colour, cutout").method.augment == ("colour", "cutout")
+    assert make_config("stargan", augment=["cutout"]).method.augment == ("cutout",)
+
+
+def test_a_critics_weights_are_clipped_to_what_is_given(start):
+    trainer, batch = start("cyclegan", objective="wgan", clip=0.003)
+    trainer.update(batch(0))
+    weights = [p.abs().max().item() for p in trainer.method.discriminators.parameters()]
+    assert max(weights) == pytest.approx(0.003)
 
 
 @pytest.mark.parametrize("mode", METHODS)
@@ -418,8 +420,17 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
         ("stargan", {"unroll": 2}, "leave out one of the two"),
         ("cyclegan", {"unroll": 2, "r1": 1.0}, "leave out one of the two"),
         ("cyclegan", {"objective": "mmd", "size": 24, "batch": 1}, "have few"),
-        ("cyclegan", {"gradient_penalty": 5.0}, "has no gradient penalty"),
+        ("cyclegan", {"gradient_penalty": 5.0}, "lsgan has no gradient penalty"),
+        ("cyclegan", {"gradient_penalty": 10.0}, "lsgan has no gradient penalty"),
+        ("pix2pix", {"gradient_penalty": 0.0}, "bce has no gradient penalty"),
+        ("cyclegan", {"objective": "rpgan", "gradient_penalty": 10.0}, "r1 and r2 go with any"),
+        ("cyclegan", {"clip": 0.01}, "lsgan clips no weights; wgan does"),
         ("stargan", {"smooth": 0.1}, "wgan-gp has no labels to smooth"),
+        ("cyclegan", {"penalty_every": 4}, "--penalty-every would change nothing: .* R1 and R2"),
+        ("cyclegan", {"objective": "rpgan", "r1": 0, "r2": 0, "penalty_every": 4}, "no weight"),
+        ("pix2pix", {"discriminator": "pixel", "d_layers": 2}, "no strided layers"),
+        ("cyclegan", {"cycle": 0.0, "identity": 1.0}, "times that of cycle, which is 0"),
+        ("pix2pix", {"pool": 50}, "no past fakes"),
     ],
 )
 def test_what_does_not_go_together_is_refused(mode, settings, said, make_config):

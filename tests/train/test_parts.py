@@ -189,15 +189,35 @@ def test_other_folders_are_another_run():
     ("mode", "values", "said"),
     [
         ("stargan", {"sources": {"data": ["/d"], "swap": True}}, "stargan has no --direction"),
-        ("pix2pix", {"method": {"pool": 50}}, "no --pool"),
+        ("pix2pix", {"method": {"pool": 50}}, "--pool would change nothing"),
+        ("pix2pix", {"eval_every": 0, "eval_pictures": 20}, "--eval-pictures would change nothing"),
+        ("pix2pix", {"eval_every": 0, "extractor": "inception"}, "--extractor would change"),
+        (
+            "pix2pix",
+            {"held_out": 8, "test": {"a": "/a", "b": "/b"}},
+            "--held-out would change nothing: there are held-out folders",
+        ),
     ],
 )
-def test_what_a_method_has_not_is_refused_in_new_runs_alone(mode, values, said, tmp_path):
+def test_what_would_change_nothing_is_refused_in_new_runs_alone(mode, values, said, tmp_path):
     with pytest.raises(UsageError, match=said):
         build(mode=mode, **values)
     old = {"name": "x", "mode": mode, "sources": {}, **values}
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert RunConfig.load(tmp_path).mode == mode
+
+
+@pytest.mark.parametrize("mode", METHODS)
+@pytest.mark.parametrize("preset", ["paper", "modern"])
+@pytest.mark.parametrize("objective", ["bce", "wgan", "wgan-gp", "rpgan", "mmd"])
+def test_what_a_preset_or_a_saved_config_sets_beside_another_objective_is_no_mistake(
+    mode, preset, objective
+):
+    norm = {"norm": "instance"} if mode == "pix2pix" else {}
+    given = {"objective": objective, **norm}
+    config = build(mode=mode, preset=preset, method=given)
+    assert RunConfig.build(config.model_dump(mode="json")) == config
+    assert RunConfig.build(config.model_dump(mode="json")).differences(config) == ""
 
 
 @pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])
