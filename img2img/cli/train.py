@@ -83,9 +83,9 @@ def train(
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
 
     try:
-        from img2img.train.checkpoint import require_with_weights
         from img2img.train.config import RunConfig
         from img2img.train.fit import fit_batch
+        from img2img.train.folder import is_begun, require_checkpoint
         from img2img.train.loop import train as run_training
         from img2img.train.plan import make_plan
         from img2img.train.ranks import joined
@@ -139,7 +139,7 @@ def train(
             values["method"]["batch"] = 2 * (parts if isinstance(parts, int) else 1)
         values["name"] = name or str(values.get("name") or _name_from(values))
         run, known = None, out / values["name"]
-        if again and (known / "config.json").exists():
+        if again and is_begun(known):
             run, saved = known, RunConfig.load(known)
             if batch == "auto":
                 values["method"]["batch"] = saved.method.batch
@@ -153,7 +153,7 @@ def train(
             moving = {"device", "workers", "cache", "compile"}  # where it runs, as given now
             run_config = saved.model_copy(update=run_config.model_dump(include=moving))
     if run is not None:
-        require_with_weights(run)  # before all pictures are looked at
+        require_checkpoint(run)  # before all pictures are looked at
     with joined() as ranks:
         if not ranks.first:
             console.quiet = True
@@ -384,7 +384,7 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
     import shlex
 
     from img2img.errors import UsageError
-    from img2img.train.checkpoint import is_vacant
+    from img2img.train.folder import is_begun, is_vacant
 
     if Path(name).name != name or name in (".", ".."):
         raise UsageError(f"--name {name}: a plain name, without folders.")
@@ -392,7 +392,7 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
     while not is_vacant(run):
         if not numbered:
             advice = "Choose another --name."
-            if (run / "config.json").exists():
+            if is_begun(run):
                 advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
             raise UsageError(f"{run} exists. {advice}")
         run, number = out / f"{name}-{number}", number + 1

@@ -1,7 +1,6 @@
 """Checkpoints: written whole, loaded without executing anything."""
 
 import contextlib
-import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,27 +26,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Replace the file in one move; what was there stays until the new one is on disk."""
     with _written(path) as temporary:
         torch.save(state, temporary)
-
-
-def is_vacant(run: Path) -> bool:
-    """Whether no run was begun in the folder: it is missing, or a process that was killed made it.
-    Raises OSError where it can't be listed.
-    """
-    if not run.exists():
-        return not run.is_symlink()
-    return run.is_dir() and all(path.name.startswith(".img2img-") for path in run.iterdir())
-
-
-def require_with_weights(run: Path) -> None:
-    """DataError where a run has weights and no checkpoint to go on from: it would begin again and
-    write over them. A run that was stopped before its first save has neither.
-    """
-    if (run / WEIGHTS).exists() and not (run / LAST).exists():
-        config, source = (shlex.quote(str(path)) for path in (run / "config.json", run))
-        raise DataError(
-            f"{run} has weights, but no {LAST} to go on from. Begin a new run with these weights: "
-            f"img2img train --config {config} --pretrained {source}"
-        )
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 import copy
 import json
 import math
-import os
-import secrets
 import shlex
 import threading
 import time
@@ -23,7 +21,7 @@ from img2img.evaluate import features
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
-from img2img.train import checkpoint
+from img2img.train import checkpoint, folder
 from img2img.train.examine import DiagnosisLog, Examiner, LookStopped
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
 from img2img.train.plan import Plan
@@ -55,8 +53,8 @@ def train(
     SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
-    checkpoint.require_with_weights(run)
-    begins = not (run / "config.json").exists()
+    folder.require_checkpoint(run)
+    begins = not folder.is_begun(run)
     if ranks.from_first(config.fingerprint) != config.fingerprint:
         raise DataError("The machines have different training pictures (names or sizes differ).")
     method = METHODS[config.mode]
@@ -434,30 +432,10 @@ class _Session:
     def _describe_run(self, begins: bool) -> None:
         """Write what tells how the run was started; of a new one, make the folder."""
         if begins:
-            self._begin_folder()
+            folder.begin(self.run, self.config)
         for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
             half.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
-
-    def _begin_folder(self) -> None:
-        """Make config.json in a folder that is missing or vacant; of two processes that do so at
-        once, one gets a UsageError.
-        """
-        content = self.config.to_json()  # before the folder, should it fail
-        path = self.run / "config.json"
-        taken = UsageError(f"{self.run} exists already. Choose another --name.")
-        if not checkpoint.is_vacant(self.run):
-            raise taken
-        draft = self.run / f".img2img-{secrets.token_hex(8)}.part"
-        write_whole(draft, content)
-        try:
-            os.link(draft, path)
-        except OSError:
-            if path.exists():
-                raise taken from None
-            draft.replace(path)  # a disk without links
-        finally:
-            draft.unlink(missing_ok=True)
 
     def _diverged(self, what: str) -> Img2ImgError:
         kept = (

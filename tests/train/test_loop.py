@@ -24,7 +24,7 @@ from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint, loop
+from img2img.train import checkpoint, folder, loop
 from img2img.train.config import RunConfig
 from img2img.train.loop import train
 from img2img.train.plan import make_plan
@@ -74,9 +74,9 @@ def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config,
     def distance(**run) -> float:
         """How far one step at a hardly noticeable rate ends from the other run's weights."""
         config = make_config(mode, {"seed": 1, **run}, steps=2, generator_lr=1e-9)
-        folder = tmp_path / ("with" if run else "without")
-        train(make_plan(config, quiet), folder, quiet)
-        found, _ = checkpoint.load_weights(folder / "weights.safetensors")
+        to = tmp_path / ("with" if run else "without")
+        train(make_plan(config, quiet), to, quiet)
+        found, _ = checkpoint.load_weights(to / "weights.safetensors")
         return max(float((found[name] - weights[name]).abs().max()) for name in names)
 
     assert distance(pretrained=source) < 1e-6
@@ -261,14 +261,14 @@ def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
 def test_of_two_that_make_a_run_at_once_one_gets_it(make_config, quiet, tmp_path, monkeypatch):
     """The other one looked before there was anything, and writes after."""
     plan, run = make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run"
-    monkeypatch.setattr(checkpoint, "is_vacant", lambda folder: True)
+    monkeypatch.setattr(folder, "is_vacant", lambda run: True)
     train(plan, run, quiet)
     before = (run / "config.json").read_text()
-    late = SimpleNamespace(run=run, config=plan.config.model_copy(update={"seed": 1}))
+    late = plan.config.model_copy(update={"seed": 1})
     for link in (os.link, refuse_links):
         monkeypatch.setattr(os, "link", link)
         with pytest.raises(UsageError, match="exists already"):
-            loop._Session._begin_folder(late)
+            folder.begin(run, late)
     assert (run / "config.json").read_text() == before
     assert not list(run.glob(".img2img-*"))
 
@@ -372,10 +372,10 @@ def test_killed_while_it_saves_a_run_can_go_on(
 def test_weights_that_are_gone_from_a_complete_run_are_written_again(trained, quiet, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained("pix2pix"), run)
-    before = (run / "weights.safetensors").read_bytes()
+    before = checkpoint.load_weights(run / "weights.safetensors")
     (run / "weights.safetensors").unlink()
     train(make_plan(RunConfig.load(run), quiet), run, quiet)
-    assert (run / "weights.safetensors").read_bytes() == before
+    assert_bitwise(before, checkpoint.load_weights(run / "weights.safetensors"))
 
 
 def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path, emoji):
@@ -389,10 +389,10 @@ def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path
 def test_held_out_pairs_are_read_in_the_direction_of_training(make_config, quiet, tmp_path):
     both = np.zeros((40, 80, 3), np.uint8)
     both[:, 40:] = 255
-    for folder in ("train", "test"):
-        (tmp_path / folder).mkdir()
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
         for number in range(3):
-            Image.fromarray(both).save(tmp_path / folder / f"{number}.png")
+            Image.fromarray(both).save(tmp_path / part / f"{number}.png")
     sources = {"pairs": tmp_path / "train", "swap": True}
     config = make_config("pix2pix", run={"sources": sources, "test": {"pairs": tmp_path / "test"}})
     plan = make_plan(config, quiet)
@@ -534,11 +534,11 @@ def test_what_was_done_when_the_terminal_is_closed_is_saved(emoji, tmp_path):
     assert running(tmp_path) == ""  # nor do the data workers stay
 
 
-def running(folder) -> str:
+def running(run) -> str:
     """The command lines of this machine's processes that name the folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             line = path.read_bytes().decode(errors="replace")
-            found += [line] * (str(folder) in line)
+            found += [line] * (str(run) in line)
     return "\n".join(found)
