@@ -85,6 +85,7 @@ def train(
     try:
         from img2img.train.config import RunConfig
         from img2img.train.fit import fit_batch
+        from img2img.train.folder import is_begun, require_checkpoint
         from img2img.train.loop import train as run_training
         from img2img.train.plan import make_plan
         from img2img.train.ranks import joined
@@ -138,7 +139,7 @@ def train(
             values["method"]["batch"] = 2 * (parts if isinstance(parts, int) else 1)
         values["name"] = name or str(values.get("name") or _name_from(values))
         run, known = None, out / values["name"]
-        if again and (known / "config.json").exists():
+        if again and is_begun(known):
             run, saved = known, RunConfig.load(known)
             if batch == "auto":
                 values["method"]["batch"] = saved.method.batch
@@ -151,6 +152,8 @@ def train(
                 )
             moving = {"device", "workers", "cache", "compile"}  # where it runs, as given now
             run_config = saved.model_copy(update=run_config.model_dump(include=moving))
+    if run is not None:
+        require_checkpoint(run)  # before all pictures are looked at
     with joined() as ranks:
         if not ranks.first:
             console.quiet = True
@@ -167,7 +170,7 @@ def train(
             plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
-                print(plan.config.model_dump_json(indent=2))
+                print(plan.config.to_json())
             return
         try:
             run_training(plan, run, console, max_minutes, ranks)
@@ -377,14 +380,20 @@ def _name_from(values: dict[str, Any]) -> str:
 
 
 def new_folder(out: Path, name: str, numbered: bool) -> Path:
-    """A run folder that does not exist yet; made-up names get a number, chosen ones an error."""
+    """A folder in which no run was begun yet; made-up names get a number, chosen ones an error."""
+    import shlex
+
     from img2img.errors import UsageError
+    from img2img.train.folder import is_begun, is_vacant
 
     if Path(name).name != name or name in (".", ".."):
         raise UsageError(f"--name {name}: a plain name, without folders.")
     run, number = out / name, 2
-    while run.exists():
+    while not is_vacant(run):
         if not numbered:
-            raise UsageError(f"{run} exists. Go on with --resume {run}, or choose another --name.")
+            advice = "Choose another --name."
+            if is_begun(run):
+                advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
+            raise UsageError(f"{run} exists. {advice}")
         run, number = out / f"{name}-{number}", number + 1
     return run

@@ -80,6 +80,8 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
 def _start_worker(worker: int) -> None:
     """A terminal or a supervisor signals every process of a run; only the main one acts on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_with_main, daemon=True).start()

@@ -208,8 +208,7 @@ def import_run(
             generators[name].load_state_dict(own, assign=True)
         else:
             del generators[name]
-    run.mkdir(parents=True)
-    write_whole(run / "config.json", config.model_dump_json(indent=2))
+    write_whole(run / "config.json", config.to_json())
     said = {"weights": "plain", "step": "0", "imported": origin}
     checkpoint.save_weights(run / "weights.safetensors", generators, said)
     write_whole(

@@ -68,7 +68,9 @@ class MethodConfig(BaseModel):
     gradient_penalty: float | None = Field(
         None, ge=0, description="weight of WGAN-GP's; by default the objective's"
     )
-    clip: float = Field(0.01, gt=0, description="bound of a critic's weights that are clipped")
+    clip: float | None = Field(
+        None, gt=0, description="bound of a critic's weights; by default the objective's"
+    )
     r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
     r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
     penalty_every: int = Field(
@@ -100,18 +102,6 @@ class MethodConfig(BaseModel):
     d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
     d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, values: Any) -> Any:
-        """Runs from before the renames say critic_steps and minibatch_std."""
-        if isinstance(values, dict):
-            values = dict(values)
-            if "critic_steps" in values:
-                values["d_steps"] = values.pop("critic_steps")
-            if values.pop("minibatch_std", False):
-                values["minibatch"] = "std"
-        return values
-
     @field_validator("augment", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
@@ -124,9 +114,6 @@ class MethodConfig(BaseModel):
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give epochs or steps, one of the two")
-        if self.smooth and not OBJECTIVES[self.objective].smooths:
-            labelled = ", ".join(name for name, found in OBJECTIVES.items() if found.smooths)
-            raise ValueError(f"{self.objective} has no labels to smooth; {labelled} have")
         if OBJECTIVES[self.objective].energy:
             if self.minibatch:
                 raise ValueError(f"{self.objective}'s autoencoder compares no pictures (minibatch)")
@@ -140,12 +127,6 @@ class MethodConfig(BaseModel):
         if OBJECTIVES[self.objective].clips and self.spectral:
             raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
         objective = OBJECTIVES[self.objective]
-        # Every config said 10 when that was the default.
-        if self.gradient_penalty not in (None, 10) and not objective.interpolates:
-            raise ValueError(
-                f"{self.objective} has no gradient penalty between real and fake; r1 and r2 go "
-                "with any"
-            )
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
                 "unroll would need the slope of the slope of a penalty; leave out one of the two"
@@ -171,6 +152,29 @@ class MethodConfig(BaseModel):
                 "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
                 "with a discriminator that normalises over the batch; set norm=instance"
             )
+
+    def without_effect(self) -> dict[str, str]:
+        """The settings that change nothing beside the others, each with the reason."""
+        name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
+        if not objective.interpolates:
+            reasons["gradient_penalty"] = (
+                f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
+            )
+        if not objective.clips:
+            clipped = ", ".join(other for other, found in OBJECTIVES.items() if found.clips)
+            reasons["clip"] = f"{name} clips no weights; {clipped} does"
+        if not objective.smooths:
+            labelled = ", ".join(other for other, found in OBJECTIVES.items() if found.smooths)
+            reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
+        if not any(self.slope_weights.values()):
+            reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
+        return reasons
+
+    @property
+    def weight_bound(self) -> float:
+        """What the critic's weights are clipped to, 0 where they are not."""
+        usual = OBJECTIVES[self.objective].clips
+        return self.clip if usual and self.clip is not None else usual
 
     @property
     def slope_weights(self) -> dict[str, float]:
@@ -317,7 +321,8 @@ class Method(nn.Module, ABC):
         weight: float = 1.0,
         apart: bool = True,
     ) -> dict[str, Tensor]:
-        """The objective's terms, times weight, and the penalties for a critic of one output.
+        """The objective's terms and penalties for a critic of one output, all times weight, so that
+        they keep the proportion of the objective's formula.
 
         apart: what it answers depends on what else is in the call.
         """
@@ -325,8 +330,8 @@ class Method(nn.Module, ABC):
         # Fakes first, as the authors do: BatchNorm's averages see the order.
         judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
         terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)
-        weighted = {name: weight * term for name, term in terms.items()}
-        return weighted | self.penalty_terms(critic, real, fake, batch)
+        terms |= self.penalty_terms(critic, real, fake, batch)
+        return {name: weight * term for name, term in terms.items()}
 
     def penalty_terms(
         self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch

@@ -54,6 +54,12 @@ class CycleGANConfig(MethodConfig):
             raise ValueError("the identity term needs as many channels in as out; set identity=0")
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        reasons = super().without_effect()
+        if not self.cycle:
+            reasons["identity"] = "its weight is times that of cycle, which is 0"
+        return reasons
+
     @property
     def residual_blocks(self) -> int:
         return self.blocks if self.blocks is not None else (6 if self.size <= 128 else 9)

@@ -25,7 +25,7 @@ class Adversarial(ABC):
     answers: int = 1  # channels that the discriminator gives
     compares: bool = False  # the generator's loss looks at real pictures, too
     interpolates: float = 0.0  # weight of WGAN-GP's penalty where the config gives none
-    clips: bool = False  # keeps the critic's weights within clip
+    clips: float = 0.0  # bound of the critic's weights where the config gives none; 0: none
     zero_centred: float = 0.0  # weight of R1 and R2 where the config gives none
     smooths: bool = False  # has labels, of which the real one can be smoothed
     energy: bool = False  # the discriminator is an autoencoder; its logit is minus its error
@@ -50,7 +50,7 @@ class Adversarial(ABC):
         """What comes with it, in words."""
         parts = {
             f"gradient penalty (--gradient-penalty {self.interpolates:g})": self.interpolates,
-            "weight clipping (--clip 0.01)": self.clips,
+            f"weight clipping (--clip {self.clips:g})": self.clips,
             "an autoencoder as discriminator": self.energy,
             f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
         }
@@ -215,7 +215,7 @@ OBJECTIVES: dict[ObjectiveName, Adversarial] = {
         real=lambda r: -r,
         fake=lambda f: f,
         generator=lambda f: -f,
-        clips=True,
+        clips=0.01,
         scores=True,
     ),
     "wgan-gp": Pointwise(

@@ -46,6 +46,12 @@ class Pix2PixConfig(MethodConfig):
             raise ValueError(f"size {self.size} is too small for {self.d_layers} PatchGAN layers")
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        reasons = super().without_effect()
+        if self.discriminator == "pixel":
+            reasons["d_layers"] = "the pixel discriminator has no strided layers"
+        return reasons
+
     @property
     def unet_levels(self) -> int:
         """Down to one pixel where the size is a power of two: 8 at 256, 7 at 128."""

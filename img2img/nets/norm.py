@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
 
@@ -33,17 +34,47 @@ def spectral_normalise(module: nn.Module) -> None:
 
 @contextmanager
 def running_averages_kept(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorm in train mode leave its averages: the same pictures went through before."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    momenta = [layer.momentum for layer in layers]
+    """Let BatchNorm in train mode leave its averages: the same pictures go through another time."""
+    layers = _batch_norms(module)
+    before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0
+        layer.momentum = 0.0  # to copy the averages back would invalidate a graph
     try:
         yield
     finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
+        for layer, (momentum, count) in zip(layers, before, strict=True):
             layer.momentum = momentum
-            layer.num_batches_tracked -= 1
+            layer.num_batches_tracked.copy_(count)
+
+
+class PartAverages:
+    """BatchNorm's running averages while the parts of a batch go through one after the other.
+
+    Each part moves them from where they were before the first; afterwards they are the mean of
+    where the parts moved them. As a move is linear in a call's statistics, that is the move by the
+    mean of the parts' statistics, once for each call that the whole batch would have made.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.buffers = [buffer for layer in _batch_norms(module) for buffer in layer.buffers()]
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.moved: list[list[Tensor]] = [[] for _ in self.buffers]
+
+    def end_part(self) -> None:
+        """Call it after the part's backward pass, which may still need the buffers."""
+        for buffer, before, moved in zip(self.buffers, self.before, self.moved, strict=True):
+            moved.append(buffer.clone())
+            buffer.copy_(before)
+
+    def end(self) -> None:
+        """Call it after the last part."""
+        for buffer, moved in zip(self.buffers, self.moved, strict=True):
+            count = not buffer.is_floating_point()  # of calls, which is the same for all parts
+            buffer.copy_(moved[-1] if count else torch.stack(moved).mean(0))
+
+
+def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 def image_statistics(module: nn.Module) -> nn.Module:

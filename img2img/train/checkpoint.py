@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from img2img.errors import DataError, Img2ImgError
 from img2img.files import whole_file
 
 LAST = Path("checkpoints", "last.pt")  # in a run's folder
+WEIGHTS = "weights.safetensors"  # too
 
 
 class NotWritten(Img2ImgError):
@@ -72,15 +73,22 @@ def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) ->
     """The generators alone, as safetensors: the weights that travel."""
     tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
     with _written(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        # safetensors' own writer takes a file of its own, which no one else may read.
+        temporary.write_bytes(as_safetensors(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, and the file's metadata; DataError where it is missing or damaged."""
+    """Tensors by name, and the file's metadata; DataError where it is missing, damaged or may not
+    be read.
+    """
     try:
+        path.open("rb").close()  # safetensors calls everything a missing file
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"The weights {path} can't be loaded ({reason}).") from None
+    except SafetensorError as error:
         raise DataError(f"The weights {path} can't be loaded ({error}).") from None
 
 
@@ -88,7 +96,7 @@ def begin_with(generators: nn.Module, source: Path) -> None:
     """Give them the weights in a file of weights, or the last of a run, by its folder: of two
     directions to those that are there. DataError where they are of other networks.
     """
-    path = source / "weights.safetensors" if source.is_dir() else source
+    path = source / WEIGHTS if source.is_dir() else source
     tensors, _ = load_weights(path)
     there = {name.partition(".")[0] for name in tensors}
     missing = {name for name in generators.state_dict() if name.partition(".")[0] in there}

@@ -12,6 +12,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError
 
 from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
@@ -87,17 +88,36 @@ class RunConfig(BaseModel):
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> Self:
-        """Validate what the command line or a file gave; UsageError names the wrong setting."""
+        """Validate what the command line or a file gave; UsageError names the wrong setting, or one
+        that is not as usual and would change nothing.
+        """
         try:
             config = cls(**values)
         except ValidationError as error:
             raise UsageError(_sentence(error)) from None
-        # Runs from before may have these, which did nothing there.
         if config.sources.swap and config.mode == "stargan":
             raise UsageError("stargan has no --direction: it learns all.")
-        if config.method.pool and not METHODS[config.mode].pooled:
-            raise UsageError(f"{config.mode} shows its discriminator no past fakes: no --pool.")
+        # What the preset sets is nobody's mistake beside another objective.
+        preset = preset_settings(config.preset, config.mode)
+        usual = type(config.method)(**preset).model_dump()
+        usual |= {name: field.default for name, field in cls.model_fields.items()}
+        settings = config.method.model_dump() | config.model_dump(exclude={"method"})
+        for name, reason in config.without_effect().items():
+            if settings[name] != usual[name]:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} would change nothing: {reason}. Leave it out.")
         return config
+
+    def without_effect(self) -> dict[str, str]:
+        """The settings that change nothing beside the others, each with the reason."""
+        reasons = self.method.without_effect()
+        if not METHODS[self.mode].pooled:
+            reasons["pool"] = f"{self.mode} shows its discriminator no past fakes"
+        if self.test.given():
+            reasons["held_out"] = "there are held-out folders (--test-...)"
+        if self.eval_every == 0:
+            reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 never looks at any"
+        return reasons
 
     @classmethod
     def load(cls, run: Path) -> Self:
@@ -105,12 +125,24 @@ class RunConfig(BaseModel):
         path = run / "config.json"
         try:
             return cls.model_validate_json(path.read_text())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{run} is no training run: it has no config.json.") from None
+        except OSError as error:
+            raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {_sentence(error)}") from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
+
+    def to_json(self) -> str:
+        """The text of config.json; DataError where a name can't be in it."""
+        try:
+            return self.model_dump_json(indent=2)
+        except PydanticSerializationError:
+            raise DataError(
+                "The name of the run, of a folder or of a domain is not UTF-8, as config.json has "
+                "to be. Rename it."
+            ) from None
 
     def differences(self, other: "RunConfig") -> str:
         """In what another config would train otherwise; "" where in nothing."""

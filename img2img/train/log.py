@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import platform
+import shlex
 import sys
 import time
 from importlib.metadata import version
@@ -172,6 +173,7 @@ def environment() -> dict[str, str]:
 def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) -> str:
     """README.md of a run."""
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
+    name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
     towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
     return f"""# {config.name}
 
@@ -179,8 +181,8 @@ A {config.mode} translator trained with img2img {__version__}: {step:,} of {tota
 seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not stated"}.
 All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
-    img2img export runs/{config.name}
-    img2img translate PHOTOS -o OUT -m {config.name}{towards}
+    img2img export {run}
+    img2img translate PHOTOS -o OUT -m {name}{towards}
 
 | last row of metrics.csv | value |
 |---|---|

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from img2img.evaluate import features
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
-from img2img.train import checkpoint
+from img2img.train import checkpoint, folder
 from img2img.train.examine import DiagnosisLog, Examiner, LookStopped
 from img2img.train.log import Display, Means, MetricsLog, environment, model_card
 from img2img.train.plan import Plan
@@ -48,10 +49,12 @@ def train(
 ) -> None:
     """Train until done, or go on from the run's checkpoint; the run folder gets everything.
 
-    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT or
-    SIGTERM, Img2ImgError on a loss that is not finite; both leave a good checkpoint.
+    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT,
+    SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good checkpoint.
     """
     config, began = plan.config, time.monotonic()
+    folder.require_checkpoint(run)
+    begins = not folder.is_begun(run)
     if ranks.from_first(config.fingerprint) != config.fingerprint:
         raise DataError("The machines have different training pictures (names or sizes differ).")
     method = METHODS[config.mode]
@@ -63,8 +66,8 @@ def train(
     trainer = Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
     with stop_signals() as stop:
-        session = _Session(plan, run, trainer, console, stop)
-        if trainer.step >= plan.total and not session.owes_look():
+        session = _Session(plan, run, trainer, console, stop, begins)
+        if session.is_complete():
             session.close()
             console.print(f"{run} is complete: all {plan.total:,} steps are done.")
             return
@@ -83,7 +86,7 @@ def train(
             trainer.compile()
             console.print("The networks are compiled: the first steps take a minute or more.")
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
-        how = f"Go on with: {command} train --resume {run}"
+        how = f"Go on with: {command} train --resume {shlex.quote(str(run))}"
         try:
             session.train(deadline)
         except torch.OutOfMemoryError:
@@ -104,7 +107,7 @@ def train(
     if trainer.step < plan.total:
         console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
     else:
-        console.print(f"Done. Next: img2img export {run}")
+        console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
 
 
 class _Session:
@@ -114,8 +117,15 @@ class _Session:
     """
 
     def __init__(
-        self, plan: Plan, run: Path, trainer: Trainer, console: Console, stop: threading.Event
+        self,
+        plan: Plan,
+        run: Path,
+        trainer: Trainer,
+        console: Console,
+        stop: threading.Event,
+        begins: bool,
     ):
+        """begins: the run is a new one, whose folder must be its own."""
         self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
         self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
         self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
@@ -139,7 +149,7 @@ class _Session:
                 f"Not all machines see the same {run}: it must lie on a disk that they share."
             )
         if self.ranks.first:
-            self._describe_run()
+            self._describe_run(begins)
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
         self.ranks.any(False)  # the folder is there, and cleared
@@ -322,6 +332,11 @@ class _Session:
             self.console.print(said)
         return look.row
 
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to do; weights that were deleted are written again."""
+        [missing] = self.ranks.any(not (self.run / checkpoint.WEIGHTS).exists())
+        return self.trainer.step >= self.plan.total and not missing and not self.owes_look()
+
     def owes_look(self) -> bool:
         """Whether a signal ended the look that was due when this checkpoint was written."""
         step = self.trainer.step
@@ -345,18 +360,24 @@ class _Session:
 
     def _write(self, pools: list[Any], now: float) -> None:
         trainer = self.trainer
-        self._save_weights(self.run / "weights.safetensors", {})
         described, row = self.plan.training.describe(), {**self.row, **self.looked}
         card = model_card(self.config, trainer.step, self.plan.total, described, row)
-        write_whole(self.run / "README.md", card)
-        # Last, so that a complete checkpoint never stands beside older weights.
         state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
-        checkpoint.save(self.checkpoint, state | {"pools": pools[1:]})
+        state["pools"] = pools[1:]
+        # The first comes before the weights, which a run has only with a checkpoint; later ones
+        # after, so that a complete checkpoint never stands beside older weights.
+        first = not self.checkpoint.exists()
+        if first:
+            checkpoint.save(self.checkpoint, state)
+        self._save_weights(self.run / checkpoint.WEIGHTS, {})
+        write_whole(self.run / "README.md", card)
+        if not first:
+            checkpoint.save(self.checkpoint, state)
         self.saving = max(self.saving, time.monotonic() - now)
 
     def _take_pools(self, state: dict[str, Any]) -> None:
         """Choose this process's pools; raises UsageError where they are of another number."""
-        others = state.get("pools", [])
+        others = state["pools"]
         before = len(others) + 1
         if before != self.ranks.count:
             raise UsageError(
@@ -408,14 +429,10 @@ class _Session:
             if said.get("metric") == eye.kernel:
                 self.best_score = float(said["value"])
 
-    def _describe_run(self) -> None:
-        """Make the folder of a new run, and what tells how it was started."""
-        if not (self.run / "config.json").exists():
-            try:
-                self.run.mkdir(parents=True)
-            except FileExistsError:
-                raise UsageError(f"{self.run} exists already. Choose another --name.") from None
-            write_whole(self.run / "config.json", self.config.model_dump_json(indent=2))
+    def _describe_run(self, begins: bool) -> None:
+        """Write what tells how the run was started; of a new one, make the folder."""
+        if begins:
+            folder.begin(self.run, self.config)
         for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
             half.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))

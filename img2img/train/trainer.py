@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from img2img.errors import UsageError
 from img2img.methods.base import Batch, Method, Scene, Side
+from img2img.nets.norm import PartAverages, running_averages_kept
 from img2img.train.ema import Ema, Past
 from img2img.train.pool import ImagePool
 from img2img.train.ranks import Ranks
@@ -84,11 +85,16 @@ class Trainer:
             # The generators' turn needs the gradient through the discriminators, not theirs.
             method.discriminators.requires_grad_(side == "discriminators")
             self.optimizers[side].zero_grad(set_to_none=True)
+            averages = PartAverages(method) if len(parts) > 1 else None
             for number, part in enumerate(parts):
                 graph = "generators" in sides if len(parts) == 1 else side == "generators"
                 scene = scenes[number]
-                if scene is None or (len(parts) > 1 and graph):
-                    scene = self._scene(part, graph, number if len(parts) > 1 else None)
+                if averages and (scene is None or graph):
+                    # Where it is computed for both sides, the generators' moves the averages.
+                    moves = graph or "generators" not in sides
+                    scene = self._scene_of_part(part, graph, number, moves)
+                elif scene is None:
+                    scene = self._scene(part, graph)
                 found = self._terms(side, part, scene)
                 (torch.stack(list(found.values())).sum() / len(parts)).backward()
                 # Of several parts only one's graph is held at a time.
@@ -97,6 +103,10 @@ class Trainer:
                     name = f"{side[0]}/{name}"
                     part_of_it = term.detach() / len(parts) if len(parts) > 1 else term.detach()
                     terms[name] = terms[name] + part_of_it if name in terms else part_of_it
+                if averages:
+                    averages.end_part()
+            if averages:
+                averages.end()
             if self.past:
                 pull = method.config.historical * self.past[side].distance(self.modules[side])
                 pull.backward()
@@ -121,16 +131,18 @@ class Trainer:
             for number in range(count)
         ]
 
-    def _scene(self, batch: Batch, graph: bool, part: int | None) -> Scene:
-        """With `graph`, the generators can learn from it. A part's scene is the same each time."""
-        with contextlib.ExitStack() as stack:
-            if part is not None:
-                devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
-                stack.enter_context(torch.random.fork_rng(devices))
-                seed_step(self.seed, self.step, self.ranks.rank, part + 1)  # a 0 is no number more
-            stack.enter_context(torch.set_grad_enabled(graph))
-            stack.enter_context(self.runtime.autocast())
+    def _scene(self, batch: Batch, graph: bool) -> Scene:
+        """With `graph`, the generators can learn from it."""
+        with torch.set_grad_enabled(graph), self.runtime.autocast():
             return self.method.scene(batch)
+
+    def _scene_of_part(self, batch: Batch, graph: bool, number: int, moves: bool) -> Scene:
+        """The same each time. Without `moves`, BatchNorm's averages stay where they are."""
+        devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
+        kept = contextlib.nullcontext() if moves else running_averages_kept(self.method.generators)
+        with torch.random.fork_rng(devices), kept:
+            seed_step(self.seed, self.step, self.ranks.rank, number + 1)  # a 0 is no number more
+            return self._scene(batch, graph)
 
     def _terms(self, side: Side, batch: Batch, scene: Scene) -> dict[str, Tensor]:
         method = self.method
@@ -188,9 +200,10 @@ class Trainer:
         self.ranks.average([p.grad for p in self.modules[side].parameters() if p.grad is not None])
         optimizer.param_groups[0]["lr"] = self.rate(side)
         optimizer.step()
-        if side == "discriminators" and method.objective.clips:
+        bound = method.config.weight_bound
+        if side == "discriminators" and bound:
             for weight in method.discriminators.parameters():
-                weight.data.clamp_(-method.config.clip, method.config.clip)
+                weight.data.clamp_(-bound, bound)
 
 
 def _detached(scene: Scene) -> Scene:

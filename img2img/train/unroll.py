@@ -41,9 +41,8 @@ def unrolled_terms(
         )
         ahead = zip(names, now.values(), paces, slopes, strict=True)
         now = {name: weight - pace * slope for name, weight, pace, slope in ahead}
-        if method.objective.clips:
-            clip = method.config.clip
-            now = {name: weight.clamp(-clip, clip) for name, weight in now.items()}
+        if bound := method.config.weight_bound:
+            now = {name: weight.clamp(-bound, bound) for name, weight in now.items()}
     return functional_call(method, now | beside, ("generators", batch, scene))
 
 

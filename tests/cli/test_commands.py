@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -253,6 +254,41 @@ def test_the_same_command_begins_goes_on_and_is_done(folders):
     assert "6 steps from step 1" in second.stderr
     assert "is complete: all 6 steps are done" in run(*command, cwd=folders).stderr
     assert len(list((folders / "runs").iterdir())) == 1
+
+
+def test_a_run_begins_in_a_folder_that_is_empty(folders):
+    """As a process leaves it that is killed before config.json is written."""
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "1", "--eval-every", "0"]
+    for name, resume in (("x", []), ("my run", ["--resume", "auto"])):
+        (folders / "runs" / name).mkdir(parents=True)
+        done = run(*PAIR, "b", *small, "--name", name, *resume, cwd=folders)
+        assert done.returncode == 0, done.stderr
+    assert "Next: img2img export 'runs/my run'" in done.stderr
+    taken = run(*PAIR, "b", *small, "--name", "my run", cwd=folders)
+    assert taken.returncode == 2
+    assert "Go on with --resume 'runs/my run', or choose another --name" in taken.stderr
+    (folders / "runs" / "other").mkdir()
+    (folders / "runs" / "other" / "notes.txt").touch()
+    taken = run(*PAIR, "b", *small, "--name", "other", cwd=folders)
+    assert "runs/other exists. Choose another --name" in taken.stderr
+
+
+def test_a_run_without_its_checkpoint_is_not_begun_again(folders):
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "2", "--eval-every", "0"]
+    begin = [*PAIR, "b", *small, "--name", "my run"]
+    assert run(*begin, cwd=folders).returncode == 0
+    weights = (folders / "runs" / "my run" / "weights.safetensors").read_bytes()
+    (folders / "runs" / "my run" / "checkpoints" / "last.pt").unlink()
+    for again in (["train", "--resume", "runs/my run"], [*begin, "--resume", "auto"]):
+        refused = run(*again, cwd=folders)
+        assert refused.returncode == 3
+        assert "has weights, but no checkpoints/last.pt to go on from" in refused.stderr
+    assert (folders / "runs" / "my run" / "weights.safetensors").read_bytes() == weights
+    advice = shlex.split(refused.stderr.strip().partition("img2img train ")[2])
+    done = run("train", *advice, "--steps", "1", cwd=folders)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((folders / "runs" / "my run-2" / "config.json").read_text())
+    assert config["pretrained"] == str(folders / "runs" / "my run")
 
 
 def test_bf16_is_not_compiled_on_a_cpu(folders):

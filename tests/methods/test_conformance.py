@@ -12,7 +12,7 @@ from img2img.errors import UsageError
 from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
-from img2img.methods.objectives import OBJECTIVES
+from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
 from img2img.nets.minibatch import Comparison
 from img2img.train.config import RunConfig
 from img2img.train.plan import make_plan
@@ -174,7 +174,7 @@ def test_every_objective_trains_every_method(mode, objective, start):
     assert ({"r1", "r2"} <= names) == bool(found.zero_centred)
     if found.clips:
         largest = max(p.abs().max().item() for p in method.discriminators.parameters())
-        assert largest <= method.config.clip
+        assert largest <= method.config.weight_bound
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "rpgan", "mmd"])
@@ -186,6 +186,55 @@ def test_penalised_objectives_train_in_bf16(mode, objective, make_config, start)
     for step in range(trainer.method.turn):
         terms |= trainer.update(batch(step))
     assert all(term.isfinite() for term in terms.values())
+
+
+PENALISED = [  # settings, and the weights that the formula then has
+    ({"objective": "wgan-gp"}, {"gradient_penalty": 10.0}),
+    ({"objective": "wgan-gp", "gradient_penalty": 3.0}, {"gradient_penalty": 3.0}),
+    ({"objective": "wgan-gp", "r1": 2.0}, {"gradient_penalty": 10.0, "r1": 2.0}),
+    ({"objective": "rpgan"}, {"r1": 1.0, "r2": 1.0}),
+    ({"objective": "mmd"}, {"gradient_penalty": 1.0}),
+    ({"objective": "bce", "r1": 0.5, "r2": 4.0}, {"r1": 0.5, "r2": 4.0}),
+]
+
+
+@pytest.mark.parametrize(("settings", "weights"), PENALISED)
+@pytest.mark.parametrize("mode", METHODS)
+def test_penalties_keep_the_formulas_proportion(mode, settings, weights, start):
+    """pix2pix and CycleGAN halve what the formula gives; all of it, so 10 is 10 to the rest."""
+    trainer, batch = start(mode, **settings, **stable(mode))
+    method = trainer.method.double()
+    placed = {k: v.double() if v.is_floating_point() else v for k, v in batch(0).items()}
+    placed = {**method.draws(placed), **placed}
+    scene = {name: image.detach() for name, image in method.scene(placed).items()}
+    terms = method.d_terms(placed, scene)
+    judge = next(iter(method.discriminators.values()))  # CycleGAN's of a
+    if mode == "pix2pix":
+        real, fake, suffix, factor = placed["b"], scene["fake_b"], "", 0.5
+
+        def critic(image):
+            return judge(torch.cat([placed["a"], image], 1))
+    elif mode == "cyclegan":
+        real, fake, suffix, factor, critic = placed["a"], scene["fake_a"], "_a", 0.5, judge
+    else:
+        real, fake, suffix, factor = placed["image"], scene["fake"], "", 1.0
+
+        def critic(image):
+            return judge(image)[0]
+
+    objective = OBJECTIVES[settings["objective"]]
+    expected = objective.d_terms(critic(real), critic(fake))
+    for name, weight in weights.items():
+        if name == "gradient_penalty":
+            witness = objective.witness(critic, real, fake)
+            penalty = gradient_penalty(witness, real, fake, placed["mix"])
+        else:
+            penalty = zero_centred_penalty(critic, real if name == "r1" else fake)
+        expected[name] = weight * penalty
+    for name, term in expected.items():
+        assert terms[name + suffix].item() == pytest.approx(factor * term.item(), rel=1e-6)
+    judged = [name for name in terms if name.endswith(suffix) and name != "classification"]
+    assert len(judged) == len(expected)
 
 
 @pytest.mark.parametrize("mode", METHODS)
@@ -237,20 +286,24 @@ def test_discriminators_see_disturbed_pictures_in_training_only(mode, start):
 
 def test_every_data_set_gets_its_share_of_lazy_penalties(make_config):
     labels = Labels(sets=(LabelSet(kind="classes", domains=("x", "y")),) * 2)
-    config = make_config("stargan", penalty_every=16).method.model_copy(update={"labels": labels})
+    config = make_config("stargan", r1=1.0, penalty_every=16).method.model_copy(
+        update={"labels": labels}
+    )
     method = METHODS["stargan"](config)
     scales = [method.penalty_scale(step).item() for step in range(320)]
     assert sum(scales[0::2]) == sum(scales[1::2]) == 160
 
 
-def test_configs_from_before_the_rename_are_read(make_config):
-    values = make_config("stargan", d_steps=3).model_dump(mode="json")
-    values["method"]["critic_steps"] = values["method"].pop("d_steps")
-    assert RunConfig.build(values).method.d_steps == 3
-    values["method"]["minibatch_std"] = values["method"].pop("minibatch") is None
-    assert RunConfig.build(values).method.minibatch == "std"
-    values["method"]["augment"] = "colour, cutout"
-    assert RunConfig.build(values).method.augment == ("colour", "cutout")
+def test_changes_are_given_as_a_list_or_as_words(make_config):
+    assert make_config("stargan", augment="colour, cutout").method.augment == ("colour", "cutout")
+    assert make_config("stargan", augment=["cutout"]).method.augment == ("cutout",)
+
+
+def test_a_critics_weights_are_clipped_to_what_is_given(start):
+    trainer, batch = start("cyclegan", objective="wgan", clip=0.003)
+    trainer.update(batch(0))
+    weights = [p.abs().max().item() for p in trainer.method.discriminators.parameters()]
+    assert max(weights) == pytest.approx(0.003)
 
 
 @pytest.mark.parametrize("mode", METHODS)
@@ -369,8 +422,17 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
         ("stargan", {"unroll": 2}, "leave out one of the two"),
         ("cyclegan", {"unroll": 2, "r1": 1.0}, "leave out one of the two"),
         ("cyclegan", {"objective": "mmd", "size": 24, "batch": 1}, "have few"),
-        ("cyclegan", {"gradient_penalty": 5.0}, "has no gradient penalty"),
+        ("cyclegan", {"gradient_penalty": 5.0}, "lsgan has no gradient penalty"),
+        ("cyclegan", {"gradient_penalty": 10.0}, "lsgan has no gradient penalty"),
+        ("pix2pix", {"gradient_penalty": 0.0}, "bce has no gradient penalty"),
+        ("cyclegan", {"objective": "rpgan", "gradient_penalty": 10.0}, "r1 and r2 go with any"),
+        ("cyclegan", {"clip": 0.01}, "lsgan clips no weights; wgan does"),
         ("stargan", {"smooth": 0.1}, "wgan-gp has no labels to smooth"),
+        ("cyclegan", {"penalty_every": 4}, "--penalty-every would change nothing: .* R1 and R2"),
+        ("cyclegan", {"objective": "rpgan", "r1": 0, "r2": 0, "penalty_every": 4}, "no weight"),
+        ("pix2pix", {"discriminator": "pixel", "d_layers": 2}, "no strided layers"),
+        ("cyclegan", {"cycle": 0.0, "identity": 1.0}, "times that of cycle, which is 0"),
+        ("pix2pix", {"pool": 50}, "no past fakes"),
     ],
 )
 def test_what_does_not_go_together_is_refused(mode, settings, said, make_config):

@@ -1,14 +1,19 @@
 """Whole tiny runs: exact resume, signals, divergence, and what a run folder holds."""
 
+import contextlib
 import csv
 import json
 import multiprocessing
 import os
+import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +24,7 @@ from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint, loop
+from img2img.train import checkpoint, folder, loop
 from img2img.train.config import RunConfig
 from img2img.train.loop import train
 from img2img.train.plan import make_plan
@@ -69,9 +74,9 @@ def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config,
     def distance(**run) -> float:
         """How far one step at a hardly noticeable rate ends from the other run's weights."""
         config = make_config(mode, {"seed": 1, **run}, steps=2, generator_lr=1e-9)
-        folder = tmp_path / ("with" if run else "without")
-        train(make_plan(config, quiet), folder, quiet)
-        found, _ = checkpoint.load_weights(folder / "weights.safetensors")
+        to = tmp_path / ("with" if run else "without")
+        train(make_plan(config, quiet), to, quiet)
+        found, _ = checkpoint.load_weights(to / "weights.safetensors")
         return max(float((found[name] - weights[name]).abs().max()) for name in names)
 
     assert distance(pretrained=source) < 1e-6
@@ -247,9 +252,130 @@ def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monk
 
 def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
     plan = make_plan(make_config("pix2pix", steps=1), quiet)
-    (tmp_path / "run").mkdir()  # another training has just made it
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
     with pytest.raises(UsageError, match="exists already"):
         train(plan, tmp_path / "run", quiet)
+
+
+def test_of_two_that_make_a_run_at_once_one_gets_it(make_config, quiet, tmp_path, monkeypatch):
+    """The other one looked before there was anything, and writes after."""
+    plan, run = make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run"
+    monkeypatch.setattr(folder, "is_vacant", lambda run: True)
+    train(plan, run, quiet)
+    before = (run / "config.json").read_text()
+    late = plan.config.model_copy(update={"seed": 1})
+    for link in (os.link, refuse_links):
+        monkeypatch.setattr(os, "link", link)
+        with pytest.raises(UsageError, match="exists already"):
+            folder.begin(run, late)
+    assert (run / "config.json").read_text() == before
+    assert not list(run.glob(".img2img-*"))
+
+
+def refuse_links(source, target):
+    raise PermissionError(1, "Operation not permitted", str(source))
+
+
+@pytest.mark.parametrize("left", ["nothing", "half a file"])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_in_which_no_run_was_begun_is_taken(
+    left, links, make_config, quiet, tmp_path, monkeypatch
+):
+    """As a process leaves it that is killed between making it and config.json."""
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    run = tmp_path / "run"
+    run.mkdir()
+    if left == "half a file":
+        (run / ".img2img-0123.part").write_text("{")
+    train(make_plan(make_config("pix2pix", steps=1), quiet), run, quiet)
+    assert RunConfig.load(run).method.steps == 1
+    assert state(run)["step"] == 1
+    assert not list(run.glob(".img2img-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of bytes")
+def test_a_name_that_config_json_can_not_hold_leaves_no_folder(make_config, quiet, tmp_path):
+    plan = make_plan(make_config("pix2pix", steps=1), quiet)
+    odd = plan.config.model_copy(update={"name": os.fsdecode(b"na\xefve")})
+    with pytest.raises(DataError, match=r"is not UTF-8.* Rename it"):
+        train(replace(plan, config=odd), tmp_path / "runs" / "run", quiet)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(trained, quiet, tmp_path):
+    run = tmp_path / "my run"
+    shutil.copytree(trained("pix2pix"), run)
+    (run / "checkpoints" / "last.pt").unlink()
+    before = (run / "weights.safetensors").read_bytes()
+    with pytest.raises(DataError, match=r"has weights, but no .*last\.pt") as caught:
+        train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    advice = shlex.split(str(caught.value).partition("img2img train ")[2])
+    assert advice == ["--config", str(run / "config.json"), "--pretrained", str(run)]
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_run_that_was_killed_before_its_first_save_begins_anew(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    config = make_config("pix2pix", run={"log_every": 1, "eval_every": 2})
+    plan, run = make_plan(config, quiet), tmp_path / "run"
+    original = loop._Session.step
+
+    def dying(self, batch):
+        original(self, batch)
+        if self.trainer.step == 3:
+            raise KeyboardInterrupt  # and nothing after it
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Session, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, run, quiet)
+    assert (run / "metrics.csv").exists()
+    assert not (run / "weights.safetensors").exists()
+    train(plan, run, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    assert_bitwise(state(run), state(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("killed_at", range(1, 5))
+def test_killed_while_it_saves_a_run_can_go_on(
+    killed_at, make_config, quiet, tmp_path, monkeypatch
+):
+    """Before each file of the first save and of the second."""
+    plan = make_plan(make_config("pix2pix", steps=4, run={"save_every": 2}), quiet)
+    run, writes = tmp_path / "run", 0
+
+    def counted(original):
+        def write(*arguments):
+            nonlocal writes
+            writes += 1
+            if writes == killed_at:
+                raise KeyboardInterrupt
+            original(*arguments)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", counted(checkpoint.save))
+        patch.setattr(checkpoint, "save_weights", counted(checkpoint.save_weights))
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, run, quiet)
+    train(plan, run, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    assert_bitwise(state(run), state(tmp_path / "whole"))
+    _, told = checkpoint.load_weights(run / "weights.safetensors")
+    assert told["step"] == "4"
+
+
+def test_weights_that_are_gone_from_a_complete_run_are_written_again(trained, quiet, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    before = checkpoint.load_weights(run / "weights.safetensors")
+    (run / "weights.safetensors").unlink()
+    train(make_plan(RunConfig.load(run), quiet), run, quiet)
+    assert_bitwise(before, checkpoint.load_weights(run / "weights.safetensors"))
 
 
 def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path, emoji):
@@ -263,10 +389,10 @@ def test_held_out_domains_must_be_those_of_training(make_config, quiet, tmp_path
 def test_held_out_pairs_are_read_in_the_direction_of_training(make_config, quiet, tmp_path):
     both = np.zeros((40, 80, 3), np.uint8)
     both[:, 40:] = 255
-    for folder in ("train", "test"):
-        (tmp_path / folder).mkdir()
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
         for number in range(3):
-            Image.fromarray(both).save(tmp_path / folder / f"{number}.png")
+            Image.fromarray(both).save(tmp_path / part / f"{number}.png")
     sources = {"pairs": tmp_path / "train", "swap": True}
     config = make_config("pix2pix", run={"sources": sources, "test": {"pairs": tmp_path / "test"}})
     plan = make_plan(config, quiet)
@@ -355,7 +481,7 @@ def test_a_cache_changes_nothing_and_is_cleared_away(make_config, quiet, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_a_process_that_is_stopped_or_killed_goes_on_bitwise(how, emoji, tmp_path):
     """The command line, in processes of its own, with data workers and checkpoints."""
     settings = ["save_every=5", "log_every=5", "width=4", "d_width=4", "d_layers=2", "batch=2"]
@@ -374,12 +500,45 @@ def test_a_process_that_is_stopped_or_killed_goes_on_bitwise(how, emoji, tmp_pat
     deadline = time.monotonic() + 120
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, how)  # the data workers too, as a supervisor does
+    os.killpg(process.pid, signal.Signals[how])  # the data workers too, as a supervisor does
     said = process.communicate()[1]
-    if how == signal.SIGTERM:
+    if how != "SIGKILL":
         assert process.returncode == 130
         assert f"--resume {tmp_path / 'parts'}" in said
         assert "Traceback" not in said
     assert state(tmp_path / "parts")["step"] < 60
     subprocess.run([*command, "--resume", tmp_path / "parts"], check=True, **quiet)
     assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="controlling terminals")
+def test_what_was_done_when_the_terminal_is_closed_is_saved(emoji, tmp_path):
+    """The hangup comes from the kernel, and output to the terminal is an error from then on."""
+    import pty  # Windows has none
+
+    sizes = ("--size", "32", "--width", "4", "--d-width", "4", "--d-layers", "2", "--batch", "2")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        line = [sys.executable, "-m", "img2img", "train", "--mode", "pix2pix", *sizes]
+        line += ["--a", emoji / "flat", "--b", emoji / "3d", "--out", tmp_path, "--name", "run"]
+        line += ["--steps", "100000", "--log-every", "1", "--eval-every", "0", "--workers", "1"]
+        os.execv(sys.executable, list(map(str, line)))
+    rows, deadline, shown = tmp_path / "run" / "metrics.csv", time.monotonic() + 120, b""
+    while not rows.exists() and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.02)[0]:  # a full terminal would hold it up
+            shown += os.read(terminal, 2**16)
+    assert rows.exists(), shown
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert state(tmp_path / "run")["step"] >= 1
+    assert running(tmp_path) == ""  # nor do the data workers stay
+
+
+def running(run) -> str:
+    """The command lines of this machine's processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().decode(errors="replace")
+            found += [line] * (str(run) in line)
+    return "\n".join(found)

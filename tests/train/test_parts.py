@@ -1,7 +1,11 @@
 """Schedule, pool, average, checkpoint and config: the small parts of training."""
 
+import builtins
+import io
 import json
+import os
 import pickle
+import stat
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from img2img.methods import METHODS
 from img2img.train import checkpoint, runtime
 from img2img.train.config import RunConfig
 from img2img.train.ema import Ema
-from img2img.train.log import MetricsLog
+from img2img.train.log import MetricsLog, model_card
 from img2img.train.pool import ImagePool
 from img2img.train.ranks import Ranks
 from img2img.train.runtime import Runtime, seed_step
@@ -121,6 +125,57 @@ def test_a_failed_save_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_files_of_a_run_have_the_modes_that_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        checkpoint.save(tmp_path / "last.pt", {"step": 1})
+        checkpoint.save_weights(tmp_path / "weights.safetensors", nn.Linear(2, 2), {"step": "1"})
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"last.pt": 0o640, "weights.safetensors": 0o640}
+
+
+def test_weights_are_read_as_they_were_written(tmp_path):
+    layer, path = nn.Linear(2, 2), tmp_path / "weights.safetensors"
+    checkpoint.save_weights(path, layer, {"step": "1"})
+    tensors, told = checkpoint.load_weights(path)
+    assert told == {"step": "1"}
+    assert torch.equal(tensors["weight"], layer.weight)
+    assert torch.equal(tensors["bias"], layer.bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", lambda run: RunConfig.load(run)),
+        ("weights.safetensors", lambda run: checkpoint.load_weights(run / "weights.safetensors")),
+        ("weights.safetensors", lambda run: checkpoint.begin_with(nn.Linear(1, 1), run)),
+        ("last.pt", lambda run: checkpoint.load(run / "last.pt")),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_said_to_be_so(name, read, tmp_path, monkeypatch):
+    (tmp_path / name).touch()
+    original = io.open
+
+    def refuse(path, *arguments, **options):  # root may read everything: chmod would not do
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", refuse)  # which Path.open calls
+    monkeypatch.setattr(builtins, "open", refuse)
+    with pytest.raises(DataError, match=rf"{name} can't be \w+ \(Permission denied\)"):
+        read(tmp_path)
+
+
+def test_the_card_quotes_names_with_spaces():
+    card = model_card(build(name="my run"), 1, 1, "2 pairs", {})
+    assert "img2img export 'runs/my run'" in card
+    assert "img2img translate PHOTOS -o OUT -m 'my run'" in card
+
+
 def test_other_folders_are_another_run():
     given = {"a": "/a", "b": "/b"}
     config = build(sources=given)
@@ -134,15 +189,35 @@ def test_other_folders_are_another_run():
     ("mode", "values", "said"),
     [
         ("stargan", {"sources": {"data": ["/d"], "swap": True}}, "stargan has no --direction"),
-        ("pix2pix", {"method": {"pool": 50}}, "no --pool"),
+        ("pix2pix", {"method": {"pool": 50}}, "--pool would change nothing"),
+        ("pix2pix", {"eval_every": 0, "eval_pictures": 20}, "--eval-pictures would change nothing"),
+        ("pix2pix", {"eval_every": 0, "extractor": "inception"}, "--extractor would change"),
+        (
+            "pix2pix",
+            {"held_out": 8, "test": {"a": "/a", "b": "/b"}},
+            "--held-out would change nothing: there are held-out folders",
+        ),
     ],
 )
-def test_what_a_method_has_not_is_refused_in_new_runs_alone(mode, values, said, tmp_path):
+def test_what_would_change_nothing_is_refused_in_new_runs_alone(mode, values, said, tmp_path):
     with pytest.raises(UsageError, match=said):
         build(mode=mode, **values)
     old = {"name": "x", "mode": mode, "sources": {}, **values}
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert RunConfig.load(tmp_path).mode == mode
+
+
+@pytest.mark.parametrize("mode", METHODS)
+@pytest.mark.parametrize("preset", ["paper", "modern"])
+@pytest.mark.parametrize("objective", ["bce", "wgan", "wgan-gp", "rpgan", "mmd"])
+def test_what_a_preset_or_a_saved_config_sets_beside_another_objective_is_no_mistake(
+    mode, preset, objective
+):
+    norm = {"norm": "instance"} if mode == "pix2pix" else {}
+    given = {"objective": objective, **norm}
+    config = build(mode=mode, preset=preset, method=given)
+    assert RunConfig.build(config.model_dump(mode="json")) == config
+    assert RunConfig.build(config.model_dump(mode="json")).differences(config) == ""
 
 
 @pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])
