@@ -40,6 +40,7 @@ def check(
     from img2img.errors import DataError, UsageError, needs_extra
 
     try:
+        from img2img.data.check import require_same_domains
         from img2img.data.layouts import resolve
         from img2img.data.survey import survey
         from img2img.methods import METHODS
@@ -58,6 +59,7 @@ def check(
     if resolved.held_out.given():
         listed = {"attributes": attributes, "attribute": tuple(attribute or ())}
         held_out = method.data.open(resolved.held_out.model_copy(update=listed), (3, 3))
+        require_same_domains(training, held_out)
     console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -7,10 +7,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 from img2img.errors import DataError
-from img2img.files import PICTURE_SUFFIXES, find_pictures, stem
+from img2img.files import PICTURE_SUFFIXES, find_pictures
 
 # What lists call the column of file names, likeliest first.
 FILE_COLUMNS = (
@@ -121,19 +122,17 @@ def _read_table(table: Path) -> _Table:
         raise DataError(f"The attribute list {table} is empty.")
     start = filled[0]
     separator = _separator(lines[start])
-    records = list(_records(table, lines, start, separator))
-    header, body = records[0][1], records[1:]
-    if count is not None and count != len(body):
-        raise DataError(
-            f"{table} says in its first line that it lists {count:,} pictures, but it lists "
-            f"{len(body):,}. Get the whole list, or correct that line."
-        )
-    file_column = _file_column(header, body[0][1] if body else [], separator)
+    records = _records(table, lines, start, separator)
+    header = next(records)[1]
+    first = next(records, None)
+    file_column = _file_column(header, first[1] if first else [], separator)
     _require_names(table, header, file_column)
     columns = [name for index, name in enumerate(header) if index != file_column]
 
     def rows() -> Iterator[tuple[int, str, list[str]]]:
-        for line, fields in body:
+        read = 0
+        for line, fields in chain([first] if first else [], records):
+            read += 1
             if len(fields) != len(columns) + 1:
                 hint = "" if separator else " Where names have spaces, write the list as CSV."
                 raise DataError(
@@ -142,6 +141,11 @@ def _read_table(table: Path) -> _Table:
                 )
             file = fields.pop(file_column or 0)
             yield line, _inside(file, f"{table}, line {line}"), fields
+        if count not in (None, read):
+            raise DataError(
+                f"{table} says in its first line that it lists {count:,} pictures, but it lists "
+                f"{read:,}. Get the whole list, or correct that line."
+            )
 
     return _Table(columns, rows())
 
@@ -169,12 +173,14 @@ def _records(
                 yield number, line.split()
         return
     reader = csv.reader(lines[start:], delimiter=separator, skipinitialspace=True, strict=True)
+    number = start + 1  # where a record begins: a quoted field may go on for several lines
     try:
         for fields in reader:
             if any(field.strip() for field in fields):
-                yield start + reader.line_num, [field.strip() for field in fields]
+                yield number, [field.strip() for field in fields]
+            number = start + reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{table}, line {start + reader.line_num}: {error}.") from None
+        raise DataError(f"{table}, line {number}: {error} (look at its quotes).") from None
 
 
 def _file_column(header: list[str], row: list[str], separator: str | None) -> int | None:
@@ -215,13 +221,13 @@ def _value(text: str, where: str) -> int | None:
 
 def _inside(file: str, where: str) -> str:
     """The file name as a path relative to the pictures' folder."""
-    windows = PureWindowsPath(file)
-    if not file or windows.drive or windows.root or ".." in windows.parts:
+    parts = re.split(r"[/\\]", file)
+    if not file or not parts[0] or ".." in parts or re.match("[A-Za-z]:", file):
         raise DataError(
             f"{where}: {file!r} is not a file name inside the folder of pictures. Names are "
             "relative to it, without '..'."
         )
-    return PurePosixPath(file).as_posix()
+    return PurePosixPath(file).as_posix() if len(parts) > 1 else file
 
 
 class _Lookup:
@@ -232,18 +238,18 @@ class _Lookup:
     def __init__(self, folder: Path):
         self.folder = folder
         self.pictures = list(find_pictures(folder))
-        keys = (
-            lambda path: path.relative_to(folder).as_posix(),
-            lambda path: stem(path, folder),
-            lambda path: path.name,
-            lambda path: path.stem,
-        )
-        self.tiers: list[dict[str, list[Path]]] = []
-        for key in keys:
+        self.tiers: dict[int, dict[str, list[Path]]] = {}  # made when one is first needed
+
+    def _tier(self, number: int) -> dict[str, list[Path]]:
+        """The pictures by relative path, that without suffix, name, or name without suffix."""
+        if number not in self.tiers:
             tier: dict[str, list[Path]] = {}
             for path in self.pictures:
-                tier.setdefault(nfc(key(path)), []).append(path)
-            self.tiers.append(tier)
+                name = path.name if number > 1 else path.relative_to(self.folder).as_posix()
+                key = os.path.splitext(name)[0] if number % 2 else name
+                tier.setdefault(nfc(key), []).append(path)
+            self.tiers[number] = tier
+        return self.tiers[number]
 
     def find(self, file: str, where: str) -> Path | None:
         """The picture that a row means; DataError where several come into question."""
@@ -251,11 +257,11 @@ class _Lookup:
         if file.startswith(f"{nfc(self.folder.name)}/"):
             names.append(file.partition("/")[2])  # given from the folder above
         for name in names:
-            pure = PurePosixPath(name)
-            bare = name[: -len(pure.suffix)] if pure.suffix.lower() in PICTURE_SUFFIXES else name
-            wanted = (name, bare, name, bare) if len(pure.parts) == 1 else (name, bare)
-            for tier, key in zip(self.tiers, wanted, strict=False):
-                matches = tier.get(key, [])
+            front, suffix = os.path.splitext(name)
+            bare = front if suffix.lower() in PICTURE_SUFFIXES else name
+            wanted = (name, bare) if "/" in name else (name, bare, name, bare)
+            for number, key in enumerate(wanted):
+                matches = self._tier(number).get(key, [])
                 if len(matches) > 1:
                     raise DataError(
                         f"{where}: {file!r} may be {matches[0]} or {matches[1]}. Write the whole "

@@ -60,6 +60,17 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
         )
 
 
+def require_same_domains(training: Dataset, held_out: Dataset) -> None:
+    """Raise DataError where the held-out pictures have other domains than the training pictures."""
+    if not (isinstance(training, Labelled) and isinstance(held_out, Labelled)):
+        return
+    if held_out.labels != training.labels:
+        raise DataError(
+            f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
+            f"training pictures {', '.join(training.labels.names)}. They must be the same."
+        )
+
+
 def require_contrast(training: Dataset) -> None:
     """Raise DataError for an attribute that every training picture has, or none: there is nothing
     to tell it by.

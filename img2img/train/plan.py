@@ -7,8 +7,8 @@ from rich.console import Console
 
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
-from img2img.data.check import fingerprint, require_contrast, verify
-from img2img.data.folders import Dataset, Labelled
+from img2img.data.check import fingerprint, require_contrast, require_same_domains, verify
+from img2img.data.folders import Dataset
 from img2img.data.layouts import resolve
 from img2img.errors import DataError
 from img2img.methods import METHODS
@@ -55,16 +55,12 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
         held_out = method.data.open(config.held_out_sources, channels)
         _tell_gaps(held_out, console, "held out: ")
         verify(held_out, crop, decode, console)
-        if isinstance(training, Labelled) and held_out.labels != training.labels:
-            raise DataError(
-                f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
-                f"training pictures {', '.join(training.labels.names)}. They must be the same."
-            )
+        require_same_domains(training, held_out)
     verify(training, crop, decode, console)
+    require_contrast(training)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-    require_contrast(training)
     found = fingerprint(training)
     if config.fingerprint not in ("", found):
         raise DataError(
