@@ -34,11 +34,16 @@ def evaluate(
         Literal["auto", "inception", "efficientnet-lite0"], option("Network behind the distances.")
     ] = "auto",
     weights: Annotated[Path | None, option("File of Inception's weights.")] = None,
-    data: Annotated[list[Path] | None, _domains("Test pictures, one sub-folder a domain.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        _domains("Test pictures, one sub-folder a domain; or the folder that has test below it."),
+    ] = None,
     train_data: Annotated[
         list[Path] | None, _domains("Others, for the classifier; else halves of --data.")
     ] = None,
-    attributes: Annotated[Path | None, _domains("CelebA's list of the first --data.")] = None,
+    attributes: Annotated[
+        Path | None, _domains("List of the first --data, as CelebA's or CSV.")
+    ] = None,
     attribute: Annotated[list[str] | None, _domains("A column of that list; repeat.")] = None,
     segmenter: Annotated[Path | None, _labels("ONNX model that labels real pictures.")] = None,
     labels: Annotated[Path | None, _labels("Folder of the label maps, by name.")] = None,

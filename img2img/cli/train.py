@@ -27,16 +27,25 @@ def train(
     a: Annotated[Path | None, _data("Folder of inputs.")] = None,
     b: Annotated[Path | None, _data("Folder of what they become.")] = None,
     pairs: Annotated[Path | None, _data("pix2pix: folder of side-by-side a|b images.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, _data("With --pairs.")] = None,
+    direction: Annotated[Literal["ab", "ba"] | None, _data("With --pairs or --data.")] = None,
     data: Annotated[
-        list[Path] | None, _data("StarGAN: one sub-folder a domain; repeat for several sets.")
+        list[Path] | None,
+        _data(
+            "A published data set, with trainA and trainB or with train and test below it; its "
+            "test part (else val) is held out. StarGAN: one sub-folder a domain; repeat for "
+            "several sets."
+        ),
     ] = None,
-    attributes: Annotated[Path | None, _data("CelebA's list of the first --data.")] = None,
+    attributes: Annotated[
+        Path | None, _data("StarGAN: list of the first --data, as CelebA's or CSV.")
+    ] = None,
     attribute: Annotated[list[str] | None, _data("A column of that list; repeat.")] = None,
-    test_a: Annotated[Path | None, _data("Held-out inputs.")] = None,
+    test_a: Annotated[
+        Path | None, _data("Held-out inputs, in place of the test part of --a.")
+    ] = None,
     test_b: Annotated[Path | None, _data("Held-out b.")] = None,
     test_pairs: Annotated[Path | None, _data("Held-out pairs.")] = None,
-    test_data: Annotated[list[Path] | None, _data("Held-out domains.")] = None,
+    test_data: Annotated[list[Path] | None, _data("The same for --data.")] = None,
     name: Annotated[str | None, _run("Name of the run; made up by default.")] = None,
     out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
     config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
@@ -77,7 +86,11 @@ def train(
 
     img2img train --mode cyclegan --a horses --b zebras
 
-    Every setting of --list-settings is an option: --identity 0, --objective hinge, --no-flip.
+    img2img train --mode cyclegan --data horse2zebra
+
+    Of folders with train and test (or val) below, as published data sets have them, it trains on
+    train and holds out test. Every setting of --list-settings is an option: --identity 0,
+    --objective hinge, --no-flip.
     """
     from img2img.cli import stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
@@ -87,7 +100,7 @@ def train(
         from img2img.train.fit import fit_batch
         from img2img.train.folder import is_begun, require_checkpoint
         from img2img.train.loop import train as run_training
-        from img2img.train.plan import make_plan
+        from img2img.train.plan import make_plan, resolve_sources
         from img2img.train.ranks import joined
     except ImportError as error:
         raise needs_extra("train", error) from None
@@ -145,7 +158,7 @@ def train(
                 values["method"]["batch"] = saved.method.batch
         run_config = RunConfig.build(values)
         if run:
-            if different := saved.differences(run_config):
+            if different := saved.differences(resolve_sources(run_config)[0]):
                 raise UsageError(
                     f"{run} was started with other settings ({different}). Give them again, or "
                     "choose another --name."
@@ -318,12 +331,15 @@ def _forget_preset(values: dict[str, Any], mode: str) -> None:
 
 
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """Put what was given over the file's values; given folders replace all of the file's.
+    """Put what was given over the file's values; given folders replace all of the file's, held-out
+    ones of the old data among them.
 
     What was found in the data goes: the new run may hold out other pictures.
     """
     values.pop("fingerprint", None)
     values.pop("measured_by", None)
+    if any(value is not None for value in given["sources"].values()):
+        values.pop("test", None)
     for key, value in given.items():
         if isinstance(value, dict):
             inner = {k: v for k, v in value.items() if v is not None}

@@ -60,6 +60,41 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
         )
 
 
+def require_same_domains(training: Dataset, held_out: Dataset) -> None:
+    """Raise DataError where the held-out pictures have other domains than the training pictures."""
+    if not (isinstance(training, Labelled) and isinstance(held_out, Labelled)):
+        return
+    if held_out.labels != training.labels:
+        raise DataError(
+            f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
+            f"training pictures {', '.join(training.labels.names)}. They must be the same."
+        )
+
+
+def require_contrast(training: Dataset) -> None:
+    """Raise DataError for an attribute that every training picture has, or none: there is nothing
+    to tell it by.
+    """
+    if not isinstance(training, Labelled):
+        return
+    for labels, members in zip(training.labels.sets, training.parts, strict=True):
+        if labels.kind == "classes":
+            continue
+        for name in labels.domains:
+            count = sum(name in training.items[index][2] for index in members)
+            if count in (0, len(members)):
+                raise DataError(one_sided(name, count, len(members)))
+
+
+def one_sided(name: str, count: int, total: int) -> str:
+    """The message about an attribute that all of `total` pictures have, or none of them."""
+    whose = "All" if count else "None"
+    return (
+        f"{whose} of the {total:,} pictures have {name}, so it can't be learned. Leave the "
+        "attribute out, or look at whether the list belongs to these pictures."
+    )
+
+
 def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:
     try:
         if decode:

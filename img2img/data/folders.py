@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from img2img import images
+from img2img.data.attributes import nfc, read_attributes
 from img2img.errors import DataError, UsageError
 from img2img.files import by_name, pictures, require_folder
 from img2img.manifest import Labels, LabelSet
@@ -37,7 +38,7 @@ class Sources(BaseModel):
     pairs: Path | None = None  # each file shows a on its left half, b on its right
     swap: bool = False  # pairs show b on the left; or: translate from b to a
     data: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()  # labelled, one or more sets
-    attributes: Path | None = None  # a list in CelebA's format, of the first set's pictures
+    attributes: Path | None = None  # a list in CelebA's format or CSV, of the first set's pictures
     attribute: tuple[str, ...] = ()  # the columns of that list to learn
 
     def given(self) -> bool:
@@ -55,6 +56,7 @@ class Dataset(ABC):
 
     channels: tuple[int, int] = (3, 3)  # of a and b, to decode to
     left_out: tuple[Path, ...] = ()  # files without a partner, or listed files that are not there
+    unlisted: tuple[Path, ...] = ()  # files that the attribute list does not have
 
     @classmethod
     @abstractmethod
@@ -89,6 +91,10 @@ class Dataset(ABC):
     @abstractmethod
     def describe(self) -> str: ...
 
+    def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
+        """Files that are left out, and why, in words that follow their number."""
+        return [("files have no partner", self.left_out)] if self.left_out else []
+
     @property
     def distinct(self) -> int:
         """How many of the samples, from the first on, show no picture twice."""
@@ -112,7 +118,8 @@ class Paired(Dataset):
             return cls(items=files, channels=channels, swap=sources.swap)
         if not (sources.a and sources.b) or sources.pairs or sources.data:
             raise UsageError(
-                "pix2pix needs --a DIR and --b DIR, or --pairs DIR (the same for --test-...)."
+                "pix2pix needs --a DIR and --b DIR, or --pairs DIR, or --data DIR (the same for "
+                "--test-...)."
             )
         if sources.swap:
             raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
@@ -180,8 +187,8 @@ class Unpaired(Dataset):
     def open(cls, sources: Sources, channels: tuple[int, int]) -> "Unpaired":
         if not (sources.a and sources.b) or sources.pairs or sources.data or sources.swap:
             raise UsageError(
-                "cyclegan needs --a DIR and --b DIR (and --test-a with --test-b); it has no "
-                "--direction, it learns both."
+                "cyclegan needs --a DIR and --b DIR, or --data DIR (and --test-a with --test-b, or "
+                "--test-data); it has no --direction, it learns both."
             )
         return cls(a=pictures(sources.a), b=pictures(sources.b), channels=channels)
 
@@ -242,12 +249,13 @@ class Labelled(Dataset):
             raise UsageError(
                 "--attributes FILE needs --attribute NAME (one or more), and NAME the FILE."
             )
-        attributes = tuple(dict.fromkeys(sources.attribute))
-        sets, items, missing = [], [], []
+        attributes = tuple(dict.fromkeys(map(nfc, sources.attribute)))
+        sets, items, missing, unlisted = [], [], [], []
         for number, folder in enumerate(sources.data):
             require_folder(folder)
             if sources.attributes and number == 0:
-                found, missing = _read_attributes(sources.attributes, folder, attributes)
+                listed = read_attributes(sources.attributes, folder, attributes)
+                found, missing, unlisted = listed.items, listed.missing, listed.unlisted
                 sets.append(LabelSet(kind="attributes", domains=attributes))
             else:
                 domains = _read_domains(folder)
@@ -258,7 +266,13 @@ class Labelled(Dataset):
         twice = [name for name, count in Counter(labels.names).items() if count > 1]
         if twice:
             raise DataError(f"Two data sets have a domain {twice[0]}. Rename one of the folders.")
-        return cls(items=tuple(items), labels=labels, channels=channels, left_out=tuple(missing))
+        return cls(
+            items=tuple(items),
+            labels=labels,
+            channels=channels,
+            left_out=tuple(missing),
+            unlisted=tuple(unlisted),
+        )
 
     @cached_property
     def parts(self) -> tuple[range, ...]:
@@ -293,6 +307,11 @@ class Labelled(Dataset):
         rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
         return replace(self, items=rest), replace(self, items=out)
 
+    def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
+        listed = ("files of the attribute list are not in the folder", self.left_out)
+        there = ("files of the folder are not in the attribute list", self.unlisted)
+        return [(why, files) for why, files in (listed, there) if files]
+
     def describe(self) -> str:
         counts = Counter(name for _, _, names in self.items for name in names)
         each = ", ".join(f"{name} {counts[name]:,}" for name in self.labels.names)
@@ -311,50 +330,25 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
     return rest, tuple(items[index] for index in sorted(chosen))
 
 
+def sub_folders(folder: Path) -> list[Path]:
+    """Those that may be domains or parts of a data set, by name; hidden ones are passed over."""
+    shown = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(shown, key=lambda path: nfc(path.name))
+
+
 def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     """One sub-folder a domain."""
-    found = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    if len(found) < 2:
-        raise DataError(
-            f"{folder} has {len(found)} sub-folder(s); StarGAN needs one for each of at least two "
-            "domains."
-        )
-    return {domain.name: pictures(domain) for domain in found}
-
-
-def _read_attributes(
-    table: Path, folder: Path, names: tuple[str, ...]
-) -> tuple[list[tuple[Path, tuple[str, ...]]], list[Path]]:
-    """CelebA's list: a count, the attribute names, then `file 1 -1 ...` a line.
-
-    Gives the pictures with those of the names that they have, and the listed files not there.
-    """
-    try:
-        lines = table.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The attribute list {table} can't be read: {error}.") from None
-    start = 1 if lines and lines[0].strip().isdigit() else 0
-    columns = lines[start].split() if len(lines) > start else []
-    unknown = [name for name in names if name not in columns]
-    if unknown:
-        raise DataError(
-            f"{table} has no attribute {', '.join(unknown)}. It has: {', '.join(columns[:50])}."
-        )
-    wanted = {name: columns.index(name) for name in names}
-    items, missing = [], []
-    for number, line in enumerate(lines[start + 1 :], start + 2):
-        if not line.strip():
-            continue
-        name, *values = line.split()
-        if len(values) != len(columns):
+    domains: dict[str, Path] = {}
+    for path in sub_folders(folder):
+        if nfc(path.name) in domains:
             raise DataError(
-                f"{table}, line {number}: {len(values)} values, but {len(columns)} attributes."
+                f"{folder} has two sub-folders named {path.name}, in two forms of Unicode. Put "
+                "their pictures into one of them."
             )
-        path = folder / name
-        if not path.is_file():
-            missing.append(path)
-        else:
-            items.append((path, tuple(n for n, i in wanted.items() if values[i] == "1")))
-    if not items:
-        raise DataError(f"None of the {len(missing)} pictures that {table} lists is in {folder}.")
-    return items, missing
+        domains[nfc(path.name)] = path
+    if len(domains) < 2:
+        raise DataError(
+            f"{folder} has {len(domains)} sub-folder(s); StarGAN needs one for each of at least "
+            "two domains."
+        )
+    return {name: pictures(path) for name, path in domains.items()}

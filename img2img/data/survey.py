@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import images
+from img2img.data.check import one_sided
 from img2img.data.folders import Dataset, Labelled, Paired, Unpaired
 from img2img.errors import DataError
 from img2img.files import usable_cores
@@ -165,12 +166,11 @@ def _unreadable(looks: Sequence[Look]) -> list[Finding]:
 
 
 def _left_out(dataset: Dataset) -> list[Finding]:
-    if not dataset.left_out:
-        return []
-    what = f"{len(dataset.left_out)} files have no partner and are left out."
-    if isinstance(dataset, Labelled):
-        what = f"{len(dataset.left_out)} files of the attribute list are not there."
-    return [Finding("warning", what, [str(path) for path in dataset.left_out[:SHOWN]])]
+    findings = []
+    for why, files in dataset.gaps():
+        what = f"{len(files)} {why} and are left out."
+        findings.append(Finding("warning", what, [str(path) for path in files[:SHOWN]]))
+    return findings
 
 
 def _balance(dataset: Dataset) -> list[Finding]:
@@ -183,6 +183,9 @@ def _balance(dataset: Dataset) -> list[Finding]:
         total = sum(1 for _, n, _ in dataset.items if n == number)
         most = max(counts[name] for name in labels.domains)
         for name in labels.domains:
+            if labels.kind == "attributes" and counts[name] in (0, total):
+                findings.append(Finding("error", one_sided(name, counts[name], total)))
+                continue
             few = counts[name] * 5 < most if labels.kind == "classes" else counts[name] * 20 < total
             if few or (labels.kind == "attributes" and counts[name] * 20 > 19 * total):
                 what = f"{name} has {counts[name]:,} pictures of {total:,}: hard to learn."

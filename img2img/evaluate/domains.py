@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from img2img.data.folders import Labelled, Sources
+from img2img.data.layouts import held_out_part, training_part
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
@@ -44,11 +45,18 @@ def evaluate_domains(
     """Translate every picture to every domain that it lacks, and measure domain by domain.
 
     train: the pictures that the classifier learns from; without them it is trained twice, on one
-    half of the data each, and judges what comes from the other half. Raises UsageError for a model
-    without domains, DataError for data of others than the model's.
+    half of the data each, and judges what comes from the other half. Of published data sets with
+    parts, `data` is the test part (else val), `train` the training part. Raises UsageError for a
+    model without domains, DataError for data of others than the model's.
     """
     if not translator.manifest.labels.sets:
         raise UsageError(f"{translator.manifest.name} has no domains: give --a DIR and --b DIR.")
+    data, notes = held_out_part(Labelled, data)
+    if train:
+        train, more = training_part(Labelled, train)
+        notes += more
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     dataset = _open(data, translator)
     learned = _open(train, translator) if train else None
     domains = _domains(dataset)

@@ -7,8 +7,9 @@ from rich.console import Console
 
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
-from img2img.data.check import fingerprint, verify
-from img2img.data.folders import Dataset, Labelled
+from img2img.data.check import fingerprint, require_contrast, require_same_domains, verify
+from img2img.data.folders import Dataset
+from img2img.data.layouts import resolve
 from img2img.errors import DataError
 from img2img.methods import METHODS
 from img2img.train.config import RunConfig
@@ -41,23 +42,22 @@ class Plan:
 
 def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     """Open and verify the data. Raises UsageError or DataError before anything is written."""
+    if not config.fingerprint:  # one that goes on has its folders
+        config, notes = resolve_sources(config)
+        for note in notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
     crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
     training = method.data.open(config.sources, channels)
-    if training.left_out:
-        names = ", ".join(map(str, training.left_out[:10]))
-        more = f" and {len(training.left_out) - 10} more" if len(training.left_out) > 10 else ""
-        console.print(f"{len(training.left_out)} without a partner, left out: {names}{more}")
+    _tell_gaps(training, console)
     if config.test.given():
         held_out = method.data.open(config.held_out_sources, channels)
+        _tell_gaps(held_out, console, "held out: ")
         verify(held_out, crop, decode, console)
-        if isinstance(training, Labelled) and held_out.labels != training.labels:
-            raise DataError(
-                f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
-                f"training pictures {', '.join(training.labels.names)}. They must be the same."
-            )
+        require_same_domains(training, held_out)
     verify(training, crop, decode, console)
+    require_contrast(training)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
@@ -78,3 +78,22 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
         }
     )
     return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
+
+
+def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
+    """The config with the folders that published data sets stand for, and a line on each choice.
+
+    What it gives, it takes unchanged.
+    """
+    resolved = resolve(METHODS[config.mode].data, config.sources, config.test)
+    update = {"sources": resolved.training, "test": resolved.held_out}
+    return config.model_copy(update=update), resolved.notes
+
+
+def _tell_gaps(dataset: Dataset, console: Console, which: str = "") -> None:
+    """Name the first files that are left out."""
+    for why, files in dataset.gaps():
+        names = ", ".join(map(str, files[:10]))
+        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
+        line = f"{which}{len(files)} {why} and are left out: {names}{more}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

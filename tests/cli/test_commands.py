@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -318,3 +319,152 @@ def test_doctor_reports_in_json():
     report = json.loads(start("doctor", "--json").stdout)
     assert report["problems"] == []
     assert "cpu" in report["providers"]
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Data sets as they are published, with a test part that nothing may be trained on."""
+    layouts = {
+        "facades": ("train", "val", "test"),
+        "horse2zebra": ("trainA", "trainB", "testA", "testB"),
+        "maps": ("trainA", "trainB", "testA", "testB"),
+        "rafd": ("train/happy", "train/sad", "test/happy", "test/sad"),
+    }
+    emoji = sorted((Path(__file__).parents[2] / "examples/quickstart/train/flat").iterdir())
+    for name, parts in layouts.items():
+        for number, part in enumerate(parts):
+            folder = tmp_path / name / part
+            folder.mkdir(parents=True)
+            for picture in range(3):
+                file = "zebra" if (name, part[-1]) == ("horse2zebra", "B") else "x"
+                shutil.copy(emoji[40 * number + picture], folder / f"{file}{picture}.webp")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("data", "mode", "roles", "said"),
+    [
+        ("facades", "pix2pix", ["pairs", "test pairs"], "training on train, held out test"),
+        ("horse2zebra", "cyclegan", ["a", "b", "test a", "test b"], "held out testA and testB"),
+        ("maps", "pix2pix", ["a", "b", "test a", "test b"], "training on trainA and trainB"),
+        ("rafd", "stargan", ["happy", "sad", "test happy", "test sad"], "held out test"),
+    ],
+)
+def test_check_tells_what_a_published_data_set_is_for(published, data, mode, roles, said):
+    done = run("check", data, "--json", cwd=published)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["mode"] == mode
+    assert {role: found["pictures"] for role, found in told["roles"].items()} == dict.fromkeys(
+        roles, 3
+    )
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sources", "test"),
+    [
+        (
+            ["pix2pix", "--pairs", "facades", "--direction", "ba"],
+            {"pairs": "facades/train", "swap": True},
+            {"pairs": "facades/test"},
+        ),
+        (["pix2pix", "--data", "facades"], {"pairs": "facades/train"}, {"pairs": "facades/test"}),
+        (
+            ["cyclegan", "--data", "horse2zebra"],
+            {"a": "horse2zebra/trainA", "b": "horse2zebra/trainB"},
+            {"a": "horse2zebra/testA", "b": "horse2zebra/testB"},
+        ),
+        (
+            ["stargan", "--data", "rafd", "--d-layers", "3"],
+            {"data": ["rafd/train"]},
+            {"data": ["rafd/test"]},
+        ),
+    ],
+)
+def test_a_published_data_set_is_recorded_by_its_parts(published, arguments, sources, test):
+    def absolute(folders: dict) -> dict:
+        return {
+            key: [str(published / path) for path in value]
+            if isinstance(value, list)
+            else value
+            if value is True
+            else str(published / value)
+            for key, value in folders.items()
+        }
+
+    mode, data = arguments[0], arguments[2]
+    line = ["train", "--mode", *arguments, "--size", "32", "--dry-run"]
+    done = run(*line, cwd=published)
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)
+    for key, expected in (("sources", sources), ("test", test)):
+        recorded = {name: value for name, value in config[key].items() if value}
+        assert recorded == absolute(expected)
+    assert config["name"] == f"{mode}-{data}"
+    assert done.stderr.count(f"{data} has ") == 1
+    (published / "config.json").write_text(done.stdout)
+    again = run("train", "--config", "config.json", "--dry-run", cwd=published)
+    assert json.loads(again.stdout) == config
+    assert " has " not in again.stderr
+
+
+def test_a_run_on_a_published_data_set_goes_on_and_is_exported(published):
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "6", "--save-every", "2"]
+    command = ["train", "--mode", "cyclegan", "--data", "horse2zebra", *small]
+    command += ["--batch", "2", "--eval-every", "0", "--blocks", "1", "--resume", "auto"]
+    first = run(*command, "--max-time", "0s", cwd=published)
+    assert "saved at step 1" in first.stderr
+    assert "held out testA and testB" in first.stderr
+    second = run(*command, cwd=published)
+    assert second.returncode == 0, second.stderr
+    assert "6 steps from step 1" in second.stderr
+    exported = run("export", "runs/cyclegan-horse2zebra", cwd=published)
+    assert exported.returncode == 0, exported.stderr
+
+
+def test_other_training_folders_take_the_held_out_ones_of_a_config_along(published):
+    first = run("train", "--mode", "cyclegan", "--data", "horse2zebra", "--dry-run", cwd=published)
+    (published / "config.json").write_text(first.stdout)
+    other = ["--a", "rafd/train/happy", "--b", "rafd/train/sad"]
+    second = run("train", "--config", "config.json", *other, "--dry-run", cwd=published)
+    assert second.returncode == 0, second.stderr
+    assert not any(json.loads(second.stdout)["test"].values())
+
+
+@pytest.fixture
+def celeba(folders):
+    """A list about a/1.png, a/2.png and one that isn't there; and a/3.png, which it lacks."""
+    Image.new("RGB", (40, 40), "red").save(folders / "a" / "3.png")
+    rows = ("1.png,yes,True,0", "2.png,no,1.0,0", "9.png,no,True,0")
+    (folders / "list.csv").write_text("\n".join(["image_id,Male,Young,Bald", *rows]))
+    return folders
+
+
+LISTED = ["train", "--mode", "stargan", "--data", "a", "--attributes", "list.csv", "--attribute"]
+
+
+def test_what_an_attribute_list_lacks_or_has_too_much_is_told(celeba):
+    small = ["--size", "32", "--d-layers", "3", "--dry-run"]
+    done = run(*LISTED, "Male", *small, cwd=celeba)
+    assert done.returncode == 0, done.stderr
+    assert "1 files of the attribute list are not in the folder and are left out: a/9.png" in (
+        done.stderr
+    )
+    assert "1 files of the folder are not in the attribute list and are left out: a/3.png" in (
+        done.stderr
+    )
+    assert "partner" not in done.stderr
+    checked = run("check", *LISTED[4:], "Male", cwd=celeba)
+    assert "1 files of the folder are not in the attribute list" in checked.stdout
+
+
+@pytest.mark.parametrize(("attribute", "whose"), [("Young", "All"), ("Bald", "None")])
+def test_an_attribute_of_all_pictures_or_of_none_is_refused(celeba, attribute, whose):
+    said = f"{whose} of the 2 pictures have {attribute}, so it can't be learned."
+    small = ["--size", "32", "--d-layers", "3"]
+    for command in ([*LISTED, attribute, *small], ["check", *LISTED[4:], attribute]):
+        done = run(*command, cwd=celeba)
+        assert done.returncode == 3
+        assert said in done.stderr
+    assert not (celeba / "runs").exists()

@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -148,6 +149,18 @@ def test_sub_folders_become_domains_in_order(emoji):
     dataset = Labelled.open(Sources(data=emoji), RGB)
     assert dataset.labels.names == ("3d", "flat")
     assert labels_of(dataset) == [[1, 0]] * 20 + [[0, 1]] * 20
+
+
+def test_domains_have_one_name_in_either_unicode_form(tmp_path):
+    names = {}
+    for form in ("NFC", "NFD"):
+        for domain in ("zebra", unicodedata.normalize(form, "âne")):
+            save(tmp_path / form / domain / "x.png")
+        names[form] = Labelled.open(Sources(data=tmp_path / form), RGB).labels.names
+    assert names["NFC"] == names["NFD"] == ("zebra", unicodedata.normalize("NFC", "âne"))
+    save(tmp_path / "NFC" / unicodedata.normalize("NFD", "âne") / "x.png")
+    with pytest.raises(DataError, match="two sub-folders named"):
+        Labelled.open(Sources(data=tmp_path / "NFC"), RGB)
 
 
 def test_a_single_domain_is_refused(tmp_path):

@@ -89,6 +89,17 @@ def test_the_classifier_can_learn_from_other_pictures(styles, measure, tmp_path)
     assert "other real pictures" in found.protocol["classifier"]
 
 
+def test_of_a_published_data_set_the_test_part_is_measured(styles, measure, tmp_path):
+    for number, path in enumerate(pictures(styles)):
+        part = "test" if number % 2 else "train"
+        (tmp_path / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / part / path.parent.name)
+    whole = Sources(data=(tmp_path,))
+    result, _ = measure(whole, Styler(styles, CLASSES, True), train=whole)
+    assert result.protocol["real"] == "24 pictures (3d 12, flat 12)"
+    assert "24 other real pictures" in result.protocol["classifier"]
+
+
 def test_attributes_are_switched_on_one_by_one(styles, measure, tmp_path):
     """Red or not, from a list; what a picture has besides is asked for, too."""
     lines = []

@@ -1,0 +1,342 @@
+"""Data sets as they are published: what of a folder is for training, and what is held out.
+
+    DIR/train, DIR/val, DIR/test        pairs side by side, one of two sets, or folders of domains
+    DIR/trainA, DIR/trainB, DIR/testA   two sets, as the authors of CycleGAN publish them
+    DIR/train/A, DIR/train/B            two sets
+    DIR/A, DIR/B                        two sets, each with parts or without
+
+Other spellings (training, valid, validation, testing; any case) count, too.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from img2img.data.folders import Dataset, Labelled, Paired, Sources, sub_folders
+from img2img.errors import DataError, UsageError
+from img2img.files import find_pictures, require_folder
+
+Part = Literal["train", "val", "test"]
+Side = Literal["a", "b"]
+SPELLINGS: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SIDED = re.compile(rf"({'|'.join(SPELLINGS)})[ _-]?([ab])", re.IGNORECASE)  # trainA, test_b
+HELD_OUT: tuple[Part, ...] = ("test", "val")  # the first of them that is there
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Concrete folders in place of published data sets, and what there is to say of the choice."""
+
+    training: Sources
+    held_out: Sources  # empty where nothing is held out whole
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of the sources with its parts; one that has no parts is its own training part."""
+
+    root: Path
+    field: Literal["a", "b", "pairs", "data"]
+    parts: dict[Part, Path]
+
+    @property
+    def published(self) -> bool:
+        return self.parts["train"] != self.root
+
+    def name(self, part: Part) -> str:
+        return self.parts[part].relative_to(self.root).as_posix()
+
+
+def resolve(kind: type[Dataset], sources: Sources, test: Sources | None = None) -> Resolved:
+    """Train on the training part of published data sets, and hold out their test part, else val.
+
+    A part is held out where all of the folders have it; `test`, what the user holds out, wins.
+    Folders that are no published data sets stay as they are. Raises UsageError for a --data that
+    the method can't read, DataError where the names of its folders have more than one meaning.
+    """
+    folders, training = _folders(kind, sources)
+    part, held_out, notes = None, Sources(), ()
+    if test and test.given():
+        held_out, notes = held_out_part(kind, test.model_copy(update={"swap": sources.swap}))
+        held_out = held_out.model_copy(update={"swap": False})  # it is said once, with the sources
+    elif any(folder.published for folder in folders):
+        part = next((p for p in HELD_OUT if all(p in folder.parts for folder in folders)), None)
+        if part:
+            held_out = _with(Sources(), folders, [folder.parts[part] for folder in folders])
+    training = _with(training, folders, [folder.parts["train"] for folder in folders])
+    published = [folder for folder in folders if folder.published]
+    choices = [
+        _choice(root, list(group), part, bool(test and test.given()))
+        for root, group in groupby(published, key=lambda folder: folder.root)
+    ]
+    return Resolved(training, held_out, (*choices, *_doubts(folders, sources), *notes))
+
+
+def held_out_part(kind: type[Dataset], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
+    """Of published data sets their test part, else val; and a line on each such choice.
+
+    Raises DataError for one that has neither with pictures of this kind.
+    """
+    return _only(kind, sources, HELD_OUT)
+
+
+def training_part(kind: type[Dataset], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
+    """Of published data sets their training part; and a line on each such choice."""
+    return _only(kind, sources, ("train",))
+
+
+def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
+    """The parts of both sets of a data set of two; None for another folder.
+
+    Raises DataError where one of the two is missing.
+    """
+    sided = _sided(root)
+    if sided:
+        sides = {side: {p: path for (p, s), path in sided.items() if s == side} for side in "ab"}
+        if not all("train" in parts for parts in sides.values()):
+            there = _and(path.name for path in sided.values())
+            raise DataError(
+                f"{root} has {there}, but not both trainA and trainB. Name the folders so, or give "
+                "them one by one: --a DIR --b DIR, --test-a DIR --test-b DIR."
+            )
+        return _common(sides)
+    by_part = {part: _sides(folder) for part, folder in _named_parts(root).items()}
+    if len(by_part.get("train", ())) == 2:
+        pairs = {part: sides for part, sides in by_part.items() if len(sides) == 2}
+        return _common({s: {part: sides[s] for part, sides in pairs.items()} for s in "ab"})
+    sides = _sides(root)
+    if len(sides) == 2:
+        return _common({s: _parts(folder) or {"train": folder} for s, folder in sides.items()})
+    return None
+
+
+def has_domains(folder: Path) -> bool:
+    """Whether two sub-folders or more have most of its pictures."""
+    if not folder.is_dir() or sum(_has_pictures(path) for path in sub_folders(folder)) < 2:
+        return False
+    return 2 * _pictures_beside(folder) < sum(1 for _ in find_pictures(folder))
+
+
+def _folders(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sources]:
+    """The folders of the sources with their parts; and the sources, whose --direction is settled
+    where it says which of two sets is a.
+    """
+    if issubclass(kind, Labelled):
+        for root in sources.data:
+            require_folder(root)
+            _refuse_two_sets(root)
+        listed = sources.data[:1] if sources.attributes else ()
+        folders = [
+            _Folder(root, "data", _parts(root) if root in listed else _domain_parts(root))
+            for root in sources.data
+        ]
+    elif sources.data and not (sources.a or sources.b or sources.pairs):
+        return _of_one_folder(kind, sources)
+    else:
+        named = (("a", sources.a), ("b", sources.b), ("pairs", sources.pairs))
+        folders = [_Folder(root, field, _parts(root)) for field, root in named if root]
+        for folder in folders:
+            _refuse_two_sets(folder.root)
+    whole = [replace(f, parts=f.parts or {"train": f.root}) for f in folders]
+    return whole, sources
+
+
+def _of_one_folder(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sources]:
+    """--data for the methods of two sets: both, or pairs side by side, from a single folder."""
+    if len(sources.data) > 1:
+        raise UsageError("Several --data are for stargan; the others take one.")
+    root = sources.data[0]
+    require_folder(root)
+    if sets := two_sets(root):
+        first, second = ("b", "a") if sources.swap and issubclass(kind, Paired) else ("a", "b")
+        folders = [_Folder(root, first, sets["a"]), _Folder(root, second, sets["b"])]
+        # For cyclegan, which has no direction, it stays and is refused.
+        return folders, sources.model_copy(update={"swap": sources.swap and first == "a"})
+    parts = _parts(root) or {"train": root}
+    if issubclass(kind, Paired) and _pictures_beside(parts["train"]):
+        return [_Folder(root, "pairs", parts)], sources
+    inside = [path for path in sub_folders(parts["train"]) if _has_pictures(path)]
+    hint = "It has no two sets of pictures"
+    if len(inside) == 2:
+        first, second = inside
+        hint = f"If these are the two sets: --a {first} --b {second}, and --test-a with --test-b"
+    raise DataError(
+        f"It is not clear how to read {root}. --data takes trainA and trainB (testA, testB), "
+        f"train/A and train/B, or A and B; for pix2pix also pairs side by side in train and test. "
+        f"{hint}."
+    )
+
+
+def _only(
+    kind: type[Dataset], sources: Sources, wanted: Sequence[Part]
+) -> tuple[Sources, tuple[str, ...]]:
+    folders, sources = _folders(kind, sources)
+    paths, notes = [], []
+    for folder in folders:
+        if not folder.published:
+            paths.append(folder.root)
+            continue
+        part = next((part for part in wanted if part in folder.parts), None)
+        if part is None:
+            raise DataError(
+                f"{folder.root} has {folder.name('train')}, which is for training, but no test or "
+                "val with pictures of this kind. Name the folder of the held-out ones itself."
+            )
+        paths.append(folder.parts[part])
+        notes.append(f"{folder.root} has {_and(_names([folder]))}: taking {folder.name(part)}")
+    return _with(sources, folders, paths), tuple(notes)
+
+
+def _with(sources: Sources, folders: Sequence[_Folder], paths: Sequence[Path]) -> Sources:
+    """The sources with the paths in place of all folders."""
+    fields: dict[str, list[Path]] = {"a": [], "b": [], "pairs": [], "data": []}
+    for folder, path in zip(folders, paths, strict=True):
+        fields[folder.field].append(path)
+    single = {field: next(iter(fields[field]), None) for field in ("a", "b", "pairs")}
+    return sources.model_copy(update={**single, "data": tuple(fields["data"])})
+
+
+def _choice(root: Path, folders: Sequence[_Folder], held_out: Part | None, named: bool) -> str:
+    """A line on what of a published data set is used, and what is not.
+
+    named: the user has said what is held out, which may be one of its parts.
+    """
+    training = _and(folder.name("train") for folder in folders)
+    line = f"{root} has {_and(_names(folders))}: training on {training}"
+    unused = []
+    if named:
+        line += ", held out what --test-... names"
+    else:
+        rest = [part for part in HELD_OUT if part != held_out]
+        unused = [f.name(part) for part in rest for f in folders if part in f.parts]
+    if held_out:
+        line += f", held out {_and(folder.name(held_out) for folder in folders)}"
+    tops = {Path(folder.name(part)).parts[0] for folder in folders for part in folder.parts}
+    unused += [p.name for p in sub_folders(root) if p.name not in tops and _has_pictures(p)]
+    beside = _pictures_beside(root)
+    unused += [f"{beside} pictures beside them"] if beside else []
+    return f"{line}; not used: {_and(unused)}" if unused else line
+
+
+def _doubts(folders: Sequence[_Folder], sources: Sources) -> list[str]:
+    """Lines on folders with sub-folders that are named like parts, but are not read so."""
+    lines = []
+    for folder in folders[1:] if sources.attributes else folders:
+        parts = {} if folder.published else _named_parts(folder.root)
+        if folder.field == "data" and len(parts) > 1:
+            names = _and(path.name for path in parts.values())
+            lines.append(f"{folder.root}: {names} are domains, for they have no sub-folders")
+        elif folder.field != "data" and {"test", "val"} & parts.keys() and "train" not in parts:
+            names = _and(path.name for path in parts.values())
+            lines.append(f"{folder.root} has {names}, but no train: all of it is used")
+        if folder.field == "data" and (beside := _pictures_beside(folder.parts["train"])):
+            where = folder.parts["train"]
+            lines.append(f"{where}: {beside} pictures beside the sub-folders are not used")
+    return lines
+
+
+def _parts(root: Path) -> dict[Part, Path]:
+    """The training part, and of the others those that have pictures; {} for other folders."""
+    named = _named_parts(root)
+    if "train" not in named or len(named) == 1:
+        return {}
+    return {p: path for p, path in named.items() if p == "train" or _has_pictures(path)}
+
+
+def _domain_parts(root: Path) -> dict[Part, Path]:
+    """The same for parts that have sub-folders of domains; others are domains themselves."""
+    parts = {
+        part: folder
+        for part, folder in _parts(root).items()
+        if any(_has_pictures(path) for path in sub_folders(folder))
+    }
+    return parts if "train" in parts else {}
+
+
+def _named_parts(root: Path) -> dict[Part, Path]:
+    """Sub-folders by the part that their names say, training first."""
+    named: dict[Part, list[Path]] = {"train": [], "val": [], "test": []}
+    for path in sub_folders(root) if root.is_dir() else ():
+        if part := SPELLINGS.get(path.name.lower()):
+            named[part].append(path)
+    if named["train"]:
+        _require_one_each(root, named.values())
+    return {part: paths[0] for part, paths in named.items() if paths}
+
+
+def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
+    """Sub-folders like trainA and test_B."""
+    sided: dict[tuple[Part, Side], list[Path]] = {}
+    for path in sub_folders(root) if root.is_dir() else ():
+        if match := SIDED.fullmatch(path.name):
+            key = SPELLINGS[match[1].lower()], match[2].lower()
+            sided.setdefault(key, []).append(path)
+    _require_one_each(root, sided.values())
+    return {key: paths[0] for key, paths in sided.items()}
+
+
+def _sides(root: Path) -> dict[Side, Path]:
+    """Sub-folders named A and B."""
+    sides: dict[Side, list[Path]] = {"a": [], "b": []}
+    for path in sub_folders(root):
+        if path.name.lower() in sides:
+            sides[path.name.lower()].append(path)
+    _require_one_each(root, sides.values())
+    return {side: paths[0] for side, paths in sides.items() if paths}
+
+
+def _common(sides: dict[Side, dict[Part, Path]]) -> dict[Side, dict[Part, Path]]:
+    """The training parts, and of the others those that have pictures of both sets."""
+    both = [
+        part
+        for part in ("train", "val", "test")
+        if all(part in parts for parts in sides.values())
+        and (part == "train" or all(_has_pictures(parts[part]) for parts in sides.values()))
+    ]
+    return {side: {part: parts[part] for part in both} for side, parts in sides.items()}
+
+
+def _require_one_each(root: Path, alike: Iterable[list[Path]]) -> None:
+    for paths in alike:
+        if len(paths) > 1:
+            raise DataError(
+                f"{root} has {_and(path.name for path in paths)}, and it is not clear which to "
+                "take. Rename one of them."
+            )
+
+
+def _refuse_two_sets(root: Path) -> None:
+    if sided := _sided(root):
+        raise DataError(
+            f"{root} has {_and(path.name for path in sided.values())}: two sets, and test pictures "
+            "of theirs. Give it as --data with --mode cyclegan or pix2pix, or give its folders "
+            "one by one."
+        )
+
+
+def _has_pictures(folder: Path) -> bool:
+    return next(find_pictures(folder), None) is not None
+
+
+def _pictures_beside(folder: Path) -> int:
+    """How many lie in the folder itself."""
+    return sum(path.parent == folder for path in find_pictures(folder))
+
+
+def _names(folders: Sequence[_Folder]) -> list[str]:
+    """Of all parts, training first."""
+    parts = dict.fromkeys(part for folder in folders for part in folder.parts)
+    return [f.name(part) for part in parts for f in folders if part in f.parts]
+
+
+def _and(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
