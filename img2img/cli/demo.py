@@ -32,6 +32,7 @@ def demo(
     """
     import os
 
+    from img2img.app.ports import require_free
     from img2img.errors import UsageError, needs_extra
 
     name, colon, password = (auth or "").partition(":")
@@ -39,6 +40,7 @@ def demo(
         raise UsageError("--auth: write it as NAME:PASSWORD.")
     if share and not auth:
         raise UsageError("--share lets anyone in who finds the address: give --auth NAME:PASSWORD.")
+    require_free(host.strip("[]"), port or 0)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which asks
     try:
         from img2img.app.page import launch
