@@ -29,6 +29,7 @@ from img2img.app.uploads import (
 from img2img.errors import Img2ImgError
 
 MAX_WAITING = 64  # visitors in the queue
+MAX_SESSIONS = 200  # pages that Gradio remembers, 0.1 MB each; of older ones only what is on them
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
@@ -337,6 +338,7 @@ def launch(
             share=share,
             auth=auth,
             max_file_size=max_mb * 2**20,
+            state_session_capacity=MAX_SESSIONS,
             inbrowser=browser,
             show_error=True,
             ssr_mode=False,

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from gradio.data_classes import FileData, ListFiles
 from PIL import Image
 
 from img2img.app import demo as demo_module
+from img2img.app import page as page_module
 from img2img.app import uploads
 from img2img.app.canvas import PNG, canvas
 from img2img.app.demo import Demo, plain
@@ -368,15 +370,16 @@ def address(weights, tmp_path_factory):
     assert not list(folder.glob("img2img-demo-*"))  # nothing of its visitors is left
 
 
-def call(address: str, function: str, data: list) -> list[dict]:
+def call(address: str, function: str, data: list, session: str = "abc") -> list[dict]:
     """What the page's queue says to a request that a visitor made up."""
     config = httpx.get(address + "/config").json()
     [number] = {d["id"] for d in config["dependencies"] if d["api_name"] == function}
-    body = {"data": data, "fn_index": number, "session_hash": "abc"}
+    body = {"data": data, "fn_index": number, "session_hash": session}
     joined = httpx.post(address + "/gradio_api/queue/join", json=body)
     assert joined.status_code == 200, joined.text
     told = []
-    with httpx.stream("GET", address + "/gradio_api/queue/data?session_hash=abc") as events:
+    source = f"{address}/gradio_api/queue/data?session_hash={session}"
+    with httpx.stream("GET", source) as events:
         for line in events.iter_lines():
             if line.startswith("data:"):
                 told.append(json.loads(line[5:]))
@@ -399,6 +402,25 @@ def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp
                 last = call(address, "translate", data)[-1]
                 shown = last["output"].get("data") or [None]
                 assert not last["success"] or not shown[0], picture
+
+
+def test_what_is_remembered_of_visitors_is_bounded(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # and back, afterwards
+    launch, remembered = gr.Blocks.launch, []
+
+    def launch_and_visit(self, **settings) -> None:
+        app, address, _ = launch(self, prevent_thread_lock=True, quiet=True, **settings)
+        for number in range(6):
+            data = [None, "alone", None, None, []]
+            call(address.rstrip("/"), "translate", data, f"session-{number}")
+        remembered.extend(app.state_holder.session_data)
+        self.close()
+
+    monkeypatch.setattr(gr.Blocks, "launch", launch_and_visit)
+    page_module.launch(demo.models, tmp_path, "127.0.0.1", None, False, None, 64, False)
+    assert remembered == ["session-3", "session-4", "session-5"]
 
 
 @pytest.mark.parametrize(
