@@ -21,16 +21,14 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM; what was accepted is finished first."""
     require_free(host, port)
-    _try(models, provider)
-    told = {"models": models, "provider": provider, "limits": asdict(limits)}
-    os.environ[SETTINGS] = json.dumps(told)
+    app = _app(models, provider, limits, workers)
     with tempfile.TemporaryDirectory() as folder:
         if workers > 1:  # their numbers are added up here
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
             uvicorn.run(
-                "img2img.app.server:from_environment",
-                factory=True,
+                app,
+                factory=workers > 1,
                 host=host,
                 port=port,
                 workers=workers,
@@ -45,10 +43,17 @@ def run(
                 raise Img2ImgError("The server did not start: the lines above say why.") from None
 
 
-def _try(models: list[str], provider: str) -> None:
-    """What is wrong with them is told before anything starts."""
+def _app(models: list[str], provider: str, limits: Limits, workers: int) -> FastAPI | str:
+    """The application, or the name of what makes it in each worker. What is wrong with the models
+    is told before anything starts.
+    """
     known = Models(models, provider)
     known.get(known.names[0])
+    if workers == 1:
+        return create_app(known, limits)
+    told = {"models": models, "provider": provider, "limits": asdict(limits)}
+    os.environ[SETTINGS] = json.dumps(told)
+    return "img2img.app.server:from_environment"
 
 
 def from_environment() -> FastAPI:

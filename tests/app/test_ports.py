@@ -95,7 +95,6 @@ def test_a_server_that_does_not_start_has_failed(monkeypatch, invert):
         raise SystemExit(3)
 
     monkeypatch.setattr(server, "uvicorn", SimpleNamespace(run=fail))
-    monkeypatch.setenv(server.SETTINGS, "")  # and back, afterwards
     with pytest.raises(Img2ImgError, match="did not start") as raised:
         server.run([str(invert.path)], "cpu", server.Limits(), "127.0.0.1", 0, 1)
     assert raised.value.exit_code == 1
