@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import JSONResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -34,15 +36,22 @@ from swagger_ui_bundle import swagger_ui_path
 from img2img import __version__, images
 from img2img.app.batcher import Batcher
 from img2img.app.models import Models, NoModel
+from img2img.app.parameters import (
+    LARGEST_SIDE,
+    Format,
+    Parameters,
+    require_known,
+    sentence,
+    together,
+)
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 
-Format = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 LONGEST: dict[Format, int] = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # px, of a side
-LARGEST_SIDE = 8192  # px, that a picture can be made smaller to
 OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
+MAX_FIELDS = 8  # of a form: more than there are, so that what is unknown can be named
 
 
 @dataclass(frozen=True)
@@ -142,24 +151,23 @@ class Service:
         return self._batchers[name]
 
     async def translate(
-        self, request: Request, name: str, to: str | None, form: Format, max_side: int | None
+        self, content: bytes, name: str, parameters: Parameters
     ) -> tuple[bytes, dict[str, float]]:
         """The answer's bytes, and the seconds that its parts took."""
         translator, loop = self.models.get(name), asyncio.get_running_loop()
-        domain = translator.domain(to)
-        content = await _content(request, self.limits)
+        domain, format = translator.domain(parameters.to), parameters.format
         began = time.perf_counter()
         picture = await loop.run_in_executor(
-            self._decoders, self._decode, content, translator, max_side
+            self._decoders, self._decode, content, translator, parameters.max_side
         )
         longest = max(picture.pixels.shape[:2])
-        if longest > LONGEST[form]:
-            raise HTTPException(413, f"{longest} px are more than a side of {form} may have.")
+        if longest > LONGEST[format]:
+            raise HTTPException(413, f"{longest} px are more than a side of {format} may have.")
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
         translated = time.perf_counter()
         answer = images.Picture(result, picture.alpha)
-        encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[form])
+        encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[format])
         return encoded, {
             "decode": decoded - began,
             "translate": translated - decoded,
@@ -235,6 +243,11 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
     app.add_middleware(LimitBody, most=limits.max_bytes + OVERHEAD)
     app.mount("/static", StaticFiles(directory=swagger_ui_path), name="static")
 
+    @app.exception_handler(RequestValidationError)
+    def refused(_: Request, error: RequestValidationError) -> JSONResponse:
+        """As every other refusal: a sentence, where FastAPI gives a list."""
+        return JSONResponse({"detail": sentence(error)}, 422)
+
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
         """Swagger's page, from here: a browser asks no other server."""
@@ -260,8 +273,9 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/models", summary="What there is to translate with.")
-    def offers() -> list[Offer]:
+    @app.get("/v1/models", summary="What there is to translate with.", responses=REFUSED)
+    def offers(request: Request) -> list[Offer]:
+        require_known(request.query_params, (), "query parameter")
         return [_offer(name, models.get(name)) for name in models.names]
 
     @app.post(
@@ -271,35 +285,28 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         openapi_extra={"requestBody": REQUEST_BODY},
         responses=RESPONSES,
     )
-    async def translate(
-        request: Request,
-        model: Annotated[str | None, Query(description="By default the first.")] = None,
-        to: Annotated[
-            str | None, Query(description="Target domain; attributes with commas, or none.")
-        ] = None,
-        format: Annotated[Format, Query(description="Of the answer.")] = "png",
-        max_side: Annotated[
-            int | None,
-            Query(ge=1, le=LARGEST_SIDE, description="Make a larger picture smaller, px."),
-        ] = None,
-    ) -> Response:
-        name = model or models.names[0]
-        known = name if name in models.names else "unknown"
-        began, status = time.perf_counter(), 500
+    async def translate(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+        require_known(request.query_params, Parameters.model_fields, "query parameter")
+        name, began, status = query.model or models.names[0], time.perf_counter(), 500
         try:
             with service.admitted():
-                work = service.translate(request, name, to, format, max_side)
-                answer, parts = await asyncio.wait_for(work, limits.seconds)
+                async with asyncio.timeout(limits.seconds):
+                    content, fields = await _content(request, limits)
+                    parameters = together(query, fields)
+                    name = parameters.model or models.names[0]
+                    answer, parts = await service.translate(content, name, parameters)
             status = 200
         except Exception as error:
             status, said = _told(error)
             again = {"Retry-After": "1"} if status == 429 else None
             raise HTTPException(status, said, again) from None
         finally:
-            service.metrics.requests.labels(known, str(status)).inc()
-            service.metrics.seconds.labels(known).observe(time.perf_counter() - began)
+            label = name if name in models.names else "unknown"
+            service.metrics.requests.labels(label, str(status)).inc()
+            service.metrics.seconds.labels(label).observe(time.perf_counter() - began)
         timing = ", ".join(f"{part};dur={1000 * took:.1f}" for part, took in parts.items())
-        return Response(answer, media_type=f"image/{format}", headers={"Server-Timing": timing})
+        media_type = f"image/{parameters.format}"
+        return Response(answer, media_type=media_type, headers={"Server-Timing": timing})
 
     return app
 
@@ -323,21 +330,24 @@ def _offer(name: str, translator: Translator) -> Offer:
     )
 
 
-async def _content(request: Request, limits: Limits) -> bytes:
-    """The picture's bytes, of a raw body or of a form's field `image`."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=8) as form:
+async def _content(request: Request, limits: Limits) -> tuple[bytes, dict[str, object]]:
+    """The picture's bytes, of a raw body or of a form's field `image`, and the form's others."""
+    fields: dict[str, object] = {}
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        async with request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS) as form:
             upload = form.get("image")
             if not isinstance(upload, UploadFile):
                 raise HTTPException(400, "The form has no file in its field `image`.")
+            require_known(form, ("image", *Parameters.model_fields), "form field")
             content = await upload.read()
+            fields = {name: value for name, value in form.items() if name != "image"}
     else:
         content = await request.body()
     if not content:
         raise HTTPException(400, "There is no picture in the body.")
     if len(content) > limits.max_bytes:
         raise HTTPException(413, f"The picture is larger than {limits.max_bytes:,} bytes.")
-    return content
+    return content, fields
 
 
 def _told(error: Exception) -> tuple[int, str]:
@@ -360,20 +370,24 @@ def _told(error: Exception) -> tuple[int, str]:
 
 
 PICTURE = {"type": "string", "format": "binary"}
+FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": PICTURE, **Parameters.model_json_schema()["properties"]},
+    "additionalProperties": False,
+}
 REQUEST_BODY = {
     "required": True,
     "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {"image": PICTURE},
-            }
-        },
+        "multipart/form-data": {"schema": FORM},
         "application/octet-stream": {"schema": PICTURE},
         **{f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
     },
 }
+SENTENCE = {
+    "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
+}
+REFUSED = {422: {"description": "An unknown or a wrong parameter.", "content": SENTENCE}}
 SAID = {
     400: "No picture, or a domain that the model has not.",
     404: "No such model.",
@@ -386,15 +400,6 @@ RESPONSES = {
         "description": "The translation, in the size of the picture.",
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
     },
-    **{
-        status: {
-            "description": said,
-            "content": {
-                "application/json": {
-                    "schema": {"type": "object", "properties": {"detail": {"type": "string"}}}
-                }
-            },
-        }
-        for status, said in SAID.items()
-    },
+    **{status: {"description": said, "content": SENTENCE} for status, said in SAID.items()},
+    **REFUSED,
 }

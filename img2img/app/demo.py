@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,24 +127,33 @@ class Demo:
         return shown, gr.update(value=saved, visible=True), said
 
     def everywhere(self, path, title, way):
-        """The picture in every domain."""
+        """The picture in every domain: nothing new before each, all of them at last."""
         if not path:
             raise gr.Error("Drop a picture in first.")
         choice = self.choose(title, way, None, [])
         picture = self.read(path, choice)
-        names = choice.translator.manifest.labels.names
-        return [(colour(choice.translator(picture.pixels, name)), name) for name in names]
+        shown = []
+        for name in choice.translator.manifest.labels.names:
+            yield gr.skip()
+            shown.append((colour(choice.translator(picture.pixels, name)), name))
+        yield shown
 
-    def batch(self, paths, title, way, domain, several, progress=gr.Progress()):  # noqa: B008
-        """Many pictures into a zip; what fails is told and costs the others nothing."""
+    def batch(self, paths, title, way, domain, several):
+        """Many pictures into a zip; what fails is told and costs the others nothing.
+
+        Yields what the page shows: before each picture its number, at last the results. Between
+        two pictures Gradio closes it where the visitor has gone; then the zip is deleted.
+        """
         if not paths:
             raise gr.Error("Choose some pictures, or a zip of them.")
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown, failed, done, left = [], [], 0, 0
         found, began = list(members([Path(path) for path in paths])), time.monotonic()
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
-            for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):
+        whole = deleted_unless_whole(target.parent)
+        with whole, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
+            for number, (name, read) in enumerate(found):
+                yield *EMPTY[:2], f"Picture {number + 1} of {len(found)} ..."
                 if time.monotonic() - began > MAX_SECONDS or target.stat().st_size > MAX_ZIP:
                     left = len(found) - number
                     break
@@ -165,7 +175,7 @@ class Demo:
                     shown.append((colour(result), name))
         more = f" {left} left out: too many for one batch here." if left else ""
         said = f"{done} translated, {len(failed)} failed.{more}"
-        return (
+        yield (
             shown,
             gr.update(value=str(target), visible=done > 0),
             "\n".join([said, *failed[:20]]),
@@ -192,6 +202,16 @@ class Demo:
         )
         lines += [f"On held-out pictures{which}: {measured}"] if measured else []
         return "\n\n".join(lines)
+
+
+@contextlib.contextmanager
+def deleted_unless_whole(folder: Path) -> Iterator[None]:
+    """Deletes what is written there when the work is ended before it is done."""
+    try:
+        yield
+    except BaseException:  # GeneratorExit, too
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,8 @@
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,20 +30,40 @@ from img2img.app.uploads import (
 from img2img.errors import Img2ImgError
 
 MAX_WAITING = 64  # visitors in the queue
+MAX_SESSIONS = 200  # pages that Gradio remembers, 0.1 MB each; of older ones only what is on them
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
 ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
 
 
-def told(function: Callable) -> Callable:
+@contextmanager
+def as_message() -> Iterator[None]:
     """What a visitor can mend is shown as a message, and the page lives on."""
+    try:
+        yield
+    except Img2ImgError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def told(function: Callable) -> Callable:
+    """The function with `as_message`."""
 
     def call(*arguments):
-        try:
+        with as_message():
             return function(*arguments)
-        except Img2ImgError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+
+    return call
+
+
+def told_in_steps(function: Callable) -> Callable:
+    """The generator function with `as_message`. Gradio takes the next step only while the visitor
+    is there: nobody waits for the work of who has closed the page.
+    """
+
+    def call(*arguments):
+        with as_message():
+            yield from function(*arguments)
 
     return call
 
@@ -162,7 +183,7 @@ def _one(demo: Demo, chosen: list, loaded: Dependency, after: list[Dependency]) 
     opened = [loaded.then, *(done.then for done in after), way.input, several.input]
     for event in opened:
         event(describe, chosen, described, trigger_mode="always_last")
-    asked = everywhere.click(told(demo.everywhere), [picture, title, way], gallery)
+    asked = everywhere.click(told_in_steps(demo.everywhere), [picture, title, way], gallery)
     asked.success(lambda: gr.update(visible=True), None, gallery)
     other = [title.change, way.input, picture.change]
     gr.on(other, None, cancels=[asked])
@@ -235,14 +256,10 @@ def _many(demo: Demo, chosen: list) -> None:
     zipped = gr.DownloadButton("Download zip", visible=False, elem_id="zip")
     gallery = gr.Gallery(label="Results", format="png", columns=6)
 
-    # All named: else Gradio would show every visitor the progress of all.
-    def batch(paths, title, way, domain, several, progress=gr.Progress()):  # noqa: B008
-        translate = told(partial(demo.batch, progress=progress))
-        return translate(paths, title, way, domain, several)
-
     # Their names are on the page while they are still on their way.
     files.change(lambda paths: gr.update(interactive=bool(paths)), files, start)
-    start.click(batch, [files, *chosen], [gallery, zipped, said], concurrency_limit=1)
+    outputs = [gallery, zipped, said]
+    start.click(told_in_steps(demo.batch), [files, *chosen], outputs, concurrency_limit=1)
 
 
 def _runs(folder: Path, page: gr.Blocks) -> None:
@@ -323,6 +340,7 @@ def launch(
             share=share,
             auth=auth,
             max_file_size=max_mb * 2**20,
+            state_session_capacity=MAX_SESSIONS,
             inbrowser=browser,
             show_error=True,
             ssr_mode=False,

@@ -30,6 +30,7 @@ def demo(
 
     img2img demo
     """
+    from img2img.app.ports import require_free
     from img2img.errors import UsageError, needs_extra
 
     name, colon, password = (auth or "").partition(":")
@@ -37,6 +38,7 @@ def demo(
         raise UsageError("--auth: write it as NAME:PASSWORD.")
     if share and not auth:
         raise UsageError("--share lets anyone in who finds the address: give --auth NAME:PASSWORD.")
+    require_free(host.strip("[]"), port or 0)
     try:
         from img2img.app.page import launch
     except ImportError as error:

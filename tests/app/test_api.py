@@ -184,7 +184,80 @@ def test_a_form_without_its_picture_or_with_several_is_refused(client):
     other = client.post("/v1/translate", files={"file": SMALL})
     assert (other.status_code, "field `image`" in other.json()["detail"]) == (400, True)
     both = [("image", ("a", SMALL)), ("image", ("b", SMALL))]
-    assert client.post("/v1/translate", files=both).status_code == 400
+    answer = client.post("/v1/translate", files=both)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "`image` is given 2 times. Give it once.",
+    )
+
+
+@pytest.mark.parametrize("names", [(), ("model",), ("model", "to"), ("model", "to", "format")])
+def test_fields_of_a_form_are_the_parameters_of_the_query(client, names):
+    asked = {"model": "attributes", "to": "hat,glasses", "format": "webp"}
+    fields = {name: asked.pop(name) for name in names}
+    answer = client.post("/v1/translate", params=asked, data=fields, files={"image": SMALL})
+    assert answer.headers["content-type"] == "image/webp"
+    assert abs(pixels_of(answer.content).astype(int) - 50).max() <= 2  # what both add, but for WebP
+
+
+def test_a_side_of_the_form_makes_the_picture_smaller(client):
+    asked, files = {"max_side": "32"}, {"image": LARGE}
+    for query in ({}, asked):
+        answer = client.post("/v1/translate", params=query, data=asked, files=files)
+        assert pixels_of(answer.content).shape == (32, 24, 3)
+
+
+def test_what_a_form_asks_for_is_counted_for_its_model(client):
+    client.post("/v1/translate", data={"model": "attributes", "to": "hat"}, files={"image": SMALL})
+    told = client.get("/metrics").text
+    assert 'img2img_requests_total{model="attributes",status="200"} 1.0' in told
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "said"),
+    [
+        ("max_size=64", {}, "no query parameter 'max_size'. There are: model, to, format, max_"),
+        ("image=a", {}, "There is no query parameter 'image'"),
+        ("to=hat&to=smile", {}, "`to` is given 2 times. Give it once."),
+        ("format=svg", {}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
+        ("model=", {}, "`model`: String should have at least 1 character."),
+        ("max_side=", {}, "`max_side`: Input should be a valid integer"),
+        ("", {"max_size": "64"}, "no form field 'max_size'. There are: image, model, to, format"),
+        ("", {"mask": ("a.png", SMALL)}, "There is no form field 'mask'"),
+        ("", {"to": ["hat", "smile"]}, "`to` is given 2 times. Give it once."),
+        ("", {"format": "svg"}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
+        ("", {"to": ""}, "`to`: String should have at least 1 character."),
+        ("", {"to": ("hat.txt", b"hat")}, "`to`: Input should be a valid string."),
+        ("", {"max_side": "0"}, "`max_side`: Input should be greater than or equal to 1."),
+        ("to=hat", {"to": "smile"}, "`to` is 'hat' in the query and 'smile' in the form."),
+        ("format=png", {"format": "webp"}, "`format` is 'png' in the query and 'webp' in the f"),
+    ],
+)
+def test_what_is_unknown_or_contradicts_itself_is_refused_by_name(client, query, fields, said):
+    text = {name: value for name, value in fields.items() if not isinstance(value, tuple)}
+    files = {"image": SMALL, **{name: fields[name] for name in fields if name not in text}}
+    answer = client.post(f"/v1/translate?{query}", data=text, files=files)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert client.get("/metrics").text.count('status="200"') == 0
+
+
+def test_the_list_of_models_takes_no_query(client):
+    answer = client.get("/v1/models?name=invert")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "There is no query parameter 'name'. None is taken here.",
+    )
+    assert client.get("/healthz?t=1").status_code == 200  # probes break caches with such
+
+
+def test_the_form_is_described_as_the_query_is(client):
+    asked = client.get("/openapi.json").json()["paths"]["/v1/translate"]["post"]
+    form = asked["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    query = {each["name"]: each["schema"] for each in asked["parameters"]}
+    assert list(query) == ["model", "to", "format", "max_side"]
+    assert {name: form[name] for name in query} == query
+    assert form["image"]["format"] == "binary"
 
 
 def test_a_larger_picture_can_be_made_smaller_first(client):

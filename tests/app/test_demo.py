@@ -7,12 +7,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from gradio.data_classes import FileData, ListFiles
 from PIL import Image
 
 from img2img.app import demo as demo_module
+from img2img.app import page as page_module
 from img2img.app import uploads
 from img2img.app.canvas import PNG, canvas
 from img2img.app.demo import Demo, plain
@@ -34,6 +37,7 @@ from img2img.app.page import answered, build
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import ChosenAttributes, ChosenDomain, UploadedFiles, UploadedPicture
 from img2img.errors import DataError
+from img2img.infer.translator import Translator
 from img2img.manifest import Labels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -72,6 +76,11 @@ def read(path: str) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+def last(steps: Iterator) -> object:
+    """What a work of several steps comes to."""
+    return list(steps)[-1]
+
+
 def test_two_directions_are_one_choice(demo):
     assert list(demo.ways) == ["alone", "attributes", "both", "classes", "joint"]
     names = [demo.choose("both", way, None, []).translator.manifest.name for way in ("ab", "ba")]
@@ -95,7 +104,7 @@ def test_attributes_add_up_and_domains_make_a_grid(demo, save, tmp_path):
     path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
     (_, after), _, _ = demo.translate(path, "attributes", None, None, ["hat", "smile"])
     assert read(after).max() == 30
-    grid = demo.everywhere(path, "classes", None)
+    grid = last(demo.everywhere(path, "classes", None))
     assert [(name, int(picture.max())) for picture, name in grid] == [
         ("dawn", 10),
         ("noon", 20),
@@ -181,7 +190,7 @@ def test_a_batch_becomes_a_zip_and_what_fails_costs_nothing(demo, save, noise, t
         file.write(one, "deep/er/three.png")
         file.writestr("notes.txt", "no picture, not looked at")
     paths = [tmp_path / name for name in ("one.png", "broken.png", "more.zip")]
-    shown, zipped, said = demo.batch([str(p) for p in paths], "alone", None, None, [])
+    shown, zipped, said = last(demo.batch([str(p) for p in paths], "alone", None, None, []))
     assert said.startswith("3 translated, 1 failed.\n- broken: ")
     with zipfile.ZipFile(zipped["value"]) as file:
         assert file.namelist() == ["0001-one.png", "0003-two.png", "0004-three.png"]
@@ -195,7 +204,7 @@ def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.png", bytes(1_000_000))
     with pytest.raises(gr.Error, match="At most 500 pictures"):
-        demo.batch([str(tmp_path / "bomb.zip")], "alone", None, None, [])
+        last(demo.batch([str(tmp_path / "bomb.zip")], "alone", None, None, []))
     lying = tmp_path / "lying.zip"
     with zipfile.ZipFile(lying, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.png", bytes(1_000_000))
@@ -206,7 +215,7 @@ def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
         read()
     (tmp_path / "no.zip").write_bytes(b"PK but no zip")
     with pytest.raises(gr.Error, match="no zip file"):
-        demo.batch([str(tmp_path / "no.zip")], "alone", None, None, [])
+        last(demo.batch([str(tmp_path / "no.zip")], "alone", None, None, []))
 
 
 def test_what_a_zip_lists_is_bounded_and_hidden_files_are_passed_over(
@@ -217,17 +226,28 @@ def test_what_a_zip_lists_is_bounded_and_hidden_files_are_passed_over(
         file.write(path, "a.png")
         file.writestr("__MACOSX/._a.png", b"what macOS puts beside each")
     twice = [str(tmp_path / "mac.zip")] * 2
-    assert demo.batch(twice, "alone", None, None, [])[2] == "1 translated, 0 failed."
+    assert last(demo.batch(twice, "alone", None, None, []))[2] == "1 translated, 0 failed."
     monkeypatch.setattr(uploads, "MAX_LISTED", 1)
     with pytest.raises(gr.Error, match="lists more than 1 files"):
-        demo.batch(twice, "alone", None, None, [])
+        last(demo.batch(twice, "alone", None, None, []))
 
 
 def test_what_a_batch_has_no_time_for_is_counted(demo, save, noise, tmp_path, monkeypatch):
     paths = [str(save(tmp_path / f"{i}.png", noise(i, 9, 9))) for i in range(3)]
     monkeypatch.setattr(demo_module, "MAX_SECONDS", -1.0)
-    said = demo.batch(paths, "alone", None, None, [])[2]
+    said = last(demo.batch(paths, "alone", None, None, []))[2]
     assert said == "0 translated, 0 failed. 3 left out: too many for one batch here."
+
+
+def test_a_batch_that_is_ended_halfway_leaves_no_zip(demo, save, noise, tmp_path):
+    paths = [str(save(tmp_path / f"{i}.png", noise(i, 9, 9))) for i in range(3)]
+    steps = demo.batch(paths, "alone", None, None, [])
+    assert [next(steps)[2] for _ in range(2)] == ["Picture 1 of 3 ...", "Picture 2 of 3 ..."]
+    assert len(list(demo.folder.rglob("*.zip"))) == 1
+    steps.close()
+    assert list(demo.folder.iterdir()) == []
+    last(demo.batch(paths, "alone", None, None, []))
+    assert len(list(demo.folder.rglob("*.zip"))) == 1
 
 
 def test_uploads_that_broke_off_are_deleted_and_results_are_bounded(
@@ -350,15 +370,16 @@ def address(weights, tmp_path_factory):
     assert not list(folder.glob("img2img-demo-*"))  # nothing of its visitors is left
 
 
-def call(address: str, function: str, data: list) -> list[dict]:
+def call(address: str, function: str, data: list, session: str = "abc") -> list[dict]:
     """What the page's queue says to a request that a visitor made up."""
     config = httpx.get(address + "/config").json()
     [number] = {d["id"] for d in config["dependencies"] if d["api_name"] == function}
-    body = {"data": data, "fn_index": number, "session_hash": "abc"}
+    body = {"data": data, "fn_index": number, "session_hash": session}
     joined = httpx.post(address + "/gradio_api/queue/join", json=body)
     assert joined.status_code == 200, joined.text
     told = []
-    with httpx.stream("GET", address + "/gradio_api/queue/data?session_hash=abc") as events:
+    source = f"{address}/gradio_api/queue/data?session_hash={session}"
+    with httpx.stream("GET", source) as events:
         for line in events.iter_lines():
             if line.startswith("data:"):
                 told.append(json.loads(line[5:]))
@@ -381,6 +402,25 @@ def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp
                 last = call(address, "translate", data)[-1]
                 shown = last["output"].get("data") or [None]
                 assert not last["success"] or not shown[0], picture
+
+
+def test_what_is_remembered_of_visitors_is_bounded(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # and back, afterwards
+    launch, remembered = gr.Blocks.launch, []
+
+    def launch_and_visit(self, **settings) -> None:
+        app, address, _ = launch(self, prevent_thread_lock=True, quiet=True, **settings)
+        for number in range(6):
+            data = [None, "alone", None, None, []]
+            call(address.rstrip("/"), "translate", data, f"session-{number}")
+        remembered.extend(app.state_holder.session_data)
+        self.close()
+
+    monkeypatch.setattr(gr.Blocks, "launch", launch_and_visit)
+    page_module.launch(demo.models, tmp_path, "127.0.0.1", None, False, None, 64, False)
+    assert remembered == ["session-3", "session-4", "session-5"]
 
 
 @pytest.mark.parametrize(
@@ -624,6 +664,107 @@ def test_a_batch_gives_a_zip(visit, save, noise, tmp_path):
         assert len(file.namelist()) == 3
         found = np.asarray(Image.open(io.BytesIO(file.read(file.namelist()[1]))))
     assert np.array_equal(found, 255 - noise(1, 12, 12))
+
+
+class Turns:
+    """Makes each picture wait for its turn in the model; `begun`: the shades of those that came."""
+
+    def __init__(self, translate: Callable):
+        self.translate, self.begun = translate, []
+        self.left = threading.Semaphore(0)
+
+    def __call__(self, translator: Translator, pixels: np.ndarray, to: object = None):
+        self.begun.append(int(pixels.max()))
+        assert self.left.acquire(timeout=60)
+        return self.translate(translator, pixels, to)
+
+
+@pytest.fixture
+def turns(monkeypatch) -> Turns:
+    turns = Turns(Translator.__call__)
+    monkeypatch.setattr(Translator, "__call__", lambda *given: turns(*given))
+    return turns
+
+
+@pytest.fixture
+def served(demo, tmp_path, monkeypatch):
+    """The page in this process."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = build(demo, tmp_path).queue(default_concurrency_limit=2)
+    page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def begin(chromium, served, save, tmp_path):
+    """A function that opens the page and has pictures of these shades translated there, together or
+    one alone; it returns when the page says that they run or wait.
+    """
+
+    def start(tab: str, *shades: int):
+        page = chromium.new_page()
+        page.goto(served.local_url)
+        page.wait_for_selector("#picture")
+        paths = [
+            str(save(tmp_path / f"{shade}.png", np.full((16, 16, 3), shade, np.uint8)))
+            for shade in shades
+        ]
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Many":
+            page.set_input_files("#files input[type=file]", paths)
+            page.get_by_role("button", name="Translate all").click()
+        else:
+            drop(page, paths[0])
+        wait_until(lambda: re.search("Picture 1 of|processing|queue: ", page.inner_text("body")))
+        return page
+
+    return start
+
+
+@browser_there
+def test_a_batch_ends_when_its_visitor_closes_the_page(demo, served, begin, turns):
+    begin("Many", 1, 2, 3, 4, 5, 6).close()
+    assert turns.begun == [1]
+    other = begin("Many", 200)
+    wait_until(lambda: len(served._queue) == 1)  # it waits for the first's picture alone
+    turns.left.release(2)
+    other.get_by_text("1 translated, 0 failed.").wait_for()
+    assert turns.begun == [1, 200]
+    assert len(list(demo.folder.iterdir())) == 1  # of the other's results
+    other.close()
+
+
+@browser_there
+@pytest.mark.parametrize(("tab", "together"), [("Many", 1), ("One picture", 2)])
+def test_what_waits_in_the_queue_is_dropped_when_its_visitor_closes_the_page(
+    served, begin, turns, tab, together
+):
+    busy = [begin(tab, shade) for shade in range(1, 1 + together)]
+    wait_until(lambda: len(turns.begun) == together)
+    begin(tab, 100).close()
+    wait_until(lambda: len(served._queue) == 0)
+    last_one = begin(tab, 200)
+    turns.left.release(together + 1)
+    wait_until(lambda: 200 in turns.begun)
+    assert 100 not in turns.begun
+    for page in (*busy, last_one):
+        page.close()
+
+
+@browser_there
+def test_all_domains_end_when_their_visitor_closes_the_page(served, begin, turns):
+    page = begin("One picture", 7)
+    choose(page, "Model", "classes")
+    turns.left.release(2)
+    page.get_by_role("button", name="All domains").click()
+    sent = served._queue.pending_messages_per_session
+    wait_until(lambda: turns.begun == [7] * 3 and all(each.empty() for each in sent.values()))
+    page.close()
+    wait_until(lambda: not sent)
+    turns.left.release(3)
+    wait_until(lambda: served._queue.get_active_worker_count() == 0)
+    assert turns.begun == [7] * 3  # there are two more
 
 
 @browser_there
