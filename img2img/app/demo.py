@@ -6,7 +6,8 @@ import secrets
 import shutil
 import time
 import zipfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
@@ -75,7 +76,8 @@ class Demo:
 
     def decode(self, content: bytes, choice: Choice) -> images.Picture:
         channels = choice.translator.manifest.in_channels
-        return images.shrink(images.read(content, channels, MAX_DECODED), MAX_SIDE)
+        images.require_bounded(content)
+        return images.read(content, channels, MAX_DECODED, MAX_SIDE, to_translate=True)
 
     def save(self, picture: images.Picture, source: str, title: str) -> Path:
         """The result as a lossless file to download, named after the picture and the model."""
@@ -102,7 +104,8 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         picture = self.read(path, choice)
         result, download, said = self._translated(picture, path, choice)
-        return (colour(picture.pixels), result), download, said
+        # Before and after on one background, where there is transparency.
+        return (colour(images.on_white(picture)), result), download, said
 
     def draw(self, drawing, title, way, domain, several):
         """For the canvas: what was drawn, at the size that the model knows; the file; the time."""
@@ -111,7 +114,7 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         picture = self.decode(drawn(drawing), choice)
         small = images.shrink(picture, choice.translator.manifest.trained_size)
-        return self._translated(images.Picture(small.pixels), "drawing", choice)
+        return self._translated(images.Picture(images.on_white(small)), "drawing", choice)
 
     def _translated(self, picture: images.Picture, source: str, choice: Choice):
         began = time.perf_counter()
@@ -119,10 +122,10 @@ class Demo:
         took = time.perf_counter() - began
         height, width = result.shape[:2]
         notes = "".join(f"; {note}" for note in picture.notes)
-        saved = str(self.save(images.Picture(result, picture.alpha), source, choice.title))
+        answer = _answer(picture, result)
+        saved = str(self.save(answer, source, choice.title))
         said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        # Before and after on one background, where there is transparency.
-        shown = saved if picture.alpha is None else colour(result)
+        shown = saved if picture.alpha is None else colour(images.on_white(answer))
         return shown, gr.update(value=saved, visible=True), said
 
     def everywhere(self, path, title, way):
@@ -132,7 +135,11 @@ class Demo:
         choice = self.choose(title, way, None, [])
         picture = self.read(path, choice)
         names = choice.translator.manifest.labels.names
-        return [(colour(choice.translator(picture.pixels, name)), name) for name in names]
+        results = [_answer(picture, choice.translator(picture.pixels, name)) for name in names]
+        return [
+            (colour(images.on_white(result)), name)
+            for result, name in zip(results, names, strict=True)
+        ]
 
     def batch(self, paths, title, way, domain, several, progress=gr.Progress()):  # noqa: B008
         """Many pictures into a zip; what fails is told and costs the others nothing."""
@@ -141,6 +148,7 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown, failed, done, left = [], [], 0, 0
+        notes: Counter[str] = Counter()
         found, began = list(members([Path(path) for path in paths])), time.monotonic()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):
@@ -158,17 +166,19 @@ class Demo:
                 except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
                     continue
-                answer = images.Picture(result, picture.alpha)
+                answer = _answer(picture, result)
+                notes.update(note.partition(",")[0] for note in picture.notes)
                 file.writestr(f"{number + 1:04d}-{plain(name)}.png", images.encode(answer, ".png"))
                 done += 1
                 if len(shown) < SHOWN:
-                    shown.append((colour(result), name))
+                    shown.append((colour(images.on_white(answer)), name))
         more = f" {left} left out: too many for one batch here." if left else ""
         said = f"{done} translated, {len(failed)} failed.{more}"
+        noted = [f"- {count} of them: {note}." for note, count in notes.items()]
         return (
             shown,
             gr.update(value=str(target), visible=done > 0),
-            "\n".join([said, *failed[:20]]),
+            "\n".join([said, *noted, *failed[:20]]),
         )
 
     def card(self, choice: Choice) -> str:
@@ -192,6 +202,11 @@ class Demo:
         )
         lines += [f"On held-out pictures{which}: {measured}"] if measured else []
         return "\n\n".join(lines)
+
+
+def _answer(picture: images.Picture, result: np.ndarray) -> images.Picture:
+    """The translation as it is downloaded: transparent as the picture is, without its metadata."""
+    return replace(picture.translated(result), metadata=images.Metadata())
 
 
 def plain(text: str) -> str:
