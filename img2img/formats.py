@@ -121,9 +121,10 @@ def require_bounded(content: bytes) -> None:
         raise DataError("the picture: JPEG XL is not taken here. Send it as PNG or JPEG.")
 
 
-def draft(image: Image.Image, content: bytes, max_side: int) -> None:
-    """Have a JPEG that is opened, not yet decoded, decoded at 1/2, 1/4 or 1/8 of its size, where
-    neither side becomes smaller than it is to be in the end; its `size` is then that fraction.
+def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) -> None:
+    """Have a JPEG that is opened, not yet decoded, decoded at 1/2, 1/4 or 1/8 of its size, and set
+    its `size` to that fraction: twice as large as it will be made, or, where that is more than
+    max_pixels, as near to that size as there is a fraction.
 
     One that is progressive, or has several scans, is left as it is: the decoder holds all of it
     in memory whatever the fraction. TooLarge beyond MAX_DRAFTED.
@@ -131,9 +132,15 @@ def draft(image: Image.Image, content: bytes, max_side: int) -> None:
     jpeg = image.format in ("JPEG", "MPO")
     if not jpeg or max(image.size) <= max_side or _scans(content) > 1:
         return
-    if not (image.info.get("progressive") or image.info.get("progression")):
-        require_size("the picture", image.size, MAX_DRAFTED)
-        image.draft(None, fitted(image.size, max_side))
+    if image.info.get("progressive") or image.info.get("progression"):
+        return
+    require_size("the picture", image.size, MAX_DRAFTED)
+    width, height = fitted(image.size, max_side)
+    twice = (2 * width, 2 * height)
+    fraction = min(image.width // twice[0], image.height // twice[1])
+    fraction = max(scale for scale in (1, 2, 4, 8) if scale <= max(1, fraction))
+    enough = image.width * image.height <= max_pixels * fraction**2
+    image.draft(None, twice if enough else (width, height))
 
 
 def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
@@ -142,6 +149,11 @@ def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
         return _deep_pnm(image, content)
     image.load()
     return image
+
+
+def has_spare_bands(image: Image.Image) -> bool:
+    """Whether a TIFF has bands that are neither color nor alpha, which Pillow passes over."""
+    return image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands())
 
 
 def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -302,15 +314,14 @@ def _describe_tiff(source: Path | bytes) -> str | None:
     """What the first page of a TIFF consists of; None where that can't be read."""
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-            if tags._bigtiff:
-                tags = TiffImagePlugin.ImageFileDirectory_v2(tags._head + file.read(8))
+            header = file.read(8)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(
+                header + (file.read(8) if 43 in header[2:4] else b"")  # BigTIFF
+            )
             file.seek(tags.next)
             tags.load(file)
-            bands = int(tags.get(277, 1))
-            bits, kinds = (
-                tuple(tags.get(tag, default)) for tag, default in ((258, [1]), (339, [1]))
-            )
+            bands, bits = int(tags.get(277, 1)), tuple(tags[258])
+            kinds = tuple(tags.get(339, [1]))
             compression = int(tags.get(259, 1))
     except Exception:  # of hostile bytes, almost any
         return None

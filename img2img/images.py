@@ -109,12 +109,12 @@ def read(
         content = load(source, max_pixels) if isinstance(source, Path) else source
         content, long_text = metadata.without_long_texts(content)
         if long_text:
-            notes.append("the text is too long; it is left out")
+            notes.append("a text or the color profile is too long; it is left out")
         limit = max(max_pixels, formats.MAX_DRAFTED) if max_side else max_pixels
         with open_header(content, limit) as image:
             full_size = image.size
             if max_side:
-                draft(image, content, max_side)
+                draft(image, content, max_side, max_pixels)
                 formats.require_size("the picture", image.size, max_pixels)
             return _decode(image, content, channels, full_size, max_side, to_translate, notes)
     except DataError as error:
@@ -240,6 +240,8 @@ def _decode(
     # n_frames reads a TIFF's thousands of pages one by one.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("animated or multi-page; the first frame was used")
+    if formats.has_spare_bands(image):
+        notes.append("bands that are neither color nor alpha are left out")
     image = formats.load_pixels(image, content)
     carried = Metadata()
     profile = image.info.get("icc_profile")

@@ -246,7 +246,7 @@ def test_a_text_that_unpacks_to_too_much_is_left_out_with_a_note(name):
     content = png(np.full((2, 2), 7), 0, 8, chunk(name, head + packed))
     picture = images.read(content, 1, to_translate=True)
     assert (picture.pixels == 7).all()
-    assert picture.notes == ("the text is too long; it is left out",)
+    assert picture.notes == ("a text or the color profile is too long; it is left out",)
     assert images.read(content, 1).pixels.shape == (2, 2, 1)
 
 
@@ -254,7 +254,7 @@ def test_many_texts_are_left_out_with_a_note():
     many = [chunk(b"tEXt", b"Title%d\0" % i + b"x" * 100_000) for i in range(20)]
     picture = images.read(png(np.full((2, 2), 7), 0, 8, *many), 1, to_translate=True)
     assert picture.metadata.texts == ()
-    assert picture.notes == ("the text is too long; it is left out",)
+    assert picture.notes == ("a text or the color profile is too long; it is left out",)
 
 
 def test_no_text_repeats_exif_or_a_thumbnail():

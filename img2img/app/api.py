@@ -179,7 +179,7 @@ class Service:
         try:
             with images.open_header(content, max_pixels=sys.maxsize) as header:
                 if max_side:  # of a JPEG the fraction that is decoded is what counts
-                    images.draft(header, content, max_side)
+                    images.draft(header, content, max_side, most)
                 width, height = header.size
             _require_at_most(most, width, height, "" if max_side else hint)
             channels = translator.manifest.in_channels
