@@ -127,14 +127,14 @@ def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) ->
     max_pixels, as near to that size as there is a fraction.
 
     One that is progressive, or has several scans, is left as it is: the decoder holds all of it
-    in memory whatever the fraction. TooLarge beyond MAX_DRAFTED.
+    in memory whatever the fraction. TooLarge beyond MAX_DRAFTED and max_pixels.
     """
     jpeg = image.format in ("JPEG", "MPO")
     if not jpeg or max(image.size) <= max_side or _scans(content) > 1:
         return
     if image.info.get("progressive") or image.info.get("progression"):
         return
-    require_size("the picture", image.size, MAX_DRAFTED)
+    require_size("the picture", image.size, max(MAX_DRAFTED, max_pixels))
     width, height = fitted(image.size, max_side)
     twice = (2 * width, 2 * height)
     fraction = min(image.width // twice[0], image.height // twice[1])
@@ -162,6 +162,10 @@ def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def is_jpeg(content: bytes) -> bool:
+    return content.startswith(b"\xff\xd8")
+
+
 def is_lossless_webp(content: bytes) -> bool:
     """Whether a WebP's (first) picture is compressed without loss (VP8L).
 
@@ -180,7 +184,7 @@ def is_lossless_webp(content: bytes) -> bool:
 
 def _kind(head: bytes) -> str | None:
     """Of formats that need a check or a package of their own, Pillow's name for it."""
-    if head.startswith(b"\xff\xd8"):
+    if is_jpeg(head):
         return "JPEG"
     if head.startswith((JP2_SIGNATURE, J2K_SIGNATURE)):
         return "JPEG2000"

@@ -110,7 +110,8 @@ def read(
         content, long_text = metadata.without_long_texts(content)
         if long_text:
             notes.append("a text or the color profile is too long; it is left out")
-        limit = max(max_pixels, formats.MAX_DRAFTED) if max_side else max_pixels
+        drafted = max_side and formats.is_jpeg(content)  # whose fraction is what is limited
+        limit = max(max_pixels, formats.MAX_DRAFTED) if drafted else max_pixels
         with open_header(content, limit) as image:
             full_size = image.size
             if max_side:

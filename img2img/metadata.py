@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 MAX_EXIF, MAX_XMP, MAX_TEXT = 2**20, 2**18, 2**20  # bytes that are carried
 MAX_JPEG_EXIF, MAX_JPEG_XMP = 65_533, 65_502  # bytes, of a segment
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_ENTRIES = 1000  # of one EXIF directory
 DPI = (2, 65_535)  # what every format can hold; 1 stands for "not known"
 
@@ -29,6 +30,7 @@ TURNS = {  # what rights a picture of an orientation
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION = 0x0112, 0x011A, 0x011B
 EXIF_POINTER, GPS_POINTER = 0x8769, 0x8825  # to other directories
 XMP_TAG = 700
+IPTC_RESOURCE = 0x0404  # of Photoshop's segment in a JPEG
 THUMBNAIL = {0x0201, 0x0202}  # the position of its JPEG, and the length
 # Orientation and size, which the output has of its own.
 CONTRADICTING = {ORIENTATION, 0x0100, 0x0101, 0xA002, 0xA003}
@@ -93,6 +95,9 @@ def collect(image: Image.Image, turned: bool, notes: list[str]) -> Metadata:
     xmp, extended = parts.get("XMP", (None, False))
     if extended:
         notes.append("the extended part of its XMP is left out")
+    photoshop = image.info.get("photoshop")
+    if isinstance(photoshop, dict) and IPTC_RESOURCE in photoshop:
+        notes.append("the IPTC is left out")
     return Metadata(parts.get("EXIF"), xmp, parts.get("text", ()), parts.get("resolution"))
 
 
@@ -143,21 +148,22 @@ def without_long_texts(png: bytes) -> tuple[bytes, bool]:
     """A PNG without the chunks that Pillow would refuse the whole picture for, because they unpack
     to too much; and whether there were any.
     """
-    if not any(name in png for name in (b"zTXt", b"iTXt", b"iCCP")):
+    packed = (b"zTXt", b"iTXt", b"iCCP")
+    if not png.startswith(PNG_SIGNATURE) or not any(name in png for name in packed):
         return png, False
-    kept, at, total = [png[:8]], 8, 0
-    while at + 12 <= len(png):
+    kept, at, total, dropped = [png[:8]], 8, 0, False
+    while at < len(png):
         end = at + 12 + int.from_bytes(png[at : at + 4])
-        name = png[at + 4 : at + 8]
-        size = 0
-        if name in (b"zTXt", b"iTXt", b"iCCP"):
+        name, size = png[at + 4 : at + 8], 0
+        if name in packed:
             size = _unpacked(png[at + 8 : end - 4], name)
             total += size
         if size < PngImagePlugin.MAX_TEXT_CHUNK and total < PngImagePlugin.MAX_TEXT_MEMORY:
             kept.append(png[at:end])
+        else:
+            dropped = True
         at = end
-    whole = b"".join(kept)
-    return (png, False) if len(whole) >= at else (whole, True)
+    return (b"".join(kept), True) if dropped else (png, False)
 
 
 class TooLong(ValueError):

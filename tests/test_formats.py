@@ -272,6 +272,13 @@ def test_what_a_hostile_jpeg_xl_says_of_itself_is_read_before_it_is_decoded(monk
         images.read(b"\xff\x0a")
 
 
+def test_what_is_made_smaller_is_limited_as_it_is_where_it_has_no_fraction(monkeypatch):
+    content = saved(plain(size=(64, 64)), "JXL")
+    monkeypatch.setattr(Image, "open", lambda *a, **b: pytest.fail("decoded"))
+    with pytest.raises(TooLarge):
+        images.read(content, max_pixels=1000, max_side=8)
+
+
 def test_jpeg_xl_whose_decoder_can_not_be_bounded_is_no_servers():
     with pytest.raises(DataError, match="JPEG XL is not taken here"):
         images.require_bounded(saved(plain(), "JXL"))

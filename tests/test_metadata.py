@@ -250,11 +250,24 @@ def test_a_text_that_unpacks_to_too_much_is_left_out_with_a_note(name):
     assert images.read(content, 1).pixels.shape == (2, 2, 1)
 
 
+def test_other_files_may_have_a_text_chunks_name_in_them():
+    content = saved(plain(), "JPEG", comment=b"zTXt")
+    assert images.read(content, to_translate=True).pixels.shape == (16, 16, 3)
+
+
+def test_iptc_is_noted():
+    resource = b"8BIM\x04\x04\0\0\0\0\0\x04\x1c\x02\x05\0"
+    segment = b"Photoshop 3.0\0" + resource
+    jpeg = saved(plain(), "JPEG")
+    content = jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+    assert images.read(content, to_translate=True).notes == ("the IPTC is left out",)
+
+
 def test_many_texts_are_left_out_with_a_note():
     many = [chunk(b"tEXt", b"Title%d\0" % i + b"x" * 100_000) for i in range(20)]
     picture = images.read(png(np.full((2, 2), 7), 0, 8, *many), 1, to_translate=True)
     assert picture.metadata.texts == ()
-    assert picture.notes == ("a text or the color profile is too long; it is left out",)
+    assert picture.notes == ("the text is too long; it is left out",)
 
 
 def test_no_text_repeats_exif_or_a_thumbnail():
