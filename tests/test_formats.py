@@ -397,6 +397,16 @@ def test_a_progressive_jpeg_is_limited_by_its_whole_size():
         images.read(content, max_pixels=300_000, max_side=600)
 
 
+def test_a_progressive_jpeg_of_one_scan_and_another_of_several_are_limited_alike(monkeypatch):
+    content = photo(1280, progressive=True)
+    second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
+    with pytest.raises(TooLarge, match="1280x"):
+        images.read(content[:second] + b"\xff\xd9", max_pixels=300_000, max_side=600)
+    monkeypatch.setattr(formats, "_scans", lambda jpeg: 3)  # of a baseline JPEG, a color each
+    with pytest.raises(TooLarge, match="1280x"):
+        images.read(photo(1280), max_pixels=300_000, max_side=600)
+
+
 def test_no_jpeg_is_decoded_at_a_fraction_without_limit(monkeypatch):
     monkeypatch.setattr(formats, "MAX_DRAFTED", 500_000)
     with pytest.raises(TooLarge, match="more than the limit of 500,000"):

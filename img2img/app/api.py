@@ -161,11 +161,15 @@ class Service:
         # Without what the file tells of itself, which whoever asks has already.
         answer = replace(picture.translated(result), metadata=images.Metadata())
         encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[form])
-        return encoded, picture.notes, {
-            "decode": decoded - began,
-            "translate": translated - decoded,
-            "encode": time.perf_counter() - translated,
-        }
+        return (
+            encoded,
+            picture.notes,
+            {
+                "decode": decoded - began,
+                "translate": translated - decoded,
+                "encode": time.perf_counter() - translated,
+            },
+        )
 
     def _decode(
         self, content: bytes, translator: Translator, max_side: int | None
