@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -152,8 +152,8 @@ class Service:
 
     async def translate(
         self, content: bytes, name: str, parameters: Parameters
-    ) -> tuple[bytes, dict[str, float]]:
-        """The answer's bytes, and the seconds that its parts took."""
+    ) -> tuple[bytes, tuple[str, ...], dict[str, float]]:
+        """The answer's bytes, notes on the picture, and the seconds that its parts took."""
         translator, loop = self.models.get(name), asyncio.get_running_loop()
         domain, format = translator.domain(parameters.to), parameters.format
         began = time.perf_counter()
@@ -166,13 +166,15 @@ class Service:
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
         translated = time.perf_counter()
-        answer = images.Picture(result, picture.alpha)
+        # Without what the file tells of itself, which whoever asks has already.
+        answer = replace(picture.translated(result), metadata=images.Metadata())
         encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[format])
-        return encoded, {
+        seconds = {
             "decode": decoded - began,
             "translate": translated - decoded,
             "encode": time.perf_counter() - translated,
         }
+        return encoded, picture.notes, seconds
 
     def _decode(
         self, content: bytes, translator: Translator, max_side: int | None
@@ -182,12 +184,17 @@ class Service:
         side = min(LARGEST_SIDE, math.isqrt(limits.max_pixels)) // multiple * multiple
         hint = f" ?max_side={side} makes it smaller first." if side else ""
         most = max(limits.max_decoded, limits.max_pixels) if max_side else limits.max_pixels
-        with images.open_header(content, max_pixels=sys.maxsize) as header:
-            width, height = header.size
-        _require_at_most(most, width, height, "" if max_side else hint)
-        picture = images.read(content, translator.manifest.in_channels, most)
-        if max_side:
-            picture = images.shrink(picture, max_side)
+        images.require_bounded(content)
+        try:
+            with images.open_header(content, max_pixels=sys.maxsize) as header:
+                if max_side:  # of a JPEG the fraction that is decoded is what counts
+                    images.draft(header, content, max_side, most)
+                width, height = header.size
+            _require_at_most(most, width, height, "" if max_side else hint)
+            channels = translator.manifest.in_channels
+            picture = images.read(content, channels, most, max_side, to_translate=True)
+        except images.TooLarge as error:
+            raise HTTPException(413, str(error)) from None
         padded = (-(-side // multiple) * multiple for side in picture.pixels.shape[1::-1])
         _require_at_most(limits.max_pixels, *padded, hint)
         return picture
@@ -294,7 +301,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
                     content, fields = await _content(request, limits)
                     parameters = together(query, fields)
                     name = parameters.model or models.names[0]
-                    answer, parts = await service.translate(content, name, parameters)
+                    answer, notes, parts = await service.translate(content, name, parameters)
             status = 200
         except Exception as error:
             status, said = _told(error)
@@ -305,8 +312,10 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
             service.metrics.requests.labels(label, str(status)).inc()
             service.metrics.seconds.labels(label).observe(time.perf_counter() - began)
         timing = ", ".join(f"{part};dur={1000 * took:.1f}" for part, took in parts.items())
-        media_type = f"image/{parameters.format}"
-        return Response(answer, media_type=media_type, headers={"Server-Timing": timing})
+        headers = {"Server-Timing": timing}
+        if notes:  # that it was animated, or made smaller
+            headers["Img2img-Notes"] = "; ".join(notes)
+        return Response(answer, media_type=f"image/{parameters.format}", headers=headers)
 
     return app
 

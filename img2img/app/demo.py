@@ -6,8 +6,9 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
@@ -76,7 +77,8 @@ class Demo:
 
     def decode(self, content: bytes, choice: Choice) -> images.Picture:
         channels = choice.translator.manifest.in_channels
-        return images.shrink(images.read(content, channels, MAX_DECODED), MAX_SIDE)
+        images.require_bounded(content)
+        return images.read(content, channels, MAX_DECODED, MAX_SIDE, to_translate=True)
 
     def save(self, picture: images.Picture, source: str, title: str) -> Path:
         """The result as a lossless file to download, named after the picture and the model."""
@@ -103,7 +105,8 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         picture = self.read(path, choice)
         result, download, said = self._translated(picture, path, choice)
-        return (colour(picture.pixels), result), download, said
+        # Before and after on one background, where there is transparency.
+        return (colour(images.on_white(picture)), result), download, said
 
     def draw(self, drawing, title, way, domain, several):
         """For the canvas: what was drawn, at the size that the model knows; the file; the time."""
@@ -112,7 +115,7 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         picture = self.decode(drawn(drawing), choice)
         small = images.shrink(picture, choice.translator.manifest.trained_size)
-        return self._translated(images.Picture(small.pixels), "drawing", choice)
+        return self._translated(images.Picture(images.on_white(small)), "drawing", choice)
 
     def _translated(self, picture: images.Picture, source: str, choice: Choice):
         began = time.perf_counter()
@@ -120,10 +123,10 @@ class Demo:
         took = time.perf_counter() - began
         height, width = result.shape[:2]
         notes = "".join(f"; {note}" for note in picture.notes)
-        saved = str(self.save(images.Picture(result, picture.alpha), source, choice.title))
+        answer = _answer(picture, result)
+        saved = str(self.save(answer, source, choice.title))
         said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        # Before and after on one background, where there is transparency.
-        shown = saved if picture.alpha is None else colour(result)
+        shown = saved if picture.alpha is None else colour(images.on_white(answer))
         return shown, gr.update(value=saved, visible=True), said
 
     def everywhere(self, path, title, way):
@@ -135,7 +138,8 @@ class Demo:
         shown = []
         for name in choice.translator.manifest.labels.names:
             yield gr.skip()
-            shown.append((colour(choice.translator(picture.pixels, name)), name))
+            answer = _answer(picture, choice.translator(picture.pixels, name))
+            shown.append((colour(images.on_white(answer)), name))
         yield shown
 
     def batch(self, paths, title, way, domain, several):
@@ -149,6 +153,7 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown, failed, done, left = [], [], 0, 0
+        notes: Counter[str] = Counter()
         found, began = list(members([Path(path) for path in paths])), time.monotonic()
         whole = deleted_unless_whole(target.parent)
         with whole, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
@@ -168,17 +173,19 @@ class Demo:
                 except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
                     continue
-                answer = images.Picture(result, picture.alpha)
+                answer = _answer(picture, result)
+                notes.update(note.partition(",")[0] for note in picture.notes)
                 file.writestr(f"{number + 1:04d}-{plain(name)}.png", images.encode(answer, ".png"))
                 done += 1
                 if len(shown) < SHOWN:
-                    shown.append((colour(result), name))
+                    shown.append((colour(images.on_white(answer)), name))
         more = f" {left} left out: too many for one batch here." if left else ""
         said = f"{done} translated, {len(failed)} failed.{more}"
+        noted = [f"- {count} of them: {note}." for note, count in notes.items()]
         yield (
             shown,
             gr.update(value=str(target), visible=done > 0),
-            "\n".join([said, *failed[:20]]),
+            "\n".join([said, *noted, *failed[:20]]),
         )
 
     def card(self, choice: Choice) -> str:
@@ -212,6 +219,11 @@ def deleted_unless_whole(folder: Path) -> Iterator[None]:
     except BaseException:  # GeneratorExit, too
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _answer(picture: images.Picture, result: np.ndarray) -> images.Picture:
+    """The translation as it is downloaded: transparent as the picture is, without its metadata."""
+    return replace(picture.translated(result), metadata=images.Metadata())
 
 
 def plain(text: str) -> str:

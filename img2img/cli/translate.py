@@ -29,7 +29,14 @@ def translate(
         option("Outputs: skip what is done and unchanged. A named file: error."),
     ] = "skip",
     ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of jpg, webp, avif: 95. 100: lossless webp; a lossless webp stays so without.",
+        ),
+    ] = None,
     max_side: Annotated[
         int | None, typer.Option(min=1, help="Make larger pictures smaller first, px.")
     ] = None,
@@ -95,6 +102,10 @@ def translate(
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
             f"({rate:.1f} images/s on {translator.provider}); see {output}"
         )
+        for kind, counted in summary.notes.items():
+            pictures = f"{counted['pictures']:,} picture{'s' if counted['pictures'] > 1 else ''}"
+            line = f"{pictures}: {kind} (first: {counted['first']})"
+            console.print(line, highlight=False, markup=False)
     if summary.failed:
         failed = list(dict.fromkeys(summary.failed))  # an input may fail for every domain alike
         listed = "\n".join(f"  {name}: {reason}" for name, reason in failed[:50])

@@ -26,6 +26,7 @@ SHIFT_SIDE = 256  # pixels at which the shift between the two of a pair is measu
 PAIRS_MEASURED = 200
 SHIFTED, CLEAR = 0.03, 0.4  # share of the side; the correlation's peak, of aligned edges about 0.7
 SHOWN = 20  # files named in a finding
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
 
 Level = Literal["error", "warning", "note"]
 
@@ -201,9 +202,9 @@ def _kinds(looks: Sequence[Look]) -> list[Finding]:
         files = [str(one.path) for one in looks if note in one.notes]
         hint = " (pasted on white)" if note == "transparent" else ""
         findings.append(Finding("note", f"{count} pictures: {note}{hint}.", files[:SHOWN]))
-    grey = sum(one.mode in ("1", "L", "I;16") for one in looks)
+    files = [str(one.path) for one in looks if one.mode in GREY_MODES]
+    grey = len(files)
     if 0 < grey < len(looks):
-        files = [str(one.path) for one in looks if one.mode in ("1", "L", "I;16")]
         what = f"{grey} of {len(looks)} pictures are grey files among coloured ones."
         findings.append(Finding("note", what, files[:SHOWN]))
     return findings

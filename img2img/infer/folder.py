@@ -11,14 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from img2img import images
 from img2img.errors import DataError
 from img2img.files import usable_cores, write_whole
-from img2img.images import MAX_PIXELS, Picture
+from img2img.images import MAX_PIXELS, Metadata, Picture
 from img2img.infer import session
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
@@ -40,14 +40,29 @@ class Summary:
     skipped: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)  # input, reason
     seconds: float = 0.0
+    # What the reader should know of pictures that were translated: by kind, of how many, and the
+    # first of them.
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add_notes(self, source: str, notes: Sequence[str]) -> None:
+        """What is behind a comma differs from picture to picture, and makes no other kind."""
+        for kind in dict.fromkeys(note.partition(",")[0] for note in notes):
+            self._count(kind, 1, source)
+
+    def _count(self, kind: str, pictures: int, first: str) -> None:
+        counted = self.notes.setdefault(kind, {"pictures": 0, "first": first})
+        counted["pictures"] += pictures
 
     def __add__(self, other: Self) -> Self:
-        return Summary(
+        total = Summary(
             self.done + other.done,
             self.skipped + other.skipped,
             self.failed + other.failed,
             self.seconds + other.seconds,
         )
+        for kind, counted in [*self.notes.items(), *other.notes.items()]:
+            total._count(kind, **counted)
+        return total
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class Settings:
     """What, beside the model, decides what the outputs look like, and how errors are taken."""
 
     to: str | None = None
-    quality: int = 95
+    quality: int | None = None  # of lossy formats; None: 95, and lossless WebP stays lossless
     max_pixels: int = MAX_PIXELS
     batch: int | None = None
     fail_fast: bool = False
@@ -64,7 +79,8 @@ class Settings:
 
     def fingerprint(self) -> str:
         """A hash of what decides the outputs' pixels."""
-        decisive = [self.to, self.quality, *filter(None, [self.max_side])]
+        decisive = [self.to, images.QUALITY, *filter(None, [self.max_side])]
+        decisive += [["quality", self.quality]] if self.quality is not None else []
         decisive += [["tile", self.tile]] if self.tile else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
@@ -144,6 +160,7 @@ def translate_files(
                     summary.failed.append((item.job.source, item.error))
                 else:
                     summary.done += 1
+                    summary.add_notes(item.job.source, item.picture.notes)
                 progress(1)
 
         # Pictures that need tiles are large: one waits while another is run.
@@ -224,9 +241,9 @@ def _read(job: Job, channels: int, settings: Settings) -> Item:
     try:
         stat = path.stat()
         content = images.load(path, settings.max_pixels)
-        picture = images.read(content, channels, settings.max_pixels)
-        if settings.max_side:
-            picture = images.shrink(picture, settings.max_side)
+        picture = images.read(
+            content, channels, settings.max_pixels, settings.max_side, to_translate=True
+        )
     except (DataError, OSError, MemoryError) as error:
         said = str(error).removeprefix("the picture: ").removeprefix(f"{path}: ")
         reason = said or type(error).__name__
@@ -286,13 +303,20 @@ def _translate(
         item.picture = replace(item.picture, pixels=NO_PIXELS)  # which take the most memory
 
 
-def _save(item: Item, quality: int) -> Item:
-    """Encode and write one output."""
+def _save(item: Item, quality: int | None) -> Item:
+    """Encode and write one output; what of its metadata the format has no room for is noted."""
     if item.result is not None:
         try:
-            picture = Picture(item.result, item.picture.alpha, item.picture.exif)
+            picture = item.picture.translated(item.result)
             suffix = os.path.splitext(item.job.target)[1]
-            write_whole(Path(item.job.target), images.encode(picture, suffix, quality))
+            notes = images.left_out(picture, suffix)
+            try:
+                content = images.encode(picture, suffix, quality)
+            except Exception:  # perhaps its metadata, which a stranger made
+                content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
+                notes = ("the metadata can't be written; it is left out",)
+            write_whole(Path(item.job.target), content)
+            item.picture = replace(item.picture, notes=(*item.picture.notes, *notes))
         except Exception as problem:  # a full disk; what the format can't hold
             item.error = f"can't be written: {str(problem) or type(problem).__name__}"
         item.result = None

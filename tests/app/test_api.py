@@ -72,6 +72,59 @@ def test_transparency_is_kept(client):
     assert np.array_equal(pixels_of(answer.content)[..., 3], picture[..., 3])
 
 
+def test_half_transparent_colors_are_translated_as_they_are(client):
+    answer = client.post("/v1/translate", content=file_of(TRANSPARENT))
+    assert pixels_of(answer.content)[4, 4].tolist() == [226, 216, 196, 128]
+    answer = client.post("/v1/translate?format=jpeg", content=file_of(TRANSPARENT))
+    blended = [(value * 128 + 255 * 127) // 255 for value in (226, 216, 196)]
+    assert np.abs(pixels_of(answer.content).astype(int) - blended).max() <= 6
+
+
+def test_an_answer_has_no_metadata(client):
+    exif = Image.Exif()
+    exif[0x013B] = "Ada"
+    for kind in ("png", "webp", "jpeg"):
+        content = file_of(np.zeros((8, 8, 3), np.uint8), exif=exif, dpi=(300, 300))
+        answer = client.post(f"/v1/translate?format={kind}", content=content)
+        assert not Image.open(io.BytesIO(answer.content)).getexif()
+
+
+def test_a_lossless_webp_comes_back_lossless_as_webp(client, noise):
+    content = file_of(noise(0, 20, 30), "WEBP", lossless=True)
+    answer = client.post("/v1/translate?format=webp", content=content)
+    assert np.array_equal(pixels_of(answer.content), 255 - noise(0, 20, 30))
+    lossy = client.post("/v1/translate?format=webp", content=file_of(noise(0, 20, 30)))
+    assert not np.array_equal(pixels_of(lossy.content), 255 - noise(0, 20, 30))
+
+
+def test_that_a_picture_was_animated_or_made_smaller_is_told_in_a_header(client, noise):
+    frames = [Image.new("RGB", (40, 20), color) for color in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    answer = client.post("/v1/translate?max_side=20", content=buffer.getvalue())
+    assert answer.headers["img2img-notes"] == (
+        "animated or multi-page; the first frame was used; made smaller, from 40x20"
+    )
+    still = client.post("/v1/translate", content=file_of(noise(0, 8, 8)))
+    assert "img2img-notes" not in still.headers
+
+
+def test_a_jpeg_is_decoded_at_the_fraction_that_is_asked_for(client):
+    photo = file_of(np.full((200, 300, 3), 77, np.uint8), "JPEG")
+    answer = client.post("/v1/translate?max_side=60", content=photo)
+    assert pixels_of(answer.content).shape == (40, 60, 3)
+    assert answer.headers["img2img-notes"] == "made smaller, from 300x200"
+    assert client.post("/v1/translate", content=photo).status_code == 413
+    progressive = file_of(np.full((200, 300, 3), 77, np.uint8), "JPEG", progressive=True)
+    refused = client.post("/v1/translate?max_side=60", content=progressive)
+    assert (refused.status_code, "300x200" in refused.text) == (413, True)
+
+
+def test_jpeg_xl_is_refused(client):
+    answer = client.post("/v1/translate", content=b"\xff\x0a" + bytes(100))
+    assert (answer.status_code, "JPEG XL is not taken here" in answer.text) == (400, True)
+
+
 def test_domains_are_chosen_by_name(client, noise):
     picture = noise(1, 8, 8) // 2
     answer = client.post("/v1/translate?model=attributes&to=hat,glasses", content=file_of(picture))
@@ -84,6 +137,7 @@ def test_models_are_described(client):
     assert (second["domains"], second["several"]) == (["hat", "smile", "glasses"], True)
 
 
+TRANSPARENT = np.full((8, 8, 4), (29, 39, 59, 128), np.uint8)
 SMALL = file_of(np.zeros((8, 8, 3), np.uint8))
 LARGE = file_of(np.zeros((80, 60, 3), np.uint8))
 BMP = (

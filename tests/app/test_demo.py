@@ -150,6 +150,37 @@ def test_before_and_after_have_one_background(demo, tmp_path):
     assert Image.open(download["value"]).mode == "RGBA"
 
 
+def test_half_transparent_colors_are_translated_as_they_are(demo, save, tmp_path):
+    path = save(tmp_path / "a.png", np.full((8, 8, 4), (29, 39, 59, 128), np.uint8))
+    (before, after), download, _ = demo.translate(str(path), "alone", None, None, [])
+    assert read(download["value"])[4, 4].tolist() == [226, 216, 196, 128]
+    assert before[4, 4].tolist() == [142, 147, 157]  # both as they are seen on white
+    assert after[4, 4].tolist() == [(v * 128 + 255 * 127 + 127) // 255 for v in (226, 216, 196)]
+    shown, zipped, _ = demo.batch([str(path)], "alone", None, None, [])
+    assert np.array_equal(shown[0][0], after)
+    with zipfile.ZipFile(zipped["value"]) as file:
+        written = np.asarray(Image.open(io.BytesIO(file.read("0001-a.png"))))
+    assert written[4, 4].tolist() == [226, 216, 196, 128]
+    grid = demo.everywhere(str(path), "classes", None)
+    assert grid[0][0][4, 4].tolist() == [(v * 128 + 255 * 127 + 127) // 255 for v in (39, 49, 69)]
+
+
+def test_a_batch_says_what_its_pictures_lost(demo, tmp_path):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    for name in ("a.gif", "b.gif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    paths = [str(tmp_path / name) for name in ("a.gif", "b.gif")]
+    *_, said = demo.batch(paths, "alone", None, None, [])
+    assert "- 2 of them: animated or multi-page; the first frame was used." in said
+
+
+def test_a_48_megapixel_photo_is_decoded_at_a_fraction(demo, save, tmp_path):
+    path = save(tmp_path / "a.jpg", np.zeros((6048, 8064, 3), np.uint8))
+    (_, after), _, said = demo.translate(str(path), "alone", None, None, [])
+    assert read(after).shape == (1536, 2048, 3)
+    assert "made smaller, from 8064x6048" in said
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -136,6 +136,25 @@ def test_json_is_alone_on_stdout_even_where_some_inputs_failed_which_is_exit_5()
     assert np.array_equal(load("out/a.png"), 255 - pixels)
 
 
+def test_what_pictures_lose_is_said_with_a_count(run):
+    Path("in").mkdir()
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    for name in ("x.gif", "y.gif", "z.tif"):
+        frames[0].save(f"in/{name}", save_all=True, append_images=frames[1:])
+    picture("in/still.png")
+    command = "translate", "in", "-m", "m.onnx", "--provider", "cpu"
+    code, out, err = run(*command, "-o", "out")
+    first = os.path.join("in", "x.gif")
+    kind = "animated or multi-page; the first frame was used"
+    assert (code, out) == (0, "")
+    assert err.splitlines()[1:] == [f"3 pictures: {kind} (first: {first})"]
+    _, out, err = run(*command, "-o", "again", "--json")
+    assert json.loads(out)["notes"] == {kind: {"pictures": 3, "first": first}}
+    assert err == ""
+    _, _, err = run(*command, "-o", "small", "--max-side", "8", "in/still.png")
+    assert "1 picture: made smaller (first: " in err
+
+
 @pytest.mark.parametrize(
     ("code", "arguments"),
     [

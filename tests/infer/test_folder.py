@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from img2img import images
 from img2img.errors import DataError, UsageError
@@ -264,6 +264,68 @@ def test_alpha_of_a_palette_picture_is_kept(invert):
     result = load("out/a.png")
     assert result[1, 2, 3] == 0
     assert result[0, 0].tolist() == [245, 235, 225, 255]
+
+
+def test_half_transparent_colors_are_translated_as_they_are(invert, save):
+    """Blended with nothing: (29, 39, 59, 128) was (142, 147, 157, 128) for the model."""
+    for suffix in (".png", ".webp", ".tif"):
+        options = {"lossless": True} if suffix == ".webp" else {}
+        save(Path(f"in/{suffix[1:]}{suffix}"), np.full((6, 6, 4), (29, 39, 59, 128), np.uint8),
+             **options)  # fmt: skip
+        go(invert, out="out")
+        assert load(f"out/{suffix[1:]}{suffix}")[2, 2].tolist() == [226, 216, 196, 128]
+    go(invert, out="jpg", ext="jpg", quality=100)
+    blended = [(value * 128 + 255 * 127) // 255 for value in (226, 216, 196)]
+    assert np.abs(load("jpg/png.jpg").astype(int) - blended).max() <= 4
+
+
+def test_a_lossless_webp_stays_lossless_unless_a_quality_is_asked_for(invert, save, noise):
+    save(Path("in/a.webp"), noise(0, 20, 20), lossless=True)
+    go(invert)
+    assert np.array_equal(load("out/a.webp"), 255 - noise(0, 20, 20))
+    go(invert, quality=100)
+    assert np.array_equal(load("out/a.webp"), 255 - noise(0, 20, 20))
+    assert counts(go(invert, quality=90)) == (1, 0, 0)  # another quality is another output
+    assert not np.array_equal(load("out/a.webp"), 255 - noise(0, 20, 20))
+
+
+def test_metadata_goes_along_and_what_the_format_has_no_room_for_is_noted(invert, save, noise):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "Ada")
+    save(Path("in/a.png"), noise(0, 8, 8), pnginfo=text, dpi=(300, 300))
+    assert go(invert).notes == {}
+    with Image.open("out/a.png") as result:
+        assert result.text == {"Title": "Ada"}
+        assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    summary = go(invert, out="jpg", ext="jpg")
+    note = "the text is left out"
+    assert summary.notes == {note: {"pictures": 1, "first": os.path.join("in", "a.png")}}
+    assert Image.open("jpg/a.jpg").info["dpi"] == (300, 300)
+    (line,) = lines("jpg")
+    assert line["notes"] == [f"{note}, for which JPEG has no room"]
+
+
+def test_metadata_that_can_not_be_written_costs_no_picture(invert, save, noise, monkeypatch):
+    save(Path("in/a.png"), noise(0, 8, 8), dpi=(300, 300))
+    broken = {"dpi": "as sharp as possible"}
+    monkeypatch.setattr(images.metadata, "save_options", lambda metadata, kind: (
+        broken if metadata.dpi else {}))  # fmt: skip
+    summary = go(invert)
+    assert counts(summary) == (1, 0, 0)
+    assert np.array_equal(load("out/a.png"), 255 - noise(0, 8, 8))
+    assert list(summary.notes) == ["the metadata can't be written; it is left out"]
+
+
+def test_notes_are_counted_by_kind_with_the_first_of_each():
+    first, second = Summary(), Summary()
+    first.add_notes("a.gif", ["animated", "made smaller, from 9x9"])
+    first.add_notes("b.gif", ["animated"])
+    second.add_notes("c.png", ["made smaller, from 7x8", "made smaller, from 7x8"])
+    assert (first + second).notes == {
+        "animated": {"pictures": 2, "first": "a.gif"},
+        "made smaller": {"pictures": 2, "first": "a.gif"},
+    }
+    assert second.notes["made smaller"] == {"pictures": 1, "first": "c.png"}  # as it was
 
 
 def test_exif_orientation_is_applied_once_and_the_rest_kept(invert, save, noise):

@@ -1,0 +1,103 @@
+"""Any mode of Pillow's to 8-bit grey or RGB in sRGB, and to alpha apart from it."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from img2img.errors import DataError
+
+GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+UNUSABLE = "the embedded color profile can't be used; taken as sRGB"
+
+
+def split(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image | None]:
+    """Colors without alpha, in the picture's own mode or one near to it, and alpha as L; None
+    where nothing is transparent. The colors under it are the stored ones.
+
+    content: of the file, for PNG's depth.
+    """
+    if not image.has_transparency_data:
+        return image, None
+    if image.format == "PNG" and "transparency" in image.info and image.mode != "P":
+        alpha = _key_alpha(image, depth=content[24])
+        colors = image
+    else:
+        both = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+        alpha, colors = both.getchannel("A"), both.convert(both.mode[:-1])
+    colors.info.pop("transparency", None)
+    return colors, alpha if alpha.getextrema()[0] < 255 else None
+
+
+def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """L or RGB in sRGB. An unusable profile is noted and passed over."""
+    if image.mode in GREY:
+        return _grey_to_srgb(image, profile, notes)
+    if image.mode not in ("CMYK", "LAB"):
+        image = image.convert("RGB")
+    if profile:
+        try:
+            image = ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+        except (ImageCms.PyCMSError, OSError):
+            notes.append(UNUSABLE)
+    return image.convert("RGB")
+
+
+def _grey_to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _sixteen_bits(image)
+    elif image.mode != "L":
+        image = image.convert("L")
+    if profile:
+        try:
+            pixels = np.asarray(image)
+            return Image.fromarray(_grey_levels(profile, pixels.dtype)[pixels])
+        except (ImageCms.PyCMSError, OSError):
+            notes.append(UNUSABLE)
+    return _eight_bits(image).convert("L")
+
+
+def _grey_levels(profile: bytes, depth: np.dtype) -> np.ndarray:
+    """What each level becomes in sRGB: uint8 [256] or [65536], by depth."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    levels = Image.fromarray(np.arange(np.iinfo(depth).max + 1, dtype=depth)[None])
+    if source.profile.xcolor_space.strip() == "RGB":  # of equal red, green and blue
+        levels = _eight_bits(levels).convert("RGB")
+    # Optimized, lcms is up to ten levels off in the darks of a linear profile.
+    flags, srgb = ImageCms.Flags.NOOPTIMIZE, ImageCms.createProfile("sRGB")
+    found = ImageCms.profileToProfile(levels, source, srgb, outputMode="RGB", flags=flags)
+    return np.asarray(found.convert("L"))[0]
+
+
+def _sixteen_bits(image: Image.Image) -> Image.Image:
+    """I;16 in this machine's byte order; DataError for what does not fit."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise DataError("the pixels are floats or 32-bit integers, whose range is not known")
+    return Image.fromarray(values.astype(np.uint16))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; `Image.convert` would saturate it."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _key_alpha(image: Image.Image, depth: int) -> Image.Image:
+    """Alpha of a PNG in which one color is transparent, which is given at the file's depth."""
+    key = np.atleast_1d(image.info["transparency"])
+    if depth < 8 and image.mode == "L":
+        key = key * 255 // (2**depth - 1)
+    elif depth == 16 and image.mode == "RGB":
+        key = key >> 8  # of which Pillow keeps the upper half
+    pixels = np.asarray(image).reshape(image.height, image.width, -1).astype(np.int32)
+    if image.mode == "1":
+        pixels = pixels * 255
+    return Image.fromarray(np.where((pixels == key).all(-1), 0, 255).astype(np.uint8))

@@ -1,0 +1,337 @@
+"""Which picture formats are read, and what is checked in a file before its pixels are decoded.
+
+Strangers' files come through here: formats are an allow-list, and the size is known from the
+header. Decoders that are less careful than that get checks of their own.
+"""
+
+import importlib
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from img2img.errors import DataError
+from img2img.jxl import JxlHeader, read_jxl_header
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+OPTIONAL = {"HEIF": "pillow_heif", "JXL": "pillow_jxl"}  # Pillow's format -> package that reads it
+COMMON_NAMES = {"HEIF": "HEIC", "JXL": "JPEG XL"}
+
+MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
+MAX_DRAFTED = 250_000_000  # of a JPEG that is decoded at a fraction of its size: phones make 200
+MAX_SCANS = 100  # of a progressive JPEG, each as much work as the picture; encoders make about 10
+MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of JPEG, with a length; and the end
+MAX_SEGMENTS = 10_000  # of a JPEG; cameras write tens
+MAX_BOXES = 10_000  # of a JPEG 2000 or JPEG XL
+MAX_COMPONENTS = 4  # of a JPEG 2000; the decoder makes room for all that the codestream claims
+MAX_EXTRA_CHANNELS = 4  # of a JPEG XL
+HEAD = 256  # bytes of a file that tell its format
+
+JP2_SIGNATURE, J2K_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
+JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
+HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+AVIF_BRANDS = {b"avif", b"avis"}
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SAMPLES = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
+
+# Sizes are checked here against max_pixels, from the header. Pillow's own limit is process-wide.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class TooLarge(DataError):
+    """A picture of more pixels than the caller takes."""
+
+
+def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A file's bytes; DataError where it has more than a picture of so many pixels can have."""
+    size, most = path.stat().st_size, 8 * max_pixels + 64 * 2**20  # 16-bit RGBA, and metadata
+    if size > most:
+        raise DataError(f"{path}: {size:,} bytes are more than a picture may have ({most:,}).")
+    return path.read_bytes()
+
+
+def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open without decoding the pixels; format and size are checked.
+
+    Raises DataError for what is no picture of an allowed format, or needs a package that is not
+    installed; TooLarge for one of more than max_pixels; OSError where a file can't be opened.
+    """
+    name = str(source) if isinstance(source, Path) else "the picture"
+    if isinstance(source, bytes):
+        kind = _kind(source[:HEAD])
+    else:
+        with source.open("rb") as file:
+            kind = _kind(file.read(HEAD))
+        if kind in ("JPEG2000", "JXL"):
+            source = load(source, max_pixels)
+    if kind == "JPEG" and isinstance(source, bytes) and _scans(source) > MAX_SCANS:
+        raise DataError(f"{name}: a JPEG of more than {MAX_SCANS} scans would take for ever.")
+    profile = None
+    if kind == "JPEG2000" and isinstance(source, bytes):
+        profile = _check_jpeg2000(name, source, max_pixels)
+    if kind in OPTIONAL:
+        _import_decoder(name, kind)
+    if kind == "JXL" and isinstance(source, bytes):
+        _check_jxl(name, source, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd but harmless metadata
+            image = Image.open(
+                io.BytesIO(source) if isinstance(source, bytes) else source,
+                formats=(kind,) if kind in OPTIONAL else FORMATS,
+            )
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{name}: {_unidentified(source)}.") from None
+    except Exception as error:  # a header that is not what it should be raises almost any
+        if isinstance(source, Path) and isinstance(error, OSError):
+            raise  # there is no such file, or it may not be read
+        raise DataError(f"{name}: the picture's header can't be read ({error}).") from None
+    try:
+        require_size(name, image.size, max_pixels)
+    except TooLarge:
+        image.close()
+        raise
+    if profile:
+        image.info["icc_profile"] = profile
+    return image
+
+
+def require_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
+    """TooLarge for a width and height of more than max_pixels."""
+    width, height = size
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"{name}: {width}x{height} is more than the limit of {max_pixels:,} "
+            "pixels (translate has --max-pixels to raise it)."
+        )
+
+
+def require_bounded(content: bytes) -> None:
+    """DataError for a format whose decoder can't be bounded, which a server should not take.
+
+    A few bytes of JPEG XL make a frame of any size, any number of frames lie upon each other, and
+    the package decodes all of them.
+    """
+    if _kind(content[:HEAD]) == "JXL":
+        raise DataError("the picture: JPEG XL is not taken here. Send it as PNG or JPEG.")
+
+
+def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) -> None:
+    """Have a JPEG that is opened, not yet decoded, decoded at 1/2, 1/4 or 1/8 of its size, and set
+    its `size` to that fraction: twice as large as it will be made, or, where that is more than
+    max_pixels, as near to that size as there is a fraction.
+
+    One that is progressive, or has several scans, is left as it is: the decoder holds all of it
+    in memory whatever the fraction. TooLarge beyond MAX_DRAFTED and max_pixels.
+    """
+    jpeg = image.format in ("JPEG", "MPO")
+    if not jpeg or max(image.size) <= max_side or _scans(content) > 1:
+        return
+    if image.info.get("progressive") or image.info.get("progression"):
+        return
+    require_size("the picture", image.size, max(MAX_DRAFTED, max_pixels))
+    width, height = fitted(image.size, max_side)
+    twice = (2 * width, 2 * height)
+    fraction = min(image.width // twice[0], image.height // twice[1])
+    fraction = max(scale for scale in (1, 2, 4, 8) if scale <= max(1, fraction))
+    enough = image.width * image.height <= max_pixels * fraction**2
+    image.draft(None, twice if enough else (width, height))
+
+
+def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
+    """The opened picture, decoded."""
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm":
+        return _deep_pnm(image, content)
+    image.load()
+    return image
+
+
+def has_spare_bands(image: Image.Image) -> bool:
+    """Whether a TIFF has bands that are neither color nor alpha, which Pillow passes over."""
+    return image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands())
+
+
+def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Width and height, the longer one at most max_side, in the same proportion."""
+    scale = min(1, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def is_jpeg(content: bytes) -> bool:
+    return content.startswith(b"\xff\xd8")
+
+
+def is_lossless_webp(content: bytes) -> bool:
+    """Whether a WebP's (first) picture is compressed without loss (VP8L).
+
+    https://developers.google.com/speed/webp/docs/riff_container
+    """
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
+        return False
+    at = 12
+    for _ in range(MAX_BOXES):
+        kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        if kind in (b"VP8L", b"VP8 ", b""):
+            return kind == b"VP8L"
+        at += 8 + (16 if kind == b"ANMF" else size + size % 2)  # a frame's chunks lie within it
+    return False
+
+
+def _kind(head: bytes) -> str | None:
+    """Of formats that need a check or a package of their own, Pillow's name for it."""
+    if is_jpeg(head):
+        return "JPEG"
+    if head.startswith((JP2_SIGNATURE, J2K_SIGNATURE)):
+        return "JPEG2000"
+    if head.startswith(JXL_SIGNATURES):
+        return "JXL"
+    if head[4:8] == b"ftyp":
+        end = min(len(head), int.from_bytes(head[:4]))
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+        if brands & HEVC_BRANDS or (brands & {b"mif1", b"msf1"} and not brands & AVIF_BRANDS):
+            return "HEIF"
+    return None
+
+
+def _import_decoder(name: str, kind: str) -> None:
+    try:
+        module = importlib.import_module(OPTIONAL[kind])
+    except ImportError:
+        raise DataError(
+            f"{name}: it is {COMMON_NAMES[kind]}, which needs a package more. "
+            "Install it with: pip install 'img2img[formats]'"
+        ) from None
+    if kind == "HEIF":
+        module.register_heif_opener(thumbnails=False)
+
+
+def _scans(jpeg: bytes) -> int:
+    """Scans up to the picture's end, after which phones put a film; of too many segments, too
+    many.
+    """
+    scans, at = 0, 2
+    for _ in range(MAX_SEGMENTS):
+        found = MARKER.search(jpeg, at)
+        if not found or found[1] == b"\xd9":
+            return scans
+        scans += found[1] == b"\xda"
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return MAX_SCANS + 1
+
+
+def _boxes(content: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """Types and contents of the boxes that JP2 and JPEG XL consist of (ISO/IEC 15444-1, I.4)."""
+    for _ in range(MAX_BOXES):
+        size, kind = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
+        start = at + 8
+        if size == 1:
+            size, start = int.from_bytes(content[start : start + 8]), at + 16
+        end = at + size if size else len(content)  # 0: up to the end
+        if len(kind) < 4 or end < start:
+            return
+        yield kind, content[start:end]
+        at = end
+
+
+def _check_jpeg2000(name: str, content: bytes, max_pixels: int) -> bytes | None:
+    """Checks what the codestream says of itself, which Pillow does not compare with the file's
+    header; gives the ICC profile, which Pillow passes over.
+    """
+    stream, profile = content, None
+    if content.startswith(JP2_SIGNATURE):
+        boxes = list(_boxes(content))
+        stream = next((inner for kind, inner in boxes if kind == b"jp2c"), b"")
+        header = next((inner for kind, inner in boxes if kind == b"jp2h"), b"")
+        colors = [inner for kind, inner in _boxes(header) if kind == b"colr"]
+        profile = next((inner[3:] for inner in colors if inner[:1] in (b"\2", b"\3")), None)
+    if not stream.startswith(J2K_SIGNATURE):
+        raise DataError(f"{name}: a JPEG 2000 without a picture in it.")
+    right, bottom, left, top = (int.from_bytes(stream[at : at + 4]) for at in (8, 12, 16, 20))
+    components = int.from_bytes(stream[40:42])
+    require_size(name, (max(0, right - left), max(0, bottom - top)), max_pixels)
+    if components > MAX_COMPONENTS:
+        raise DataError(
+            f"{name}: a JPEG 2000 of {components} bands, which is not a photograph. "
+            "Convert it to RGB or grey first."
+        )
+    return profile
+
+
+def _check_jxl(name: str, content: bytes, max_pixels: int) -> None:
+    """The package decodes a file whole as soon as it is opened: its size is looked at before."""
+    stream = content
+    if content.startswith(JXL_SIGNATURES[1]):
+        boxes = list(_boxes(content))
+        whole = [inner for kind, inner in boxes if kind == b"jxlc"]
+        parts = [inner[4:] for kind, inner in boxes if kind == b"jxlp"]
+        stream = b"".join([*whole, *parts])
+    header: JxlHeader | None = read_jxl_header(stream)
+    if header is None:
+        raise DataError(f"{name}: a JPEG XL whose header can't be read.")
+    require_size(name, (header.width, header.height), max_pixels)
+    if header.extra_channels > MAX_EXTRA_CHANNELS:
+        raise DataError(
+            f"{name}: a JPEG XL of {header.extra_channels} channels beside the colors, which is "
+            "not a photograph. Convert it to PNG first."
+        )
+    if header.animated:
+        raise DataError(f"{name}: an animated JPEG XL. Convert its first frame to PNG first.")
+
+
+def _deep_pnm(image: Image.Image, content: bytes) -> Image.Image:
+    """A binary PNM of another depth than 8 bits, for which Pillow takes 10 s a megapixel.
+
+    Grey beyond 8 bits becomes I;16, everything else 8 bits. DataError where pixels are missing.
+    https://netpbm.sourceforge.net/doc/ppm.html
+    """
+    bands, [_, largest] = len(image.getbands()), image.tile[0].args
+    count, dtype = image.width * image.height * bands, ">u2" if largest > 255 else "u1"
+    start = image.tile[0].offset
+    if len(content) < start + count * np.dtype(dtype).itemsize:
+        raise DataError("the picture: its pixels are not all there.")
+    values = np.frombuffer(content, dtype, count, start).astype(np.uint32).clip(0, largest)
+    deep = bands == 1 and largest > 255
+    full = 65535 if deep else 255
+    scaled = ((values * full + largest // 2) // largest).astype(np.uint16 if deep else np.uint8)
+    shape = (image.height, image.width) + ((bands,) if bands > 1 else ())
+    return Image.fromarray(scaled.reshape(shape), None if deep else image.mode)
+
+
+def _unidentified(source: Path | bytes) -> str:
+    """Why Pillow does not take it."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(HEAD)
+    else:
+        head = source[:HEAD]
+    if head.startswith(TIFF_SIGNATURES) and (described := _describe_tiff(source)):
+        return f"{described}; convert it to 8-bit RGB or grey first"
+    return f"not a picture, or of a format other than {', '.join(FORMATS)}, HEIC, JPEG XL"
+
+
+def _describe_tiff(source: Path | bytes) -> str | None:
+    """What the first page of a TIFF consists of; None where that can't be read."""
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            header = file.read(8)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(
+                header + (file.read(8) if 43 in header[2:4] else b"")  # BigTIFF
+            )
+            file.seek(tags.next)
+            tags.load(file)
+            bands, bits = int(tags.get(277, 1)), tuple(tags[258])
+            kinds = tuple(tags.get(339, [1]))
+            compression = int(tags.get(259, 1))
+    except Exception:  # of hostile bytes, almost any
+        return None
+    kind = Counter(TIFF_SAMPLES.get(kind, "unknown ") for kind in kinds).most_common(1)[0][0]
+    pixels = f"{kind}{max(bits)}"
+    if bands in (1, 3, 4) and pixels == "uint8":
+        return f"a TIFF that Pillow can't read (compression {compression})"
+    plural = "s" if bands > 1 else ""
+    return f"a TIFF of {bands} band{plural} of {pixels} pixels, which is not a photograph"
