@@ -60,9 +60,8 @@ def specs(size: int) -> dict[str, ExportSpec]:
     }
     for network in networks.values():
         init_normal(network)
-    multiples = {"U-Net": networks["U-Net"].size_multiple, "ResNet-9": 4, "StarGAN": 4}
     return {
-        name: ExportSpec(network, multiples[name], 3, 3, labels if name == "StarGAN" else Labels())
+        name: ExportSpec(network, 3, 3, labels if name == "StarGAN" else Labels())
         for name, network in networks.items()
     }
 
@@ -77,7 +76,7 @@ def save(spec: ExportSpec, precision: str, pictures: list[np.ndarray], folder: P
             feeds = [feed | {"domain": spec.labels.vector(0, {"a"})[None]} for feed in feeds]
         model = quantize.quantized_but_edges(model, feeds)
     manifest = Manifest(
-        name=precision, method="-", direction="ab", size_multiple=spec.size_multiple,
+        name=precision, method="-", direction="ab", size_multiple=spec.module.size_multiple,
         trained_size=size, labels=spec.labels, precision=precision,
     )  # fmt: skip
     path = folder / f"{id(spec)}-{precision}.onnx"

@@ -10,6 +10,7 @@ from img2img.errors import DataError
 
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
+BF16_DB = 45.0  # PSNR from which rounding to bf16 is not seen, dB
 # CelebA's, of which a picture has at most one: to choose one takes the others away.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
 
@@ -89,7 +90,9 @@ class Manifest(BaseModel):
     direction: str  # "ab", "ba", or "to" where the target is one of the domains
     in_channels: Literal[1, 3, 4] = 3
     out_channels: Literal[1, 3, 4] = 3
-    size_multiple: int  # the graph pads to it and crops back
+    size_multiple: int  # the graph pads both sides to it, and to min_size, and crops back
+    min_size: int = 1
+    reach: int | None = None  # px from an output pixel to what it depends on; None: all, no tiles
     trained_size: int  # side of the training crops, pixels
     labels: Labels = Labels()  # of the domains it translates to
     statistics: Literal["image", "running"] = "image"  # of the normalisation layers
@@ -101,9 +104,17 @@ class Manifest(BaseModel):
     config: dict[str, object] = {}  # the method's settings; no paths of the training machine
     data: dict[str, object] = {}  # counts and fingerprint of the training pictures
     metrics: dict[str, float] = {}
-    parity: dict[str, float] = {}  # against torch at export, grey levels
+    # Against torch at export: grey levels, dB; bf16_psnr_mean and -_worst: of computing in bf16.
+    parity: dict[str, float] = {}
     created_with: str = ""
     created: str = ""
+
+    @property
+    def is_near_in_bf16(self) -> bool:
+        """Whether it may be computed in bf16 without being asked for: on the mean of the pictures
+        that were tried at export. Where none were, it may not.
+        """
+        return self.parity.get("bf16_psnr_mean", 0.0) >= BF16_DB
 
     @classmethod
     def parse(cls, metadata: dict[str, str], source: str) -> "Manifest":

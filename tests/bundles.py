@@ -26,6 +26,8 @@ def make_bundle(
     only_size: tuple[int, int] | None = None,
     manifest: bool = True,
     multiple: int = 1,
+    reach: int | None = None,
+    parity: dict[str, float] | None = None,
 ) -> Path:
     """255 - x without labels; with them x plus the offsets of the domains that are wanted."""
     shape = ["N", *(only_size or ("H", "W")), channels]
@@ -62,6 +64,8 @@ def make_bundle(
             "in_channels": channels,
             "out_channels": channels,
             "size_multiple": multiple,
+            "reach": reach,
+            "parity": parity or {},
             "trained_size": 8,
             "labels": labels.model_dump(),
         }

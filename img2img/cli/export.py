@@ -27,7 +27,7 @@ def export(
     ] = "fp32",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Pictures for int8's ranges, where the run's own are not here."),
+        typer.Option(help="Pictures for int8, where the run's own are not here."),
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
     running_statistics: Annotated[
@@ -71,4 +71,5 @@ def export(
             if precision != "fp32":
                 mean, worst = parity["psnr_mean"], parity["psnr_worst"]
                 near += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
+            near += f"; bf16 {parity['bf16_psnr_mean']:.1f} dB from that"
             print(f"{path}  ({near})")

@@ -1,6 +1,6 @@
 """img2img info: what a model says of itself."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,12 +32,17 @@ def info(
         "method": f"{manifest.method}, direction {manifest.direction}",
         "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
+        "pads to": f"multiples of {manifest.size_multiple} px, {manifest.min_size} px at least",
         "gives": f"the same size, {manifest.out_channels} channels",
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", begun with {before}" if (before := manifest.data.get("pretrained")) else ""),
         "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
         "licence": manifest.licence or "not stated",
+        "tiles": "no: a pixel depends on the whole picture"
+        if manifest.reach is None
+        else f"yes: a pixel depends on {manifest.reach} px around it, and on the norms' statistics",
+        "on CPUs": _on_cpus(manifest),
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",
         "metrics": ", ".join(f"{k} {v:.4g}" for k, v in manifest.metrics.items()) or "-",
         "made with": f"{manifest.created_with}, {manifest.created}",
@@ -45,3 +50,15 @@ def info(
     for name, value in rows.items():
         table.add_row(name, value)
     Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+
+def _on_cpus(manifest: Any) -> str:
+    """What precision `--provider auto` computes in there."""
+    from img2img.manifest import BF16_DB
+
+    near = manifest.parity.get("bf16_psnr_mean")
+    if near is None:
+        return f"in {manifest.precision}: how near bf16 comes was not measured"
+    if not manifest.is_near_in_bf16:
+        return f"in {manifest.precision}: bf16 is {near:.1f} dB from it ({BF16_DB:.0f} are wanted)"
+    return f"in bf16 where the CPU and OpenVINO can, {near:.1f} dB from {manifest.precision}"

@@ -94,13 +94,15 @@ def translate(
     summary.failed += closed
     total += len(closed)
     rate = summary.done / max(summary.seconds, 1e-9)
+    provider, precision = translator.provider, translator.precision
     if as_json:
-        print(json.dumps({**vars(summary), "output": str(output), "provider": translator.provider}))
+        where = {"output": str(output), "provider": provider, "precision": precision}
+        print(json.dumps({**vars(summary), **where}))
     else:
         console.print(
             f"{summary.done:,} translated, {summary.skipped:,} skipped, "
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
-            f"({rate:.1f} images/s on {translator.provider}); see {output}"
+            f"({rate:.1f} images/s on {provider} in {precision}); see {output}"
         )
         for kind, counted in summary.notes.items():
             pictures = f"{counted['pictures']:,} picture{'s' if counted['pictures'] > 1 else ''}"

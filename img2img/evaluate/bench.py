@@ -27,7 +27,7 @@ class Speed:
     """Of one model on one provider, with pictures of one size."""
 
     model: str
-    precision: str
+    precision: str  # that it was computed in
     provider: str
     load_seconds: float  # file to session
     latency_p50: float  # seconds, one picture
@@ -131,7 +131,7 @@ def _measure(
     ordered, peak = sorted(times), memory.peak()
     speed = Speed(
         model=model.stem,
-        precision=translator.manifest.precision,
+        precision=translator.precision,
         provider=translator.provider,
         load_seconds=load_seconds,
         latency_p50=statistics.median(times),

@@ -101,7 +101,8 @@ class Maker:
         if self.translator is None:
             return folder
         made = self.translator
-        return f"{made.manifest.name} (sha256 {made.sha256[:16]}, on {made.provider}) of {folder}"
+        where = f"on {made.provider} in {made.precision}"
+        return f"{made.manifest.name} (sha256 {made.sha256[:16]}, {where}) of {folder}"
 
     def make(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """The case's file, and the translation: uint8 [H, W, C]."""

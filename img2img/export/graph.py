@@ -20,6 +20,7 @@ from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
+from img2img.nets.generator import reach
 from img2img.nets.norm import image_statistics
 from img2img.train import checkpoint
 from img2img.train.config import RunConfig
@@ -32,7 +33,7 @@ OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 class Pixels(nn.Module):
     """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
 
-    Pads to the network's size multiple by repeating the border, and crops back.
+    Pads to a size that the network takes by repeating the border, and crops back.
     """
 
     def __init__(self, spec: ExportSpec, precision: Precision = "fp32"):
@@ -45,12 +46,14 @@ class Pixels(nn.Module):
         elif precision == "int8":
             generator = subpixel(generator)
         self.generator, self.half = generator, precision == "fp16"
-        self.multiple = spec.size_multiple
+        self.multiple, self.least = spec.module.size_multiple, spec.module.min_size
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
         height, width = image.shape[1], image.shape[2]
         x = image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
-        below, right = (-height) % self.multiple, (-width) % self.multiple
+        below, right = (
+            torch.sym_max(-side % self.multiple, self.least - side) for side in (height, width)
+        )
         x = F.pad(x, (0, right, 0, below), mode="replicate")
         if self.half:
             x = x.half()
@@ -122,7 +125,9 @@ def make_manifest(
         direction=direction,
         in_channels=spec.in_channels,
         out_channels=spec.out_channels,
-        size_multiple=spec.size_multiple,
+        size_multiple=spec.module.size_multiple,
+        min_size=spec.module.min_size,
+        reach=reach(spec.module, spec.in_channels, spec.labels.width),
         trained_size=config.method.size,
         labels=spec.labels,
         statistics=spec.statistics,

@@ -9,10 +9,12 @@ import torch
 from img2img import images
 from img2img.errors import DataError, Img2ImgError
 from img2img.export.graph import Pixels
+from img2img.infer import openvino
 from img2img.infer.translator import Translator
 from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
 
+DOMAINS = 4  # that a model is tried with, at most
 TOLERANCE = 1  # grey levels of 255, in fp32
 WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is still let through
 
@@ -38,7 +40,7 @@ def test_pictures(
 
 
 def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
-    """Grey levels between the bundle and torch, over the pictures and (up to four) domains.
+    """Grey levels between the bundle and torch, over the pictures and some domains.
 
     Keys: max_levels, mean_levels, pictures, and psnr_mean and psnr_worst in dB, at most 100. The
     bundle runs on the CPU, as the reference does, which is in fp32.
@@ -46,14 +48,9 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
     worst, total, decibels = 0.0, 0.0, []
-    for to in spec.labels.names[:4] or (None,):
+    for to in spec.labels.names[:DOMAINS] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
-            domain = translator.domain(to)
-            with torch.no_grad():
-                reference = pixels(
-                    torch.from_numpy(picture.copy())[None],
-                    None if domain is None else torch.from_numpy(domain)[None],
-                )[0].numpy()
+            reference = _in_torch(pixels, picture, translator.domain(to))
             difference = np.abs(reference.astype(int) - ours.astype(int))
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
@@ -65,6 +62,35 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
         "psnr_worst": float(min(decibels)),
         "pictures": float(len(pictures)),
     }
+
+
+def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
+    """How near computing in bf16 stays to the bundle as it is, in dB over pictures and domains.
+
+    Keys: bf16_psnr_mean and bf16_psnr_worst. OpenVINO computes where it is installed and the CPU
+    has bf16, as `auto` has it then; elsewhere torch's autocast, which rounds more (2 to 3 dB).
+    """
+    exact, pixels = Translator(bundle, "cpu"), Pixels(spec).eval()
+    by_openvino = openvino.is_installed() and openvino.pays_off()
+    rounding = Translator(bundle, "openvino") if by_openvino else None
+    decibels = []
+    for to in spec.labels.names[:DOMAINS] or (None,):
+        for picture in pictures:
+            if rounding:
+                reference, rounded = exact(picture, to), rounding(picture, to)
+            else:
+                reference = _in_torch(pixels, picture, exact.domain(to))
+                with torch.autocast("cpu", torch.bfloat16):
+                    rounded = _in_torch(pixels, picture, exact.domain(to))
+            decibels.append(psnr(reference.astype(int) - rounded))
+    return {"bf16_psnr_mean": float(np.mean(decibels)), "bf16_psnr_worst": min(decibels)}
+
+
+@torch.no_grad()
+def _in_torch(pixels: Pixels, picture: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
+    """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector, where there are any."""
+    label = None if domain is None else torch.from_numpy(domain)[None]
+    return pixels(torch.from_numpy(picture.copy())[None], label)[0].numpy()
 
 
 def psnr(difference: np.ndarray) -> float:

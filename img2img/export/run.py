@@ -12,11 +12,12 @@ from rich.console import Console
 from torch import nn
 
 from img2img import images
+from img2img.data.folders import Dataset, Paired, Sources
 from img2img.errors import DataError, UsageError
-from img2img.export import graph, parity, quantize
+from img2img.export import graph, parity, quantize, statistics
 from img2img.files import find_pictures, spread
 from img2img.infer.registry import shipped
-from img2img.manifest import Manifest, Precision
+from img2img.manifest import BF16_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.train.config import RunConfig
@@ -40,7 +41,7 @@ def export_run(
     """Write the run's bundles; each with its parity. Raises where one differs from torch by more
     than its precision explains.
 
-    calibration: pictures that int8 takes its ranges from, in place of the run's own.
+    calibration: pictures that int8 takes its ranges from and is judged on, in place of the run's.
     """
     config, method, said = graph.load_run(run, weights, chosen)
     if "metric" in said:
@@ -56,6 +57,8 @@ def export_run(
     if direction and direction not in specs:
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
     wanted = {direction: specs[direction]} if direction else specs
+    for advice in {_statistics_advice(config, spec) for spec in wanted.values()} - {None}:
+        console.print(advice)
     metrics = _last_row(run / "metrics.csv", int(said.get("step", 0)))
     done: list[tuple[Path, onnx.ModelProto, Manifest]] = []
     for name, spec in wanted.items():
@@ -67,21 +70,31 @@ def export_run(
             read = _reader(config, spec.in_channels, bool(calibration))
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
-                own = list(find_pictures(calibration)) if calibration else []
-                training = own or _inputs(config, name, training=True)
-                files = own or files
+                training, files = _int8_pictures(config, name, calibration)
                 learned = _feeds(spec, training, read, size, CALIBRATED)
                 judged = _feeds(spec, files, read, size, JUDGED)
                 proto, left = quantize.quantized(proto, learned, judged)
-                console.print(f"{left} convolutions stay in float")
+                console.print(
+                    f"{left} convolutions stay in float; ranges of {len(learned)} pictures, judged "
+                    f"on {len(judged)} others"
+                    + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
+                )
             pictures = parity.test_pictures(files, read, size)
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
+                result |= parity.measure_bf16(spec, trial, pictures)
             parity.require(result, path, precision)
-            done.append((path, proto, manifest.model_copy(update={"parity": result})))
+            manifest = manifest.model_copy(update={"parity": result})
+            if not manifest.is_near_in_bf16:
+                console.print(
+                    f"{path} is {result['bf16_psnr_mean']:.1f} dB from itself in bf16, where "
+                    f"{BF16_DB:.0f} are not seen: CPUs run it in {precision} (--provider openvino "
+                    "takes bf16 nevertheless)"
+                )
+            done.append((path, proto, manifest))
     for path, proto, manifest in done:
         graph.write(proto, manifest, path)
     return [(path, manifest.parity) for path, _, manifest in done]
@@ -137,26 +150,74 @@ def _feeds(
     return feeds
 
 
-def _inputs(config: RunConfig, direction: str, training: bool = False) -> list[Path]:
-    """Pictures that the direction takes: held-out ones, else the sample that ships; or training
-    ones, which must be there.
-    """
-    held_out = config.test.given() and not training
-    sources = config.held_out_sources if held_out else config.sources
-    channels = (config.method.in_channels, config.method.out_channels)
+def _inputs(config: RunConfig, direction: str) -> list[Path]:
+    """Pictures that the direction takes: held-out ones, else the run's, else the sample."""
+    sources = config.held_out_sources if config.test.given() else config.sources
     if sources.given():  # an imported run has none
         try:
-            return METHODS[config.mode].data.open(sources, channels).inputs(direction)
+            return _open(config, sources).inputs(direction)
         except DataError:
-            if training:
-                raise
-            # The run was moved to a machine without them; for the parity others serve.
-    if training:
+            pass  # the run was moved to a machine without them; for the parity others serve
+    return list(find_pictures(shipped("quickstart") / "test" / "flat"))
+
+
+def _int8_pictures(
+    config: RunConfig, direction: str, calibration: Path | None
+) -> tuple[list[Path], list[Path]]:
+    """Pictures that int8 takes its ranges from, and others that it is judged on: the run's held-out
+    ones; of a folder, or of a run without any, every fourth.
+    """
+    if calibration:
+        files, judged = list(find_pictures(calibration)), []
+    elif config.sources.given():
+        training, held_out = _split(config)
+        files, judged = training.inputs(direction), held_out.inputs(direction)
+    else:
         raise UsageError(
             "int8 is calibrated on the run's training pictures, and this run has none: give some "
             "of their kind with --calibration DIR."
         )
-    return list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    if len(files) + len(judged) < 2:
+        raise UsageError(
+            "int8 is judged on other pictures than it is calibrated on, and there is one alone: "
+            "give more of their kind with --calibration DIR."
+        )
+    if not judged:
+        judged = files[::4]
+        files = [path for index, path in enumerate(files) if index % 4]
+    return files, judged
+
+
+def _statistics_advice(config: RunConfig, spec: ExportSpec) -> str | None:
+    """Whether the other statistics would be better, of a BatchNorm that saw several pictures."""
+    together = config.method.batch // config.method.accumulate
+    if together == 1 or not any(isinstance(m, nn.BatchNorm2d) for m in spec.module.modules()):
+        return None
+    running = spec.statistics == "running"
+    if METHODS[config.mode].data is Paired and config.sources.given():
+        try:
+            if len(held_out := _split(config)[1]):
+                return statistics.compare(spec, config.method, held_out).advice(together, running)
+        except DataError:
+            pass  # the run was moved to a machine without its pictures
+    return (
+        f"Trained with BatchNorm at batch {together}. There are no held-out pairs to tell whether "
+        "the running averages (--running-stats) or each picture's own statistics are better: try "
+        "both."
+    )
+
+
+def _split(config: RunConfig) -> tuple[Dataset, Dataset]:
+    """The training and the held-out pictures; DataError where they are not here."""
+    training = _open(config, config.sources)
+    if config.test.given():
+        return training, _open(config, config.held_out_sources)
+    return training.split(config.held_out)
+
+
+def _open(config: RunConfig, sources: Sources) -> Dataset:
+    channels = (config.method.in_channels, config.method.out_channels)
+    return METHODS[config.mode].data.open(sources, channels)
 
 
 def _last_row(path: Path, step: int) -> dict[str, float]:

@@ -4,12 +4,19 @@ import importlib.util
 import io
 import threading
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from img2img.files import usable_cores
 
+if TYPE_CHECKING:
+    import openvino
+
 AXES = [2, 3]  # height and width of [N, C, H, W]
+# Kernels that are kept, of all the sizes of pictures that came: each size has some of its own, and
+# OpenVINO keeps 5,000 otherwise, which take gigabytes.
+KERNELS = 100
 SUBPIXEL = {  # attributes of the transposed convolutions that are rewritten
     "strides": [2, 2],
     "pads_begin": [1, 1],
@@ -20,26 +27,37 @@ SUBPIXEL = {  # attributes of the transposed convolutions that are rewritten
 }
 
 
+def read(content: bytes) -> "openvino.Model":
+    """The graph in an ONNX file."""
+    from openvino.frontend import FrontEndManager
+
+    # Not Core.read_model, which also takes the formats of other frameworks.
+    reader = FrontEndManager().load_by_framework("onnx")
+    return reader.convert(reader.load(io.BytesIO(content)))
+
+
+def metadata(model: "openvino.Model") -> dict[str, str]:
+    """The ONNX file's own."""
+    entries = model.rt_info["framework"] if model.has_rt_info(["framework"]) else {}
+    return {name: entries[name].value for name in entries}
+
+
 class OpenVinoSession:
     """As much of an onnxruntime session as a translator needs. Several threads may run one."""
 
-    def __init__(self, content: bytes, threads: int | None = None, exact: bool = False):
-        """content: an ONNX file's. exact: fp32, even where the CPU is faster in bf16."""
-        from openvino.frontend import FrontEndManager
-
-        # Not Core.read_model, which also takes the formats of other frameworks.
-        reader = FrontEndManager().load_by_framework("onnx")
-        model = reader.convert(reader.load(io.BytesIO(content)))
+    def __init__(self, model: "openvino.Model", threads: int | None = None, exact: bool = False):
+        """exact: fp32, even where the CPU is faster in bf16."""
         _use_subpixels(model)
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
             "EXECUTION_MODE_HINT": "ACCURACY" if exact else "PERFORMANCE",
+            "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
         }
         self._compiled = _core().compile_model(model, "CPU", settings)
         self._own = threading.local()  # a request serves one thread at a time
-        said = model.rt_info["framework"] if model.has_rt_info(["framework"]) else {}
-        self.metadata: dict[str, str] = {name: said[name].value for name in said}
+        computed = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.precision = {"bf16": "bf16", "f16": "fp16"}.get(computed, "fp32")
 
     def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs, in their order."""

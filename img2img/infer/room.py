@@ -41,7 +41,7 @@ class Room:
             return None
         side = int(max(height, width) * (have / need) ** 0.5 * 0.95) // 64 * 64
         ways = [f"--max-side {side} makes it smaller"] if side else []
-        if self.translator.manifest.size_multiple <= 4:
+        if self.translator.manifest.reach is not None:
             ways.append("--tile 1024 runs it in parts")
         return (
             f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} "

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import hashlib
+import io
 import re
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class Model:
     session: Session
     manifest: Manifest
     provider: str
+    precision: str  # that it computes in: of the file, or what the provider makes of it
     sha256: str  # of the file
 
 
@@ -56,16 +58,16 @@ def load(path: Path, provider: Provider = "auto", threads: int | None = None) ->
     """
     content, explicit = _read(path), provider != "auto"
     for name in _candidates(provider):
+        sha256 = hashlib.sha256(content).hexdigest()
         if name == "openvino":
-            if not (session := _open_with_openvino(content, path, threads, explicit)):
-                continue
-            metadata = session.metadata
-        else:
-            if not (session := _open(content, path, threads, name, explicit)):
-                continue
+            if opened := _open_with_openvino(content, path, threads, explicit):
+                session, manifest = opened
+                precision = _precision(manifest, session.precision)
+                return Model(session, manifest, name, precision, sha256)
+        elif session := _open(content, path, threads, name, explicit):
             metadata = session.get_modelmeta().custom_metadata_map
-        manifest = Manifest.parse(metadata, str(path))
-        return Model(session, manifest, name, hashlib.sha256(content).hexdigest())
+            manifest = Manifest.parse(metadata, str(path))
+            return Model(session, manifest, name, manifest.precision, sha256)
     raise AssertionError("the CPU provider always binds")
 
 
@@ -89,7 +91,7 @@ def session_of(content: bytes, path: Path, provider: str, threads: int | None) -
     """
     if provider == "openvino":
         try:
-            return openvino.OpenVinoSession(content, threads, exact=True)
+            return openvino.OpenVinoSession(openvino.read(content), threads, exact=True)
         except Exception as error:
             raise DataError(f"OpenVINO can't run {path} in tiles ({reason(error)}).") from None
     found = _open(content, path, threads, provider, explicit=True)
@@ -158,14 +160,29 @@ def _accelerators() -> list[str]:
 
 def _open_with_openvino(
     content: bytes, path: Path, threads: int | None, explicit: bool
-) -> openvino.OpenVinoSession | None:
-    """As _open does."""
+) -> tuple[openvino.OpenVinoSession, Manifest] | None:
+    """A session in the CPU's fastest precision, or None where that was not asked for and OpenVINO
+    can't run the file, or would not be near enough to what the file says.
+    """
     try:
-        return openvino.OpenVinoSession(content, threads)
+        model = openvino.read(content)
+        manifest = Manifest.parse(openvino.metadata(model), str(path))
+        if not explicit and not manifest.is_near_in_bf16:
+            return None
+        return openvino.OpenVinoSession(model, threads), manifest
+    except DataError:  # of the manifest
+        raise
     except Exception as error:  # its own kinds: a graph that it does not run, or no graph at all
         if explicit:
             raise DataError(f"OpenVINO can't run {path} ({reason(error)}).") from None
         return None
+
+
+def _precision(manifest: Manifest, computed: str) -> str:
+    """What a bundle is computed in where a provider computes in `computed` what is in floats."""
+    if computed == "fp32":
+        return manifest.precision
+    return f"int8 and {computed}" if manifest.precision == "int8" else computed
 
 
 def _providers(name: str, content: bytes) -> list[tuple[str, dict[str, str]]]:
@@ -197,7 +214,8 @@ def _open(
         if not _has_nvidia_driver():
             raise _unbound(name, "there is no NVIDIA driver")
         ort.set_default_logger_severity(4)
-        ort.preload_dlls()  # finds the CUDA libraries of pip packages, torch's among them
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            ort.preload_dlls()  # finds the CUDA libraries of pip packages, torch's among them
     try:
         session = ort.InferenceSession(
             content, options, providers=_providers(name, content), enable_fallback=0

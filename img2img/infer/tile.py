@@ -1,26 +1,20 @@
-"""Pictures too large for memory, translated tile by tile: to about half a grey level what they
-would be if they were run whole.
+"""Pictures too large for memory, translated tile by tile, as they would be if they were run whole.
 
 Generators that normalise each picture by its own statistics give other colours for a part of it
-than for the whole. So every tile is normalised by the statistics of the whole picture: first
-guessed from a small copy, then collected from all tiles, some rounds of it, then used. With a
-margin as wide as the network looks, the tiles meet without a seam.
+than for the whole. So every tile is normalised by the statistics of the whole picture, which are
+collected from all tiles first: those of a norm depend on the norms before it alone, so that one
+round over the tiles a norm, each through the graph up to that norm, gives them exactly. With a
+margin as wide as the network sees, the tiles meet without a seam.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from img2img import images
 from img2img.errors import UsageError, needs_extra
-from img2img.infer.session import session_of
+from img2img.infer.session import Session, session_of
 from img2img.infer.translator import Translator
-
-EPSILON = 1e-5  # of the norms, where the node does not say
-MULTIPLE = 4  # what the tiled networks' sizes are multiples of
-ROUNDS = 12  # over all tiles at most, in which the statistics settle
-SETTLED = 0.01  # deviations that a norm's means still move in a round, at most
 
 
 class Box(NamedTuple):
@@ -34,6 +28,11 @@ class Box(NamedTuple):
     def of(self, pixels: np.ndarray) -> np.ndarray:
         return pixels[self.top : self.bottom, self.left : self.right]
 
+    def within(self, other: Self) -> Self:
+        """Its place in another that holds it."""
+        top, left = other.top, other.left
+        return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
+
 
 class Tiler:
     """Translates with tiles of so many pixels a side, and a margin around each.
@@ -43,26 +42,21 @@ class Tiler:
 
     def __init__(self, translator: Translator, side: int):
         try:
-            import onnx
+            from img2img.infer.tile_graph import TileGraph
         except ImportError as error:
             raise needs_extra("tile", error) from None
-        if translator.manifest.size_multiple > MULTIPLE:
+        manifest = translator.manifest
+        if manifest.reach is None:
             raise UsageError(
-                f"{translator.manifest.name} looks at the whole picture at once (a U-Net), so it "
+                f"{manifest.name} looks at the whole picture at once (as a U-Net does), so it "
                 "can't be run in tiles; --max-side makes the pictures smaller."
             )
         self.translator = translator
-        model = onnx.load_from_string(translator.path.read_bytes())
-        layers = sum(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
-        self.side = max(MULTIPLE, side // MULTIPLE * MULTIPLE)
-        self.margin = MULTIPLE * layers + 2 * MULTIPLE  # a 3x3 layer at a quarter of the size: 4 px
-        self.norms = [n.name for n in model.graph.node if n.op_type == "InstanceNormalization"]
-        self.own, self.given = (
-            session_of(
-                _collecting(model, given), translator.path, translator.provider, translator.threads
-            )
-            for given in (False, True)
-        )
+        self.multiple, self.least = manifest.size_multiple, manifest.min_size
+        self.side = _up(max(side - self.multiple + 1, self.least), self.multiple)
+        self.margin = _up(manifest.reach, self.multiple)
+        self.graph = TileGraph(translator.path.read_bytes())
+        self._whole = self._session(self.graph.whole())
 
     @property
     def whole_side(self) -> int:
@@ -72,31 +66,16 @@ class Tiler:
     def __call__(self, pixels: np.ndarray, domain: np.ndarray | None = None) -> np.ndarray:
         """Uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector, where there are any."""
         height, width = pixels.shape[:2]
-        padding = [(0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)]
+        sizes = [_up(max(side, self.least), self.multiple) for side in (height, width)]
+        padding = [(0, sizes[0] - height), (0, sizes[1] - width), (0, 0)]
         padded = np.pad(pixels, padding, mode="edge")  # as the graph pads the whole picture
-        statistics = self._guess(padded, domain)
-        for _ in range(ROUNDS if self.norms else 0):
-            sums = [
-                self._run(padded, tile, core, domain, statistics)[1:]
-                for core, tile in self._tiles(*padded.shape[:2])
-            ]
-            found = self._statistics(sums)
-            moved = self._moved(statistics, found)
-            # Halfway: a layer's new statistics are those of what its predecessors' old ones gave,
-            # and taken as they are they overshoot from layer to layer.
-            statistics = {name: (statistics[name] + found[name]) / 2 for name in found}
-            if moved < SETTLED:
-                break
-        result = np.empty((*padded.shape[:2], self.translator.manifest.out_channels), np.uint8)
-        for core, tile in self._tiles(*padded.shape[:2]):
-            [output, *_] = self._run(padded, tile, core, domain, statistics)
-            inner = Box(
-                core.top - tile.top,
-                core.bottom - tile.top,
-                core.left - tile.left,
-                core.right - tile.left,
-            )
-            core.of(result)[:] = inner.of(output[0])
+        given = {} if domain is None else {"domain": domain[None]}
+        for number in range(len(self.graph.normalised)):
+            given |= self.statistics(number, padded, given)
+        result = np.empty((*sizes, self.translator.manifest.out_channels), np.uint8)
+        for core, tile in self._tiles(*sizes):
+            [output] = self._whole.run(None, {"image": tile.of(padded)[None], **given})
+            core.of(result)[:] = core.within(tile).of(output[0])
         return result[:height, :width]
 
     def _tiles(self, height: int, width: int) -> Iterator[tuple[Box, Box]]:
@@ -113,127 +92,38 @@ class Tiler:
                 )
                 yield core, tile
 
-    def _guess(self, pixels: np.ndarray, domain: np.ndarray | None) -> dict[str, np.ndarray]:
-        """The statistics of a small copy."""
-        small = images.shrink(images.Picture(pixels), self.whole_side).pixels
-        mask = np.ones((1, 1, *small.shape[:2]), np.float32)
-        feed = {"image": small[None], "counted": mask, **_label(domain)}
-        return self._statistics([self.own.run(None, feed)[1:]])
+    def statistics(
+        self, number: int, pixels: np.ndarray, given: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Mean and variance of what a norm is given, float32 [C], of all of the picture.
 
-    def _run(
-        self,
-        pixels: np.ndarray,
-        tile: Box,
-        core: Box,
-        domain: np.ndarray | None,
-        statistics: dict[str, np.ndarray],
-    ) -> list[np.ndarray]:
-        """The tile's translation, and the sums over its core of every norm's input."""
-        mask = np.zeros((1, 1, *pixels.shape[:2]), np.float32)
-        core.of(mask[0, 0])[:] = 1
-        feed = {"image": tile.of(pixels)[None], "counted": tile.of(mask[0, 0])[None, None]}
-        return self.given.run(None, {**feed, **_label(domain), **statistics})
+        given: the graph's other inputs, the statistics of the norms before among them.
+        """
+        part, inputs = self.graph.before(number)
+        session = self._session(part)  # not kept: together they hold the weights many times over
+        given = {name: value for name, value in given.items() if name in inputs}
+        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for core, tile in self._tiles(*pixels.shape[:2]):
+            [x] = session.run(None, {"image": tile.of(pixels)[None], **given})
+            scale = (tile.bottom - tile.top) // x.shape[2]
+            inner = Box(*(edge // scale for edge in core.within(tile)))
+            channels = [inner.of(channel) for channel in x[0]]
+            added, size = np.array([c.mean(dtype=np.float64) for c in channels]), channels[0].size
+            # Deviations from the tile's own mean, joined as Chan et al. (1979) do: a difference of
+            # large sums would lose the digits.
+            apart = added - mean
+            squares = squares + size * np.array([c.var(dtype=np.float64) for c in channels])
+            squares += np.square(apart) * count * size / (count + size)
+            mean = mean + apart * size / (count + size)
+            count += size
+        names = self.graph.statistics(number)
+        return dict(zip(names, np.float32([mean, squares / count]), strict=True))
 
-    def _statistics(self, sums: list[list[np.ndarray]]) -> dict[str, np.ndarray]:
-        """Means and deviations from the tiles' counts, sums and sums of squares, norm by norm."""
-        found = {}
-        for number in range(len(self.norms)):
-            count, first, second = (
-                np.sum([part[3 * number + i].astype(np.float64) for part in sums], axis=0)
-                for i in range(3)
-            )
-            mean = first / count
-            variance = np.maximum(second / count - mean**2, 0)
-            found[f"mean_{number}"] = mean.astype(np.float32)
-            found[f"variance_{number}"] = variance.astype(np.float32)
-        return found
-
-    def _moved(self, old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> float:
-        """How far the means went, in deviations: of the norm where that is most."""
-        return max(
-            float(
-                np.mean(
-                    np.abs(new[f"mean_{i}"] - old[f"mean_{i}"])
-                    / np.sqrt(new[f"variance_{i}"] + EPSILON)
-                )
-            )
-            for i in range(len(self.norms))
-        )
+    def _session(self, graph: bytes) -> Session:
+        t = self.translator
+        return session_of(graph, t.path, t.provider, t.threads)
 
 
-def _label(domain: np.ndarray | None) -> dict[str, np.ndarray]:
-    return {} if domain is None else {"domain": domain[None]}
-
-
-def _collecting(model, given: bool) -> bytes:
-    """The graph with the sums of what every norm sees as outputs; normalised by statistics that
-    are given as inputs, or by the picture's own.
-
-    counted: float [1, 1, H, W], 1 where the sums are taken.
-    """
-    import onnx
-    from onnx import TensorProto, helper
-
-    graph = onnx.ModelProto.FromString(model.SerializeToString()).graph
-    inputs, outputs = list(graph.input), list(graph.output)
-    shape = [1, 1, "height", "width"]
-    inputs.append(helper.make_tensor_value_info("counted", TensorProto.FLOAT, shape))
-    constants = {
-        "places": np.array([2, 3], np.int64),
-        "inner": np.array([1, 2], np.int64),
-        "one_one": np.array([1, 1], np.int64),
-    }
-    nodes, number = [], 0
-    for node in graph.node:
-        if node.op_type != "InstanceNormalization":
-            nodes.append(node)
-            continue
-        x, scale, bias = node.input
-        p = f"norm_{number}_"
-        make = helper.make_node
-        nodes += [
-            make("Shape", [x], [p + "size"], start=2),
-            make("Concat", ["one_one", p + "size"], [p + "sizes"], axis=0),
-            make(
-                "Resize",
-                ["counted", "", "", p + "sizes"],
-                [p + "mask"],
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-            make("ReduceSum", [p + "mask", "places"], [p + "count"], keepdims=1),
-            make("Mul", [x, p + "mask"], [p + "masked"]),
-            make("ReduceSum", [p + "masked", "places"], [p + "first"], keepdims=1),
-            make("Mul", [p + "masked", x], [p + "squared"]),
-            make("ReduceSum", [p + "squared", "places"], [p + "second"], keepdims=1),
-        ]
-        for name in ("count", "first", "second"):
-            outputs.append(helper.make_tensor_value_info(p + name, TensorProto.FLOAT, None))
-        if given:
-            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), EPSILON)
-            constants[p + "epsilon"] = np.array(epsilon, np.float32)
-            for name in (f"mean_{number}", f"variance_{number}"):
-                each = helper.make_tensor_value_info(
-                    name, TensorProto.FLOAT, [1, f"channels_{number}", 1, 1]
-                )
-                inputs.append(each)
-            nodes += [
-                make("Add", [f"variance_{number}", p + "epsilon"], [p + "safe"]),
-                make("Sqrt", [p + "safe"], [p + "deviation"]),
-                make("Unsqueeze", [scale, "inner"], [p + "scale"]),
-                make("Unsqueeze", [bias, "inner"], [p + "bias"]),
-                make("Div", [p + "scale", p + "deviation"], [p + "gain"]),
-                make("Mul", [f"mean_{number}", p + "gain"], [p + "moved"]),
-                make("Sub", [p + "bias", p + "moved"], [p + "offset"]),
-                make("Mul", [x, p + "gain"], [p + "gained"]),
-                make("Add", [p + "gained", p + "offset"], list(node.output)),
-            ]
-        else:
-            nodes.append(node)
-        number += 1
-    initial = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    built = helper.make_graph(nodes, "tiled", inputs, outputs, [*graph.initializer, *initial])
-    return helper.make_model(
-        built, opset_imports=model.opset_import, ir_version=model.ir_version
-    ).SerializeToString()
+def _up(size: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-size // multiple) * multiple

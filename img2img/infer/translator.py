@@ -39,6 +39,7 @@ class Translator:
         loaded = load(self.path, provider, threads)
         registry.require_direction(direction, loaded.manifest.direction, self.path)
         self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
+        self.precision = loaded.precision
         self._session = loaded.session
         # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
         self._together = 1 if self.provider == "openvino" else together

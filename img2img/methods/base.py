@@ -22,6 +22,7 @@ from img2img.methods.objectives import (
     wide,
     zero_centred_penalty,
 )
+from img2img.nets.generator import Generator
 from img2img.nets.minibatch import Comparison, activations
 from img2img.nets.norm import running_averages_kept
 
@@ -193,8 +194,7 @@ class MethodConfig(BaseModel):
 class ExportSpec:
     """One direction of a trained method, ready to be traced."""
 
-    module: nn.Module  # image [N, C, H, W] in [-1, 1] (and domain [N, D]) -> the same range
-    size_multiple: int
+    module: Generator
     in_channels: int
     out_channels: int
     labels: Labels = Labels()  # of the domains it translates to

@@ -166,7 +166,7 @@ class CycleGAN(Method):
         a, b = self.config.in_channels, self.config.out_channels
         channels = {"ab": (a, b), "ba": (b, a)}
         return {
-            direction: ExportSpec(generator, ResNet.size_multiple, *channels[direction])
+            direction: ExportSpec(generator, *channels[direction])
             for direction, generator in self.generators.items()
         }
 

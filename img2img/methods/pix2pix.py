@@ -115,9 +115,8 @@ class Pix2Pix(Method):
         return {"ab": Way(a, b, self.generators["ab"], critic, paired=True)}
 
     def exports(self) -> dict[str, ExportSpec]:
-        unet = self.generators["ab"]
         c = self.config
-        return {"ab": ExportSpec(unet, unet.size_multiple, c.in_channels, c.out_channels)}
+        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
 
     def _critic(self, condition: Tensor, training: Batch | None = None) -> Critic:
         """Of images that belong to the condition; in training of what it is shown of both."""

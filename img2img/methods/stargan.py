@@ -171,8 +171,7 @@ class StarGAN(Method):
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
         generator = self.generators["any"]
-        multiple = StarGenerator.size_multiple
-        return {"to": ExportSpec(generator, multiple, c.in_channels, c.out_channels, c.labels)}
+        return {"to": ExportSpec(generator, c.in_channels, c.out_channels, c.labels)}
 
     def _judge(self, batch: Batch) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The discriminator, real or fake and the domain, on what it is shown in training."""

@@ -2,16 +2,18 @@
 
 from torch import Tensor, nn
 
+from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 
 
-class ResNet(nn.Module):
-    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4.
+class ResNet(Generator):
+    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4, at
+    least 8: a reflection at a quarter of the size needs two pixels.
 
     c7s1-w, d2w, d4w, `blocks` residual blocks of 4w, u2w, uw, c7s1-out; reflection padding.
     """
 
-    size_multiple = 4
+    size_multiple, min_size, local = 4, 8, True
 
     def __init__(
         self,

@@ -3,17 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from img2img.nets.generator import Generator
 from img2img.nets.minibatch import Comparison, comparing
 
 
-class StarGenerator(nn.Module):
+class StarGenerator(Generator):
     """image [N, C, H, W], domain [N, D] -> [N, C, H, W] in [-1, 1]; H and W multiples of 4.
 
     Zero padding throughout: reflection would break the conditioning at the border. The norm's
     statistics are always the picture's own (the authors never leave train mode).
     """
 
-    size_multiple = 4
+    size_multiple, min_size, local = 4, 4, True
 
     def __init__(self, channels: int, domains: int, width: int = 64, blocks: int = 6):
         super().__init__()

@@ -3,14 +3,17 @@
 import torch
 from torch import Tensor, nn
 
+from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 
 
-class UNet(nn.Module):
+class UNet(Generator):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
 
     Channels are width x (1, 2, 4, 8, 8, ...), halving the picture at each of the `levels`.
     """
+
+    local = False
 
     def __init__(
         self,
@@ -22,7 +25,7 @@ class UNet(nn.Module):
         dropout: bool = True,
     ):
         super().__init__()
-        self.size_multiple = 2**levels
+        self.size_multiple = self.min_size = 2**levels
         channels = [width * min(2**level, 8) for level in range(levels)]
         block = Innermost(channels[-2], channels[-1], norm)
         for level in range(levels - 2, 0, -1):

@@ -18,7 +18,7 @@ from img2img.manifest import Labels, LabelSet, Manifest
 class Styler:
     """Stands in for a model that knows the truth: it gives the same emoji in the other style."""
 
-    sha256, provider = "0" * 64, "cpu"
+    sha256, provider, precision = "0" * 64, "cpu", "fp32"
 
     def __init__(self, folder, labels: Labels, perfect: bool):
         self.manifest = Manifest.model_construct(

@@ -161,7 +161,7 @@ def test_real_pictures_are_read_as_the_model_gives_them(held_out, measured):
     """A grey model whose answers are perfect is as near as a coloured one is."""
 
     class Grey:
-        sha256, provider = "0" * 64, "cpu"
+        sha256, provider, precision = "0" * 64, "cpu", "fp32"
         manifest = Manifest.model_construct(name="grey", in_channels=1, out_channels=1)
 
         def __call__(self, shown, to=None):
@@ -174,7 +174,7 @@ def test_real_pictures_are_read_as_the_model_gives_them(held_out, measured):
 class Negative:
     """Stands in for a model whose way back is itself."""
 
-    sha256, provider = "0" * 64, "cpu"
+    sha256, provider, precision = "0" * 64, "cpu", "fp32"
     manifest = Manifest.model_construct(name="negative", in_channels=3, out_channels=3)
 
     def __init__(self, lossy=0):

@@ -1,18 +1,25 @@
 """Exported bundles of tiny trained runs, on real pictures."""
 
+import io
 import json
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
+from rich.console import Console
+from typer.testing import CliRunner
 
 from img2img import Translator, images
+from img2img.cli import app
 from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.export import parity
 from img2img.export.graph import Pixels, load_run, trace
 from img2img.export.run import export_run
 from img2img.files import find_pictures
+from img2img.infer import openvino
+from img2img.infer.session import available
 from img2img.methods import METHODS
 
 
@@ -59,6 +66,54 @@ def test_any_size_goes_in_and_comes_out_as_torch_would_have_it(
     [result] = translator([picture], to=to)
     assert result.shape == (*size, 3)
     assert np.abs(result.astype(int) - expected.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("mode", METHODS)
+@pytest.mark.parametrize("session", ["onnxruntime", "cpu", "openvino"])
+def test_sides_down_to_a_pixel_go_in_and_come_out(mode, session, exported, trained, emoji):
+    """In the graph: any runtime can feed it."""
+    if session not in ("onnxruntime", *available()):
+        pytest.skip("it is not installed")
+    spec = next(iter(load_run(trained(mode))[1].exports().values()))
+    path = exported(mode)[0][0]
+    domain = spec.labels.vector(0, {"flat"}) if spec.labels.sets else None
+    picture = images.read(next(find_pictures(emoji / "flat"))).pixels[20:40, 20:]
+    plain, translator = ort.InferenceSession(path), Translator(path, "cpu")
+    if session == "openvino":
+        translator = Translator(path, session)
+    for height, width in [(1, 1), (1, 40), (2, 3), (40, 2), (3, 5), (4, 4), (5, 1), (4, 9), (5, 8)]:
+        some = np.ascontiguousarray(picture[:height, :width])
+        if session == "onnxruntime":
+            label = {} if domain is None else {"domain": domain[None]}
+            [result] = plain.run(None, {"image": some[None], **label})[0]
+        else:
+            result = translator(some, domain)
+        assert result.shape == (height, width, 3)
+        if session == "openvino" or height * width < 4 or (mode == "stargan" and height == width):
+            continue  # bf16; and where almost nothing differs, norms amplify rounding
+        with torch.no_grad():
+            label = [] if domain is None else [torch.from_numpy(domain)[None]]
+            expected = Pixels(spec)(torch.from_numpy(some)[None], *label)[0].numpy()
+        assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_padding_repeats_the_border_up_to_what_the_network_takes(mode, exported):
+    """A narrow picture is what the same picture, widened by hand, is in its part."""
+    translator = Translator(exported(mode)[0][0], "cpu")
+    manifest = translator.manifest
+    to = next(iter(manifest.labels.names), None)
+    narrow = np.random.default_rng(0).integers(0, 256, (manifest.min_size, 3, 3), np.uint8)
+    wide = np.pad(narrow, ((0, 0), (0, manifest.min_size - 3), (0, 0)), mode="edge")
+    assert np.array_equal(translator(narrow, to), translator(wide, to)[:, :3])
+
+
+def test_the_manifest_tells_what_tiles_and_small_pictures_need(exported):
+    told = {}
+    for mode in METHODS:
+        manifest = Translator(exported(mode)[0][0], "cpu").manifest
+        told[mode] = (manifest.size_multiple, manifest.min_size, manifest.reach)
+    assert told == {"pix2pix": (32, 32, None), "cyclegan": (4, 8, 20), "stargan": (4, 4, 23)}
 
 
 @pytest.mark.parametrize("mode", METHODS)
@@ -170,3 +225,46 @@ def test_info_prints_the_manifest_as_json(exported):
         check=True,
     )
     assert json.loads(done.stdout)["method"] == "pix2pix"
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_how_near_bf16_comes_is_measured_and_told(mode, exported):
+    for path, result in exported(mode):
+        assert 20 < result["bf16_psnr_worst"] <= result["bf16_psnr_mean"] < 100
+        assert Translator(path, "cpu").manifest.is_near_in_bf16 == (result["bf16_psnr_mean"] >= 45)
+
+
+def test_without_openvino_torch_tells_how_near_bf16_comes(exported, trained, emoji, monkeypatch):
+    """Within a few dB of what OpenVINO tells: nothing else was rounded."""
+    [(path, told)] = exported("pix2pix")
+    spec = load_run(trained("pix2pix"))[1].exports()["ab"]
+    pictures = [images.read(file).pixels for file in find_pictures(emoji / "flat")][:4]
+    monkeypatch.setattr(openvino, "pays_off", lambda: False)
+    result = parity.measure_bf16(spec, path, pictures)
+    assert result["bf16_psnr_worst"] <= result["bf16_psnr_mean"]
+    assert result["bf16_psnr_mean"] == pytest.approx(told["bf16_psnr_mean"], abs=8)
+
+
+def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, monkeypatch):
+    console = Console(file=io.StringIO(), width=1000)
+    far = {"bf16_psnr_mean": 41.2, "bf16_psnr_worst": 36.0}
+    monkeypatch.setattr(parity, "measure_bf16", lambda *_: far)
+    [(path, _)] = export_run(trained("pix2pix"), console, tmp_path / "m.onnx")
+    assert "41.2 dB from itself in bf16" in console.file.getvalue()
+    assert not Translator(path, "cpu").manifest.is_near_in_bf16
+    shown = info(path)
+    assert "in fp32: bf16 is 41.2 dB from it (45 are wanted)" in shown
+    assert "multiples of 32 px, 32 px at least" in shown
+    assert "no: a pixel depends on the whole picture" in shown
+
+
+def test_info_tells_in_words_what_can_be_tiled(exported):
+    shown = info(exported("cyclegan")[0][0])
+    assert "yes: a pixel depends on 20 px around it" in shown
+    assert "multiples of 4 px, 8 px at least" in shown
+
+
+def info(path) -> str:
+    result = CliRunner().invoke(app, ["info", str(path)])
+    assert result.exit_code == 0
+    return result.stdout

@@ -1,5 +1,6 @@
 """Bundles in half precision and in integers, on real pictures."""
 
+import io
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 from img2img import Translator, images
@@ -20,6 +22,8 @@ from img2img.export.run import _reader, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 from img2img.nets.unet import UNet
+
+SAMPLE = shipped("quickstart")
 
 
 def read(path):
@@ -79,8 +83,9 @@ def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
     pictures = parity.test_pictures(files[:6], read, 64)[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
-    small, left = quantize.quantized(model, feeds, feeds)
-    found = quantize.psnrs(model, small, feeds)
+    others = [{"image": p[None]} for p in parity.test_pictures(files[6:10], read, 64)]
+    small, left = quantize.quantized(model, feeds, others)
+    found = quantize.psnrs(model, small, others)
     assert np.mean(found) >= quantize.MEAN_DB
     assert min(found) >= quantize.WORST_DB
     assert left >= 2
@@ -90,13 +95,78 @@ def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
 def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    feeds = [{"image": p[None]} for p in parity.test_pictures(files[:2], read, 64)]
-    rough, few = quantize.quantized(model, feeds, feeds)
-    reached = float(np.mean(quantize.psnrs(model, rough, feeds)))
+    feeds, others = (
+        [{"image": p[None]} for p in parity.test_pictures(some, read, 64)]
+        for some in (files[:2], files[2:4])
+    )
+    rough, few = quantize.quantized(model, feeds, others)
+    reached = float(np.mean(quantize.psnrs(model, rough, others)))
     monkeypatch.setattr(quantize, "MEAN_DB", reached + 1)
-    near, more = quantize.quantized(model, feeds, feeds)
+    near, more = quantize.quantized(model, feeds, others)
     assert more > few
-    assert np.mean(quantize.psnrs(model, near, feeds)) >= reached + 1
+    assert np.mean(quantize.psnrs(model, near, others)) >= reached + 1
+
+
+@pytest.fixture
+def fed(monkeypatch) -> list[tuple[set[bytes], set[bytes]]]:
+    """Fills with the pictures that each export calibrates int8 on, and judges it on."""
+    calls: list[tuple[set[bytes], set[bytes]]] = []
+
+    def quantized(model, calibration, judged):
+        calls.append(
+            tuple({feed["image"].tobytes() for feed in feeds} for feeds in (calibration, judged))
+        )
+        return model, 2
+
+    monkeypatch.setattr(quantize, "quantized", quantized)
+    return calls
+
+
+@pytest.mark.parametrize("calibration", [False, True])
+@pytest.mark.parametrize("mode", ["pix2pix", "cyclegan", "stargan"])
+def test_int8_is_judged_on_pictures_that_it_was_not_calibrated_on(
+    mode, calibration, fed, trained, emoji, tmp_path
+):
+    console = Console(file=io.StringIO(), width=1000)
+    folder = emoji / "flat" if calibration else None
+    export_run(trained(mode), console, tmp_path / "m.onnx", precision="int8", calibration=folder)
+    for learned, judged in fed:
+        assert learned
+        assert judged
+        assert not learned & judged
+    learned, judged = fed[0]
+    assert f"ranges of {len(learned)} pictures, judged on {len(judged)} others (16 would" in (
+        console.file.getvalue()
+    )
+
+
+def test_int8_is_judged_on_the_held_out_folder_of_the_run(fed, trained, emoji, tmp_path, quiet):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    config = json.loads((run / "config.json").read_text())
+    test = {}
+    for name, style in (("a", "flat"), ("b", "3d")):
+        shutil.copytree(SAMPLE / "test" / style, tmp_path / style)
+        test[name] = str(tmp_path / style)
+    (run / "config.json").write_text(json.dumps(config | {"test": test}))
+    export_run(run, quiet, precision="int8")
+    [(learned, judged)] = fed
+    size = config["method"]["size"]
+
+    def shown(folder):
+        return {
+            images.resize(read(path), size, size)[None].tobytes() for path in find_pictures(folder)
+        }
+
+    assert learned == shown(emoji / "flat")
+    assert len(judged) == 16
+    assert judged < shown(tmp_path / "flat")
+
+
+def test_int8_of_one_picture_is_refused(trained, emoji, tmp_path, quiet):
+    shutil.copy(next(find_pictures(emoji / "flat")), tmp_path)
+    with pytest.raises(UsageError, match="one alone"):
+        export_run(trained("pix2pix"), quiet, precision="int8", calibration=tmp_path)
 
 
 def test_a_precision_that_is_too_far_off_is_refused(tmp_path):

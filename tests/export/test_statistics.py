@@ -1,0 +1,96 @@
+"""Whether a BatchNorm had better go by the picture or by the running averages, told at export."""
+
+import io
+import shutil
+
+import pytest
+from rich.console import Console
+from torch import nn
+
+from img2img.errors import DataError
+from img2img.export import statistics
+from img2img.export.graph import load_run
+from img2img.export.run import export_run
+from img2img.train.loop import train
+from img2img.train.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def batched(make_config, quiet, tmp_path_factory, emoji):
+    """A run with BatchNorm at batch 4, on pictures of its own that may be deleted."""
+    run = tmp_path_factory.mktemp("runs") / "batched"
+    shutil.copytree(emoji, run.parent / "emoji")
+    sources = {"a": run.parent / "emoji" / "flat", "b": run.parent / "emoji" / "3d"}
+    config = make_config("pix2pix", {"sources": sources}, batch=4, norm="batch")
+    train(make_plan(config, quiet), run, quiet)
+    return run
+
+
+def told(run, **options) -> str:
+    console = Console(file=io.StringIO(), width=1000)
+    export_run(run, console, run.parent / "m.onnx", **options)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_both_are_measured_on_held_out_pairs(running, batched):
+    line = told(batched, running_statistics=running)
+    assert "BatchNorm at batch 4. Against the truths of 2 held-out pairs: " in line
+    assert "by each picture's own statistics" in line
+    assert "by the running averages" in line
+    assert "--running-stats" in line or "what is exported is the better" in line
+
+
+def test_the_figures_are_those_of_the_truth(make_config, batched):
+    """Averages that fit no picture are far from it."""
+    config, method, _ = load_run(batched)
+    spec = method.exports()["ab"]
+    pairs = config_pairs(config)
+    plain = statistics.compare(spec, config.method, pairs)
+    assert plain.pairs == len(pairs)
+    for layer in spec.module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean += 100
+    far = statistics.compare(spec, config.method, pairs)
+    assert far.image == plain.image
+    assert far.running[0] < plain.running[0] - 1
+    assert far.running[1] > plain.running[1] + 1
+
+
+def config_pairs(config):
+    from img2img.data.folders import Paired
+
+    return Paired.open(config.sources, (3, 3)).split(config.held_out)[1]
+
+
+@pytest.mark.parametrize(
+    ("image", "running", "exported", "advice"),
+    [
+        ((18.0, 20.0), (20.5, 15.0), False, "export again with --running-stats."),
+        ((18.0, 20.0), (20.5, 15.0), True, "what is exported is the better."),
+        ((21.0, 14.0), (20.5, 15.0), False, "what is exported is the better."),
+        ((21.0, 14.0), (20.5, 15.0), True, "export again without --running-stats."),
+    ],
+)
+def test_the_better_is_named(image, running, exported, advice):
+    line = statistics.Comparison(16, image, running).advice(8, exported)
+    assert f"{image[0]:.1f} dB, L1 {image[1]:.1f} grey levels by each picture" in line
+    assert f"{running[0]:.1f} dB, L1 {running[1]:.1f} grey levels by the running" in line
+    assert line.endswith(advice)
+
+
+def test_at_batch_one_and_without_batch_norm_nothing_is_said(trained, make_config, quiet, tmp_path):
+    assert "BatchNorm" not in told(trained("cyclegan"), direction="ab")
+    config = make_config("pix2pix", batch=1, norm="batch", steps=1)
+    train(make_plan(config, quiet), tmp_path / "one", quiet)
+    assert "BatchNorm" not in told(tmp_path / "one")
+
+
+def test_without_the_pictures_it_says_that_it_can_not_tell(batched, monkeypatch):
+    def gone(*_):
+        raise DataError("There is no folder.")
+
+    monkeypatch.setattr("img2img.export.run._split", gone)
+    line = told(batched)
+    assert "no held-out pairs" in line
+    assert "--running-stats" in line
