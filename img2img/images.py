@@ -86,13 +86,13 @@ class Picture:
 
 
 def read(
-    source: Path | bytes,
+    source: Path | bytes | Image.Image,
     channels: int = 3,
     max_pixels: int = MAX_PIXELS,
     max_side: int | None = None,
     to_translate: bool = False,
 ) -> Picture:
-    """Decode a file or the bytes of one.
+    """Decode a file, the bytes of one, or what Pillow has opened.
 
     channels: 1 grey, 3 RGB, 4 RGBA as stored. max_side: a larger picture is made smaller; then
     max_pixels bounds what a JPEG is decoded to, which may be a fraction of its size.
@@ -106,6 +106,10 @@ def read(
     name = str(source) if isinstance(source, Path) else "the picture"
     notes: list[str] = []
     try:
+        if isinstance(source, Image.Image):
+            formats.require_size(name, source.size, max_pixels)
+            opened = source.copy()  # the caller's stays as it is
+            return _decode(opened, b"", channels, opened.size, max_side, to_translate, notes)
         content = load(source, max_pixels) if isinstance(source, Path) else source
         content, long_text = metadata.without_long_texts(content)
         if long_text:

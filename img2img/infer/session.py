@@ -51,12 +51,18 @@ class Model:
     sha256: str  # of the file
 
 
-def load(path: Path, provider: Provider = "auto", threads: int | None = None) -> Model:
+def load(
+    path: Path,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    content: bytes | None = None,
+) -> Model:
     """Load a bundle. threads: of one operator; by default all cores that this process may use.
+    content: of the file, where it is known.
 
     Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
     """
-    content, explicit = _read(path), provider != "auto"
+    content, explicit = content or read(path), provider != "auto"
     for name in _candidates(provider):
         sha256 = hashlib.sha256(content).hexdigest()
         if name == "openvino":
@@ -78,7 +84,7 @@ def manifest(path: Path) -> Manifest:
 
 def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
     """Onnxruntime's session on any self-contained ONNX file, and the file's content."""
-    content = _read(path)
+    content = read(path)
     for name in (*_accelerators(), "cpu"):
         if session := _open(content, path, None, name, explicit=False):
             return session, content
@@ -267,7 +273,8 @@ def _has_nvidia_driver() -> bool:
     return True
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """A bundle's content; DataError where it can't be one."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is larger than an ONNX file can be (2 GiB).")

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, SupportsFloat, overload
 
 import numpy as np
 
-from img2img import images as files
 from img2img.errors import UsageError
 from img2img.infer import registry
-from img2img.infer.session import Provider, load
+from img2img.infer.inputs import One, is_one, label_of, pixels_of
+from img2img.infer.session import Model, Provider, load, read
 from img2img.manifest import Manifest
 
 MAX_BATCH = 8
-One = np.ndarray | str | Path  # pixels, or a file with them
-To = str | Sequence[str] | np.ndarray | None
+To = str | Sequence[str] | Sequence[SupportsFloat] | np.ndarray | None
 
 
 class Translator:
@@ -35,14 +34,34 @@ class Translator:
         threads: int | None = None,
         together: int = MAX_BATCH,
     ):
-        self.path, self.threads = registry.find(model, direction).path, threads
-        loaded = load(self.path, provider, threads)
-        registry.require_direction(direction, loaded.manifest.direction, self.path)
-        self.manifest, self.provider, self.sha256 = loaded.manifest, loaded.provider, loaded.sha256
-        self.precision = loaded.precision
-        self._session = loaded.session
+        self.path = registry.find(model, direction).path
+        self._wanted, self.threads, self._most = provider, threads, together
+        self._content: bytes | None = None  # where there may be no such file
+        self._open(load(self.path, provider, threads))
+        registry.require_direction(direction, self.manifest.direction, self.path)
+
+    def _open(self, model: Model) -> None:
+        self.manifest, self.provider, self.sha256 = model.manifest, model.provider, model.sha256
+        self.precision = model.precision
+        self._session = model.session
         # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
-        self._together = 1 if self.provider == "openvino" else together
+        self._together = 1 if self.provider == "openvino" else self._most
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the file's content: where it is unpickled there may be no such file."""
+        return {
+            "path": self.path,
+            "content": self._content or read(self.path),
+            "provider": self._wanted,
+            "threads": self.threads,
+            "together": self._most,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The provider is chosen anew: it is another machine's choice."""
+        self.path, self._wanted, self._most = state["path"], state["provider"], state["together"]
+        self.threads, self._content = state["threads"], state["content"]
+        self._open(load(self.path, self._wanted, self.threads, self._content))
 
     @overload
     def __call__(self, images: One, to: To = None) -> np.ndarray: ...
@@ -50,17 +69,20 @@ class Translator:
     def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
 
     def __call__(self, images: One | Sequence[One], to: To = None) -> np.ndarray | list[np.ndarray]:
-        """A picture uint8 [H, W, in_channels], or the path of one -> uint8 [H, W, out_channels];
-        several -> a list of as many, in order.
+        """A picture -> uint8 [H, W, out_channels]; several -> a list of as many, in order.
 
-        to: the target domain, names of attributes, or a label vector float32 [labels.width]; only
-        for models with domains. Pictures of one size run together, so many at once; the result is
-        the same as one by one. Raises DataError for a file that is no picture, UsageError for a
-        wrong domain, ValueError for an array of another kind.
+        images: the path or the bytes of a file, an open file, a PIL image, pixels uint8
+        [H, W, in_channels] of numpy or of torch on the CPU; a list of these, or an array
+        [N, H, W, in_channels]. to: the target domain, names of attributes, or a label vector
+        [labels.width]; only for models with domains. Pictures of one size run together, so many at
+        once; the result is the same as one by one. Raises DataError for a file that is no picture,
+        UsageError for a wrong domain, ValueError for an array of another kind, TypeError for what
+        is no picture.
         """
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            return self._all([self._pixels(images)], self.domain(to))[0]
-        return self._all([self._pixels(image) for image in images], self.domain(to))
+        channels = self.manifest.in_channels
+        if is_one(images):
+            return self._all([pixels_of(images, channels)], self.domain(to))[0]
+        return self._all([pixels_of(image, channels) for image in images], self.domain(to))
 
     def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -82,17 +104,15 @@ class Translator:
         No names at all, or "none": a picture with none of the (first set of) attributes.
         """
         labels = self.manifest.labels
-        if isinstance(to, np.ndarray):
-            if to.shape != (labels.width,):
-                raise UsageError(f"{self.manifest.name} takes label vectors of {labels.width}.")
-            return to
+        if to is not None and labels.sets and not _are_names(to):
+            return label_of(to, labels.width, self.manifest.name)
         if not labels.sets:
-            if to:
+            if to is not None and len(to):
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
             return None
-        names = [to] if isinstance(to, str) else list(to or ())
+        names = [to] if isinstance(to, str) else list(to) if to is not None else []
         nothing = to == "none" or (to is not None and not names)
-        if to in labels.names:
+        if isinstance(to, str) and to in labels.names:
             wanted = {to}  # its name may have a comma
         elif nothing:
             wanted = set()
@@ -115,13 +135,6 @@ class Translator:
             inputs["domain"] = np.tile(domain, (len(images), 1))
         return self._session.run(None, inputs)[0]
 
-    def _pixels(self, image: One) -> np.ndarray:
-        """Of an array that is checked, or of a file, upright and in sRGB, on white."""
-        channels = self.manifest.in_channels
-        if isinstance(image, str | Path):
-            return files.read(Path(image), channels).pixels
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
-            raise ValueError(
-                f"expected uint8 [H, W, {channels}], got {image.dtype} {list(image.shape)}"
-            )
-        return image
+
+def _are_names(to: To) -> bool:
+    return isinstance(to, str) or all(isinstance(name, str) for name in to)

@@ -1,10 +1,15 @@
 """A model as a function from arrays to arrays."""
 
+import io
+import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from bundles import make_bundle
+from PIL import ExifTags, Image
 
 from img2img.errors import DataError, UsageError
 from img2img.infer.translator import MAX_BATCH, Translator
@@ -32,6 +37,87 @@ def test_one_picture_gives_one_and_paths_are_as_good_as_pixels(invert, noise, tm
         True,
         True,
     ]
+
+
+def test_bytes_open_files_and_pillows_pictures_are_as_good_as_paths(invert, noise, tmp_path):
+    picture, path = noise(0, 5, 7), tmp_path / "one.png"
+    Image.fromarray(picture).save(path)
+    content = path.read_bytes()
+    opened = Image.open(path)
+    with path.open("rb") as file:
+        given = [content, bytearray(content), memoryview(content), file, io.BytesIO(content)]
+        given += [opened, Image.fromarray(picture)]
+        for one in given:
+            assert np.array_equal(invert(one), 255 - picture)
+    for result in invert([content, opened, path, picture]):
+        assert np.array_equal(result, 255 - picture)
+    assert opened.size == (7, 5)
+
+
+def test_a_pillow_picture_is_read_as_its_file_is(invert, tmp_path):
+    """Upright, on white where it is transparent, 16 bits scaled."""
+    ramp = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(ramp).save(tmp_path / "turned.png", exif=turned)
+    clear = Image.fromarray(ramp).convert("RGBA")
+    clear.putalpha(Image.fromarray(ramp[..., 0]))
+    clear.save(tmp_path / "clear.png")
+    Image.fromarray(ramp[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(ramp).save(tmp_path / "key.png", transparency=tuple(ramp[0, 0].tolist()))
+    for path in sorted(tmp_path.glob("*.png")):
+        assert np.array_equal(invert(Image.open(path)), invert(path)), path.name
+
+
+def test_torch_tensors_on_the_cpu_are_taken(invert, noise):
+    torch = pytest.importorskip("torch")
+    picture = noise(0, 5, 7)
+    tensor = torch.from_numpy(picture)
+    assert np.array_equal(invert(tensor), 255 - picture)
+    assert np.array_equal(invert(torch.stack([tensor, tensor]))[1], 255 - picture)
+    with pytest.raises(ValueError, match="channels come last"):
+        invert(tensor.permute(2, 0, 1))
+    with pytest.raises(ValueError, match=r"float32 \[5, 7, 3\]; levels are 0 to 255"):
+        invert(tensor / 255)
+
+
+@pytest.mark.parametrize("given", [5, None, {"a": 1}, [1, 2], ["no.png", 3.5]])
+def test_what_is_no_picture_is_told_what_is_taken(invert, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (2, 2)).save("no.png")
+    with pytest.raises(TypeError, match=r"expected a path, .* or pixels: uint8 \[H, W, 3\]"):
+        invert(given)
+
+
+def test_a_translator_can_be_sent_to_a_worker_that_has_no_such_file(noise, tmp_path):
+    path = make_bundle(tmp_path / "sent.onnx")
+    translator = Translator(path, "cpu", threads=1, together=2)
+    sent = pickle.dumps(translator)
+    path.unlink()
+    script = (
+        "import pickle, sys, numpy as np\n"
+        "translator = pickle.load(sys.stdin.buffer)\n"
+        "picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)\n"
+        "assert np.array_equal(translator(picture), 255 - picture)\n"
+        "print(translator.manifest.name, translator.provider, translator.threads)\n"
+    )
+    line = [sys.executable, "-c", script]
+    done = subprocess.run(line, input=sent, capture_output=True, check=True)
+    assert done.stdout.split() == [b"invert", b"cpu", b"1"]
+    again = pickle.loads(pickle.dumps(pickle.loads(sent), protocol=2))
+    assert again.sha256 == translator.sha256
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64, bool, list])
+def test_a_label_of_any_numbers_is_taken(attributes, noise, kind):
+    label = [1.0, 0.0, 1.0] if kind is list else np.array([1, 0, 1]).astype(kind)
+    assert np.array_equal(attributes(noise(), label), attributes(noise(), ["hat", "glasses"]))
+
+
+@pytest.mark.parametrize("label", [[1.0], np.ones((1, 3)), [1.0, np.nan, 0.0], [1.0, "hat", 0.0]])
+def test_a_wrong_label_is_told(attributes, noise, label):
+    with pytest.raises(UsageError, match="label vectors of 3 finite numbers"):
+        attributes(noise(), label)
 
 
 def test_a_file_that_is_no_picture_is_a_data_error(invert, tmp_path):

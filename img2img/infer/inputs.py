@@ -1,0 +1,70 @@
+"""What a translator takes as a picture: files, their bytes, and pixels of several libraries."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, SupportsFloat
+
+import numpy as np
+from PIL import Image
+
+from img2img import images
+from img2img.errors import UsageError
+
+# An array is numpy's, or what numpy takes for one: a torch tensor on the CPU, say.
+One = np.ndarray | Image.Image | str | Path | bytes | BinaryIO | Any
+TAKEN = (
+    "a path, the bytes of a file, an open file, a PIL image, or pixels: uint8 [H, W, {channels}], "
+    "of numpy or of torch on the CPU"
+)
+
+
+def is_one(given: One | Sequence[One]) -> bool:
+    """Whether it is one picture; of several a sequence or an iterator, or an array [N, H, W, C]."""
+    if hasattr(given, "shape"):
+        return len(given.shape) < 4
+    bytes_or_name = isinstance(given, str | bytes | bytearray | memoryview)
+    several = isinstance(given, Sequence | Iterator) and not hasattr(given, "read")
+    return bytes_or_name or not several
+
+
+def pixels_of(image: One, channels: int) -> np.ndarray:
+    """Uint8 [H, W, channels]; of a file upright, in sRGB, and on white where it is transparent.
+
+    Raises DataError for a file that is no picture, ValueError for an array of another kind, and
+    TypeError for what is no picture at all.
+    """
+    if isinstance(image, str | Path):
+        return images.read(Path(image), channels).pixels
+    if isinstance(image, bytes | bytearray | memoryview):
+        return images.read(bytes(image), channels).pixels
+    if isinstance(image, Image.Image):
+        return images.read(image, channels).pixels
+    if hasattr(image, "read"):
+        return images.read(image.read(), channels).pixels
+    if not hasattr(image, "shape"):
+        raise TypeError(f"expected {TAKEN.format(channels=channels)}; got {type(image).__name__}")
+    try:
+        pixels = np.asarray(image)
+    except Exception as error:  # a tensor on a GPU, or one that needs a gradient
+        raise ValueError(f"the pixels can't be read as an array: {error}") from None
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == channels:
+        return pixels
+    hint = ""
+    if pixels.ndim == 3 and pixels.shape[0] == channels != pixels.shape[-1]:
+        hint = "; the channels come last"
+    elif pixels.dtype != np.uint8:
+        hint = "; levels are 0 to 255"
+    raise ValueError(
+        f"expected uint8 [H, W, {channels}], got {pixels.dtype} {list(pixels.shape)}{hint}"
+    )
+
+
+def label_of(vector: np.ndarray | Sequence[SupportsFloat], width: int, name: str) -> np.ndarray:
+    """Float32 [width] of numbers of any kind. Raises UsageError for what is no such vector."""
+    try:
+        label = np.asarray(vector).astype(np.float32)
+    except (TypeError, ValueError):
+        label = np.empty(0)
+    if label.shape != (width,) or not np.isfinite(label).all():
+        raise UsageError(f"{name} takes label vectors of {width} finite numbers.")
+    return label
