@@ -26,7 +26,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
@@ -79,7 +80,7 @@ class Offer(BaseModel):
     trained_size: int
     domains: list[str]
     several: bool  # whether `to` may name several domains, with commas
-    licence: str | None
+    licence: str | SkipJsonSchema[None] = Field(json_schema_extra={"nullable": True})
     provider: str
 
 
@@ -246,6 +247,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.openapi_version = "3.0.3"  # Swagger's page here shows nothing of 3.1
     app.state.ready = False
     app.add_middleware(LimitBody, most=limits.max_bytes + OVERHEAD)
     app.mount("/static", StaticFiles(directory=swagger_ui_path), name="static")
@@ -349,7 +351,8 @@ async def _content(request: Request, limits: Limits) -> tuple[bytes, dict[str, o
                 raise HTTPException(400, "The form has no file in its field `image`.")
             require_known(form, ("image", *Parameters.model_fields), "form field")
             content = await upload.read()
-            fields = {name: value for name, value in form.items() if name != "image"}
+            # Browsers send what was not filled in as empty.
+            fields = {name: value for name, value in form.items() if name != "image" and value}
     else:
         content = await request.body()
     if not content:

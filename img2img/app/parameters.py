@@ -18,11 +18,13 @@ Missing = SkipJsonSchema[None]  # no value that a client could send
 
 
 class Parameters(BaseModel):
-    """How a picture is translated."""
+    """How a picture is translated. None is what was not given: /docs would send another default
+    along with every form.
+    """
 
     model: Name | Missing = Field(None, description="By default the first.")
     to: Name | Missing = Field(None, description="Target domain; attributes with commas, or none.")
-    format: Format = Field("png", description="Of the answer.")
+    format: Format | Missing = Field(None, description="Of the answer, by default png.")
     max_side: Side | Missing = Field(None, description="Make a larger picture smaller, px.")
 
 
@@ -42,8 +44,8 @@ def require_known(given: ImmutableMultiDict, known: Collection[str], kind: str) 
 
 
 def together(query: Parameters, fields: dict[str, object]) -> Parameters:
-    """The parameters of the query and of a form's fields. HTTPException 422 for a wrong value, and
-    for one that both give differently.
+    """The parameters of the query and of a form's fields, with a format. HTTPException 422 for a
+    wrong value, and for one that both give differently.
     """
     try:
         form = Parameters.model_validate(fields)
@@ -54,7 +56,7 @@ def together(query: Parameters, fields: dict[str, object]) -> Parameters:
         if in_query.get(name, value) != value:
             both = f"{in_query[name]!r} in the query and {value!r} in the form"
             raise HTTPException(422, f"`{name}` is {both}. Give it once.")
-    return query.model_copy(update=in_form)
+    return query.model_copy(update={"format": query.format or "png", **in_form})
 
 
 def sentence(error: RequestValidationError | ValidationError) -> str:

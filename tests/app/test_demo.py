@@ -487,16 +487,6 @@ def test_too_large_an_upload_is_told_before_it_is_sent(address):
         assert answer.read(len(said)) == said
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(chromium, address):
     """A function that opens the page as a new visitor and collects requests to elsewhere."""
