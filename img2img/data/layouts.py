@@ -65,8 +65,11 @@ def resolve(kind: type[Dataset], sources: Sources, test: Sources | None = None) 
     folders, training = _folders(kind, sources)
     part, held_out, notes = None, Sources(), ()
     if test and test.given():
-        held_out, notes = held_out_part(kind, test.model_copy(update={"swap": sources.swap}))
-        held_out = held_out.model_copy(update={"swap": False})  # it is said once, with the sources
+        # These two are said once, with the sources.
+        shared = {"swap": sources.swap, "attributes": sources.attributes}
+        held_out, notes = held_out_part(kind, test.model_copy(update=shared))
+        kept = {"swap": test.swap, "attributes": test.attributes}
+        held_out = held_out.model_copy(update=kept)
     elif any(folder.published for folder in folders):
         part = next((p for p in HELD_OUT if all(p in folder.parts for folder in folders)), None)
         if part:

@@ -158,6 +158,7 @@ def test_pictures_of_an_attribute_list_have_parts_without_sub_folders(make):
     assert resolved.training.data == (Path("celeba/train"),)
     assert resolved.training.attributes == Path("list.csv")
     assert resolved.held_out.data == (Path("celeba/test"),)
+    assert resolve(Labelled, sources, Sources(data="celeba")).held_out == resolved.held_out
 
 
 def test_what_the_user_holds_out_wins(make):
