@@ -71,7 +71,10 @@ def load(
                 precision = _precision(manifest, session.precision)
                 return Model(session, manifest, name, precision, sha256)
         elif session := _open(content, path, threads, name, explicit):
-            metadata = session.get_modelmeta().custom_metadata_map
+            try:
+                metadata = session.get_modelmeta().custom_metadata_map
+            except UnicodeDecodeError:
+                raise DataError(f"{path} is damaged: its manifest is no text.") from None
             manifest = Manifest.parse(metadata, str(path))
             return Model(session, manifest, name, manifest.precision, sha256)
     raise AssertionError("the CPU provider always binds")

@@ -14,6 +14,7 @@ def damaged(bundle, tmp_path, monkeypatch):
     (tmp_path / "weights" / "empty.onnx").write_bytes(b"")
     (tmp_path / "weights" / "text.onnx").write_text("a page that says 404")
     (tmp_path / "weights" / "manifest.onnx").write_bytes(good.replace(b'"method"', b'"mothed"'))
+    (tmp_path / "weights" / "utf.onnx").write_bytes(good.replace(b'"method"', b'"m\xffthod"'))
     (tmp_path / "weights" / "folder.onnx").mkdir()
     bundle("weights/foreign.onnx", manifest=False)
     monkeypatch.chdir(tmp_path)
@@ -26,11 +27,11 @@ def test_a_damaged_model_that_was_not_asked_for_is_left_out_with_a_warning(damag
         models = Models([], "cpu")
     assert models.names == ["good"]
     assert models.get("good").manifest.name == "good"
-    for name in ("cut", "empty", "text", "manifest", "folder", "foreign"):
+    for name in ("cut", "empty", "text", "manifest", "utf", "folder", "foreign"):
         assert any(f"{name}.onnx" in str(each.message) for each in warned), name
 
 
-@pytest.mark.parametrize("name", ["cut", "empty", "text", "manifest", "foreign"])
+@pytest.mark.parametrize("name", ["cut", "empty", "text", "manifest", "utf", "foreign"])
 def test_a_damaged_model_that_was_asked_for_is_an_error(damaged, name):
     with pytest.raises(DataError, match=f"{name}.onnx"):
         Models(["weights/good.onnx", f"weights/{name}.onnx"], "cpu")
