@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,12 @@ EXPECTED = (
     "the state dict of a generator: a U-Net of pix2pix, a ResNet of CycleGAN or StarGAN's, by the "
     "order and shapes of its layers"
 )
+# Settings that names only hint at, each where it was read as one of these.
+SETTABLE = {
+    "padding": ("paper", "reflect", "zeros"),
+    "upsample": ("nearest",),
+    "unet": ("flat", "rectified", "aladdinpersson"),
+}
 CELEBA = LabelSet(
     kind="attributes", domains=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 )
@@ -147,8 +154,9 @@ def fit(layers: list[Layer], network: nn.Module, path: Path) -> State:
         else:
             others = {leaf: tensor for leaf, tensor in others.items() if leaf not in RUNNING}
         if f"{name}.bias" not in target and name in norms:
-            if bias is not None and "running_mean" in others:
-                others["running_mean"] = others["running_mean"] - bias
+            mean = others.get("running_mean")
+            if bias is not None and mean is not None and mean.shape == bias.shape:
+                others["running_mean"] = mean - bias
             bias = None
         elif f"{name}.bias" in target and bias is None and name != names[-1]:
             bias = torch.zeros(target[f"{name}.bias"].shape)
@@ -233,6 +241,12 @@ def import_run(
         read_off["labels"] = _labels(parts[first].label_width, domains, labels)
     elif domains:
         raise UsageError(f"--domain is for StarGAN, and {files[first]} is of {kind}.")
+    settings = settings or {}
+    for name, readings in SETTABLE.items():
+        if name in settings and read_off.get(name) not in readings:
+            raise UsageError(f"{files[first]} is {parts[first].reading}: leave --{name} out.")
+    given = ", ".join(f"{name} {value}" for name, value in settings.items())
+    reading = f"{parts[first].reading}{f'; given: {given}' if given else ''}"
     origin = ", ".join(
         f"{file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]})"
         for file in files.values()
@@ -241,7 +255,7 @@ def import_run(
         {
             "name": run.name,
             "mode": kind,
-            "method": {**read_off, **(settings or {})},
+            "method": {**read_off, **settings},
             "sources": {},
             "licence": licence,
         }
@@ -262,10 +276,10 @@ def import_run(
     write_whole(
         run / "README.md",
         f"# {run.name}\n\nA {kind} generator, imported from {origin}.\n"
-        f"Read as {parts[first].reading}.\n"
+        f"Read as {reading}.\n"
         f"Licence of the weights: {licence or 'not stated'}.\n",
     )
-    return parts[first]
+    return replace(parts[first], reading=reading)
 
 
 def _labels(width: int, names: tuple[str, ...], kind: str) -> Labels:

@@ -16,10 +16,13 @@ from families import (
     randomized,
     resnet,
 )
+from rich.console import Console
 from safetensors.torch import save_file
 from torch import nn
+from typer.testing import CliRunner
 
 from img2img import Translator, images
+from img2img.cli import app
 from img2img.errors import DataError, UsageError
 from img2img.export.graph import load_run
 from img2img.export.published import import_run
@@ -167,11 +170,28 @@ def test_what_shapes_cannot_tell_can_be_set(name, setting, tmp_path, picture):
     assert np.abs(levels_of(read.eval(), picture) - levels_of(other.eval(), picture)).max() > 5
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("CUT", {"upsample": "nearest"}),
+        ("the authors' ResNet", {"upsample": "nearest"}),
+        ("the authors' ResNet", {"unet": "flat"}),
+        ("PyTorch-GAN's U-Net", {"unet": "flat"}),
+        ("PyTorch-GAN's U-Net", {"padding": "zeros"}),
+    ],
+)
+def test_what_the_layers_tell_cannot_be_set(name, setting, tmp_path):
+    torch.save(FAMILIES[name][0]().state_dict(), tmp_path / "G.pth")
+    with pytest.raises(UsageError, match=f"leave --{next(iter(setting))} out"):
+        import_run(tmp_path / "G.pth", tmp_path / "run", settings=setting)
+
+
 def test_bilinear_enlarging_is_what_it_says(tmp_path, picture):
     network = resnet("main", "layers", ups="bilinear")
     torch.save(network.state_dict(), tmp_path / "G.pth")
     read, ours = imported(tmp_path / "G.pth", tmp_path / "run", settings={"upsample": "bilinear"})
     assert "nearest upsampling (assumed; or --upsample bilinear)" in read.reading
+    assert read.reading.endswith("; given: upsample bilinear")
     assert np.abs(levels_of(ours, picture) - levels_of(network, picture)).max() < 0.01
 
 
@@ -384,6 +404,25 @@ def test_weights_of_another_repository_are_imported_before_training_goes_on(tmp_
     torch.save(generator(), tmp_path / "G.pth")
     with pytest.raises(DataError, match="img2img import FILE"):
         begin_with(ResNet(), tmp_path / "G.pth")
+
+
+@pytest.mark.parametrize(("options", "running"), [((), True), (("--no-running-stats",), False)])
+def test_batch_norm_goes_by_its_averages_where_its_repository_does(
+    options, running, tmp_path, monkeypatch
+):
+    torch.save(randomized(ReflectingUNet()).state_dict(), tmp_path / "gen.pth.tar")
+    asked = []
+
+    def export_nothing(run: Path, console: Console, running_statistics: bool) -> list:
+        asked.append(running_statistics)
+        return []
+
+    monkeypatch.setattr("img2img.export.run.export_run", export_nothing)
+    arguments = ["import", str(tmp_path / "gen.pth.tar"), "--out", str(tmp_path), *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "Read as aladdinpersson's U-Net" in done.output
+    assert asked == [running]
 
 
 def test_every_reading_of_our_own_networks_is_sure():
