@@ -24,10 +24,29 @@ def import_checkpoint(
     labels: Annotated[
         Literal["classes", "attributes"], option("StarGAN: one of those domains, or any.")
     ] = "classes",
+    key: Annotated[
+        str | None, option("Of the generator, in a file that holds several networks.")
+    ] = None,
     norm: Annotated[
         Literal["instance", "none"] | None, option("Where the file has no trace of one: instance.")
     ] = None,
     dropout: Annotated[bool | None, option("U-Net: whether it was trained with dropout.")] = None,
+    padding: Annotated[
+        Literal["paper", "reflect", "zeros"] | None,
+        option("ResNet: at the border; paper: reflect, but zeros where it halves."),
+    ] = None,
+    upsample: Annotated[
+        Literal["nearest", "bilinear"] | None,
+        option("ResNet that enlarges before a convolution: nearest, or bilinear."),
+    ] = None,
+    unet: Annotated[
+        Literal["flat", "rectified", "aladdinpersson"] | None,
+        option("Flat U-Net: skips carry LeakyReLU's output, or ReLU's; or reflection padding."),
+    ] = None,
+    running_stats: Annotated[
+        bool | None,
+        option("BatchNorm by its averages, or each picture's; by default as its repository does."),
+    ] = None,
     size: Annotated[int | None, option("Side of the pictures it was trained on, px.")] = None,
     licence: Annotated[str | None, option("Of the weights, for the manifest.")] = None,
     name: Annotated[str | None, option("Of the run; made up by default.")] = None,
@@ -36,7 +55,8 @@ def import_checkpoint(
 ) -> None:
     """Make a run and a bundle of a published pix2pix, CycleGAN or StarGAN generator.
 
-    The architecture is read off the file; nothing in the file is executed.
+    The architecture is read off the order and shapes of the layers, whatever their names; nothing
+    in the file is executed.
     """
     import json
     import shlex
@@ -55,13 +75,18 @@ def import_checkpoint(
     made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
     run = new_folder(out, name or made_up or source.stem, numbered=name is None)
     given = {"norm": norm, "dropout": dropout, "size": size}
+    given |= {"padding": padding, "upsample": upsample, "unet": unet}
     settings = {key: value for key, value in given.items() if value is not None}
-    import_run(source, run, mode, direction, tuple(domain or ()), labels, settings, licence)
-    written = export_run(run, stderr_console())
+    network = import_run(
+        source, run, mode, direction, tuple(domain or ()), labels, settings, licence, key
+    )
+    by_averages = network.running if running_stats is None else running_stats
+    written = export_run(run, stderr_console(), running_statistics=by_averages)
     if as_json:
         files = [{"file": str(path), **parity} for path, parity in written]
-        print(json.dumps({"run": str(run), "bundles": files}))
+        print(json.dumps({"run": str(run), "read_as": network.reading, "bundles": files}))
     else:
+        print(f"Read as {network.reading}.")
         for path, parity in written:
             print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")
         towards = " --direction ab" if len(written) > 1 else ""

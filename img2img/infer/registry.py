@@ -1,6 +1,7 @@
 """Finding models by name: a path, a model that ships, one in ./weights, or a run's export."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from img2img.errors import DataError, UsageError
 
 PACKAGE = Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
+WEIGHTS = (".pth", ".pt", ".ckpt", ".tar", ".safetensors", ".bin", ".pkl")  # as torch's users save
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
     """
     path = Path(model)
     if path.is_file():
+        if path.suffix in WEIGHTS:
+            raise DataError(
+                f"{path} holds a network's weights, and no exported model. Make one of a published "
+                f"generator with: img2img import {shlex.quote(str(path))}"
+            )
         return Entry(path.stem, path)
     known = [Entry(p.stem, p) for p in sorted((path / "export").glob("*.onnx"))]
     if not known and not (path.is_dir() and len(path.parts) > 1):  # it is no run's folder

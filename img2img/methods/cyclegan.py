@@ -25,7 +25,8 @@ from img2img.nets.autoencoder import AutoEncoder
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN
-from img2img.nets.resnet import ResNet
+from img2img.nets.resample import Upsample
+from img2img.nets.resnet import Padding, ResNet
 
 
 class CycleGANConfig(MethodConfig):
@@ -38,6 +39,13 @@ class CycleGANConfig(MethodConfig):
         "instance", description="of all networks: batch, instance, instance_affine or none"
     )
     dropout: bool = Field(False, description="in the generators' residual blocks")
+    upsample: Upsample = Field(
+        "transposed", description="how generators double: transposed, or nearest or bilinear first"
+    )
+    antialias: bool = Field(False, description="generators blur where they halve (Zhang 2019)")
+    padding: Padding = Field(
+        "paper", description="of the generators' convolutions: the paper's, reflect or zeros"
+    )
     cycle: float = Field(10.0, ge=0, description="weight of the cycle term, each way")
     identity: float = Field(0.5, ge=0, description="weight of the identity term, times cycle's")
 
@@ -79,13 +87,8 @@ class CycleGAN(Method):
         super().__init__(config)
         c = config
         a, b = c.in_channels, c.out_channels
-        blocks = c.residual_blocks
-        self.generators = nn.ModuleDict(
-            {
-                "ab": ResNet(a, b, c.width, blocks, c.norm, c.dropout),
-                "ba": ResNet(b, a, c.width, blocks, c.norm, c.dropout),
-            }
-        )
+        shape = (c.width, c.residual_blocks, c.norm, c.dropout, c.upsample, c.antialias, c.padding)
+        self.generators = nn.ModuleDict({"ab": ResNet(a, b, *shape), "ba": ResNet(b, a, *shape)})
         judges = {
             domain: AutoEncoder(channels, c.d_width, c.d_layers, c.norm)
             if self.objective.energy

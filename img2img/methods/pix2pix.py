@@ -10,6 +10,7 @@ from img2img.data.folders import Paired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.methods.objectives import OBJECTIVES, Critic
 from img2img.nets.autoencoder import AutoEncoder
+from img2img.nets.flat_unet import FlatUNet, UNetForm
 from img2img.nets.init import init_normal
 from img2img.nets.norm import Norm, spectral_normalise
 from img2img.nets.patchgan import PatchGAN, PixelGAN
@@ -21,6 +22,10 @@ class Pix2PixConfig(MethodConfig):
 
     levels: int | None = Field(
         None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
+    )
+    unet: UNetForm = Field(
+        "paper",
+        description="as others wrote it: flat, rectified, pytorch-gan or aladdinpersson",
     )
     norm: Norm = Field(
         "batch", description="of both networks: batch, instance, instance_affine or none"
@@ -72,7 +77,8 @@ class Pix2Pix(Method):
     def __init__(self, config: Pix2PixConfig):
         super().__init__(config)
         c, both = config, config.in_channels + config.out_channels
-        unet = UNet(c.in_channels, c.out_channels, c.width, c.unet_levels, c.norm, c.dropout)
+        shape = (c.in_channels, c.out_channels, c.width, c.unet_levels, c.norm, c.dropout)
+        unet = UNet(*shape) if c.unet == "paper" else FlatUNet(c.unet, *shape)
         if self.objective.energy:
             judge: nn.Module = AutoEncoder(both, c.d_width, c.d_layers, c.norm)
         elif c.discriminator == "pixel":

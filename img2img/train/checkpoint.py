@@ -1,6 +1,7 @@
 """Checkpoints: written whole, loaded without executing anything."""
 
 import contextlib
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,10 +47,20 @@ def load(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"The checkpoint {path} can't be loaded ({error.strerror}).") from None
-    except Exception:  # unpickling damaged bytes raises almost anything
+    except Exception as error:  # unpickling damaged bytes raises almost anything
+        if foreign := re.search(r"GLOBAL ([\w.]+) was not an allowed", str(error)):
+            raise DataError(_more_than_tensors(path, foreign[1])) from None
         raise DataError(
             f"The checkpoint {path} can't be loaded: it is damaged, or not one of img2img's."
         ) from None
+
+
+def _more_than_tensors(path: Path, what: str) -> str:
+    return (
+        f"The checkpoint {path} holds more than tensors ({what}), which only running its code "
+        "could load, and that is not done. Where it was made, save the weights alone: "
+        "torch.save(network.state_dict(), FILE)."
+    )
 
 
 def _require_plain_zip(path: Path) -> None:
@@ -64,6 +75,8 @@ def _require_plain_zip(path: Path) -> None:
         return  # which torch tells
     except Exception:  # a listing that is not what it should be raises almost any
         raise DataError(f"The checkpoint {path} can't be loaded: it is damaged.") from None
+    if any("/code/" in record.filename for record in records):
+        raise DataError(_more_than_tensors(path, "TorchScript"))
     plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
     if not plain or sum(record.file_size for record in records) > path.stat().st_size:
         raise DataError(f"The checkpoint {path} is compressed, as none of torch's is.")
@@ -97,6 +110,11 @@ def begin_with(generators: nn.Module, source: Path) -> None:
     directions to those that are there. DataError where they are of other networks.
     """
     path = source / WEIGHTS if source.is_dir() else source
+    if path.is_file() and path.suffix != ".safetensors":
+        raise DataError(
+            f"{path} is no run and no .safetensors of one. A published generator becomes a run "
+            "with: img2img import FILE"
+        )
     tensors, _ = load_weights(path)
     there = {name.partition(".")[0] for name in tensors}
     missing = {name for name in generators.state_dict() if name.partition(".")[0] in there}

@@ -146,6 +146,7 @@ def test_a_published_checkpoint_becomes_a_bundle_in_one_command(folders):
     generator = golden / "cyclegan" / "init_net_G_B.pth"
     done = run("import", generator, "--name", "zebra", "--licence", "CC0-1.0", cwd=folders)
     assert done.returncode == 0, done.stderr
+    assert "Read as the ResNet of CycleGAN's authors: transposed convolutions" in done.stdout
     assert "runs/zebra/export/zebra-ba.onnx" in done.stdout
     told = json.loads(run("info", "zebra", "--json", cwd=folders).stdout)
     assert (told["method"], told["direction"], told["licence"]) == ("cyclegan", "ba", "CC0-1.0")

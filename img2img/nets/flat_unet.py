@@ -1,0 +1,97 @@
+"""U-Nets of pix2pix as other repositories rewrote them, level by level instead of nested."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img.nets.norm import Norm, needs_bias, norm_layer
+
+FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
+UNetForm = Literal["paper", FlatForm]
+
+
+class FlatUNet(nn.Module):
+    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
+
+    Channels and kernels are the paper's. Features that came up go before those that a skip
+    carries. form:
+
+    flat: skips carry the output of LeakyReLU, and no ReLU is put on them afterwards, nor on the
+    innermost features.
+    rectified: ReLU is put on both, as in the paper.
+    pytorch-gan: flat, but the last layer doubles the nearest pixels and convolves what zeros above
+    and left make an odd size (eriklindernoren/PyTorch-GAN, implementations/pix2pix).
+    aladdinpersson: flat, but convolutions reflect the border, all but the innermost, which ReLU
+    follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
+    """
+
+    def __init__(
+        self,
+        form: FlatForm,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        levels: int = 8,
+        norm: Norm = "batch",
+        dropout: bool = True,
+    ):
+        super().__init__()
+        self.size_multiple, self.rectified = 2**levels, form == "rectified"
+        bias = needs_bias(norm)
+        mode = "reflect" if form == "aladdinpersson" else "zeros"
+        channels = [width * min(2**level, 8) for level in range(levels)]
+        *outer, innermost = channels
+
+        def down(level: int) -> nn.Module:
+            inner = channels[level]
+            convolution = nn.Conv2d(
+                channels[level - 1], inner, 4, 2, 1, bias=bias, padding_mode=mode
+            )
+            return nn.Sequential(convolution, norm_layer(norm, inner), nn.LeakyReLU(0.2))
+
+        def up(level: int) -> nn.Module:
+            inner, wider = channels[level], channels[level - 1]
+            skipped = 1 if level == levels - 1 else 2
+            return nn.Sequential(
+                nn.ConvTranspose2d(skipped * inner, wider, 4, 2, 1, bias=bias),
+                norm_layer(norm, wider),
+                nn.ReLU(),
+                *([nn.Dropout(0.5)] if dropout and level >= 4 else []),  # as in the paper's
+            )
+
+        self.downs = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(in_channels, width, 4, 2, 1, padding_mode=mode), nn.LeakyReLU(0.2)
+                ),
+                *(down(level) for level in range(1, levels - 1)),
+                nn.Sequential(
+                    nn.Conv2d(outer[-1], innermost, 4, 2, 1),
+                    nn.LeakyReLU(0.2) if form in ("flat", "pytorch-gan") else nn.ReLU(),
+                ),
+            ]
+        )
+        self.ups = nn.ModuleList([up(level) for level in range(levels - 1, 0, -1)])
+        last = (
+            [
+                nn.Upsample(scale_factor=2),
+                nn.ZeroPad2d((1, 0, 1, 0)),
+                nn.Conv2d(2 * width, out_channels, 4, padding=1),
+            ]
+            if form == "pytorch-gan"
+            else [nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1)]
+        )
+        self.last = nn.Sequential(*last, nn.Tanh())
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, skips = image, []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        skips.pop()  # the innermost goes on itself
+        for up in self.ups:
+            skip = skips.pop()
+            x = torch.cat([up(x), F.relu(skip) if self.rectified else skip], 1)
+        return self.last(x)

@@ -1,0 +1,41 @@
+"""Layers that halve and double the size of a generator's features."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Upsample = Literal["transposed", "nearest", "bilinear"]
+
+
+class BlurDownsample(nn.Module):
+    """[N, channels, H, W] -> [N, channels, ceil(H / 2), ceil(W / 2)]: every second pixel of what
+    the filter (1, 2, 1) / 4 smooths in both directions (Zhang 2019, section 3.2).
+
+    The border is reflected. The filter is no parameter, and not in the state dict.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        kernel = torch.outer(row, row).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, self.kernel, stride=2, groups=len(self.kernel))
+
+
+def doubling(upsample: Upsample, inner: int, outer: int, bias: bool) -> list[nn.Module]:
+    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W], the convolution last.
+
+    transposed: a transposed convolution; nearest and bilinear: interpolation, then a convolution
+    (Odena et al. 2016). Bilinear repeats the border: it is what Zhang's blur of four taps gives.
+    """
+    if upsample == "transposed":
+        return [nn.ConvTranspose2d(inner, outer, 3, 2, 1, output_padding=1, bias=bias)]
+    return [
+        nn.Upsample(scale_factor=2, mode=upsample),
+        nn.Conv2d(inner, outer, 3, padding=1, bias=bias),
+    ]

@@ -1,0 +1,61 @@
+"""How generators halve and double, and what their forms have in common."""
+
+import pytest
+import torch
+from torch import nn
+
+from img2img.methods.cyclegan import CycleGAN, CycleGANConfig
+from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
+from img2img.nets.resample import BlurDownsample, doubling
+from img2img.nets.resnet import ResNet
+
+SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2}
+
+
+def test_a_blur_takes_every_second_pixel_of_what_it_smooths():
+    row = torch.tensor([0.0, 0, 8, 0, 0, 4])
+    x = row.expand(1, 2, 6, 6)
+    # At 0 the border is reflected: (0 + 2 * 0 + 0) / 4; at 2: 2 * 8 / 4; at 4: (0 + 0 + 4) / 4.
+    expected = torch.tensor([0.0, 4, 1]).expand(1, 2, 3, 3)
+    torch.testing.assert_close(BlurDownsample(2)(x), expected)
+
+
+def test_a_blur_leaves_an_odd_size_whole():
+    assert BlurDownsample(3)(torch.zeros(1, 3, 7, 9)).shape == (1, 3, 4, 5)
+
+
+def test_a_blur_is_nothing_to_learn_or_to_save():
+    assert not list(BlurDownsample(2).parameters())
+    assert not BlurDownsample(2).state_dict()
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
+def test_doubling_doubles(upsample):
+    layers = nn.Sequential(*doubling(upsample, 8, 4, bias=False))
+    assert layers(torch.zeros(1, 8, 5, 6)).shape == (1, 4, 10, 12)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("padding", ["paper", "reflect", "zeros"])
+def test_every_resnet_keeps_the_size(upsample, antialias, padding):
+    network = ResNet(3, 1, 4, 1, upsample=upsample, antialias=antialias, padding=padding)
+    assert network(torch.zeros(1, 3, 20, 24)).shape == (1, 1, 20, 24)
+
+
+def test_a_cyclegan_learns_with_antialiased_generators():
+    settings = {"upsample": "nearest", "antialias": True, "padding": "reflect", "blocks": 1}
+    method = CycleGAN(CycleGANConfig(**SMALL, **settings))
+    batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
+    sum(method.g_terms(batch, method.scene(batch)).values()).backward()
+    assert all(p.grad is not None for p in method.generators.parameters())
+
+
+@pytest.mark.parametrize("unet", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
+def test_a_pix2pix_learns_with_every_unet(unet):
+    method = Pix2Pix(Pix2PixConfig(**SMALL, unet=unet, norm="instance_affine", levels=4))
+    batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
+    scene = method.scene(batch)
+    assert scene["fake_b"].shape == batch["b"].shape
+    sum(method.g_terms(batch, scene).values()).backward()
+    assert all(p.grad is not None for p in method.generators.parameters())
