@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 
 FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
 UNetForm = Literal["paper", FlatForm]
 
 
-class FlatUNet(nn.Module):
+class FlatUNet(Generator):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
 
     Channels and kernels are the paper's. Features that came up go before those that a skip
@@ -27,6 +28,8 @@ class FlatUNet(nn.Module):
     follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
     """
 
+    local = False
+
     def __init__(
         self,
         form: FlatForm,
@@ -38,7 +41,8 @@ class FlatUNet(nn.Module):
         dropout: bool = True,
     ):
         super().__init__()
-        self.size_multiple, self.rectified = 2**levels, form == "rectified"
+        self.size_multiple = self.min_size = 2**levels
+        self.rectified = form == "rectified"
         bias = needs_bias(norm)
         mode = "reflect" if form == "aladdinpersson" else "zeros"
         channels = [width * min(2**level, 8) for level in range(levels)]
