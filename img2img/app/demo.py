@@ -17,6 +17,7 @@ from img2img.app.canvas import drawn
 from img2img.app.models import Models
 from img2img.app.uploads import MAX_STORED, members, stored
 from img2img.errors import DataError, Img2ImgError
+from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
@@ -141,7 +142,8 @@ class Demo:
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown, failed, done, left = [], [], 0, 0
-        found, began = list(members([Path(path) for path in paths])), time.monotonic()
+        passed_over = PassedOver()
+        found, began = list(members([Path(p) for p in paths], passed_over)), time.monotonic()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(progress.tqdm(found, unit="pictures")):
                 if time.monotonic() - began > MAX_SECONDS or target.stat().st_size > MAX_ZIP:
@@ -165,6 +167,8 @@ class Demo:
                     shown.append((colour(result), name))
         more = f" {left} left out: too many for one batch here." if left else ""
         said = f"{done} translated, {len(failed)} failed.{more}"
+        if str(passed_over):
+            said += f" {passed_over}."
         return (
             shown,
             gr.update(value=str(target), visible=done > 0),

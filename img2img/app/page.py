@@ -26,12 +26,13 @@ from img2img.app.uploads import (
     UploadedPicture,
 )
 from img2img.errors import Img2ImgError
+from img2img.files import PICTURE_SUFFIXES
 
 MAX_WAITING = 64  # visitors in the queue
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
-ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
+ACCEPTED = [*sorted(PICTURE_SUFFIXES), ".zip"]
 
 
 def told(function: Callable) -> Callable:

@@ -36,9 +36,10 @@ def check(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError, needs_extra
+    from img2img.files import passed_over
 
     try:
-        from img2img.data.survey import survey
+        from img2img.data.survey import Finding, survey
         from img2img.methods import METHODS
     except ImportError as error:
         raise needs_extra("train", error) from None
@@ -52,6 +53,8 @@ def check(
     ]
     console = stderr_console()
     result = survey(opened[0], opened[1] if test else None, console)
+    if left := str(passed_over([*data, *(test or ())])):
+        result.findings.append(Finding("note", f"{left}."))
     if as_json:
         print(json.dumps({"mode": method.name, **result.as_dict()}, indent=2))
     else:
@@ -62,7 +65,7 @@ def check(
 
 def _told_mode(data: list[Path], attributes: Path | None) -> str:
     """Two folders with some names in common are pairs; one with sub-folders has domains."""
-    from img2img.files import find_pictures, stem
+    from img2img.files import data_folders, find_pictures, stem
 
     if len(data) == 2:
         names = [
@@ -73,7 +76,7 @@ def _told_mode(data: list[Path], attributes: Path | None) -> str:
         common = len(set.intersection(*names)) if len(names) == 2 else 0
         return "pix2pix" if 2 * common > min(map(len, names), default=0) else "cyclegan"
     folder = data[0]
-    has_domains = folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
+    has_domains = folder.is_dir() and bool(data_folders(folder))
     return "stargan" if attributes or has_domains else "pix2pix"
 
 
@@ -88,8 +91,9 @@ def _sources(mode: str, folders: list[Path], attributes: Path | None, names: lis
 
 
 def _show(title: str, result: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from img2img.cli import printable, stdout_console
 
     table = Table("", "pictures", "width", "height", "aspect", "kinds", title=title)
     for role, told in result.roles.items():
@@ -99,11 +103,11 @@ def _show(title: str, result: Any) -> None:
         ]
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in told.get("kinds", {}).items())
         table.add_row(role, f"{told['pictures']:,}", *ranges, kinds)
-    Console().print(table)
+    stdout_console().print(table)
     print("sizes: least / median / largest")
     for finding in result.findings:
-        print(f"{finding.level}: {finding.what}")
+        print(printable(f"{finding.level}: {finding.what}"))
         for file in finding.files[:5]:
-            print(f"    {file}")
+            print(printable(f"    {file}"))
     if not result.findings:
         print("Nothing odd was found.")

@@ -79,6 +79,8 @@ def train(
 
     Every setting of --list-settings is an option: --identity 0, --objective hinge, --no-flip.
     """
+    import json
+
     from img2img.cli import stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
 
@@ -167,7 +169,7 @@ def train(
             plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
-                print(plan.config.model_dump_json(indent=2))
+                print(json.dumps(plan.config.model_dump(mode="json"), indent=2))
             return
         try:
             run_training(plan, run, console, max_minutes, ranks)
@@ -378,13 +380,20 @@ def _name_from(values: dict[str, Any]) -> str:
 
 def new_folder(out: Path, name: str, numbered: bool) -> Path:
     """A run folder that does not exist yet; made-up names get a number, chosen ones an error."""
+    import shlex
+
     from img2img.errors import UsageError
+    from img2img.files import require_utf8
 
     if Path(name).name != name or name in (".", ".."):
         raise UsageError(f"--name {name}: a plain name, without folders.")
+    require_utf8(out / name)
     run, number = out / name, 2
     while run.exists():
         if not numbered:
-            raise UsageError(f"{run} exists. Go on with --resume {run}, or choose another --name.")
+            quoted = shlex.quote(str(run))
+            raise UsageError(
+                f"{run} exists. Go on with --resume {quoted}, or choose another --name."
+            )
         run, number = out / f"{name}-{number}", number + 1
     return run

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from img2img import images
 from img2img.errors import DataError, UsageError
-from img2img.files import by_name, pictures, require_folder
+from img2img.files import by_name, data_folders, pictures, require_folder, require_utf8
 from img2img.manifest import Labels, LabelSet
 
 if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
@@ -42,6 +42,10 @@ class Sources(BaseModel):
 
     def given(self) -> bool:
         return any((self.a, self.b, self.pairs, self.data))
+
+    def folders(self) -> tuple[Path, ...]:
+        """Those that were given, of pictures."""
+        return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)
 
     def absolute(self) -> "Sources":
         paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "attributes": self.attributes}
@@ -313,12 +317,14 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
 
 def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     """One sub-folder a domain."""
-    found = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    found = data_folders(folder)
     if len(found) < 2:
         raise DataError(
             f"{folder} has {len(found)} sub-folder(s); StarGAN needs one for each of at least two "
             "domains."
         )
+    for domain in found:
+        require_utf8(domain)
     return {domain.name: pictures(domain) for domain in found}
 
 

@@ -10,6 +10,7 @@ from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, verify
 from img2img.data.folders import Dataset, Labelled
 from img2img.errors import DataError
+from img2img.files import passed_over
 from img2img.methods import METHODS
 from img2img.train.config import RunConfig
 from img2img.train.examine import fit_extractor
@@ -58,6 +59,9 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
                 f"training pictures {', '.join(training.labels.names)}. They must be the same."
             )
     verify(training, crop, decode, console)
+    left = passed_over((*config.sources.folders(), *config.test.folders()))
+    if str(left):
+        console.print(f"{left}.")
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
