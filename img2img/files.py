@@ -40,17 +40,9 @@ RUN_FILE = "config.json"  # in a run's folder
 # What storage boxes and systems put beside pictures, in lower case: thumbnails, deleted files,
 # indexes. Folders of hidden names (.thumbnails) are passed over anyway.
 SYSTEM_NAMES = frozenset(
-    {
-        "@eadir",
-        "@recycle",
-        "@recently-snapshot",
-        "@__thumb",
-        "#recycle",
-        "#snapshot",
-    }  # Synology, QNAP
+    {"@eadir", "#recycle", "#snapshot", "@__thumb", "@recycle", "@recently-snapshot"}
     | {"thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
-    | {"__macosx", "icon\r", "network trash folder", "temporary items"}  # macOS
-    | {"lost+found"}
+    | {"__macosx", "icon\r", "network trash folder", "temporary items", "lost+found"}
 )
 
 

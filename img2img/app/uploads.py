@@ -128,9 +128,7 @@ def members(
         yield from found
 
 
-def _is_picture(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, passed_over: PassedOver
-) -> bool:
+def _is_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, passed_over: PassedOver) -> bool:
     """Whether it is a picture by its name, or its first bytes; what is none is counted."""
     path = PurePosixPath(info.filename)
     if info.is_dir() or any(is_hidden(part) for part in path.parts if part != ".."):

@@ -138,7 +138,9 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     """One file into one named file: `-o out.png`. UsageError for the name of a file that can't be
     written, or can't hold what there is.
     """
+    import glob
     import mimetypes
+    import os
 
     from img2img.errors import UsageError
     from img2img.files import PICTURE_SUFFIXES
@@ -147,6 +149,8 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     suffix = output.suffix.lower()
     if output.is_dir():
         return False
+    if len(inputs) == 1 and not os.path.exists(inputs[0]) and not glob.has_magic(inputs[0]):
+        return False  # which the plan tells
     one = len(inputs) == 1 and Path(inputs[0]).is_file()
     folder = "For a folder of that name, make it first."
     if not one and suffix in PICTURE_SUFFIXES | WRITERS.keys():

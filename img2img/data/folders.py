@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from img2img import images
 from img2img.errors import DataError, UsageError
-from img2img.files import by_name, data_folders, pictures, require_folder, require_utf8
+from img2img.files import PassedOver, by_name, data_folders, pictures, require_folder, require_utf8
 from img2img.manifest import Labels, LabelSet
 
 if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
@@ -317,11 +317,12 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
 
 def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     """One sub-folder a domain."""
-    found = data_folders(folder)
+    left = PassedOver()
+    found = data_folders(folder, left)
     if len(found) < 2:
         raise DataError(
             f"{folder} has {len(found)} sub-folder(s); StarGAN needs one for each of at least two "
-            "domains."
+            f"domains.{f' {left}.' if left.outputs else ''}"
         )
     for domain in found:
         require_utf8(domain)

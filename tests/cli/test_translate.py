@@ -229,8 +229,9 @@ def test_a_command_that_is_incomplete_or_misspelled_is_exit_2(run, arguments):
     assert "Traceback" not in err
 
 
-def test_a_missing_input_is_exit_3(run):
-    code, out, err = run("translate", "nothing", "-o", "out", "-m", "m.onnx")
+@pytest.mark.parametrize("output", ["out", "out.png"])
+def test_a_missing_input_is_exit_3(run, output):
+    code, out, err = run("translate", "nothing", "-o", output, "-m", "m.onnx")
     assert (code, out) == (3, "")
     assert one_sentence(err)
     assert "nothing" in err
