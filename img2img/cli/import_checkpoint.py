@@ -39,7 +39,6 @@ def import_checkpoint(
     The architecture is read off the file; nothing in the file is executed.
     """
     import json
-    import shlex
 
     from img2img.cli import stderr_console
     from img2img.cli.train import new_folder
@@ -67,5 +66,4 @@ def import_checkpoint(
         towards = " --direction ab" if len(written) > 1 else ""
         if RunConfig.load(run).mode == "stargan":
             towards = " --to DOMAIN"
-        quoted = shlex.quote(str(run))
-        print(f"Use it:  img2img translate PICTURES -o OUT -m {quoted}{towards}")
+        print(f"Use it:  img2img translate PICTURES -o OUT -m {run}{towards}")

@@ -35,7 +35,6 @@ def quickstart(
     of the two trivial answers, and writes a contact sheet: input, output, truth.
     """
     import json
-    import shlex
 
     from rich.console import Console
     from rich.table import Table
@@ -79,7 +78,7 @@ def quickstart(
             table.add_row(answer, f"{value:.4f}")
         Console().print(table)
         print(f"Look at {run / 'sheet.png'}")
-        print(f"Use it:  img2img translate PICTURES -o OUT -m {shlex.quote(str(bundle))}")
+        print(f"Use it:  img2img translate PICTURES -o OUT -m {bundle}")
     if figures["the model"] >= min(figures["copy the input"], figures["the mean picture"]):
         raise Img2ImgError("The model did not beat the trivial answers. Please report this.")
 

@@ -79,10 +79,9 @@ def train(
 
     Every setting of --list-settings is an option: --identity 0, --objective hinge, --no-flip.
     """
-    import json
-
     from img2img.cli import stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
+    from img2img.files import require_utf8
 
     try:
         from img2img.train.config import RunConfig
@@ -145,6 +144,8 @@ def train(
             if batch == "auto":
                 values["method"]["batch"] = saved.method.batch
         run_config = RunConfig.build(values)
+        for path in (*run_config.sources.folders(), *run_config.test.folders()):
+            require_utf8(path)
         if run:
             if different := saved.differences(run_config):
                 raise UsageError(
@@ -169,7 +170,7 @@ def train(
             plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
-                print(json.dumps(plan.config.model_dump(mode="json"), indent=2))
+                print(plan.config.model_dump_json(indent=2))
             return
         try:
             run_training(plan, run, console, max_minutes, ranks)
@@ -380,8 +381,6 @@ def _name_from(values: dict[str, Any]) -> str:
 
 def new_folder(out: Path, name: str, numbered: bool) -> Path:
     """A run folder that does not exist yet; made-up names get a number, chosen ones an error."""
-    import shlex
-
     from img2img.errors import UsageError
     from img2img.files import require_utf8
 
@@ -391,9 +390,6 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
     run, number = out / name, 2
     while run.exists():
         if not numbered:
-            quoted = shlex.quote(str(run))
-            raise UsageError(
-                f"{run} exists. Go on with --resume {quoted}, or choose another --name."
-            )
+            raise UsageError(f"{run} exists. Go on with --resume {run}, or choose another --name.")
         run, number = out / f"{name}-{number}", number + 1
     return run

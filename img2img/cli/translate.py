@@ -28,11 +28,11 @@ def translate(
         Literal["skip", "replace", "error"],
         option("Outputs: skip what is done and unchanged. A named file: error."),
     ] = "skip",
-    ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
     names: Annotated[
         Literal["plain", "full", "number"],
         option("Outputs of one name: an error; a.gif.png beside a.png; or a.png, a-2.png."),
     ] = "plain",
+    ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
     max_side: Annotated[
         int | None, typer.Option(min=1, help="Make larger pictures smaller first, px.")
@@ -87,6 +87,8 @@ def translate(
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
         (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the whole as outputs
+    if str(passed_over) and not as_json:
+        console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
     with _progress(console, total) as advance:
         for jobs, record, settings in parts:
@@ -108,8 +110,6 @@ def translate(
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
             f"({rate:.1f} images/s on {translator.provider}); see {output}"
         )
-        if str(passed_over):
-            console.print(f"{passed_over}.")
     if summary.failed:
         failed = list(dict.fromkeys(summary.failed))  # an input may fail for every domain alike
         listed = "\n".join(f"  {_one_line(name)}: {reason}" for name, reason in failed[:50])

@@ -232,7 +232,7 @@ def _read_ahead(
 def _read(job: Job, channels: int, settings: Settings) -> Item:
     path = Path(job.source)
     try:
-        mtime_ns = path.stat().st_mtime_ns
+        stat = path.stat()
         content = images.load(path, settings.max_pixels)
         picture = images.read(content, channels, settings.max_pixels)
         if settings.max_side:
@@ -243,7 +243,7 @@ def _read(job: Job, channels: int, settings: Settings) -> Item:
         reason = said or type(error).__name__
         return Item(job, error=reason)
     digest = hashlib.sha256(content).hexdigest()
-    return Item(job, picture, Source(os.path.abspath(path), len(content), mtime_ns, digest))
+    return Item(job, picture, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest))
 
 
 def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:

@@ -15,7 +15,6 @@ from pydantic import (
 
 from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import require_utf8
 from img2img.methods import METHODS
 from img2img.methods.base import MethodConfig
 from img2img.methods.presets import PresetName, preset_settings
@@ -93,9 +92,6 @@ class RunConfig(BaseModel):
             config = cls(**values)
         except ValidationError as error:
             raise UsageError(_sentence(error)) from None
-        given = (config.pretrained, config.sources.attributes)
-        for path in (*config.sources.folders(), *config.test.folders(), *filter(None, given)):
-            require_utf8(path)
         # Runs from before may have these, which did nothing there.
         if config.sources.swap and config.mode == "stargan":
             raise UsageError("stargan has no --direction: it learns all.")

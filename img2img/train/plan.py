@@ -59,12 +59,11 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
                 f"training pictures {', '.join(training.labels.names)}. They must be the same."
             )
     verify(training, crop, decode, console)
-    left = passed_over((*config.sources.folders(), *config.test.folders()))
-    if str(left):
-        console.print(f"{left}.")
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
+    if left := str(passed_over((*config.sources.folders(), *config.test.folders()))):
+        console.print(f"{left}.")
     found = fingerprint(training)
     if config.fingerprint not in ("", found):
         raise DataError(

@@ -339,13 +339,6 @@ def test_check_takes_and_prints_names_of_any_bytes(beside):
     assert r"\x1b[31m\xff.png: not a picture" in done.stdout
 
 
-def test_a_run_name_with_spaces_is_quoted_where_it_can_be_copied(folders):
-    (folders / "runs" / "my run").mkdir(parents=True)
-    done = run(*PAIR, "b", "--name", "my run", cwd=folders)
-    assert done.returncode == 2
-    assert "--resume 'runs/my run'" in done.stderr
-
-
 def test_bf16_is_not_compiled_on_a_cpu(folders):
     small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "1", "--eval-every", "0"]
     done = run(
