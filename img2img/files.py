@@ -1,27 +1,92 @@
 """Files that are whole or absent, the pictures in a folder; and how many cores may work on them."""
 
+import json
 import os
+import re
 import secrets
-from collections.abc import Iterator
+import stat
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from img2img.errors import DataError
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+    | {".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm"  # for messages
+# How a picture begins, where no suffix tells what it is.
+SIGNATURE = re.compile(
+    rb"\xff\xd8\xff"  # JPEG
+    rb"|\x89PNG\r\n\x1a\n"
+    rb"|GIF8[79]a"
+    rb"|RIFF.{4}WEBP"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"  # BMP: the header's known lengths
+    rb"|II[*+]\0|MM\0[*+]"  # TIFF, BigTIFF
+    rb"|.{4}ftyp(?:avi[fs]|hei[cmsx]|hev[cx]|mif1|msf1)"  # AVIF, HEIF
+    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"  # JPEG 2000: file, bare codestream
+    rb"|\0\0\0\x0cJXL \r\n\x87\n|\xff\n"  # JPEG XL: likewise
+    rb"|P[1-6]\s+[#\d]",  # PNM
+    re.DOTALL,
+)
+SIGNATURE_BYTES = 32
+
+RECORD_FOLDER = ".img2img"  # in a folder of translations
+RUN_FILE = "config.json"  # in a run's folder
+# What storage boxes and systems put beside pictures, in lower case: thumbnails, deleted files,
+# indexes. Folders of hidden names (.thumbnails) are passed over anyway.
+SYSTEM_NAMES = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "@__thumb", "@recycle", "@recently-snapshot"}
+    | {"thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
+    | {"__macosx", "icon\r", "network trash folder", "temporary items", "lost+found"}
+)
+
+
+@dataclass
+class PassedOver:
+    """What a search for pictures left out, to be told in a sentence."""
+
+    files: Counter[str] = field(default_factory=Counter)  # by suffix, or by what they are
+    outputs: list[Path] = field(default_factory=list)  # folders that img2img wrote
+
+    def __str__(self) -> str:
+        """ "3 files passed over: 2 .mp4, 1 .pdf"; "" where nothing was."""
+        sentences = []
+        if total := self.files.total():
+            ordered = sorted(self.files.items(), key=lambda item: (-item[1], item[0]))
+            kinds = [f"{count:,} {kind}" for kind, count in ordered[:6]]
+            if rest := sum(count for _, count in ordered[6:]):
+                kinds.append(f"{rest:,} others")
+            files = "file" if total == 1 else "files"
+            sentences.append(f"{total:,} {files} passed over: {', '.join(kinds)}")
+        if self.outputs:
+            folders = "folder" if len(self.outputs) == 1 else "folders"
+            sentences.append(
+                f"{len(self.outputs):,} {folders} that img2img wrote passed over "
+                f"(first: {self.outputs[0]})"
+            )
+        return "; ".join(sentences)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes `path`'s place only when the block succeeds.
 
-    A reader sees the old file or the new one, never half of it, through crashes included.
+    A reader sees the old file or the new one, never half of it, through crashes included. Its mode
+    follows the umask, whatever mode a writer gives the temporary file.
     """
     # No picture by its name: after a kill it stays.
     temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
     temporary.open("xb").close()
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors makes its own file, 0600
+            temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -36,35 +101,159 @@ def write_whole(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def find_pictures(folder: Path, unreadable: list[Path] | None = None) -> Iterator[Path]:
-    """Picture files below `folder` by suffix, sub-folders included, in a fixed order.
+def walk(
+    folder: Path,
+    unreadable: list[Path] | None = None,
+    passed_over: PassedOver | None = None,
+    depth: int = -1,
+) -> Iterator[os.DirEntry[str]]:
+    """The files below `folder` that may be data, in a fixed order; what linked folders hold last.
 
-    Hidden files and folders are passed over; links are followed for files, not for folders.
+    Left out are hidden files and folders, SYSTEM_NAMES, and what img2img wrote: runs, and
+    translations (which are data where `folder` itself is one of them). Links to folders are
+    followed, but no folder is visited twice.
+
     unreadable: takes the folders that can't be listed; without it they raise OSError.
+    passed_over: takes the folders that img2img wrote.
+    depth: how many levels of sub-folders to visit; -1: all.
     """
-    try:
-        with os.scandir(folder) as entries:
-            shown = (e for e in entries if not e.name.startswith("."))
-            ordered = sorted(shown, key=lambda e: e.name)
-    except OSError:
-        if unreadable is None:
-            raise
-        unreadable.append(folder)
-        return
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            yield from find_pictures(Path(entry.path), unreadable)
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and _is_file(entry):
+    visited: set[tuple[int, int] | str] = set()
+    linked: deque[tuple[str, int]] = deque([(str(folder), depth)])
+    of_translations = (folder / RECORD_FOLDER).is_dir()
+
+    def visit(place: str, depth: int, named: bool) -> Iterator[os.DirEntry[str]]:
+        try:
+            status = os.stat(place)
+            # Some network file systems number no files.
+            identity = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(place)
+            if identity in visited:
+                return
+            visited.add(identity)
+            with os.scandir(place) as entries:
+                waiting = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            if unreadable is None:
+                raise
+            unreadable.append(Path(place))
+            return
+        marks = {entry.name for entry in waiting if entry.name in (RECORD_FOLDER, RUN_FILE)}
+        if not named and (
+            _is_run(place, marks) or (RECORD_FOLDER in marks and not of_translations)
+        ):
+            if passed_over is not None:
+                passed_over.outputs.append(Path(place))
+            return
+        while waiting:  # a million of them are freed one by one
+            entry = waiting.pop()
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if depth:
+                    yield from visit(entry.path, depth - 1, False)
+            elif entry.is_symlink() and os.path.isdir(entry.path):
+                if depth:
+                    linked.append((entry.path, depth - 1))
+            else:
+                yield entry
+
+    named = True
+    while linked:
+        yield from visit(*linked.popleft(), named)
+        named = False
+
+
+def find_pictures(
+    folder: Path, unreadable: list[Path] | None = None, passed_over: PassedOver | None = None
+) -> Iterator[Path]:
+    """Picture files below `folder`, by suffix, or by their first bytes where they have none.
+
+    Which folders are visited, in which order, and what the arguments take: as in `walk`.
+    passed_over also takes the files that are no pictures.
+    """
+    for entry in walk(folder, unreadable, passed_over):
+        if is_picture(entry, passed_over):
             yield Path(entry.path)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is none of the user's data."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def is_picture(entry: os.DirEntry[str], passed_over: PassedOver | None = None) -> bool:
+    """Whether it is a picture file; what is none is counted in passed_over."""
+    suffix = _suffix(entry.name)
+    if (suffix in PICTURE_SUFFIXES or not suffix) and not _is_file(entry):
+        kind = "linked to nothing" if entry.is_symlink() else "no regular file"
+    elif suffix in PICTURE_SUFFIXES or (not suffix and SIGNATURE.match(_head(entry.path))):
+        return True
+    else:
+        kind = suffix or "without suffix"
+    if passed_over is not None:
+        passed_over.files[kind] += 1
+    return False
+
+
+def is_picture_name(name: str, head: Callable[[], bytes]) -> bool:
+    """The same of a file in an archive; `head` reads its first SIGNATURE_BYTES."""
+    suffix = _suffix(name)
+    return suffix in PICTURE_SUFFIXES or (not suffix and bool(SIGNATURE.match(head())))
+
+
+def passed_over(folders: Iterable[Path]) -> PassedOver:
+    """What a search for pictures in these folders leaves out."""
+    left = PassedOver()
+    for folder in folders:
+        for _ in find_pictures(folder, passed_over=left):
+            pass
+    return left
+
+
+def is_output(folder: Path) -> bool:
+    """Whether img2img wrote the folder: a run, translations, or nothing but folders of these.
+
+    OSError where it can't be listed.
+    """
+    names = set(os.listdir(folder))
+    if RECORD_FOLDER in names or _is_run(str(folder), names):
+        return True
+    left = PassedOver()
+    return next(find_pictures(folder, passed_over=left), None) is None and bool(left.outputs)
+
+
+def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
+    """The sub-folders that may be data, in a fixed order, by the rules of `walk`.
+
+    passed_over: takes those that img2img wrote.
+    """
+    of_translations = (folder / RECORD_FOLDER).is_dir()
+    data = []
+    for path in sorted(folder.iterdir()):
+        if is_hidden(path.name) or not path.is_dir():
+            continue
+        if of_translations or not is_output(path):
+            data.append(path)
+        elif passed_over is not None:
+            passed_over.outputs.append(path)
+    return data
 
 
 def pictures(folder: Path) -> tuple[Path, ...]:
     """Every picture below the folder; DataError where it is missing or has none."""
     require_folder(folder)
-    found = tuple(find_pictures(folder))
+    left = PassedOver()
+    found = tuple(find_pictures(folder, passed_over=left))
     if not found:
-        raise DataError(f"{folder} has no pictures (jpg, png, webp, bmp, tiff, gif).")
+        raise no_pictures(folder, left)
     return found
+
+
+def no_pictures(where: Path | str, left: PassedOver) -> DataError:
+    """The error for a folder, or a pattern, of other files than pictures."""
+    more = f" {left}." if str(left) else ""
+    if left.outputs:
+        more += " Name such a folder itself to take what is in it."
+    return DataError(f"{where} has no pictures ({KINDS}).{more}")
 
 
 def by_name(folder: Path) -> dict[str, Path]:
@@ -82,8 +271,12 @@ def by_name(folder: Path) -> dict[str, Path]:
 
 
 def stem(path: Path, folder: Path) -> str:
-    """The relative path without suffix, by which pictures of two folders belong together."""
-    return path.relative_to(folder).with_suffix("").as_posix()
+    """The relative path without suffix, by which pictures of two folders belong together.
+
+    In Unicode's NFC: macOS writes NFD, and what looks like one name is one.
+    """
+    relative = path.relative_to(folder).with_suffix("").as_posix()
+    return relative if relative.isascii() else unicodedata.normalize("NFC", relative)
 
 
 def spread(count: int, length: int) -> list[int]:
@@ -102,11 +295,15 @@ def require_folder(folder: Path) -> None:
         raise DataError(f"There is no folder {folder}.")
 
 
-def _is_file(entry: os.DirEntry) -> bool:
+def require_utf8(path: Path) -> None:
+    """DataError for a path that no text file can hold; Linux allows any bytes."""
     try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{path.absolute()}: this name is not UTF-8, and a run's files can't hold it. Rename "
+            "the folder."
+        ) from None
 
 
 def usable_cores() -> int:
@@ -114,3 +311,34 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower().rstrip(".")
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(SIGNATURE_BYTES)
+    except OSError:  # no suffix says that it is a picture, and neither does this
+        return b""
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_run(folder: str, names: set[str]) -> bool:
+    """Whether a folder with these files is a run's: by what its config.json says."""
+    if RUN_FILE not in names:
+        return False
+    try:
+        with open(os.path.join(folder, RUN_FILE), "rb") as file:
+            config = json.loads(file.read(2**20))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and {"mode", "method", "sources"} <= config.keys()

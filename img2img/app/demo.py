@@ -19,6 +19,7 @@ from img2img.app.canvas import drawn
 from img2img.app.models import Models
 from img2img.app.uploads import MAX_STORED, members, stored
 from img2img.errors import DataError, Img2ImgError
+from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
@@ -154,7 +155,8 @@ class Demo:
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown, failed, done, left = [], [], 0, 0
         notes: Counter[str] = Counter()
-        found, began = list(members([Path(path) for path in paths])), time.monotonic()
+        passed_over = PassedOver()
+        found, began = list(members([Path(p) for p in paths], passed_over)), time.monotonic()
         whole = deleted_unless_whole(target.parent)
         with whole, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
             for number, (name, read) in enumerate(found):
@@ -181,6 +183,8 @@ class Demo:
                     shown.append((colour(images.on_white(answer)), name))
         more = f" {left} left out: too many for one batch here." if left else ""
         said = f"{done} translated, {len(failed)} failed.{more}"
+        if str(passed_over):
+            said += f" {passed_over}."
         noted = [f"- {count} of them: {note}." for note, count in notes.items()]
         yield (
             shown,

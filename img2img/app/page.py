@@ -28,13 +28,15 @@ from img2img.app.uploads import (
     UploadedPicture,
 )
 from img2img.errors import Img2ImgError
+from img2img.files import PICTURE_SUFFIXES
+from img2img.files import PICTURE_SUFFIXES
 
 MAX_WAITING = 64  # visitors in the queue
 MAX_SESSIONS = 200  # pages that Gradio remembers, 0.1 MB each; of older ones only what is on them
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 # What was drawn is small and shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
-ACCEPTED = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".zip"]
+ACCEPTED = [*sorted(PICTURE_SUFFIXES), ".zip"]
 
 
 @contextmanager

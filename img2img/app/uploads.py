@@ -5,7 +5,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import gradio as gr
 from gradio.data_classes import FileData, ListFiles
@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
 
 import img2img.app.mended  # noqa: F401
-from img2img.files import PICTURE_SUFFIXES
+from img2img.files import SIGNATURE_BYTES, PassedOver, is_hidden, is_picture_name
 
 MAX_FILES = 500  # of a batch
 MAX_LISTED = 10 * MAX_FILES  # in a zip, whatever they are
@@ -96,9 +96,11 @@ class ChosenAttributes(gr.CheckboxGroup):
         return [name for name in names if isinstance(name, str)]
 
 
-def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def members(
+    paths: list[Path], passed_over: PassedOver
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Names and readers of the pictures in files and zips. Raises gr.Error for too many, and for
-    what is no zip; a reader raises for a damaged member.
+    what is no zip; a reader raises for a damaged member. passed_over: takes what else is in zips.
     """
     count, unpacked = 0, 0
     for path in dict.fromkeys(paths):
@@ -111,7 +113,7 @@ def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 raise gr.Error(f"{path.name} is no zip file that can be read.") from None
             if len(archive.infolist()) > MAX_LISTED:
                 raise gr.Error(f"{path.name} lists more than {MAX_LISTED:,} files.")
-            inside = [info for info in archive.infolist() if _is_picture(info)]
+            inside = [i for i in archive.infolist() if _is_picture(archive, i, passed_over)]
             unpacked += sum(info.file_size for info in inside)
             found = [
                 (Path(info.filename).stem, lambda archive=archive, info=info: _read(archive, info))
@@ -126,12 +128,27 @@ def members(paths: list[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield from found
 
 
-def _is_picture(info: zipfile.ZipInfo) -> bool:
+def _is_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, passed_over: PassedOver) -> bool:
+    """Whether it is a picture by its name, or its first bytes; what is none is counted."""
+    path = PurePosixPath(info.filename)
+    if info.is_dir() or any(is_hidden(part) for part in path.parts if part != ".."):
+        return False
     # Other methods are unpacked whole before anyone looks at the size.
-    plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    path = Path(info.filename)
-    shown = not path.name.startswith(".")  # macOS puts a ._ beside each
-    return plain and shown and path.suffix.lower() in PICTURE_SUFFIXES and not info.is_dir()
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        passed_over.files["packed by another method than deflate"] += 1
+    elif is_picture_name(path.name, lambda: _head(archive, info)):
+        return True
+    else:
+        passed_over.files[path.suffix.lower() or "without suffix"] += 1
+    return False
+
+
+def _head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(info) as file:
+            return file.read(SIGNATURE_BYTES)
+    except Exception:  # a damaged or encrypted member raises almost any
+        return b""
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -1,6 +1,8 @@
 """The command line: one file a command, whose heavy imports happen only when it runs."""
 
+import re
 import sys
+from typing import Any
 
 import typer
 
@@ -47,10 +49,19 @@ def root(
         raise typer.Exit
 
 
+# What would steer a terminal or turn the order of its letters, and the bytes that are no UTF-8.
+UNPRINTABLE = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and an exit code."""
     from img2img.errors import Img2ImgError
 
+    for stream in (sys.stdout, sys.stderr):  # names of files may be what they can't encode
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="img2img", standalone_mode=False)
         if code == 130:
@@ -58,10 +69,10 @@ def main() -> None:
         raise SystemExit(code)
     except typer.TyperException as error:  # wrong usage: typer's sentence, without its box
         if said := error.format_message():  # empty where the help was shown in its place
-            print(f"img2img: {said} (--help says more)", file=sys.stderr)
+            print(f"img2img: {printable(said)} (--help says more)", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except Img2ImgError as error:
-        print(f"img2img: {error}", file=sys.stderr)
+        print(f"img2img: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         print("img2img: interrupted", file=sys.stderr)
@@ -70,12 +81,44 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(1) from None
     except OSError as error:  # a folder that can't be written, a full disk
-        print(f"img2img: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"img2img: {printable(where)}{error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def stderr_console():
-    """For progress and remarks; paths with brackets are no markup."""
-    from rich.console import Console
+def printable(text: str) -> str:
+    """The text with what a terminal would obey written out: the names of files, and the models of
+    strangers, may have escape codes in them.
+    """
 
-    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    def written_out(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+            code -= 0xDC00
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return UNPRINTABLE.sub(written_out, text)
+
+
+def stderr_console():
+    """For progress and remarks."""
+    return _console(stderr=True)
+
+
+def stdout_console():
+    """For tables."""
+    return _console(stderr=False)
+
+
+def _console(stderr: bool):
+    """A console that shows every text as it is: paths with brackets or colons are no markup, and
+    what a terminal would obey is written out.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=stderr)

@@ -52,8 +52,9 @@ def bench(
     if as_json:
         print(json.dumps({"models": rows}, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from img2img.cli import stdout_console
 
     table = Table("model", "px", "load", "p50", "p95", "most", "memory", "PSNR", box=None)
     for row in rows:
@@ -69,7 +70,7 @@ def bench(
             "-" if memory is None else f"{memory:,.0f} MiB",
             "-" if near is None else f"{near:.1f} dB, worst {row['psnr_worst']:.1f}",
         )
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def _family(path: Path) -> tuple[Path, ...]:

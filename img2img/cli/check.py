@@ -38,11 +38,12 @@ def check(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError, needs_extra
+    from img2img.files import passed_over
 
     try:
         from img2img.data.check import require_same_domains
         from img2img.data.layouts import resolve
-        from img2img.data.survey import survey
+        from img2img.data.survey import Finding, survey
         from img2img.methods import METHODS
     except ImportError as error:
         raise needs_extra("train", error) from None
@@ -64,6 +65,8 @@ def check(
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     result = survey(training, held_out, console)
+    if left := str(passed_over([*resolved.training.folders(), *resolved.held_out.folders()])):
+        result.findings.append(Finding("note", f"{left}."))
     if as_json:
         print(json.dumps({"mode": method.name, **result.as_dict()}, indent=2))
     else:
@@ -113,8 +116,9 @@ def _sources(mode: str, folders: list[Path], attributes: Path | None, names: lis
 
 
 def _show(title: str, result: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from img2img.cli import printable, stdout_console
 
     table = Table("", "pictures", "width", "height", "aspect", "kinds")
     for role, told in result.roles.items():
@@ -125,11 +129,11 @@ def _show(title: str, result: Any) -> None:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in told.get("kinds", {}).items())
         table.add_row(role, f"{told['pictures']:,}", *ranges, kinds)
     print(title)
-    Console().print(table)
+    stdout_console().print(table)
     print("sizes: least / median / largest")
     for finding in result.findings:
-        print(f"{finding.level}: {finding.what}")
+        print(printable(f"{finding.level}: {finding.what}"))
         for file in finding.files[:5]:
-            print(f"    {file}")
+            print(printable(f"    {file}"))
     if not result.findings:
         print("Nothing odd was found.")

@@ -142,20 +142,21 @@ def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, P
 
 
 def _show(result: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from img2img.cli import printable, stdout_console
 
     table = Table("metric", "value", "95 % interval", "better", "pictures")
     for metric in result.metrics:
         interval = "-" if metric.low is None else f"{metric.low:.4g} to {metric.high:.4g}"
         value, count = f"{metric.value:.4g}", f"{metric.pictures:,}"
         table.add_row(metric.name, value, interval, metric.better, count)
-    Console().print(table)
+    stdout_console().print(table)
     for finding in result.findings:
-        print(finding)
+        print(printable(str(finding)))
     for name, reason in result.left_out.items():
-        print(f"left out: {name} ({reason})")
-    print("; ".join(f"{key}: {value}" for key, value in result.protocol.items()))
+        print(printable(f"left out: {name} ({reason})"))
+    print(printable("; ".join(f"{key}: {value}" for key, value in result.protocol.items())))
 
 
 def _write_csv(path: Path, result: Any) -> None:

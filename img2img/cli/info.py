@@ -11,6 +11,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show what a model translates, how it was trained and how exact its export is."""
+    import json
+
+    from img2img.cli import stdout_console
     from img2img.infer import registry, session
 
     entry = registry.find(model, direction)
@@ -18,9 +21,8 @@ def info(
     manifest = loaded.manifest
     registry.require_direction(direction, manifest.direction, entry.path)
     if as_json:
-        print(manifest.model_dump_json(indent=2))
+        print(json.dumps(manifest.model_dump(mode="json"), indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     origin, steps = manifest.data.get("imported"), manifest.step
@@ -49,7 +51,7 @@ def info(
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    stdout_console().print(table, soft_wrap=True)
 
 
 def _on_cpus(manifest: Any) -> str:

@@ -94,6 +94,7 @@ def train(
     """
     from img2img.cli import stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
+    from img2img.files import require_utf8
 
     try:
         from img2img.train.config import RunConfig
@@ -157,6 +158,8 @@ def train(
             if batch == "auto":
                 values["method"]["batch"] = saved.method.batch
         run_config = RunConfig.build(values)
+        for path in (*run_config.sources.folders(), *run_config.test.folders()):
+            require_utf8(path)
         if run:
             if different := saved.differences(resolve_sources(run_config)[0]):
                 raise UsageError(
@@ -400,10 +403,12 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
     import shlex
 
     from img2img.errors import UsageError
+    from img2img.files import require_utf8
     from img2img.train.folder import is_begun, is_vacant
 
     if Path(name).name != name or name in (".", ".."):
         raise UsageError(f"--name {name}: a plain name, without folders.")
+    require_utf8(out / name)
     run, number = out / name, 2
     while not is_vacant(run):
         if not numbered:

@@ -28,7 +28,13 @@ def translate(
         Literal["skip", "replace", "error"],
         option("Outputs: skip what is done and unchanged. A named file: error."),
     ] = "skip",
-    ext: Annotated[Literal["keep", "png", "jpg", "webp"], option("Format of outputs.")] = "keep",
+    names: Annotated[
+        Literal["plain", "full", "number"],
+        option("Outputs of one name: an error; a.gif.png beside a.png; or a.png, a-2.png."),
+    ] = "plain",
+    ext: Annotated[
+        Literal["keep", "png", "jpg", "webp", "avif"], option("Format of outputs.")
+    ] = "keep",
     quality: Annotated[
         int | None,
         typer.Option(
@@ -56,6 +62,7 @@ def translate(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
+    from img2img.files import RECORD_FOLDER, PassedOver
     from img2img.infer.folder import Settings, Summary, translate_files, undone
     from img2img.infer.plan import Job, make_plan
     from img2img.infer.record import Record
@@ -67,23 +74,30 @@ def translate(
     targets = _folders(translator) if everywhere else {"": to}
     parts: list[tuple[list[Job], Record | None, Settings]] = []
     unreadable: list[Path] = []
+    passed_over = PassedOver()
+    into_file = _is_file_name(inputs, output)
     for folder, target in targets.items():
         settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side, tile)
-        if _is_file_name(inputs, output):
-            if ext != "keep" or shard != "1/1" or everywhere:
+        if into_file:
+            if ext != "keep" or shard != "1/1" or names != "plain" or everywhere:
                 raise UsageError(
-                    "--ext, --shard and --to all go with an output folder, not with a file."
+                    "--ext, --names, --shard and --to all go with an output folder, not with a "
+                    "file."
                 )
             if output.exists() and output.samefile(inputs[0]):
                 raise DataError(f"{output} would replace its own input. Choose another -o.")
             parts.append(([Job(inputs[0], str(output))], None, settings))
         else:
+            passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
-                jobs = make_plan(inputs, output, ext, shard, folder, unreadable)
+                jobs = make_plan(inputs, output, ext, shard, folder, unreadable, passed_over, names)
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # nothing is written where a later domain would be refused
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
+        (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the whole as outputs
+    if str(passed_over) and not as_json:
+        console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
     with _progress(console, total) as advance:
         for jobs, record, settings in parts:
@@ -96,8 +110,10 @@ def translate(
     rate = summary.done / max(summary.seconds, 1e-9)
     provider, precision = translator.provider, translator.precision
     if as_json:
-        where = {"output": str(output), "provider": provider, "precision": precision}
-        print(json.dumps({**vars(summary), **where}))
+        report = {"output": str(output), "provider": provider, "precision": precision}
+        report["passed_over"] = dict(passed_over.files)
+        report["outputs_passed_over"] = list(map(str, passed_over.outputs))
+        print(json.dumps({**vars(summary), **report}))
     else:
         console.print(
             f"{summary.done:,} translated, {summary.skipped:,} skipped, "
@@ -110,7 +126,7 @@ def translate(
             console.print(line, highlight=False, markup=False)
     if summary.failed:
         failed = list(dict.fromkeys(summary.failed))  # an input may fail for every domain alike
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in failed[:50])
+        listed = "\n".join(f"  {_one_line(name)}: {reason}" for name, reason in failed[:50])
         more = f"\n  and {len(failed) - 50} more" if len(failed) > 50 else ""
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
 
@@ -133,11 +149,38 @@ def _folders(translator: Any) -> dict[str, str]:
 
 
 def _is_file_name(inputs: list[str], output: Path) -> bool:
-    """One file into one named file: `-o out.png`."""
+    """One file into one named file: `-o out.png`. UsageError for the name of a file that can't be
+    written, or can't hold what there is.
+    """
+    import glob
+    import mimetypes
+    import os
+
+    from img2img.errors import UsageError
+    from img2img.files import PICTURE_SUFFIXES
     from img2img.images import WRITERS
 
+    suffix = output.suffix.lower()
+    if output.is_dir():
+        return False
+    if len(inputs) == 1 and not os.path.exists(inputs[0]) and not glob.has_magic(inputs[0]):
+        return False  # which the plan tells
     one = len(inputs) == 1 and Path(inputs[0]).is_file()
-    return one and output.suffix.lower() in WRITERS and not output.is_dir()
+    folder = "For a folder of that name, make it first."
+    if not one and suffix in PICTURE_SUFFIXES | WRITERS.keys():
+        raise UsageError(f"-o {output} names a file, but the input is not one file. {folder}")
+    if one and suffix in WRITERS:
+        return True
+    # Not the system's list, which tells another thing on every machine.
+    known = suffix in PICTURE_SUFFIXES or suffix in mimetypes.MimeTypes().types_map[True]
+    if one and known:
+        written = ", ".join(sorted(WRITERS))
+        raise UsageError(f"-o {output}: {suffix} can't be written; {written} can. {folder}")
+    return False
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\n", "\\n")
 
 
 def _progress(console, total: int):

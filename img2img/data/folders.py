@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from img2img import images
 from img2img.data.attributes import nfc, read_attributes
 from img2img.errors import DataError, UsageError
-from img2img.files import by_name, pictures, require_folder
+from img2img.files import PassedOver, by_name, data_folders, pictures, require_folder, require_utf8
 from img2img.manifest import Labels, LabelSet
 
 if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
@@ -43,6 +43,10 @@ class Sources(BaseModel):
 
     def given(self) -> bool:
         return any((self.a, self.b, self.pairs, self.data))
+
+    def folders(self) -> tuple[Path, ...]:
+        """Those that were given, of pictures."""
+        return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)
 
     def absolute(self) -> "Sources":
         paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "attributes": self.attributes}
@@ -330,16 +334,12 @@ def _split(items: Sequence, held_out: int) -> tuple[tuple, tuple]:
     return rest, tuple(items[index] for index in sorted(chosen))
 
 
-def sub_folders(folder: Path) -> list[Path]:
-    """Those that may be domains or parts of a data set, by name; hidden ones are passed over."""
-    shown = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    return sorted(shown, key=lambda path: nfc(path.name))
-
-
 def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     """One sub-folder a domain."""
+    left = PassedOver()
     domains: dict[str, Path] = {}
-    for path in sub_folders(folder):
+    for path in sorted(data_folders(folder, left), key=lambda path: nfc(path.name)):
+        require_utf8(path)
         if nfc(path.name) in domains:
             raise DataError(
                 f"{folder} has two sub-folders named {path.name}, in two forms of Unicode. Put "
@@ -349,6 +349,6 @@ def _read_domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     if len(domains) < 2:
         raise DataError(
             f"{folder} has {len(domains)} sub-folder(s); StarGAN needs one for each of at least "
-            "two domains."
+            f"two domains.{f' {left}.' if left.outputs else ''}"
         )
     return {name: pictures(path) for name, path in domains.items()}

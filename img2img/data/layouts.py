@@ -15,9 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from img2img.data.folders import Dataset, Labelled, Paired, Sources, sub_folders
+from img2img.data.folders import Dataset, Labelled, Paired, Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import find_pictures, require_folder
+from img2img.files import data_folders, find_pictures, require_folder
 
 Part = Literal["train", "val", "test"]
 Side = Literal["a", "b"]
@@ -123,7 +123,7 @@ def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
 
 def has_domains(folder: Path) -> bool:
     """Whether two sub-folders or more have most of its pictures."""
-    if not folder.is_dir() or sum(_has_pictures(path) for path in sub_folders(folder)) < 2:
+    if not folder.is_dir() or sum(_has_pictures(path) for path in data_folders(folder)) < 2:
         return False
     return 2 * _pictures_beside(folder) < sum(1 for _ in find_pictures(folder))
 
@@ -166,7 +166,7 @@ def _of_one_folder(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder]
     parts = _parts(root) or {"train": root}
     if issubclass(kind, Paired) and _pictures_beside(parts["train"]):
         return [_Folder(root, "pairs", parts)], sources
-    inside = [path for path in sub_folders(parts["train"]) if _has_pictures(path)]
+    inside = [path for path in data_folders(parts["train"]) if _has_pictures(path)]
     hint = "It has no two sets of pictures"
     if len(inside) == 2:
         first, second = inside
@@ -223,7 +223,7 @@ def _choice(root: Path, folders: Sequence[_Folder], held_out: Part | None, named
     if held_out:
         line += f", held out {_and(folder.name(held_out) for folder in folders)}"
     tops = {Path(folder.name(part)).parts[0] for folder in folders for part in folder.parts}
-    unused += [p.name for p in sub_folders(root) if p.name not in tops and _has_pictures(p)]
+    unused += [p.name for p in data_folders(root) if p.name not in tops and _has_pictures(p)]
     beside = _pictures_beside(root)
     unused += [f"{beside} pictures beside them"] if beside else []
     return f"{line}; not used: {_and(unused)}" if unused else line
@@ -259,7 +259,7 @@ def _domain_parts(root: Path) -> dict[Part, Path]:
     parts = {
         part: folder
         for part, folder in _parts(root).items()
-        if any(_has_pictures(path) for path in sub_folders(folder))
+        if any(_has_pictures(path) for path in data_folders(folder))
     }
     return parts if "train" in parts else {}
 
@@ -267,7 +267,7 @@ def _domain_parts(root: Path) -> dict[Part, Path]:
 def _named_parts(root: Path) -> dict[Part, Path]:
     """Sub-folders by the part that their names say, training first."""
     named: dict[Part, list[Path]] = {"train": [], "val": [], "test": []}
-    for path in sub_folders(root) if root.is_dir() else ():
+    for path in data_folders(root) if root.is_dir() else ():
         if part := SPELLINGS.get(path.name.lower()):
             named[part].append(path)
     if named["train"]:
@@ -278,7 +278,7 @@ def _named_parts(root: Path) -> dict[Part, Path]:
 def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
     """Sub-folders like trainA and test_B."""
     sided: dict[tuple[Part, Side], list[Path]] = {}
-    for path in sub_folders(root) if root.is_dir() else ():
+    for path in data_folders(root) if root.is_dir() else ():
         if match := SIDED.fullmatch(path.name):
             key = SPELLINGS[match[1].lower()], match[2].lower()
             sided.setdefault(key, []).append(path)
@@ -289,7 +289,7 @@ def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
 def _sides(root: Path) -> dict[Side, Path]:
     """Sub-folders named A and B."""
     sides: dict[Side, list[Path]] = {"a": [], "b": []}
-    for path in sub_folders(root):
+    for path in data_folders(root):
         if path.name.lower() in sides:
             sides[path.name.lower()].append(path)
     _require_one_each(root, sides.values())

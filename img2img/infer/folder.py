@@ -21,7 +21,7 @@ from img2img.files import usable_cores, write_whole
 from img2img.images import MAX_PIXELS, Metadata, Picture
 from img2img.infer import session
 from img2img.infer.plan import Job
-from img2img.infer.record import Record
+from img2img.infer.record import Record, Source
 from img2img.infer.room import Room
 from img2img.infer.tile import Tiler
 from img2img.infer.translator import Translator
@@ -91,21 +91,16 @@ class Item:
 
     job: Job
     picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
-    sha256: str = ""
-    stamp: tuple[int, int] = (0, 0)  # size in bytes, mtime in ns
+    source: Source | None = None
     result: np.ndarray | None = None
+    written: int = 0  # bytes of the output
     error: str | None = None
 
-    def described(self) -> dict:
+    def described(self) -> dict[str, object]:
         """What the record keeps of it."""
-        size, mtime = self.stamp
-        came = {
-            "input": os.path.abspath(self.job.source),
-            "size": size,
-            "mtime_ns": mtime,
-            "sha256": self.sha256,
-        }
-        return {**came, "error": self.error, "notes": list(self.picture.notes)}
+        source = self.source or Source(os.path.abspath(self.job.source), 0, 0, "")
+        ended = {"written": self.written, "error": self.error, "notes": list(self.picture.notes)}
+        return source._asdict() | ended
 
 
 def translate_files(
@@ -150,6 +145,8 @@ def translate_files(
                     f"done, {len(summary.failed):,} failed. The same command goes on."
                 ) from None
 
+        for job, source, written in record.moved if record else ():
+            note(Item(job, source=source, written=written), "ok")
         saving: deque[Future[Item]] = deque()
 
         def settle(limit: int) -> None:
@@ -191,7 +188,7 @@ def undone(
     if existing == "error" or record is None:
         foreign, whose = [job for job in jobs if os.path.exists(job.target)], ""
     else:
-        jobs = [job for job in jobs if not record.holds(job, model, options)]
+        jobs = _not_held(jobs, record, model, options)
         foreign = [job for job in jobs if record.is_foreign(job)]
         whose = ", and were not made by img2img"
     if foreign:
@@ -200,6 +197,19 @@ def undone(
             "Choose another -o, or say --existing replace."
         )
     return list(jobs)
+
+
+def _not_held(jobs: Sequence[Job], record: Record, model: str, options: str) -> list[Job]:
+    """The jobs whose output is not there as it should be."""
+    held = [record.holds(job, model, options) for job in jobs]
+    unsure = [index for index, answer in enumerate(held) if answer is None]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start in range(0, len(unsure), 1000):  # bounded: results would pile up in memory
+            some = unsure[start : start + 1000]
+            same = pool.map(lambda index: record.confirm(jobs[index], model, options), some)
+            for index, answer in zip(some, same, strict=True):
+                held[index] = answer
+    return [job for job, answer in zip(jobs, held, strict=True) if not answer]
 
 
 class _Ahead:
@@ -245,11 +255,12 @@ def _read(job: Job, channels: int, settings: Settings) -> Item:
             content, channels, settings.max_pixels, settings.max_side, to_translate=True
         )
     except (DataError, OSError, MemoryError) as error:
-        said = str(error).removeprefix("the picture: ").removeprefix(f"{path}: ")
+        told = isinstance(error, OSError) and error.strerror  # "Permission denied"
+        said = str(told or error).removeprefix("the picture: ").removeprefix(f"{path}: ")
         reason = said or type(error).__name__
         return Item(job, error=reason)
-    stamp = (stat.st_size, stat.st_mtime_ns)
-    return Item(job, picture, hashlib.sha256(content).hexdigest(), stamp)
+    digest = hashlib.sha256(content).hexdigest()
+    return Item(job, picture, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest))
 
 
 def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
@@ -316,6 +327,7 @@ def _save(item: Item, quality: int | None) -> Item:
                 content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
                 notes = ("the metadata can't be written; it is left out",)
             write_whole(Path(item.job.target), content)
+            item.written = len(content)
             item.picture = replace(item.picture, notes=(*item.picture.notes, *notes))
         except Exception as problem:  # a full disk; what the format can't hold
             item.error = f"can't be written: {str(problem) or type(problem).__name__}"

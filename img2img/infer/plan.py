@@ -1,5 +1,6 @@
 """Which file becomes which, decided for all of them before the first is translated."""
 
+import fnmatch
 import glob
 import os
 import unicodedata
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from img2img.errors import DataError, UsageError
-from img2img.files import PICTURE_SUFFIXES, find_pictures
+from img2img.files import PassedOver, find_pictures, is_picture, no_pictures, walk
 from img2img.images import WRITERS
 
-Extension = Literal["keep", "png", "jpg", "webp"]
+Extension = Literal["keep", "png", "jpg", "webp", "avif"]
+Names = Literal["plain", "full", "number"]
 
 
 class Job(NamedTuple):
@@ -29,40 +31,47 @@ def make_plan(
     shard: str,
     folder: str = "",
     unreadable: list[Path] | None = None,
+    passed_over: PassedOver | None = None,
+    names: Names = "plain",
 ) -> list[Job]:
     """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`, or
     below that folder in it. What lies in `out` is no input.
 
     shard "i/n": only every n-th job from the i-th on. unreadable: takes the folders that can't be
-    listed; without it they raise OSError. Raises DataError for an input that is
-    missing or has no pictures, for a folder that is `out` itself, for two inputs that would become
-    one file, and for an output that would be an input (both compared without case and in one
-    Unicode form, as some file systems do).
+    listed; without it they raise OSError. passed_over: takes what is no picture, and what img2img
+    wrote. names: "full" keeps the input's suffix before another one (a.gif.png); "number" tells
+    outputs of one name apart (a.png, a-2.png).
+
+    Raises DataError for an input that is missing or has no pictures, for a folder that is `out`
+    itself, for two inputs that would become one file, and for an output that would be an input
+    (both compared as file systems do that ignore case and Unicode's forms).
     """
     number, count = parse_shard(shard)
     jobs: list[Job] = []
     claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
-    out_real = os.path.realpath(out)
-    for source, relative in _expand(inputs, out_real, unreadable):
-        target = os.path.join(out, folder, _renamed(relative, extension))
+    numbers: dict[int, int] = {}  # the same -> the last number that was given to its name
+    exact: set[int] = set()  # hashes of the sources' real paths
+    alike: dict[int, int] = {}  # hash of the source's folded real path -> its job
+    left = PassedOver() if passed_over is None else passed_over
+    real = resolver()
+    for source, relative, real_source in _expand(inputs, out, real, unreadable, left):
+        target = os.path.join(out, folder, _renamed(relative, extension, names))
         key = hash(_folded(target))
         if key in claimed:
             other = jobs[claimed[key]].source
             if os.path.realpath(other) == os.path.realpath(source):
                 continue  # named twice
-            raise DataError(
-                f"{other} and {source} would both become {target}. "
-                "Use --ext keep, or translate them into different folders."
-            )
+            if names != "number":
+                raise _clash(other, source, target)
+            plain, (stem, suffix) = key, os.path.splitext(target)
+            while key in claimed:
+                numbers[plain] = numbers.get(plain, 1) + 1
+                target = f"{stem}-{numbers[plain]}{suffix}"
+                key = hash(_folded(target))
         claimed[key] = len(jobs)
+        exact.add(hash(real_source))
+        alike[hash(_folded(real_source))] = len(jobs)
         jobs.append(Job(source, target))
-    real = resolver()
-    exact: set[int] = set()
-    alike: dict[int, int] = {}  # hash of the source's folded name -> its job
-    for index, job in enumerate(jobs):
-        source = real(job.source)
-        exact.add(hash(source))
-        alike[hash(_folded(source))] = index
     for job in jobs:
         target = real(job.target)
         other = alike.get(hash(_folded(target)))
@@ -72,9 +81,45 @@ def make_plan(
     return jobs[number - 1 :: count]
 
 
+def _clash(one: str, other: str, target: str) -> DataError:
+    """The error for two inputs that would become one file, with what helps."""
+    names = [os.path.basename(path) for path in (one, other)]
+    stems = [os.path.splitext(name)[0] for name in names]
+    advice = f"--names number tells them apart ({_numbered_example(target)})"
+    if names[0] != names[1] and _folded(names[0]) == _folded(names[1]):
+        advice = f"Some file systems take these names for one: {advice}"
+    elif names[0] != names[1] and _folded(stems[0]) == _folded(stems[1]):
+        suffix = os.path.splitext(target)[1]
+        kept = next(name for name in names if not name.lower().endswith(suffix.lower()))
+        advice = f"--names full keeps their suffixes ({kept}{suffix}), and {advice}"
+    if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
+        one, other = ascii(one), ascii(other)  # they look alike
+    return DataError(f"{one} and {other} would both become {target}. {advice}.")
+
+
+def _numbered_example(target: str) -> str:
+    stem, suffix = os.path.splitext(os.path.basename(target))
+    return f"{stem}{suffix}, {stem}-2{suffix}"
+
+
 def _folded(path: str) -> str:
-    """One name for what some file systems take for one file."""
-    return unicodedata.normalize("NFC", path).casefold()
+    """One name for what some file systems take for one file: those that ignore case fold letter by
+    letter, so that "ß" is not "ss" (Unicode's simple case folding).
+    """
+    if path.isascii():
+        return path.lower()
+    path = unicodedata.normalize("NFC", path)
+    folded = path.casefold()
+    if len(folded) == len(path):
+        return folded
+    return "".join(map(_folded_letter, path))
+
+
+def _folded_letter(letter: str) -> str:
+    for folded in (letter.casefold(), letter.lower()):
+        if len(folded) == 1:
+            return folded
+    return letter
 
 
 def _same(path: str, other: str) -> bool:
@@ -115,64 +160,118 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 
 def _expand(
-    inputs: Sequence[str], out_real: str, unreadable: list[Path] | None
-) -> Iterator[tuple[str, str]]:
-    """(path, path relative to the input that named it) for every picture, outputs left out."""
+    inputs: Sequence[str],
+    out: Path,
+    real: Callable[[str], str],
+    unreadable: list[Path] | None,
+    passed_over: PassedOver,
+) -> Iterator[tuple[str, str, str]]:
+    """(path, path relative to the input that named it, real path) for every picture, but for what
+    was made in `out`.
+    """
+    out_real = os.path.realpath(out)
+
+    @cache
+    def is_made(folder: str) -> bool:
+        return _same(folder, out_real) or _inside(folder, out_real)
+
     for name in inputs:
-        before, is_folder = 0, os.path.isdir(name)
-        if is_folder:
+        left, before = PassedOver(), 0
+        if os.path.isdir(name):
             base = str(Path(name))
-            found: Iterator[str] = map(str, find_pictures(Path(name), unreadable))
+            if _same(out_real, os.path.realpath(base)):
+                raise DataError(
+                    f"{name} is the output folder, too: what is made there would be taken for "
+                    "inputs when this goes on. Choose another -o folder."
+                )
+            found: Iterator[str] = map(str, find_pictures(Path(name), unreadable, left))
         elif os.path.isfile(name):
-            found, base = iter([name]), os.path.dirname(name)
+            yield name, os.path.basename(name), real(name)
+            continue
         elif glob.has_magic(name):
-            base = _fixed_part(name)
-            found = (p for p in sorted(glob.glob(name, recursive=True)) if _is_match(p, base))
+            base, patterns = _split_glob(name)
+            found = _matches(base, patterns, unreadable, left)
         else:
-            raise DataError(f"There is no file or folder {name}.")
-        base_real, prefix = os.path.realpath(base or "."), os.path.join(base, "")
-        within = not os.path.isfile(name) and _inside(out_real, base_real)
-        if is_folder and _same(out_real, base_real):
-            raise DataError(
-                f"{name} is the output folder, too: what is made there would be taken for inputs "
-                "when this goes on. Choose another -o folder."
-            )
+            raise _missing(name)
+        prefix = _prefix(base)
+        below_out = is_made(os.path.realpath(base))
         for path in found:
             before += 1
-            if within and _inside(os.path.realpath(path), out_real):
-                continue  # OUT lies inside the input: what was made is not made again
-            if is_folder and path.startswith(prefix):  # a million calls of relpath take seconds
-                relative = path[len(prefix) :]
-            else:
-                relative = os.path.relpath(path, base or ".")
-            if relative.split(os.sep)[0] == os.pardir:
-                raise UsageError(f"{name} leads out of {base}: name that folder instead.")
-            yield path, relative
-        if not before and not unreadable:
-            raise DataError(f"{name} has no pictures (jpg, png, webp, bmp, tiff, gif).")
+            real_path = real(path)
+            if not below_out and is_made(os.path.dirname(real_path)):
+                continue  # what was made is not made again
+            yield path, path[len(prefix) :], real_path
+        passed_over.files.update(left.files)
+        others = (path for path in left.outputs if not is_made(os.path.realpath(path)))
+        passed_over.outputs.extend(others)
+        if before or unreadable:
+            continue
+        if not (left.files or os.path.isdir(name)):
+            raise DataError(f"There is no file or folder {name}, and no picture matches it.")
+        raise no_pictures(name, left)
 
 
-def _is_match(path: str, base: str) -> bool:
-    """A picture file, reached through no linked folder below the pattern's fixed part."""
-    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES or not os.path.isfile(path):
+def _missing(name: str) -> DataError:
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return DataError(f"There is no file or folder {name}.")
+    except OSError as error:
+        return DataError(f"{name} can't be read ({error.strerror}).")
+    return DataError(f"{name} is neither a file nor a folder.")
+
+
+def _matches(
+    base: str, patterns: Sequence[str], unreadable: list[Path] | None, passed_over: PassedOver
+) -> Iterator[str]:
+    """The pictures below `base` that a glob names, by the same rules as those of a folder."""
+    if not os.path.isdir(base):
+        return
+    depth = -1 if "**" in patterns else len(patterns) - 1
+    prefix = _prefix(base)
+    for entry in walk(Path(base), unreadable, passed_over, depth):
+        path = str(Path(entry.path))
+        if _fits(path[len(prefix) :].split(os.sep), patterns) and is_picture(entry, passed_over):
+            yield path
+
+
+def _prefix(base: str) -> str:
+    """What comes before the relative path in the paths below a folder."""
+    return "" if base == os.curdir else os.path.join(base, "")
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path is one that a glob names; what a part of the glob spells out is meant."""
+    if not patterns:
+        return not parts
+    pattern, rest = patterns[0], patterns[1:]
+    if pattern == "**" and _fits(parts, rest):
+        return True
+    if not parts:
         return False
-    folder = os.path.dirname(path)
-    while len(folder) > len(base):
-        if os.path.islink(folder):
-            return False
-        folder = os.path.dirname(folder)
-    return True
+    if pattern == "**":
+        return _fits(parts[1:], patterns)
+    return (parts[0] == pattern or fnmatch.fnmatch(parts[0], pattern)) and _fits(parts[1:], rest)
 
 
-def _fixed_part(pattern: str) -> str:
-    """The folders of a glob before its first wildcard."""
-    parts = Path(pattern).parts
-    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return str(Path(*parts[:fixed])) if fixed else "."
+def _split_glob(name: str) -> tuple[str, Sequence[str]]:
+    """The folder in which a glob begins, and its patterns below that.
+
+    Brackets are part of a name where there is a folder of that name.
+    """
+    parts = Path(name).parts
+    fixed = 0
+    while fixed < len(parts) - 1 and (
+        not glob.has_magic(parts[fixed]) or os.path.isdir(os.path.join(*parts[: fixed + 1]))
+    ):
+        fixed += 1
+    return str(Path(*parts[:fixed])), parts[fixed:]
 
 
-def _renamed(relative: str, extension: Extension) -> str:
+def _renamed(relative: str, extension: Extension, names: Names) -> str:
     stem, suffix = os.path.splitext(relative)
-    if extension != "keep":
-        return f"{stem}.{extension}"
-    return relative if suffix.lower() in WRITERS else f"{stem}.png"
+    if extension == "keep" and suffix.lower() in WRITERS:
+        return relative
+    wanted = ".png" if extension == "keep" else f".{extension}"
+    kept = relative if names == "full" and suffix.lower() != wanted else stem
+    return kept + wanted

@@ -1,14 +1,27 @@
 """OUT/.img2img/manifest.jsonl: what was made, from which file, with which model and options."""
 
+import hashlib
 import json
 import os
+import struct
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from img2img.errors import DataError
+from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
 
-FOLDER = ".img2img"
+ENTRY = struct.Struct("<qqqq")  # as there may be a million of them
+
+
+class Source(NamedTuple):
+    """The file that an output was made from: its place, and what tells its contents."""
+
+    input: str  # absolute path
+    size: int  # bytes
+    mtime_ns: int
+    sha256: str
 
 
 class Record:
@@ -21,32 +34,63 @@ class Record:
     def __init__(self, out: Path, shard: str = "1/1"):
         self.out = out
         part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
-        self.path = out / FOLDER / f"manifest{part}.jsonl"
-        # Outputs that were ever begun -> a hash of what the last one was made from, and with; there
-        # may be a million of them.
-        self.made: dict[str, int | None] = {}
+        self.path = out / RECORD_FOLDER / f"manifest{part}.jsonl"
+        # Hashes of the outputs that were ever begun -> an ENTRY of the last one that was finished:
+        # hash of the source's place and time, its size, hash of its contents, the output's size.
+        self._made: dict[int, bytes | None] = {}
+        # Inputs that are elsewhere now, or look newer; the outputs' sizes. Not yet in the file.
+        self.moved: list[tuple[Job, Source, int]] = []
         self._real = resolver()
-        last: dict[str, int] = {}  # when what is known of an output happened
+        last: dict[int, int] = {}  # when what is known of an output happened
         for path in sorted(self.path.parent.glob("manifest*.jsonl")):
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     self._remember(line, last)
 
-    def holds(self, job: Job, model: str, options: str) -> bool:
-        """Whether that very output is there: same input file, model and options."""
-        known = self.made.get(self.key(job))
-        if known is None or not os.path.exists(job.target):
+    def holds(self, job: Job, model: str, options: str) -> bool | None:
+        """Whether that very output is there, whole: same input, model and options.
+
+        None where it takes a look at the input's contents to tell: `confirm`.
+        """
+        entry = self._made.get(self._hash(job))
+        if entry is None:
             return False
+        place, size, _, written = ENTRY.unpack(entry)
         try:
-            stat = os.stat(job.source)
+            if os.stat(job.target).st_size != written:
+                return False
+            status = os.stat(job.source)
         except OSError:
             return False  # gone since the plan: reading it will say so
-        source = self._real(job.source)
-        return known == hash((source, stat.st_size, stat.st_mtime_ns, model, options))
+        if status.st_size != size:
+            return False
+        if place == _place(self._real(job.source), status.st_mtime_ns, model, options):
+            return True
+        return None
+
+    def confirm(self, job: Job, model: str, options: str) -> bool:
+        """Whether the input of an output that is there has the contents that it had, though it has
+        been moved, copied or touched. From then on `holds` knows it, and `moved` has it.
+        """
+        key = self._hash(job)
+        _, size, contents, written = ENTRY.unpack(self._made[key])
+        try:
+            status = os.stat(job.source)
+            with open(job.source, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return False
+        if contents != _contents(sha256, model, options):
+            return False
+        place = _place(self._real(job.source), status.st_mtime_ns, model, options)
+        self._made[key] = ENTRY.pack(place, size, contents, written)
+        source = Source(os.path.abspath(job.source), size, status.st_mtime_ns, sha256)
+        self.moved.append((job, source, written))
+        return True
 
     def is_foreign(self, job: Job) -> bool:
         """Whether the output exists and was not made by img2img."""
-        return os.path.exists(job.target) and self.key(job) not in self.made
+        return os.path.exists(job.target) and self._hash(job) not in self._made
 
     def key(self, job: Job) -> str:
         return os.path.relpath(job.target, self.out)
@@ -65,16 +109,28 @@ class Record:
         except OSError as error:
             raise DataError(f"{self.path.parent} can't be written ({error.strerror}).") from None
 
-    def _remember(self, line: str, last: dict[str, int]) -> None:
+    def _hash(self, job: Job) -> int:
+        return hash(self.key(job))
+
+    def _remember(self, line: str, last: dict[int, int]) -> None:
         try:
             entry = json.loads(line)
-            output, status, at = entry["output"], entry["status"], entry.get("at", 0)
+            output, status, at = hash(entry["output"]), entry["status"], entry.get("at", 0)
             if at < last.get(output, 0) or status not in ("begun", "ok"):
                 return
-            self.made[output], last[output] = None, at
+            self._made[output], last[output] = None, at
             if status == "ok":
-                source = self._real(entry["input"])
-                came = (source, entry["size"], entry["mtime_ns"], entry["model"], entry["options"])
-                self.made[output] = hash(came)
-        except (ValueError, KeyError, TypeError, AttributeError):
+                source, model, options = entry["input"], entry["model"], entry["options"]
+                place = _place(self._real(source), entry["mtime_ns"], model, options)
+                contents = _contents(entry["sha256"], model, options)
+                self._made[output] = ENTRY.pack(place, entry["size"], contents, entry["written"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
             return  # the half line of a run that was killed
+
+
+def _place(source: str, mtime_ns: int, model: str, options: str) -> int:
+    return hash((source, mtime_ns, model, options))
+
+
+def _contents(sha256: str, model: str, options: str) -> int:
+    return hash((sha256, model, options))

@@ -1,12 +1,14 @@
 """Finding models by name: a path, a model that ships, one in ./weights, or a run's export."""
 
 import hashlib
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
+from img2img.files import RUN_FILE
 
 PACKAGE = Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
@@ -44,10 +46,11 @@ def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
 
 
 def find(model: str | Path, direction: str | None = None) -> Entry:
-    """The bundle of that path or name; a run's name finds its export.
+    """The bundle of that path or name; a run's name or folder finds its export.
 
     A model of two directions is NAME-ab and NAME-ba; `direction` chooses. Raises DataError where
-    there is none, or its content is not that of SHA256SUMS; UsageError where it is not clear.
+    there is none, or its content is not that of SHA256SUMS; UsageError where it is not clear;
+    PermissionError for what is there and can't be read.
     """
     path = Path(model)
     if path.is_file():
@@ -57,29 +60,64 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
                 f"generator with: img2img import {shlex.quote(str(path))}"
             )
         return Entry(path.stem, path)
-    known = [Entry(p.stem, p) for p in sorted((path / "export").glob("*.onnx"))]
+    known, name = _exported(path), path.resolve().name
     if not known and not (path.is_dir() and len(path.parts) > 1):  # it is no run's folder
         known = list(entries())
-    name = path.name
-    wanted = {f"{name}-{direction}"} if direction else {name, f"{name}-ab", f"{name}-ba"}
-    if direction in (None, "ab"):
-        wanted.add(name)
-    found = [entry for entry in known if entry.name in wanted]
-    if not found:
+    matches = _named(known, name, direction)
+    run = next((r for r in (path, Path("runs") / path) if _is_run(r)), path)
+    if not matches:  # the run was renamed, or there is a bundle of another precision alone
+        matches = _alone(_exported(run), direction)
+    if not matches:
+        if _is_run(run) and not _exported(run):
+            quoted = shlex.quote(str(run))
+            raise DataError(f"{run} has no model yet. Export it first: img2img export {quoted}")
         names = ", ".join(dict.fromkeys(entry.name for entry in known or entries())) or "none yet"
-        unexported = path.is_dir() and not any((path / "export").glob("*.onnx"))
-        hint = f" Export it first: img2img export {model}" if unexported else ""
-        raise DataError(f"There is no model {model}.{hint} Models by name here: {names}.")
-    exact = [entry for entry in found if entry.name == name]
-    if not exact and len({entry.name for entry in found}) > 1:
-        names = " or ".join(entry.name for entry in found)
+        raise DataError(f"There is no model {model}. Models by name here: {names}.")
+    exact = [entry for entry in matches if entry.name == name]
+    if not exact and len({entry.name for entry in matches}) > 1:
+        names = " or ".join(entry.name for entry in matches)
         raise UsageError(f"{model} has two directions: say --direction, or -m {names}.")
-    entry = (exact or found)[0]
+    entry = (exact or matches)[0]
     if entry.sha256 and hashlib.sha256(entry.path.read_bytes()).hexdigest() != entry.sha256:
         raise DataError(
             f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again."
         )
     return entry
+
+
+def _is_run(path: Path) -> bool:
+    return (path / RUN_FILE).exists() or bool(_exported(path))
+
+
+def _exported(run: Path) -> list[Entry]:
+    """The bundles of a run's folder; none where there is no such folder."""
+    try:
+        names = os.listdir(run / "export")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    paths = [run / "export" / name for name in sorted(names) if name.endswith(".onnx")]
+    return [Entry(path.stem, path) for path in paths]
+
+
+def _named(known: list[Entry], name: str, direction: str | None) -> list[Entry]:
+    wanted = {f"{name}-{direction}"} if direction else {name, f"{name}-ab", f"{name}-ba"}
+    if direction in (None, "ab"):
+        wanted.add(name)
+    return [entry for entry in known if entry.name in wanted]
+
+
+def _alone(exported: list[Entry], direction: str | None) -> list[Entry]:
+    """A run's bundles, whatever their name, where there is one, or one for each direction."""
+    bases: dict[str, Entry] = {}  # without the mark of a precision; the shortest is fp32
+    for entry in sorted(exported, key=lambda entry: len(entry.name)):
+        base = entry.name.removesuffix("-fp16").removesuffix("-int8")
+        bases.setdefault(base, entry)
+    if len({base.removesuffix("-ab").removesuffix("-ba") for base in bases}) != 1:
+        return []
+    ways = {
+        base[-3:] if base[-3:] in ("-ab", "-ba") else "-ab": entry for base, entry in bases.items()
+    }
+    return [entry for way, entry in ways.items() if direction in (None, way[1:])]
 
 
 def require_direction(direction: str | None, found: str, path: Path) -> None:

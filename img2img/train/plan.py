@@ -11,6 +11,7 @@ from img2img.data.check import fingerprint, require_contrast, require_same_domai
 from img2img.data.folders import Dataset
 from img2img.data.layouts import resolve
 from img2img.errors import DataError
+from img2img.files import passed_over
 from img2img.methods import METHODS
 from img2img.train.config import RunConfig
 from img2img.train.examine import fit_extractor
@@ -61,6 +62,8 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
+    if left := str(passed_over((*config.sources.folders(), *config.test.folders()))):
+        console.print(f"{left}.")
     found = fingerprint(training)
     if config.fingerprint not in ("", found):
         raise DataError(

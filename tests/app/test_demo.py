@@ -37,6 +37,7 @@ from img2img.app.page import answered, build
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import ChosenAttributes, ChosenDomain, UploadedFiles, UploadedPicture
 from img2img.errors import DataError
+from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 from img2img.manifest import Labels
 
@@ -219,10 +220,11 @@ def test_a_batch_becomes_a_zip_and_what_fails_costs_nothing(demo, save, noise, t
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
         file.write(one, "../../up/two.png")
         file.write(one, "deep/er/three.png")
-        file.writestr("notes.txt", "no picture, not looked at")
+        file.writestr("notes.txt", "no picture, only counted")
     paths = [tmp_path / name for name in ("one.png", "broken.png", "more.zip")]
     shown, zipped, said = last(demo.batch([str(p) for p in paths], "alone", None, None, []))
-    assert said.startswith("3 translated, 1 failed.\n- broken: ")
+    counted = "3 translated, 1 failed. 1 file passed over: 1 .txt.\n- broken: "
+    assert said.startswith(counted)
     with zipfile.ZipFile(zipped["value"]) as file:
         assert file.namelist() == ["0001-one.png", "0003-two.png", "0004-three.png"]
         found = np.asarray(Image.open(io.BytesIO(file.read("0003-two.png"))))
@@ -241,7 +243,7 @@ def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
         file.writestr("a.png", bytes(1_000_000))
     small, large = (100).to_bytes(4, "little"), (1_000_000).to_bytes(4, "little")
     lying.write_bytes(lying.read_bytes().replace(large, small))
-    [(_, read)] = uploads.members([lying])
+    [(_, read)] = uploads.members([lying], PassedOver())
     with pytest.raises(zipfile.BadZipFile):  # after 100 bytes
         read()
     (tmp_path / "no.zip").write_bytes(b"PK but no zip")
@@ -261,6 +263,22 @@ def test_what_a_zip_lists_is_bounded_and_hidden_files_are_passed_over(
     monkeypatch.setattr(uploads, "MAX_LISTED", 1)
     with pytest.raises(gr.Error, match="lists more than 1 files"):
         last(demo.batch(twice, "alone", None, None, []))
+
+
+def test_a_zip_tells_what_it_holds_beside_pictures(demo, save, noise, tmp_path):
+    path = save(tmp_path / "a.png", noise(1, 9, 9))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        for name in ("a.png", "sub/a.JFIF", "IMG_1", "@eaDir/a.png", ".hidden/a.png"):
+            file.write(path, name)
+        for name in ("v.mp4", "w.mp4", "d.pdf", "README", "Thumbs.db"):
+            file.writestr(name, b"no picture")
+        file.write(path, "b.png", zipfile.ZIP_BZIP2)
+    _, made, said = last(demo.batch([str(tmp_path / "all.zip")], "alone", None, None, []))
+    assert said.startswith("3 translated, 0 failed. 5 files passed over: 2 .mp4, ")
+    for kind in ("1 .pdf", "1 without suffix", "1 packed by another method than deflate"):
+        assert kind in said
+    with zipfile.ZipFile(made["value"]) as file:
+        assert file.namelist() == ["0001-a.png", "0002-a.png", "0003-IMG_1.png"]
 
 
 def test_what_a_batch_has_no_time_for_is_counted(demo, save, noise, tmp_path, monkeypatch):

@@ -293,6 +293,89 @@ def test_a_run_without_its_checkpoint_is_not_begun_again(folders):
     assert config["pretrained"] == str(folders / "runs" / "my run")
 
 
+@pytest.fixture
+def beside(tmp_path):
+    """A folder of two domains, in which runs go to runs/; with what storage boxes put there."""
+    for name in ("happy/1.png", "happy/2.png", "sad/1.png", "sad/2.png", "happy/@eaDir/1.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), "red").save(path)
+    (tmp_path / "happy" / "1.mp4").touch()
+    (tmp_path / "notes.pdf").touch()
+    return tmp_path
+
+
+HAPPY_SAD = ["--mode", "cyclegan", "--a", "happy", "--b", "sad"]
+SMALL = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "2", "--sample-every", "1"]
+SMALL += ["--batch", "2", "--eval-every", "0", "--device", "cpu", "--workers", "0", "--name", "x"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["--mode", "cyclegan", "--a", ".", "--b", "sad"], "3 pictures of a, 1 of b"),
+        (["--mode", "stargan", "--data", "."], "2 pictures (happy 1, sad 1)"),
+    ],
+)
+def test_a_run_in_the_folder_of_its_data_is_no_data_and_can_be_resumed(beside, data, said):
+    first = run("train", *data, *SMALL, "--d-layers", "2", cwd=beside)
+    assert first.returncode == 0, first.stderr
+    assert said in first.stderr
+    assert "passed over: 1 .mp4" in first.stderr.replace("1 .pdf, ", "").replace(", 1 .pdf", "")
+    assert list((beside / "runs" / "x" / "samples").glob("*.png"))
+    again = run("train", "--resume", "runs/x", cwd=beside)
+    assert again.returncode == 0, again.stderr
+    assert "is complete" in again.stderr
+    assert "1 folder that img2img wrote passed over (first: " in again.stderr
+    other = run("train", *data, *SMALL, "--d-layers", "2", "--name", "y", cwd=beside)
+    assert said in other.stderr
+
+
+def test_check_tells_what_is_passed_over_and_takes_no_run_for_a_domain(beside):
+    config = {"mode": "pix2pix", "method": {}, "sources": {}}
+    (beside / "runs" / "x").mkdir(parents=True)
+    (beside / "runs" / "x" / "config.json").write_text(json.dumps(config))
+    Image.new("RGB", (40, 40)).save(beside / "runs" / "x" / "sample.png")
+    told = json.loads(run("check", ".", "--json", cwd=beside).stdout)
+    assert told["mode"] == "stargan"
+    assert told["roles"].keys() == {"happy", "sad"}
+    assert told["roles"]["happy"]["pictures"] == 2
+    notes = [finding["what"] for finding in told["findings"] if finding["level"] == "note"]
+    assert any(note.startswith("2 files passed over: 1 .mp4, 1 .pdf; 1 folder") for note in notes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mode", "cyclegan", "--a", "caf\udce9", "--b", "sad"],
+        [*HAPPY_SAD, "--out", "caf\udce9"],
+        [*HAPPY_SAD, "--name", "caf\udce9"],
+        [*HAPPY_SAD, "--test-a", "caf\udce9", "--test-b", "sad"],
+        ["--mode", "stargan", "--data", ".", "--d-layers", "2"],
+    ],
+)
+def test_a_name_that_is_not_utf8_is_refused_before_there_is_a_run(beside, arguments):
+    shutil.copytree(beside / "happy", beside / "caf\udce9")
+    done = run("train", *SMALL[:-2], *arguments, cwd=beside)
+    assert done.returncode == 3, done.stderr
+    assert r"caf\xe9" in done.stderr
+    assert "not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (beside / "runs").exists()
+    assert len(list((beside / "caf\udce9").iterdir())) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_check_takes_and_prints_names_of_any_bytes(beside):
+    shutil.copytree(beside / "happy", beside / "caf\udce9")
+    (beside / "caf\udce9" / "\x1b[31m\udcff.png").write_bytes(b"no picture")
+    done = start("check", str(beside / "caf\udce9"), str(beside / "sad"), "--mode", "cyclegan")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert r"\x1b[31m\xff.png: not a picture" in done.stdout
+
+
 def test_bf16_is_not_compiled_on_a_cpu(folders):
     small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "1", "--eval-every", "0"]
     done = run(

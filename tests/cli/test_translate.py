@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from img2img import cli
+from img2img.images import WRITERS
 from img2img.manifest import METADATA_KEY
 
 ROOT = Path(__file__).parents[2]
+posix = pytest.mark.skipif(os.name == "nt", reason="names that Windows refuses")
 
 INVERT = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -246,8 +248,9 @@ def test_a_command_that_is_incomplete_or_misspelled_is_exit_2(run, arguments):
     assert "Traceback" not in err
 
 
-def test_a_missing_input_is_exit_3(run):
-    code, out, err = run("translate", "nothing", "-o", "out", "-m", "m.onnx")
+@pytest.mark.parametrize("output", ["out", "out.png"])
+def test_a_missing_input_is_exit_3(run, output):
+    code, out, err = run("translate", "nothing", "-o", output, "-m", "m.onnx")
     assert (code, out) == (3, "")
     assert one_sentence(err)
     assert "nothing" in err
@@ -352,6 +355,48 @@ def test_a_file_into_a_folder_that_is_named_like_a_picture_goes_into_it(run):
     assert np.array_equal(load("set.png/a.png"), 255 - pixels)
 
 
+@pytest.mark.parametrize("name", ["out.gif", "out.HEIC", "out.txt", "out.pdf", "out.mp4"])
+def test_a_file_that_can_not_be_written_is_refused_by_name(run, name):
+    picture("a.png")
+    code, out, err = run("translate", "a.png", "-o", name, "-m", "m.onnx", "--provider", "cpu")
+    assert (code, out) == (2, "")
+    assert one_sentence(err)
+    assert f"{name}: {Path(name).suffix.lower()} can't be written" in err
+    assert ".png" in err
+    assert not Path(name).exists()
+
+
+@pytest.mark.parametrize("suffix", sorted(WRITERS))
+def test_every_format_that_can_be_written_makes_a_file(run, suffix):
+    picture("a.png")
+    name = f"out{suffix}"
+    code, _, err = run("translate", "a.png", "-o", name, "-m", "m.onnx", "--provider", "cpu")
+    assert code == 0, err
+    with Image.open(name) as made:
+        assert made.size == (9, 6)
+
+
+@pytest.mark.parametrize("inputs", [["in"], ["in/*.png"], ["in/a.png", "in/b.png"]])
+def test_several_pictures_do_not_go_into_what_is_named_like_a_file(run, inputs):
+    picture("in/a.png")
+    picture("in/b.png")
+    code, _, err = run("translate", *inputs, "-o", "out.png", "-m", "m.onnx")
+    assert code == 2
+    assert one_sentence(err)
+    assert "the input is not one file" in err
+    assert not Path("out.png").exists()
+    Path("out.png").mkdir()  # as the message says
+    command = "translate", *inputs, "-o", "out.png", "-m", "m.onnx", "--provider", "cpu"
+    assert run(*command)[0] == 0
+    assert Path("out.png/a.png").is_file()
+
+
+def test_a_folder_with_a_dot_in_its_name_is_a_folder(run):
+    picture("a.png")
+    assert run("translate", "a.png", "-o", "set.v2", "-m", "m.onnx", "--provider", "cpu")[0] == 0
+    assert Path("set.v2/a.png").is_file()
+
+
 # --- the rest -------------------------------------------------------------------------------
 
 
@@ -418,6 +463,49 @@ def test_to_all_needs_domains_and_a_folder(run):
         assert one_sentence(err)
 
 
+def test_the_folders_of_all_domains_are_one_input_when_they_are_named(run):
+    write_model("s.onnx", SHIFT, "dawn", "dusk")
+    picture("in/a.png")
+    run("translate", "in", "-o", "out", "-m", "s.onnx", "--provider", "cpu", "--to", "all")
+    command = "translate", "out", "-o", "again", "-m", "m.onnx", "--provider", "cpu", "--json"
+    code, out, _ = run(*command)
+    assert (code, json.loads(out)["done"]) == (0, 2)
+    assert sorted(Path("again").rglob("*.png")) == [
+        Path("again/dawn/a.png"), Path("again/dusk/a.png")
+    ]  # fmt: skip
+
+
+def test_what_is_passed_over_is_told(run):
+    picture("in/a.png")
+    for name in ("in/v.mp4", "in/w.mp4", "in/d.pdf"):
+        Path(name).touch()
+    picture("in/old/b.png")
+    Path("in/old/.img2img").mkdir()
+    command = "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu"
+    code, out, err = run(*command)
+    assert (code, out) == (0, "")
+    assert "3 files passed over: 2 .mp4, 1 .pdf; 1 folder that img2img wrote passed over" in err
+    code, out, err = run(*command, "--json")
+    assert err == ""
+    assert json.loads(out)["passed_over"] == {".mp4": 2, ".pdf": 1}
+    assert json.loads(out)["outputs_passed_over"] == [os.path.join("in", "old")]
+
+
+def test_names_that_clash_are_told_apart_as_the_message_says(run):
+    picture("in/a.png")
+    Image.new("RGB", (4, 4)).save("in/a.gif")
+    command = "translate", "in", "-m", "m.onnx", "--provider", "cpu"
+    code, _, err = run(*command, "-o", "out")
+    assert code == 3
+    assert one_sentence(err)
+    for names, made in (("full", ["a.gif.png", "a.png"]), ("number", ["a-2.png", "a.png"])):
+        assert f"--names {names}" in err
+        assert run(*command, "-o", names, "--names", names)[0] == 0
+        assert sorted(path.name for path in Path(names).glob("*.png")) == made
+        assert "0 translated, 2 skipped" in run(*command, "-o", names, "--names", names)[2]
+    assert not Path("out").exists()
+
+
 def test_a_second_run_skips_and_says_so(run):
     picture("in/a.png")
     command = "translate", "in", "-o", "out", "-m", "m.onnx", "--provider", "cpu"
@@ -447,6 +535,69 @@ def test_a_failing_file_whose_name_is_not_utf8_is_told():
     assert json.loads(result.stdout)["done"] == 0
     assert "Traceback" not in result.stderr
     assert "not a picture" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_folders_whose_names_are_not_utf8_are_translated_and_told():
+    name = os.fsdecode(b"caf\xe9")
+    pixels = picture(f"{name}/a.png")
+    result = img2img("translate", name, "-o", f"{name}2", "-m", "m.onnx", "--provider", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert r"see caf\xe92" in result.stderr
+    assert np.array_equal(load(f"{name}2/a.png"), 255 - pixels)
+    result = img2img("translate", f"{name}x", "-o", "out", "-m", "m.onnx")
+    assert result.returncode == 3
+    assert one_sentence(result.stderr)
+    assert r"caf\xe9x" in result.stderr
+
+
+@posix
+def test_escape_codes_in_names_do_not_reach_the_terminal(run):
+    Path("in").mkdir()
+    Path("in/\x1b[31mred\x1b]0;title\x07\u202egnp.png").write_bytes(b"hello")
+    code, out, err = run("translate", "in", "-o", "o\x1bc", "-m", "m.onnx", "--provider", "cpu")
+    assert code == 5
+    assert not set("\x1b\x07\u202e") & set(out + err)
+    assert r"\x1b[31mred\x1b]0;title\x07\u202egnp.png: not a picture" in err
+    assert r"see o\x1bc" in err
+
+
+def test_a_name_with_colons_is_no_emoji(run):
+    picture("in/a.png")
+    command = "translate", "in", "-o", "out:cat:", "-m", "m.onnx", "--provider", "cpu"
+    assert "see out:cat:" in run(*command)[2]
+
+
+def test_json_is_valid_in_any_encoding():
+    Path("in").mkdir()
+    Path("in/é\u4e2d.png").write_bytes(b"hello")
+    command = "-m", "img2img", "translate", "in", "-o", "out", "-m", "m.onnx", "--json"
+    result = fresh("-X", "utf8=0", *command)
+    assert [Path(name).name for name, _ in json.loads(result.stdout)["failed"]] == ["é\u4e2d.png"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_info_of_a_model_with_odd_names_prints_in_any_encoding(monkeypatch, options):
+    write_model("s.onnx", SHIFT, "d\xe9but", "\x1b[31m[/red]")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = img2img("info", "s.onnx", *options)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout
+    if options:
+        assert json.loads(result.stdout)["labels"]["sets"][0]["domains"][0] == "d\xe9but"
+
+
+def test_a_permission_error_says_permission(run, monkeypatch):
+    picture("in/a.png")
+
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", scandir)
+    code, _, err = run("translate", "in", "-o", "out", "-m", "runs/closed")
+    assert code == 1
+    assert one_sentence(err)
+    assert f"{Path('runs/closed/export')}: Permission denied" in err
 
 
 def test_info_shows_the_manifest(run):

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -441,6 +444,74 @@ def test_skipping_does_not_depend_on_how_the_folders_are_spelled(invert, fill, t
     assert counts(go(invert, str(tmp_path / "in"), out=str(tmp_path / "out"))) == (0, 2, 0)
 
 
+@pytest.mark.parametrize("size", [0, 10, 10_000])
+def test_an_output_of_another_size_than_was_written_is_not_done(invert, fill, size):
+    pictures = fill(3)
+    go(invert)
+    os.truncate("out/1.png", size)
+    assert counts(go(invert)) == (1, 2, 0)
+    assert np.array_equal(load("out", "1.png"), 255 - pictures["1.png"])
+    assert counts(go(invert)) == (0, 3, 0)
+
+
+def moved(how: str) -> str:
+    """Bring the inputs elsewhere, or make them look newer; the folder that they are in then."""
+    if how == "renamed":
+        os.rename("in", "there")
+    elif how == "copied":
+        shutil.copytree("in", "there", copy_function=shutil.copyfile)
+        shutil.rmtree("in")
+    else:
+        for path in Path("in").iterdir():
+            later(path)
+        return "in"
+    return "there"
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied", "touched"])
+def test_inputs_that_are_elsewhere_or_look_newer_are_not_redone_and_read_only_once(
+    invert, fill, monkeypatch, how
+):
+    fill(5)
+    go(invert)
+    before = snapshot("out")
+    folder = moved(how)
+    assert counts(go(invert, folder)) == (0, 5, 0)
+    assert {p: v for p, v in snapshot("out").items() if ".jsonl" not in p} == {
+        p: v for p, v in before.items() if ".jsonl" not in p
+    }
+    monkeypatch.setattr(Record, "confirm", lambda *_: pytest.fail("read again"))
+    assert counts(go(invert, folder)) == (0, 5, 0)
+
+
+def test_what_changed_while_it_was_moved_is_redone(invert, fill, save, noise):
+    pictures = fill(4)
+    for i in range(4):  # uncompressed: of one size whatever they show
+        save(Path("in", f"{i}.bmp"), pictures[f"{i}.png"])
+        Path("in", f"{i}.png").unlink()
+    go(invert)
+    moved("renamed")
+    save(Path("there/2.bmp"), noise(99, *pictures["2.png"].shape[:2]))
+    assert counts(go(invert, "there")) == (1, 3, 0)
+    assert np.array_equal(load("out/2.bmp"), 255 - noise(99, *pictures["2.png"].shape[:2]))
+    assert counts(go(invert, "there")) == (0, 4, 0)
+
+
+def test_moved_inputs_of_another_model_are_redone(invert, bundle, fill):
+    fill(3)
+    go(invert)
+    moved("renamed")
+    other = Translator(bundle("other.onnx", name="other"), "cpu")
+    assert counts(go(other, "there")) == (3, 0, 0)
+
+
+def test_the_output_folder_can_be_moved_with_its_record(invert, fill):
+    fill(3)
+    go(invert)
+    os.rename("out", "made")
+    assert counts(go(invert, out="made")) == (0, 3, 0)
+
+
 def test_what_is_missing_is_done(invert, fill):
     pictures = fill(5)
     go(invert)
@@ -538,13 +609,82 @@ def test_a_half_written_last_line_costs_at_most_its_own_picture(invert, fill, ke
         assert np.array_equal(load("out", name), 255 - pixels)
 
 
-@pytest.mark.parametrize("junk", [b"\x00" * 50, b"\xff\xfe\n", b"[]\n3\nnull\n{}\n", b"\n\n"])
+ODD = [
+    {"output": "0.png"},
+    {"output": ["0.png"], "status": "ok"},
+    {"output": "x.png", "status": "ok", "at": 5},
+    {"output": "x.png", "status": "ok", "at": "noon"},
+    {"output": "x.png", "status": "ok", "at": 5, "input": 3, "model": [], "options": {}},
+    {"output": "x.png", "status": "ok", "input": "a", "model": "", "options": "", "sha256": ""}
+    | {"mtime_ns": 1, "size": 2**70, "written": -1},
+]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x00" * 50,
+        b"\xff\xfe\n",
+        b"[]\n3\nnull\n{}\n",
+        b"\n\n",
+        b"[" * 200_000 + b"\n",
+        *(json.dumps(odd).encode() + b"\n" for odd in ODD),
+    ],
+)
 def test_junk_in_the_record_is_passed_over(invert, fill, junk):
     fill(3)
     go(invert)
     with open("out/.img2img/manifest.jsonl", "ab") as file:
         file.write(junk)
     assert counts(go(invert)) == (0, 3, 0)
+
+
+def test_outputs_of_which_the_last_lines_are_damaged_are_known_as_ours(invert, fill):
+    pictures = fill(5)
+    go(invert)
+    record = Path("out/.img2img/manifest.jsonl")
+    lines = record.read_bytes().splitlines(keepends=True)
+    ended = b'"status": "ok"'
+    damaged = [line[:60] + b"\0" * 9 + b"\n" if ended in line else line for line in lines]
+    record.write_bytes(b"".join(damaged))
+    assert counts(go(invert)) == (5, 0, 0)
+    for name, pixels in pictures.items():
+        assert np.array_equal(load("out", name), 255 - pixels)
+
+
+def test_a_record_takes_little_memory(tmp_path):
+    count = 20_000
+    made = {"status": "ok", "input": "", "size": 9, "mtime_ns": 9, "sha256": "0" * 64}
+    made |= {"written": 9, "error": None, "notes": [], "model": "0" * 64, "options": "0" * 16}
+    path = tmp_path / ".img2img" / "manifest.jsonl"
+    path.parent.mkdir()
+    with path.open("w") as file:
+        for i in range(count):
+            name = f"{'folder' * 20}/{i}.png"
+            entry = {"output": name, "at": i, **made, "input": f"/in/{name}"}
+            file.write(json.dumps(entry) + "\n")
+    tracemalloc.start()
+    record = Record(tmp_path)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(record._made) == count
+    assert kept / count < 250
+    assert peak / count < 400
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_every_file_gets_the_mode_that_the_umask_says(invert, fill, save, noise):
+    fill(3)
+    for suffix in ("jpg", "webp", "bmp", "tif"):
+        save(Path("in", "sub", f"a.{suffix}"), noise())
+    before = os.umask(0o027)
+    try:
+        assert counts(go(invert)) == (7, 0, 0)
+    finally:
+        os.umask(before)
+    made = [Path("out"), *Path("out").rglob("*")]
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in made}
+    assert modes == {(True, 0o750), (False, 0o640)}
 
 
 @pytest.mark.parametrize("when", [1, 5])

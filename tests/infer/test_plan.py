@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from img2img.errors import DataError, UsageError
+from img2img.files import PassedOver
 from img2img.infer.plan import make_plan, parse_shard
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
@@ -29,8 +30,10 @@ def touch(*names: str) -> None:
         path.write_bytes(b"")
 
 
-def plan(*inputs: str, out: Path = OUT, ext: str = "keep", shard: str = "1/1") -> dict[str, str]:
-    jobs = make_plan(inputs, out, ext, shard)
+def plan(
+    *inputs: str, out: Path = OUT, ext: str = "keep", shard: str = "1/1", names: str = "plain"
+) -> dict[str, str]:
+    jobs = make_plan(inputs, out, ext, shard, names=names)
     pairs = {Path(source).as_posix(): Path(target).as_posix() for source, target in jobs}
     assert len(pairs) == len(jobs)
     return pairs
@@ -100,6 +103,95 @@ def test_a_folder_that_links_to_its_parent_does_not_multiply_the_pictures(name):
     assert plan(name) == {"in/a.png": "out/a.png", "in/sub/b.png": "out/sub/b.png"}
 
 
+@posix
+@pytest.mark.parametrize("name", ["in", "in/**/*.png", "in/**"])
+def test_linked_folders_are_followed_once_by_folders_and_globs_alike(name):
+    touch("in/real/a.png", "elsewhere/b.png")
+    os.symlink("real", "in/again")
+    for link in ("in/link", "in/link2"):
+        os.symlink("../elsewhere", link)
+    os.symlink("../in", "elsewhere/back")
+    assert list(plan(name)) == ["in/real/a.png", "in/link/b.png"]
+
+
+@posix
+def test_outputs_that_a_link_leads_to_are_not_translated_again():
+    touch("in/a.png", "made/a.png")
+    os.symlink("../made", "in/link")
+    assert list(plan("in", out=Path("made"))) == ["in/a.png"]
+
+
+@pytest.mark.parametrize("name", ["in", "in/**/*.png"])
+def test_what_the_application_wrote_and_thumbnails_are_no_inputs_unless_named(name):
+    touch("in/a.png", "in/made/.img2img/manifest.jsonl", "in/made/b.png", "in/@eaDir/c.png")
+    assert list(plan(name)) == ["in/a.png"]
+    assert list(plan("in/made")) == ["in/made/b.png"]
+    assert list(plan("in/made/*.png")) == ["in/made/b.png"]
+    assert list(plan("in/@eaDir")) == ["in/@eaDir/c.png"]
+
+
+@pytest.mark.parametrize("name", ["in", "in/**", "in/*"])
+def test_what_is_passed_over_is_counted(name):
+    touch("in/a.png", "in/b.mp4", "in/.hidden", "in/c.pdf", "out/made.txt")
+    left = PassedOver()
+    make_plan([name], OUT, "keep", "1/1", passed_over=left)
+    assert str(left) == "2 files passed over: 1 .mp4, 1 .pdf"
+
+
+def test_what_a_glob_does_not_name_is_not_counted():
+    touch("in/a.png", "in/b.mp4", "in/sub/c.pdf")
+    left = PassedOver()
+    make_plan(["in/*.png"], OUT, "keep", "1/1", passed_over=left)
+    assert str(left) == ""
+
+
+def test_the_output_folder_in_the_input_is_not_worth_a_word():
+    touch("in/a.png", "in/out/.img2img/manifest.jsonl", "in/out/a.png", "in/old/.img2img/x")
+    left = PassedOver()
+    make_plan(["in"], Path("in/out"), "keep", "1/1", passed_over=left)
+    assert left.outputs == [Path("in/old")]
+
+
+def test_brackets_in_a_folders_name_are_part_of_it():
+    touch("set[1]/a.png", "set[1]/x[2]/b.png", "set1/c.png", "set1/x[2]/d.png")
+    assert list(plan("set[1]/*.png")) == ["set[1]/a.png"]
+    assert list(plan("set[1]/x[2]/*.png")) == ["set[1]/x[2]/b.png"]
+    assert list(plan("*/x[2]/*.png")) == ["set1/x[2]/d.png", "set[1]/x[2]/b.png"]
+    assert list(plan("set[0-9]/*.png")) == ["set1/c.png"]
+
+
+def test_a_glob_does_not_search_deeper_than_it_names(monkeypatch):
+    touch("in/a.png", "in/deep/er/b.png")
+    listed = os.scandir
+    searched = []
+    monkeypatch.setattr(os, "scandir", lambda path: searched.append(str(path)) or listed(path))
+    assert list(plan("in/*.png")) == ["in/a.png"]
+    assert searched == ["in"]
+
+
+@pytest.mark.parametrize("name", ["in/z*.png", "photo[1].png", "none/*.png"])
+def test_a_glob_that_matches_nothing_says_so(name):
+    touch("in/a.png")
+    with pytest.raises(DataError) as caught:
+        plan(name)
+    assert f"no file or folder {name}, and no picture matches it" in str(caught.value)
+
+
+def test_a_glob_of_other_files_says_what_they_are():
+    touch("in/a.mp4", "in/b.mp4")
+    with pytest.raises(DataError, match=r"in/\*\.mp4 has no pictures .*: 2 \.mp4"):
+        plan("in/*.mp4")
+
+
+def test_an_input_that_may_not_be_read_says_so(monkeypatch):
+    def stat(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(DataError, match=r"closed/a\.png can't be read \(Permission denied\)"):
+        plan("closed/a.png")
+
+
 @pytest.mark.parametrize("name", ["none.png", "none", "none/*.png", "in/*.jpg"])
 def test_an_input_that_is_missing_is_an_error_that_names_it(name):
     touch("in/a.png")
@@ -154,6 +246,72 @@ def test_a_gif_and_a_png_of_one_name_clash_even_where_suffixes_are_kept():
         plan("in")
 
 
+def advice(*inputs: str, **options: str) -> str:
+    with pytest.raises(DataError) as caught:
+        plan(*inputs, **options)
+    return str(caught.value)
+
+
+def test_names_that_differ_by_suffix_alone_can_keep_it():
+    touch("in/a.gif", "in/a.png", "in/b.gif", "in/c.png")
+    said = advice("in")
+    assert "in/a.gif and in/a.png would both become" in said.replace(os.sep, "/")
+    assert "--names full keeps their suffixes (a.gif.png)" in said
+    assert list(plan("in", names="full").values()) == [
+        "out/a.gif.png", "out/a.png", "out/b.gif.png", "out/c.png"
+    ]  # fmt: skip
+
+
+def test_full_names_keep_what_the_extension_asked_for_would_replace():
+    touch("in/a.jpg", "in/a.png", "in/b.JPG", "in/c.jpeg")
+    assert "--names full keeps their suffixes (a.png.jpg)" in advice("in", ext="jpg")
+    assert list(plan("in", ext="jpg", names="full").values()) == [
+        "out/a.jpg", "out/a.png.jpg", "out/b.jpg", "out/c.jpeg.jpg"
+    ]  # fmt: skip
+
+
+def test_one_name_in_two_folders_can_be_numbered():
+    touch("x/a.png", "y/a.png", "z/a.png", "z/a-2.png", "z/b.png")
+    assert "--names number tells them apart (a.png, a-2.png)" in advice("x", "y", "z")
+    targets = list(plan("x", "y", "z", names="number").values())
+    assert targets == ["out/a.png", "out/a-2.png", "out/a-2-2.png", "out/a-3.png", "out/b.png"]
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A.png", "a.png"),
+        tuple(unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")),
+    ],
+)
+def test_names_that_differ_by_case_or_unicode_form_are_told_apart_and_can_be_numbered(one, other):
+    touch(f"in/{one}", f"in/{other}")
+    said = advice("in")
+    assert "Some file systems take these names for one: --names number" in said
+    first, second = said.partition(" would")[0].split(" and ")
+    assert first != second
+    assert unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", second)
+    assert "--ext" not in said
+    targets = plan("in", names="number").values()
+    folded = {unicodedata.normalize("NFC", target).lower() for target in targets}
+    assert len(folded) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("straße.png", "STRASSE.png"), ("ﬁ.png", "fi.png"), ("ŉ.png", "ʼn.png")]
+)
+def test_names_that_no_file_system_takes_for_one_do_not_clash(one, other):
+    touch(f"x/{one}", f"y/{other}")
+    assert len(plan("x", "y")) == 2
+
+
+def test_a_picture_without_a_suffix_becomes_png():
+    touch("in/x.png")
+    Path("in", "IMG").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert plan("in") == {"in/IMG": "out/IMG.png", "in/x.png": "out/x.png"}
+
+
 def test_one_name_in_two_input_folders_clashes():
     touch("x/a.png", "y/a.png")
     with pytest.raises(DataError, match="would both become"):
@@ -166,7 +324,8 @@ def test_one_name_in_two_input_folders_clashes():
         ("a.png", "A.png"),
         ("a.png", "a.PNG"),
         ("Sub/a.png", "sub/a.png"),
-        ("straße.png", "STRASSE.png"),
+        ("ΟΔΟΣ.png", "οδος.png"),
+        ("straße.png", "STRAẞE.png"),
         (unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")),
         (unicodedata.normalize("NFC", "Ärger/x.png"), unicodedata.normalize("NFD", "ärger/x.png")),
     ],

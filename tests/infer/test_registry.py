@@ -1,6 +1,8 @@
 """Finding a model by path or name."""
 
 import hashlib
+import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,76 @@ def test_a_run_folder_does_not_find_the_model_of_another():
 def test_a_run_that_is_not_exported_says_how():
     make("runs/mine/config.json")
     with pytest.raises(DataError, match="Export it first: img2img export runs/mine"):
+        registry.find("runs/mine")
+
+
+@pytest.mark.parametrize("model", ["my run", "runs/my run", "runs/my run/", "./runs/my run", None])
+def test_a_run_that_is_not_exported_says_how_however_it_is_spelled(model):
+    make("runs/my run/config.json")
+    make("weights/night.onnx")
+    Path("my run").mkdir()  # of pictures, say
+    with pytest.raises(DataError, match=r"has no model yet\. Export it first: (.*)$") as caught:
+        registry.find(model or Path("runs/my run").resolve())
+    command = shlex.split(str(caught.value).partition("first: ")[2])
+    assert command[:2] == ["img2img", "export"]
+    assert Path(command[2]).resolve() == Path("runs/my run").resolve()
+
+
+@pytest.mark.parametrize("model", ["new", "runs/new", "./runs/new/", "runs/../runs/new", None])
+def test_a_renamed_run_is_found_by_its_folders_name(model):
+    make("runs/old/export/old.onnx")
+    make("runs/old/config.json")
+    Path("runs/old").rename("runs/new")
+    model = model or Path("runs/new").resolve()
+    assert found(model) == "runs/new/export/old.onnx"
+    assert found(model, "ab") == "runs/new/export/old.onnx"
+    with pytest.raises(DataError, match="There is no model"):
+        registry.find(model, "ba")
+
+
+@pytest.mark.parametrize("model", ["new", "runs/new"])
+def test_of_a_renamed_run_with_two_directions_one_must_be_chosen(model):
+    make("runs/new/export/old-ab.onnx")
+    make("runs/new/export/old-ba.onnx")
+    make("runs/new/export/old-ab-int8.onnx")
+    with pytest.raises(UsageError, match="say --direction"):
+        registry.find(model)
+    for direction in ("ab", "ba"):
+        assert found(model, direction) == f"runs/new/export/old-{direction}.onnx"
+
+
+def test_of_a_renamed_run_full_precision_is_taken_where_it_is_there():
+    make("runs/new/export/old-int8.onnx")
+    assert found("new") == "runs/new/export/old-int8.onnx"
+    make("runs/new/export/old.onnx")
+    assert found("new") == "runs/new/export/old.onnx"
+
+
+def test_bundles_of_several_names_in_a_renamed_run_are_not_guessed_at():
+    make("runs/new/export/one.onnx")
+    make("runs/new/export/two.onnx")
+    with pytest.raises(DataError, match=r"no model runs/new.*: one, two"):
+        registry.find("runs/new")
+
+
+def test_a_renamed_run_does_not_hide_a_model_of_its_new_name():
+    make("weights/new.onnx")
+    make("runs/new/export/old.onnx")
+    assert found("new") == "weights/new.onnx"
+    assert found("runs/new") == "runs/new/export/old.onnx"
+
+
+def test_a_run_that_may_not_be_read_is_not_called_missing(monkeypatch):
+    make("runs/mine/export/mine.onnx")
+    listed = os.listdir
+
+    def listdir(path):
+        if Path(path).name == "export":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(PermissionError):
         registry.find("runs/mine")
 
 
