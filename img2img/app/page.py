@@ -29,7 +29,6 @@ from img2img.app.uploads import (
 )
 from img2img.errors import Img2ImgError
 from img2img.files import PICTURE_SUFFIXES
-from img2img.files import PICTURE_SUFFIXES
 
 MAX_WAITING = 64  # visitors in the queue
 MAX_SESSIONS = 200  # pages that Gradio remembers, 0.1 MB each; of older ones only what is on them
