@@ -21,7 +21,6 @@ from img2img.metadata import Metadata
 __all__ = [
     "MAX_PIXELS",
     "QUALITY",
-    "READ_SUFFIXES",
     "WRITERS",
     "Metadata",
     "Picture",
@@ -53,12 +52,6 @@ WRITERS = {
     ".bmp": "BMP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
-}
-READ_SUFFIXES = frozenset(WRITERS) | {
-    ".gif",
-    *(".jp2", ".j2k", ".jpx"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-    *(".heic", ".heif", ".jxl"),  # with a package more: pip install 'img2img[formats]'
 }
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from img2img import formats, images
 from img2img.errors import DataError
+from img2img.files import PICTURE_SUFFIXES
 from img2img.images import Picture, TooLarge
 from img2img.jxl import read_jxl_header
 
@@ -122,7 +123,7 @@ def test_sixteen_bits_of_jpeg_2000_are_scaled():
     assert images.read(content, 1).pixels[4, 4::8, 0].tolist() == [0, 1, 128, 255]
 
 
-@pytest.mark.parametrize("suffix", sorted(images.READ_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
 def test_every_suffix_that_is_read_has_a_format_of_pillows(suffix):
     Image.init()
     assert Image.registered_extensions()[suffix] in (*formats.FORMATS, *formats.OPTIONAL)

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from pictures import near, plain, saved, scene
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from img2img import images
@@ -16,12 +17,6 @@ ARTIST, ORIENTATION = 0x013B, 0x0112
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-def saved(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def tiff_of(tag: int, value: str | int) -> bytes:
     """EXIF of one tag, as text or as a signed number."""
     kind, content = (2, value.encode() + b"\0") if isinstance(value, str) else (9, b"")
@@ -29,21 +24,6 @@ def tiff_of(tag: int, value: str | int) -> bytes:
     place = struct.pack("<I", 26) if len(small) > 4 else small
     entry = struct.pack("<HHI", tag, kind, len(content) or 1) + place
     return b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4) + (small if len(small) > 4 else b"")
-
-
-def plain(colour=RED, size=(16, 16), mode="RGB") -> Image.Image:
-    return Image.new(mode, size, colour)
-
-
-def scene(height: int = 20, width: int = 30) -> np.ndarray:
-    """An uneven picture: no flip or turn of it looks like itself."""
-    y, x = np.mgrid[:height, :width]
-    planes = [x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)]
-    return np.stack(planes, axis=-1).astype(np.uint8)
-
-
-def near(pixels: np.ndarray, colour, tolerance: int = 4) -> bool:
-    return bool((np.abs(pixels.astype(int) - np.array(colour)) <= tolerance).all())
 
 
 # --- colour ---------------------------------------------------------------------------------
