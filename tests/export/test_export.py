@@ -70,27 +70,30 @@ def test_any_size_goes_in_and_comes_out_as_torch_would_have_it(
 
 @pytest.mark.parametrize("mode", METHODS)
 @pytest.mark.parametrize("session", ["onnxruntime", "cpu", "openvino"])
-def test_sides_down_to_a_pixel_go_in_and_come_out(mode, session, exported, trained, emoji):
+def test_sides_down_to_a_pixel_go_in_and_come_out(mode, session, exported, trained):
     """In the graph: any runtime can feed it."""
     if session not in ("onnxruntime", *available()):
         pytest.skip("it is not installed")
     spec = next(iter(load_run(trained(mode))[1].exports().values()))
     path = exported(mode)[0][0]
     domain = spec.labels.vector(0, {"flat"}) if spec.labels.sets else None
-    picture = images.read(next(find_pictures(emoji / "flat"))).pixels[20:40, 20:]
+    # No emoji, whose corners are one color: of that, norms amplify the rounding.
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     plain, translator = ort.InferenceSession(path), Translator(path, "cpu")
     if session == "openvino":
         translator = Translator(path, session)
     for height, width in [(1, 1), (1, 40), (2, 3), (40, 2), (3, 5), (4, 4), (5, 1), (4, 9), (5, 8)]:
-        some = np.ascontiguousarray(picture[:height, :width])
+        some = picture[:height, :width].copy()
         if session == "onnxruntime":
             label = {} if domain is None else {"domain": domain[None]}
             [result] = plain.run(None, {"image": some[None], **label})[0]
         else:
             result = translator(some, domain)
         assert result.shape == (height, width, 3)
-        if session == "openvino" or height * width < 4 or (mode == "stargan" and height == width):
-            continue  # bf16; and where almost nothing differs, norms amplify rounding
+        if session == "openvino" or height * width == 1:
+            continue  # bf16; one color
+        if mode == "stargan" and max(height, width) <= 4:
+            continue  # a quarter of it is a single value, which torch does not normalise
         with torch.no_grad():
             label = [] if domain is None else [torch.from_numpy(domain)[None]]
             expected = Pixels(spec)(torch.from_numpy(some)[None], *label)[0].numpy()
