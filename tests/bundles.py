@@ -26,6 +26,7 @@ def make_bundle(
     only_size: tuple[int, int] | None = None,
     manifest: bool = True,
     multiple: int = 1,
+    min_size: int = 1,
     reach: int | None = None,
     parity: dict[str, float] | None = None,
 ) -> Path:
@@ -64,6 +65,7 @@ def make_bundle(
             "in_channels": channels,
             "out_channels": channels,
             "size_multiple": multiple,
+            "min_size": min_size,
             "reach": reach,
             "parity": parity or {},
             "trained_size": 8,

@@ -181,7 +181,8 @@ class Service:
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
-        multiple = translator.manifest.size_multiple  # what the model pads both sides to
+        # What the model pads both sides to.
+        multiple, least = translator.manifest.size_multiple, translator.manifest.min_size
         side = min(LARGEST_SIDE, math.isqrt(limits.max_pixels)) // multiple * multiple
         hint = f" ?max_side={side} makes it smaller first." if side else ""
         most = max(limits.max_decoded, limits.max_pixels) if max_side else limits.max_pixels
@@ -196,7 +197,8 @@ class Service:
             picture = images.read(content, channels, most, max_side, to_translate=True)
         except images.TooLarge as error:
             raise HTTPException(413, str(error)) from None
-        padded = (-(-side // multiple) * multiple for side in picture.pixels.shape[1::-1])
+        width, height = picture.pixels.shape[1::-1]
+        padded = (max(least, -(-side // multiple) * multiple) for side in (width, height))
         _require_at_most(limits.max_pixels, *padded, hint)
         return picture
 

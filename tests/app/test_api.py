@@ -182,8 +182,9 @@ def test_what_can_not_be_done_is_refused_with_a_reason(client, query, content, s
     assert client.post("/v1/translate", content=SMALL).status_code == 200
 
 
-def test_what_counts_is_what_the_model_runs(tmp_path):
-    padding = make_bundle(tmp_path / "padding.onnx", multiple=32)
+@pytest.mark.parametrize("pads", [{"multiple": 32}, {"multiple": 4, "min_size": 32}])
+def test_what_counts_is_what_the_model_runs(tmp_path, pads):
+    padding = make_bundle(tmp_path / "padding.onnx", **pads)
     with TestClient(create_app(Models([str(padding)], "cpu"), LIMITS)) as client:
         long = client.post("/v1/translate", content=file_of(np.zeros((1, 160, 3), np.uint8)))
         assert "160x32 is more than 4,096 pixels. ?max_side=64" in long.text
