@@ -157,12 +157,12 @@ def test_half_transparent_colors_are_translated_as_they_are(demo, save, tmp_path
     assert read(download["value"])[4, 4].tolist() == [226, 216, 196, 128]
     assert before[4, 4].tolist() == [142, 147, 157]  # both as they are seen on white
     assert after[4, 4].tolist() == [(v * 128 + 255 * 127 + 127) // 255 for v in (226, 216, 196)]
-    shown, zipped, _ = demo.batch([str(path)], "alone", None, None, [])
+    shown, zipped, _ = last(demo.batch([str(path)], "alone", None, None, []))
     assert np.array_equal(shown[0][0], after)
     with zipfile.ZipFile(zipped["value"]) as file:
         written = np.asarray(Image.open(io.BytesIO(file.read("0001-a.png"))))
     assert written[4, 4].tolist() == [226, 216, 196, 128]
-    grid = demo.everywhere(str(path), "classes", None)
+    grid = last(demo.everywhere(str(path), "classes", None))
     assert grid[0][0][4, 4].tolist() == [(v * 128 + 255 * 127 + 127) // 255 for v in (39, 49, 69)]
 
 
@@ -171,7 +171,7 @@ def test_a_batch_says_what_its_pictures_lost(demo, tmp_path):
     for name in ("a.gif", "b.gif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     paths = [str(tmp_path / name) for name in ("a.gif", "b.gif")]
-    *_, said = demo.batch(paths, "alone", None, None, [])
+    *_, said = last(demo.batch(paths, "alone", None, None, []))
     assert "- 2 of them: animated or multi-page; the first frame was used." in said
 
 
