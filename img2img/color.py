@@ -35,6 +35,8 @@ def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
         return _grey_to_srgb(image, profile, notes)
     if image.mode not in ("CMYK", "LAB"):
         image = image.convert("RGB")
+        if profile and _is_grey(profile) and _all_grey(image):  # as 16-bit PNGs with alpha come
+            return _grey_to_srgb(image.getchannel("R"), profile, notes)
     if profile:
         try:
             image = ImageCms.profileToProfile(
@@ -62,6 +64,16 @@ def _grey_to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -
     return _eight_bits(image).convert("L")
 
 
+def _is_grey(profile: bytes) -> bool:
+    """Whether it is of one channel: the color space in an ICC header (ICC.1:2022, section 7.2)."""
+    return profile[16:20] == b"GRAY"
+
+
+def _all_grey(image: Image.Image) -> bool:
+    red, green, blue = (np.asarray(channel) for channel in image.split())
+    return np.array_equal(red, green) and np.array_equal(red, blue)
+
+
 def _grey_levels(profile: bytes, depth: np.dtype) -> np.ndarray:
     """What each level becomes in sRGB: uint8 [256] or [65536], by depth."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -78,7 +90,10 @@ def _sixteen_bits(image: Image.Image) -> Image.Image:
     """I;16 in this machine's byte order; DataError for what does not fit."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise DataError("the pixels are floats or 32-bit integers, whose range is not known")
+        raise DataError(
+            "the pixels are floats or 32-bit integers, whose range is not known; convert them to 8 "
+            "or 16 bits first"
+        )
     return Image.fromarray(values.astype(np.uint16))
 
 

@@ -105,7 +105,7 @@ def walk(
     folder: Path,
     unreadable: list[Path] | None = None,
     passed_over: PassedOver | None = None,
-    depth: int = -1,
+    enters: Callable[[str], bool] = lambda path: True,
 ) -> Iterator[os.DirEntry[str]]:
     """The files below `folder` that may be data, in a fixed order; what linked folders hold last.
 
@@ -115,13 +115,13 @@ def walk(
 
     unreadable: takes the folders that can't be listed; without it they raise OSError.
     passed_over: takes the folders that img2img wrote.
-    depth: how many levels of sub-folders to visit; -1: all.
+    enters: whether to visit a sub-folder, by its path; nothing is told of others.
     """
     visited: set[tuple[int, int] | str] = set()
-    linked: deque[tuple[str, int]] = deque([(str(folder), depth)])
+    linked = deque([str(folder)])
     of_translations = (folder / RECORD_FOLDER).is_dir()
 
-    def visit(place: str, depth: int, named: bool) -> Iterator[os.DirEntry[str]]:
+    def visit(place: str, named: bool) -> Iterator[os.DirEntry[str]]:
         try:
             status = os.stat(place)
             # Some network file systems number no files.
@@ -148,17 +148,17 @@ def walk(
             if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if depth:
-                    yield from visit(entry.path, depth - 1, False)
+                if enters(entry.path):
+                    yield from visit(entry.path, False)
             elif entry.is_symlink() and os.path.isdir(entry.path):
-                if depth:
-                    linked.append((entry.path, depth - 1))
+                if enters(entry.path):
+                    linked.append(entry.path)
             else:
                 yield entry
 
     named = True
     while linked:
-        yield from visit(*linked.popleft(), named)
+        yield from visit(linked.popleft(), named)
         named = False
 
 

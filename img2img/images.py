@@ -5,6 +5,7 @@ What is taken and what is refused: `formats`. Each step on its own: `metadata`, 
 """
 
 import io
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from img2img.formats import MAX_PIXELS, TooLarge, draft, load, open_header, requ
 from img2img.metadata import Metadata
 
 __all__ = [
+    "LONGEST",
     "MAX_PIXELS",
     "QUALITY",
     "WRITERS",
@@ -39,6 +41,7 @@ __all__ = [
     "shrink",
 ]
 
+LONGEST = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}  # px, of a side
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 QUALITY = 95  # of lossy formats, where nobody asks for another
 WRITERS = {
@@ -120,6 +123,8 @@ def read(
         raise type(error)(f"{name}: {reason.removesuffix('.')}.") from None
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise DataError(f"{name}: it can't be read ({error.strerror}).") from None
     except Exception as error:  # decoders raise a dozen kinds for broken files
         reason = str(error) or type(error).__name__
         raise DataError(f"{name}: the picture can't be decoded ({reason}).") from None
@@ -130,9 +135,11 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
     is transparent blended with white where not.
 
     quality: 1 to 100, of lossy formats; 100 is lossless WebP. None: 95, and lossless for a WebP
-    that was.
+    that was. Raises DataError for a side that the format can't have.
     """
     image, kind = _image(picture.pixels), WRITERS[suffix.lower()]
+    if max(image.size) > LONGEST.get(kind, sys.maxsize):
+        raise DataError(f"{max(image.size)} px are more than a side of {kind} may have")
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     if kind in ("JPEG", "BMP") and image.mode in ("LA", "RGBA"):
@@ -240,12 +247,13 @@ def _decode(
         notes.append("animated or multi-page; the first frame was used")
     if formats.has_spare_bands(image):
         notes.append("bands that are neither color nor alpha are left out")
+    turned_by_pillow = metadata.is_turned_tiff(image)
     image = formats.load_pixels(image, content)
     carried = Metadata()
     profile = image.info.get("icc_profile")
     upright, turned = metadata.upright(image, notes)
     if to_translate:
-        carried = metadata.collect(image, turned, notes)
+        carried = metadata.collect(image, turned or turned_by_pillow, notes)
     colors, alpha = color.split(upright, content)
     colors = color.to_srgb(colors, profile, notes)
     if max_side and max(full_size) > max_side:

@@ -63,6 +63,11 @@ class Metadata:
     dpi: tuple[float, float] | None = None  # across, down
 
 
+def is_turned_tiff(image: Image.Image) -> bool:
+    """Whether Pillow exchanges the sides of a TIFF that is not yet loaded, and forgets that."""
+    return image.format == "TIFF" and image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
+
+
 def upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bool]:
     """The picture, loaded, turned as its EXIF or XMP says; and whether its sides changed places."""
     try:

@@ -56,6 +56,17 @@ def test_a_grey_profile_leaves_the_alpha_channel_alone():
     assert whole[4, 12].tolist() == pytest.approx([137, 137, 137, 64], abs=1)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_grey_profile_is_applied_where_greys_come_as_colors(kind):
+    """As WebP has them, and a palette of greys."""
+    image = levels(0, 64, 128, 255).convert("RGB")
+    image = image.quantize(8) if kind == "PNG" else image
+    options = {"lossless": True} if kind == "WEBP" else {}
+    picture = images.read(saved(image, kind, icc_profile=LINEAR, **options))
+    assert row(picture) == pytest.approx([0, 137, 188, 255], abs=1)
+    assert picture.notes == ()
+
+
 def test_a_grey_profile_is_applied_where_one_level_is_transparent():
     pixels = np.array([[64, 128]])
     content = png(pixels, 0, 8, icc_chunk(LINEAR), chunk(b"tRNS", struct.pack(">H", 64)))

@@ -307,3 +307,13 @@ def test_bmp_has_room_for_the_resolution_alone():
 
 def test_what_training_reads_has_no_metadata():
     assert images.read(saved(plain(), "JPEG", exif=camera_exif())).metadata == Metadata()
+
+
+def test_a_tiff_that_is_turned_exchanges_its_resolutions():
+    """Which Pillow turns by itself."""
+    options = {"tiffinfo": {0x0112: 6}, "dpi": (300, 150)}
+    content = saved(Image.fromarray(scene()), "TIFF", **options)
+    picture = images.read(content, to_translate=True)
+    assert picture.pixels.shape == (30, 20, 3)
+    again = Image.open(io.BytesIO(images.encode(picture, ".tif")))
+    assert again.info["dpi"] == pytest.approx((150, 300))

@@ -50,7 +50,6 @@ from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
-LONGEST: dict[Format, int] = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}  # px, of a side
 OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
 MAX_FIELDS = 8  # of a form: more than there are, so that what is unknown can be named
 
@@ -162,7 +161,7 @@ class Service:
             self._decoders, self._decode, content, translator, parameters.max_side
         )
         longest = max(picture.pixels.shape[:2])
-        if longest > LONGEST[format]:
+        if longest > images.LONGEST.get(format.upper(), sys.maxsize):
             raise HTTPException(413, f"{longest} px are more than a side of {format} may have.")
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
@@ -192,7 +191,8 @@ class Service:
                 if max_side:  # of a JPEG the fraction that is decoded is what counts
                     images.draft(header, content, max_side, most)
                 width, height = header.size
-            _require_at_most(most, width, height, "" if max_side else hint)
+            larger = " Only JPEGs of one scan may be larger: make it smaller first."
+            _require_at_most(most, width, height, larger if max_side else hint)
             channels = translator.manifest.in_channels
             picture = images.read(content, channels, most, max_side, to_translate=True)
         except images.TooLarge as error:
@@ -348,10 +348,10 @@ async def _content(request: Request, limits: Limits) -> tuple[bytes, dict[str, o
     fields: dict[str, object] = {}
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS) as form:
+            require_known(form, ("image", *Parameters.model_fields), "form field")
             upload = form.get("image")
             if not isinstance(upload, UploadFile):
                 raise HTTPException(400, "The form has no file in its field `image`.")
-            require_known(form, ("image", *Parameters.model_fields), "form field")
             content = await upload.read()
             # Browsers send what was not filled in as empty.
             fields = {name: value for name, value in form.items() if name != "image" and value}

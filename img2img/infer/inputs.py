@@ -30,19 +30,29 @@ def is_one(given: One | Sequence[One]) -> bool:
 def pixels_of(image: One, channels: int) -> np.ndarray:
     """Uint8 [H, W, channels]; of a file upright, in sRGB, and on white where it is transparent.
 
-    Raises DataError for a file that is no picture, ValueError for an array of another kind, and
-    TypeError for what is no picture at all.
+    Raises DataError for a file that is no picture, ValueError for an array of another kind or
+    without a pixel, and TypeError for what is no picture at all.
     """
-    if isinstance(image, str | Path):
-        return images.read(Path(image), channels).pixels
-    if isinstance(image, bytes | bytearray | memoryview):
-        return images.read(bytes(image), channels).pixels
-    if isinstance(image, Image.Image):
-        return images.read(image, channels).pixels
     if hasattr(image, "read"):
-        return images.read(image.read(), channels).pixels
-    if not hasattr(image, "shape"):
+        image = image.read()
+        if isinstance(image, str):
+            raise TypeError("expected a file that is open in binary mode; this one is open as text")
+    if isinstance(image, str | Path):
+        pixels = images.read(Path(image), channels).pixels
+    elif isinstance(image, bytes | bytearray | memoryview):
+        pixels = images.read(bytes(image), channels).pixels
+    elif isinstance(image, Image.Image):
+        pixels = images.read(image, channels).pixels
+    elif hasattr(image, "shape"):
+        pixels = _array(image, channels)
+    else:
         raise TypeError(f"expected {TAKEN.format(channels=channels)}; got {type(image).__name__}")
+    if not pixels.size:
+        raise ValueError(f"the picture has no pixels: its shape is {list(pixels.shape)}")
+    return pixels
+
+
+def _array(image: Any, channels: int) -> np.ndarray:
     try:
         pixels = np.asarray(image)
     except Exception as error:  # a tensor on a GPU, or one that needs a gradient
@@ -62,8 +72,12 @@ def pixels_of(image: One, channels: int) -> np.ndarray:
 def label_of(vector: np.ndarray | Sequence[SupportsFloat], width: int, name: str) -> np.ndarray:
     """Float32 [width] of numbers of any kind. Raises UsageError for what is no such vector."""
     try:
-        label = np.asarray(vector).astype(np.float32)
-    except (TypeError, ValueError):
+        numbers = np.asarray(vector)
+        if np.iscomplexobj(numbers):
+            raise TypeError
+        with np.errstate(over="ignore"):  # to infinity, which is refused
+            label = numbers.astype(np.float32)
+    except Exception:  # a tensor on a GPU, or one that needs a gradient; words
         label = np.empty(0)
     if label.shape != (width,) or not np.isfinite(label).all():
         raise UsageError(f"{name} takes label vectors of {width} finite numbers.")

@@ -103,23 +103,12 @@ def _numbered_example(target: str) -> str:
 
 
 def _folded(path: str) -> str:
-    """One name for what some file systems take for one file: those that ignore case fold letter by
-    letter, so that "ß" is not "ss" (Unicode's simple case folding).
+    """One name for what some file systems take for one file. APFS folds case in full: "ß" is "ss"
+    there, and a ligature its letters.
     """
     if path.isascii():
         return path.lower()
-    path = unicodedata.normalize("NFC", path)
-    folded = path.casefold()
-    if len(folded) == len(path):
-        return folded
-    return "".join(map(_folded_letter, path))
-
-
-def _folded_letter(letter: str) -> str:
-    for folded in (letter.casefold(), letter.lower()):
-        if len(folded) == 1:
-            return folded
-    return letter
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def _same(path: str, other: str) -> bool:
@@ -227,12 +216,17 @@ def _matches(
     """The pictures below `base` that a glob names, by the same rules as those of a folder."""
     if not os.path.isdir(base):
         return
-    depth = -1 if "**" in patterns else len(patterns) - 1
     prefix = _prefix(base)
-    for entry in walk(Path(base), unreadable, passed_over, depth):
-        path = str(Path(entry.path))
-        if _fits(path[len(prefix) :].split(os.sep), patterns) and is_picture(entry, passed_over):
-            yield path
+
+    def relative(path: str) -> list[str]:
+        return str(Path(path))[len(prefix) :].split(os.sep)
+
+    def leads_to_matches(folder: str) -> bool:
+        return _begins(relative(folder), patterns)
+
+    for entry in walk(Path(base), unreadable, passed_over, leads_to_matches):
+        if _fits(relative(entry.path), patterns) and is_picture(entry, passed_over):
+            yield str(Path(entry.path))
 
 
 def _prefix(base: str) -> str:
@@ -251,7 +245,21 @@ def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
         return False
     if pattern == "**":
         return _fits(parts[1:], patterns)
-    return (parts[0] == pattern or fnmatch.fnmatch(parts[0], pattern)) and _fits(parts[1:], rest)
+    return _names(pattern, parts[0]) and _fits(parts[1:], rest)
+
+
+def _begins(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether there may be something below a folder that a glob names."""
+    for part, pattern in zip(parts, patterns, strict=False):
+        if pattern == "**":
+            return True
+        if not _names(pattern, part):
+            return False
+    return len(parts) < len(patterns)
+
+
+def _names(pattern: str, part: str) -> bool:
+    return part == pattern or fnmatch.fnmatch(part, pattern)
 
 
 def _split_glob(name: str) -> tuple[str, Sequence[str]]:

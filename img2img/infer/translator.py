@@ -1,6 +1,6 @@
 """A trained model as a function from pictures to pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, SupportsFloat, overload
 
@@ -107,7 +107,7 @@ class Translator:
         if to is not None and labels.sets and not _are_names(to):
             return label_of(to, labels.width, self.manifest.name)
         if not labels.sets:
-            if to is not None and len(to):
+            if to is not None and not (isinstance(to, Sized) and len(to) == 0):
                 raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
             return None
         names = [to] if isinstance(to, str) else list(to) if to is not None else []
@@ -137,4 +137,8 @@ class Translator:
 
 
 def _are_names(to: To) -> bool:
-    return isinstance(to, str) or all(isinstance(name, str) for name in to)
+    if isinstance(to, str):
+        return True
+    if isinstance(to, np.ndarray):
+        return to.dtype.kind == "U"
+    return isinstance(to, Sequence) and all(isinstance(name, str) for name in to)

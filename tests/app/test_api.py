@@ -193,12 +193,11 @@ def test_what_counts_is_what_the_model_runs(tmp_path, pads):
 
 
 def test_a_side_that_the_format_can_not_have_is_told(client, monkeypatch):
-    monkeypatch.setitem(api.LONGEST, "webp", 7)
-    assert (
-        "8 px are more than a side of webp"
-        in client.post("/v1/translate?format=webp", content=SMALL).json()["detail"]
-    )
-    assert client.post("/v1/translate?format=png", content=SMALL).status_code == 200
+    with monkeypatch.context() as patch:
+        patch.setitem(images.LONGEST, "WEBP", 7)
+        refused = client.post("/v1/translate?format=webp", content=SMALL)
+        assert "8 px are more than a side of webp" in refused.json()["detail"]
+        assert client.post("/v1/translate?format=png", content=SMALL).status_code == 200
     for form, longest in (("webp", 16_383), ("jpeg", 65_500)):
         images.encode(images.Picture(np.zeros((1, longest, 3), np.uint8)), api.SUFFIXES[form])
 
@@ -237,7 +236,9 @@ def test_who_hangs_up_is_no_error_of_the_server(invert):
 
 def test_a_form_without_its_picture_or_with_several_is_refused(client):
     other = client.post("/v1/translate", files={"file": SMALL})
-    assert (other.status_code, "field `image`" in other.json()["detail"]) == (400, True)
+    assert (other.status_code, "form field 'file'" in other.json()["detail"]) == (422, True)
+    none = client.post("/v1/translate", files={"image": (None, "no file")})
+    assert (none.status_code, "field `image`" in none.json()["detail"]) == (400, True)
     both = [("image", ("a", SMALL)), ("image", ("b", SMALL))]
     answer = client.post("/v1/translate", files=both)
     assert (answer.status_code, answer.json()["detail"]) == (

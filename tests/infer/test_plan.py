@@ -301,9 +301,29 @@ def test_names_that_differ_by_case_or_unicode_form_are_told_apart_and_can_be_num
 @pytest.mark.parametrize(
     ("one", "other"), [("straße.png", "STRASSE.png"), ("ﬁ.png", "fi.png"), ("ŉ.png", "ʼn.png")]
 )
-def test_names_that_no_file_system_takes_for_one_do_not_clash(one, other):
+def test_names_that_full_case_folding_takes_for_one_clash(one, other):
+    """As on macOS' APFS."""
     touch(f"x/{one}", f"y/{other}")
-    assert len(plan("x", "y")) == 2
+    with pytest.raises(DataError, match="take these names for one: --names number"):
+        plan("x", "y")
+    assert len(plan("x", "y", names="number")) == 2
+
+
+def test_a_glob_visits_the_folders_that_it_names_alone(tmp_path):
+    touch("pics_a/x.png", "pics_b/deep/y.png", "other/z.png", "old/m.png")
+    Path("old", ".img2img").mkdir()
+    unreadable, left = [], PassedOver()
+    visited = []
+    with pytest.MonkeyPatch.context() as patch:
+        scan = os.scandir
+        patch.setattr(os, "scandir", lambda path: visited.append(str(Path(path))) or scan(path))
+        jobs = make_plan(["pics*/*.png"], Path("out"), "keep", "1/1", "", unreadable, left)
+        assert [job.source for job in jobs] == ["pics_a/x.png"]
+        assert sorted(visited) == [".", "pics_a", "pics_b"]
+        assert not left.outputs
+        jobs = make_plan(["pics*/**/*.png"], Path("out"), "keep", "1/1", "", unreadable, left)
+        assert [job.source for job in jobs] == ["pics_a/x.png", "pics_b/deep/y.png"]
+        assert "other" not in visited
 
 
 def test_a_picture_without_a_suffix_becomes_png():

@@ -108,13 +108,24 @@ def test_a_translator_can_be_sent_to_a_worker_that_has_no_such_file(noise, tmp_p
     assert again.sha256 == translator.sha256
 
 
+def test_an_empty_picture_and_a_text_file_are_told(invert, tmp_path):
+    for empty in (np.empty((0, 5, 3), np.uint8), Image.new("RGB", (0, 4))):
+        with pytest.raises(ValueError, match="no pixels"):
+            invert(empty)
+    (tmp_path / "a.png").write_text("text")
+    with (tmp_path / "a.png").open() as file, pytest.raises(TypeError, match="binary"):
+        invert(file)
+
+
 @pytest.mark.parametrize("kind", [np.float64, np.int64, bool, list])
 def test_a_label_of_any_numbers_is_taken(attributes, noise, kind):
     label = [1.0, 0.0, 1.0] if kind is list else np.array([1, 0, 1]).astype(kind)
     assert np.array_equal(attributes(noise(), label), attributes(noise(), ["hat", "glasses"]))
 
 
-@pytest.mark.parametrize("label", [[1.0], np.ones((1, 3)), [1.0, np.nan, 0.0], [1.0, "hat", 0.0]])
+@pytest.mark.parametrize(
+    "label", [[1.0], np.ones((1, 3)), [1.0, np.nan, 0.0], [1.0, "hat", 0.0], 3, 1e40, [1j] * 3]
+)
 def test_a_wrong_label_is_told(attributes, noise, label):
     with pytest.raises(UsageError, match="label vectors of 3 finite numbers"):
         attributes(noise(), label)
