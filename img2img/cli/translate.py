@@ -30,7 +30,7 @@ def translate(
     ] = "skip",
     names: Annotated[
         Literal["plain", "full", "number"],
-        option("Outputs of one name: an error; a.gif.png beside a.png; or a.png, a-2.png."),
+        option("Outputs of one name: an error; a.gif.png beside a.png; a.png, a-2.png in order."),
     ] = "plain",
     ext: Annotated[
         Literal["keep", "png", "jpg", "webp", "avif"], option("Format of outputs.")
