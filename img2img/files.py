@@ -222,20 +222,25 @@ def is_output(folder: Path) -> bool:
 
 
 def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
-    """The sub-folders that may be data, in a fixed order, by the rules of `walk`.
+    """The sub-folders that may be data, in a fixed order, by the rules of `walk`: no link to one
+    that is there already, or to what it lies in.
 
     passed_over: takes those that img2img wrote.
     """
     of_translations = (folder / RECORD_FOLDER).is_dir()
-    data = []
-    for path in sorted(folder.iterdir()):
+    data, here, seen = [], folder.resolve(), set()
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path)):
         if is_hidden(path.name) or not path.is_dir():
             continue
+        real = path.resolve()
+        if real in seen or here.is_relative_to(real):
+            continue
+        seen.add(real)
         if of_translations or not is_output(path):
             data.append(path)
         elif passed_over is not None:
             passed_over.outputs.append(path)
-    return data
+    return sorted(data)
 
 
 def pictures(folder: Path) -> tuple[Path, ...]:

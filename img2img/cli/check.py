@@ -79,9 +79,9 @@ def check(
 def _told_mode(data: list[Path], attributes: Path | None) -> str:
     """Two sets with some names in common are pairs; one folder with sub-folders has domains."""
     from img2img.data.folders import Paired, Sources
-    from img2img.data.layouts import has_domains, resolve, two_sets
+    from img2img.data.layouts import entered, has_domains, resolve, two_sets
 
-    folder = data[0]
+    folder = entered(data[0])
     if len(data) == 1 and folder.is_dir() and two_sets(folder) and not attributes:
         sources = Sources(data=(folder,))
     elif len(data) == 2:
@@ -105,13 +105,13 @@ def _mostly_pairs(a: Path, b: Path) -> bool:
 
 def _sources(mode: str, folders: list[Path], attributes: Path | None, names: list[str] | None):
     from img2img.data.folders import Sources
-    from img2img.data.layouts import two_sets
+    from img2img.data.layouts import entered, two_sets
 
     if mode == "stargan":
         return Sources(data=folders, attributes=attributes, attribute=tuple(names or ()))
     if len(folders) == 2:
         return Sources(a=folders[0], b=folders[1])
-    whole = mode == "cyclegan" or (folders[0].is_dir() and two_sets(folders[0]))
+    whole = mode == "cyclegan" or (folders[0].is_dir() and two_sets(entered(folders[0])))
     return Sources(data=folders) if whole else Sources(pairs=folders[0])
 
 

@@ -18,7 +18,8 @@ def fingerprint(dataset: Dataset) -> str:
     """A hash of the files' last path parts, sizes and labels, in order: exact resume needs them."""
     digest = hashlib.sha256()
     for path in dataset.files():
-        digest.update(os.fsencode("/".join(path.parts[-2:])) + b"\0%d\n" % path.stat().st_size)
+        parts = path.absolute().parts[-2:]  # as they are when the run goes on, from any folder
+        digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % path.stat().st_size)
     if isinstance(dataset, Labelled):  # an attribute list may say otherwise of the same files
         digest.update(repr([domains for _, _, domains in dataset.items]).encode())
     return digest.hexdigest()

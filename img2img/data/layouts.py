@@ -17,7 +17,7 @@ from typing import Literal
 
 from img2img.data.folders import Dataset, Labelled, Paired, Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import data_folders, find_pictures, require_folder
+from img2img.files import data_folders, find_pictures, is_picture_name, require_folder
 
 Part = Literal["train", "val", "test"]
 Side = Literal["a", "b"]
@@ -132,6 +132,7 @@ def _folders(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sour
     """The folders of the sources with their parts; and the sources, whose --direction is settled
     where it says which of two sets is a.
     """
+    sources = _entered(sources)
     if issubclass(kind, Labelled):
         for root in sources.data:
             require_folder(root)
@@ -150,6 +151,20 @@ def _folders(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sour
             _refuse_two_sets(folder.root)
     whole = [replace(f, parts=f.parts or {"train": f.root}) for f in folders]
     return whole, sources
+
+
+def entered(root: Path) -> Path:
+    """The published data set that is alone in a folder, as archives unpack; else the folder."""
+    inside = data_folders(root) if root.is_dir() else []
+    if len(inside) != 1 or any(is_picture_name(p.name, bytes) for p in root.iterdir()):
+        return root
+    return inside[0] if _parts(inside[0]) or _sided(inside[0]) else root
+
+
+def _entered(sources: Sources) -> Sources:
+    single = {"a": sources.a, "b": sources.b, "pairs": sources.pairs}
+    update = {field: path and entered(path) for field, path in single.items()}
+    return sources.model_copy(update={**update, "data": tuple(map(entered, sources.data))})
 
 
 def _of_one_folder(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sources]:

@@ -73,7 +73,7 @@ def load_run(
     """
     config = RunConfig.load(run)
     method = METHODS[config.mode](config.method)
-    best = run / "checkpoints" / "best.safetensors"
+    best = run / checkpoint.BEST
     if chosen is None:
         fits = best.exists() and weights in (None, checkpoint.load_weights(best)[1].get("weights"))
         chosen = "best" if fits else "last"

@@ -17,6 +17,7 @@ from img2img.files import whole_file
 
 LAST = Path("checkpoints", "last.pt")  # in a run's folder
 WEIGHTS = "weights.safetensors"  # too
+BEST = Path("checkpoints", "best.safetensors")
 
 
 class NotWritten(Img2ImgError):

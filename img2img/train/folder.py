@@ -7,7 +7,7 @@ from pathlib import Path
 
 from img2img.errors import DataError, UsageError
 from img2img.files import write_whole
-from img2img.train.checkpoint import LAST, WEIGHTS
+from img2img.train.checkpoint import BEST, LAST, WEIGHTS
 from img2img.train.config import RunConfig
 
 
@@ -48,9 +48,22 @@ def require_checkpoint(run: Path) -> None:
     """DataError where a run has weights and no checkpoint to go on from: it would begin again and
     write over them. A run that was stopped before its first save has neither.
     """
-    if (run / WEIGHTS).exists() and not (run / LAST).exists():
-        config, source = (shlex.quote(str(path)) for path in (run / "config.json", run))
-        raise DataError(
-            f"{run} has weights, but no {LAST} to go on from. Begin a new run with these weights: "
-            f"img2img train --config {config} --pretrained {source}"
-        )
+    if _weights(run) and not (run / LAST).exists():
+        raise DataError(f"{run} has weights, but no {LAST} to go on from. {beginning_anew(run)}")
+
+
+def beginning_anew(run: Path) -> str:
+    """What to do with a run that can't be gone on with."""
+    weights, config = _weights(run), shlex.quote(str(run / "config.json"))
+    if not weights:
+        return f"Begin a new run like it: img2img train --config {config}"
+    source = shlex.quote(str(run if weights.parent == run else weights))
+    return (
+        f"Begin a new run with these weights: img2img train --config {config} --pretrained {source}"
+    )
+
+
+def _weights(run: Path) -> Path | None:
+    """The last ones, else the best."""
+    kept = (run / WEIGHTS, run / BEST)
+    return next((path for path in kept if path.exists()), None)

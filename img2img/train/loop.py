@@ -133,7 +133,10 @@ class _Session:
         self.checkpoint = run / checkpoint.LAST
         self.before = 0.0  # seconds of training in earlier sessions
         if self.checkpoint.exists():
-            state = checkpoint.load(self.checkpoint)
+            try:
+                state = checkpoint.load(self.checkpoint)
+            except DataError as error:
+                raise DataError(f"{error} {folder.beginning_anew(run)}") from None
             try:
                 self.before = state["seconds"]
                 self._take_pools(state)
@@ -421,7 +424,7 @@ class _Session:
             plan.training, plan.held_out, augment, c.batch, config.eval_pictures, eye
         )
         self.diagnosis = DiagnosisLog(self.run, trainer.step)
-        self.best = self.run / "checkpoints" / "best.safetensors"
+        self.best = self.run / checkpoint.BEST
         self.best_score = math.inf
         if eye and self.best.exists():
             # Even of a step that comes again: the run will get there with the same weights.

@@ -10,7 +10,7 @@ from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_contrast, require_same_domains, verify
 from img2img.data.folders import Dataset
 from img2img.data.layouts import resolve
-from img2img.errors import DataError
+from img2img.errors import DataError, UsageError
 from img2img.files import passed_over
 from img2img.methods import METHODS
 from img2img.train.config import RunConfig
@@ -86,9 +86,14 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
     """The config with the folders that published data sets stand for, and a line on each choice.
 
-    What it gives, it takes unchanged.
+    What it gives, it takes unchanged. Raises UsageError for a number of pictures to hold out beside
+    a part of the data set that is held out.
     """
     resolved = resolve(METHODS[config.mode].data, config.sources, config.test)
+    chosen = resolved.held_out.given() and not config.test.given()
+    if chosen and config.held_out != RunConfig.model_fields["held_out"].default:
+        part = ", ".join(map(str, resolved.held_out.folders()))
+        raise UsageError(f"--held-out would change nothing: {part} is held out. Leave it out.")
     update = {"sources": resolved.training, "test": resolved.held_out}
     return config.model_copy(update=update), resolved.notes
 

@@ -286,6 +286,10 @@ def test_a_run_without_its_checkpoint_is_not_begun_again(folders):
         assert refused.returncode == 3
         assert "has weights, but no checkpoints/last.pt to go on from" in refused.stderr
     assert (folders / "runs" / "my run" / "weights.safetensors").read_bytes() == weights
+    (folders / "runs" / "my run" / "checkpoints" / "last.pt").touch()  # and damaged
+    refused = run("train", "--resume", "runs/my run", cwd=folders)
+    assert refused.returncode == 3
+    assert "damaged" in refused.stderr
     advice = shlex.split(refused.stderr.strip().partition("img2img train ")[2])
     done = run("train", *advice, "--steps", "1", cwd=folders)
     assert done.returncode == 0, done.stderr

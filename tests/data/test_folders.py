@@ -269,3 +269,13 @@ def test_verify_names_the_smallest_picture_where_the_crop_does_not_fit(two, quie
     verify(dataset, 20, True, quiet)
     with pytest.raises(DataError, match=r"crop of 21 px is larger .*small\.png \(20 px\)"):
         verify(dataset, 21, True, quiet)
+
+
+def test_a_fingerprint_is_that_of_the_same_files_named_from_anywhere(emoji, monkeypatch):
+    """A run goes on with absolute paths, whatever it was begun with."""
+    monkeypatch.chdir(emoji / "flat")
+    prints = {
+        fingerprint(Unpaired.open(Sources(a=a, b=emoji / "3d"), (3, 3)))
+        for a in (".", "../flat", emoji / "flat")
+    }
+    assert len(prints) == 1

@@ -8,6 +8,8 @@ import pytest
 from img2img.data.folders import Labelled, Paired, Sources, Unpaired
 from img2img.data.layouts import held_out_part, resolve, training_part, two_sets
 from img2img.errors import DataError, UsageError
+from img2img.train.config import RunConfig
+from img2img.train.plan import resolve_sources
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train" / "flat"
 PICTURES = sorted(SAMPLE.iterdir())
@@ -256,3 +258,36 @@ def test_two_sets_are_known_by_their_names_alone(make):
     make("styles/flat", "styles/3d", "zoo/A", "zoo/b")
     assert two_sets(Path("styles")) is None
     assert two_sets(Path("zoo")) == {"a": {"train": Path("zoo/A")}, "b": {"train": Path("zoo/b")}}
+
+
+@pytest.mark.parametrize("field", ["pairs", "data"])
+def test_a_data_set_that_is_alone_in_a_folder_is_that_folder(make, field):
+    """As archives unpack."""
+    make("kaggle/facades/train", "kaggle/facades/test")
+    resolved = resolve(Paired, Sources(**{field: "kaggle"}))
+    assert paths(resolved.training) == {"pairs": "kaggle/facades/train"}
+    assert paths(resolved.held_out) == {"pairs": "kaggle/facades/test"}
+    assert resolved.notes[0].startswith("kaggle/facades has train and test")
+
+
+def test_a_folder_of_more_than_a_data_set_is_itself(make):
+    make("both/facades/train", "both/facades/test", "both/maps")
+    assert paths(resolve(Paired, Sources(pairs="both")).training) == {"pairs": "both"}
+
+
+def test_a_link_to_a_domain_or_around_it_is_no_domain(make):
+    make("styles/flat", "styles/noto", "elsewhere")
+    for name, target in (("all", "."), ("up", ".."), ("also", "flat"), ("lent", "../elsewhere")):
+        Path("styles", name).symlink_to(target)
+    opened = Labelled.open(Sources(data="styles"), (3, 3))
+    assert opened.labels.names == ("flat", "lent", "noto")
+    assert len(opened) == 3
+
+
+def test_a_number_to_hold_out_beside_a_part_that_is_held_out_is_refused(make):
+    make("facades/train", "facades/test")
+    given = {"name": "x", "mode": "pix2pix", "sources": {"pairs": "facades"}, "method": {}}
+    config, _ = resolve_sources(RunConfig.build(given))
+    assert config.test.pairs == Path("facades/test")
+    with pytest.raises(UsageError, match="--held-out would change nothing: facades/test"):
+        resolve_sources(RunConfig.build({**given, "held_out": 3}))
