@@ -30,7 +30,10 @@ def translate(
     ] = "skip",
     names: Annotated[
         Literal["plain", "full", "number"],
-        option("Outputs of one name: an error; a.gif.png beside a.png; a.png, a-2.png in order."),
+        option(
+            "Where two inputs would become one file. plain: error; full: a.gif.png beside a.png; "
+            "number: a.png, a-2.png."
+        ),
     ] = "plain",
     ext: Annotated[
         Literal["keep", "png", "jpg", "webp", "avif"], option("Format of outputs.")
