@@ -122,8 +122,14 @@ def fed(monkeypatch) -> list[tuple[set[bytes], set[bytes]]]:
     return calls
 
 
-@pytest.mark.parametrize("calibration", [False, True])
-@pytest.mark.parametrize("mode", ["pix2pix", "cyclegan", "stargan"])
+QUICK = [("pix2pix", False), ("stargan", True)]
+LONG = [("pix2pix", True), ("cyclegan", False), ("cyclegan", True), ("stargan", False)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "calibration"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)],
+)
 def test_int8_is_judged_on_pictures_that_it_was_not_calibrated_on(
     mode, calibration, fed, trained, emoji, tmp_path
 ):

@@ -101,8 +101,10 @@ def as_it_is_run(network: nn.Module, running: bool) -> nn.Module:
 
 
 # Of these nothing else is exported like them: not in the networks' own tests, nor above here.
-EXPORTED = ("PyTorch-GAN", "zero padding", "aladdinpersson", "CUT", "PyTorch-GAN's U-Net")
-EXPORTED += ("aladdinpersson's U-Net", "znxlwm's U-Net")
+# Each form of the networks once; the others with `-m slow`.
+EXPORTED = ["PyTorch-GAN", "CUT", "PyTorch-GAN's U-Net"]
+LONG = ["zero padding", "aladdinpersson", "aladdinpersson's U-Net", "znxlwm's U-Net"]
+EXPORTED += [pytest.param(name, marks=pytest.mark.slow) for name in LONG]
 
 
 @pytest.fixture(scope="module")
