@@ -131,10 +131,13 @@ def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list
     classes, attributes = labels.of_kind("classes"), labels.of_kind("attributes")
     one = choice.to if isinstance(choice.to, str) else None
     ticked = [] if one else choice.to or attributes[:1]
+    # What is chosen already is not set again: the visitor may have chosen another one meanwhile.
+    class_left = gr.update(visible=bool(classes), choices=classes)
+    attributes_left = gr.update(visible=bool(attributes), choices=attributes)
     return (
         gr.update(visible=len(demo.ways[title]) > 1, value=way),
-        gr.update(visible=bool(classes), choices=classes, value=one),
-        gr.update(visible=bool(attributes), choices=attributes, value=ticked),
+        class_left if one == domain else {**class_left, "value": one},
+        attributes_left if ticked == several else {**attributes_left, "value": ticked},
     )
 
 

@@ -626,6 +626,7 @@ def test_directions_and_domains_can_be_chosen(visit, save, tmp_path):
     page.get_by_label("b → a").check()
     page.locator("#card").get_by_text("both-ba").wait_for()
     choose(page, "Model", "classes")
+    page.locator("#card").get_by_text("classes").wait_for()
     drop(page, save(tmp_path / "black.png", np.zeros((16, 16, 3), np.uint8)))
     page.get_by_label("dusk").check()
     wait_until(lambda: [found.max() for found in pictures(page, "#slider")][1:] == [40])
