@@ -63,8 +63,8 @@ def load(
     Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
     """
     content, explicit = content or read(path), provider != "auto"
+    sha256 = hashlib.sha256(content).hexdigest()
     for name in _candidates(provider):
-        sha256 = hashlib.sha256(content).hexdigest()
         if name == "openvino":
             if opened := _open_with_openvino(content, path, threads, explicit):
                 session, manifest = opened
