@@ -171,10 +171,10 @@ def measure_costs(data: Path) -> None:
     from img2img.data.augment import Augment
     from img2img.data.stream import fixed_batch
     from img2img.methods import METHODS
-    from img2img.train.config import RunConfig
-    from img2img.train.plan import make_plan
-    from img2img.train.runtime import Runtime
-    from img2img.train.trainer import Trainer
+    from img2img.training.config import RunConfig
+    from img2img.training.plan import make_plan
+    from img2img.training.runtime import Runtime
+    from img2img.training.trainer import Trainer
 
     costs: dict[str, dict[str, float]] = {}
     for name, task in TASKS.items():

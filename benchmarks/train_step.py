@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from img2img.manifest import Labels
 from img2img.methods import METHODS
 from img2img.methods.base import Method
-from img2img.train.runtime import Runtime
-from img2img.train.trainer import Trainer
+from img2img.training.runtime import Runtime
+from img2img.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"

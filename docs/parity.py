@@ -24,9 +24,9 @@ from img2img.methods.base import MethodConfig
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet
-from img2img.train.runtime import Runtime
-from img2img.train.schedule import rate_factor
-from img2img.train.trainer import Trainer
+from img2img.training.runtime import Runtime
+from img2img.training.schedule import rate_factor
+from img2img.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"

@@ -49,7 +49,7 @@ def emoji(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def make_config(emoji):
     """A function (mode, **method settings) -> RunConfig of a tiny run on the emoji."""
-    from img2img.train.config import RunConfig
+    from img2img.training.config import RunConfig
 
     def make(mode: str, run: dict | None = None, **method):
         if mode == "stargan":
@@ -88,8 +88,8 @@ def quiet():
 @pytest.fixture(scope="session")
 def trained(make_config, quiet, tmp_path_factory):
     """A function mode -> the folder of a finished tiny run, trained once a session."""
-    from img2img.train.loop import train
-    from img2img.train.plan import make_plan
+    from img2img.training.loop import train
+    from img2img.training.plan import make_plan
 
     runs: dict[str, Path] = {}
 

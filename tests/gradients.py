@@ -7,9 +7,9 @@ import torch
 from img2img.manifest import Labels
 from img2img.methods import METHODS
 from img2img.methods.objectives import OBJECTIVES
-from img2img.train.ranks import Ranks, joined
-from img2img.train.runtime import Runtime, seed_step
-from img2img.train.trainer import Trainer
+from img2img.training.ranks import Ranks, joined
+from img2img.training.runtime import Runtime, seed_step
+from img2img.training.trainer import Trainer
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_steps": 1, "pool": 0}
 # What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch

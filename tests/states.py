@@ -2,7 +2,7 @@
 
 import torch
 
-from img2img.train import checkpoint
+from img2img.training import checkpoint
 
 
 def state(run):

@@ -13,8 +13,8 @@ ALLOWED = {
     "nets": {"nets"},
     "methods": {"methods", "nets", "data", "manifest"},
     "data": {"data", *FACE},
-    "train": {"train", "methods", "nets", "data", "evaluate", *FACE},
-    "export": {"export", "train", "methods", "nets", "data", "infer", *FACE},
+    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
+    "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},
     "app": {"app", "infer", "evaluate", *FACE},
@@ -22,7 +22,7 @@ ALLOWED = {
 
 
 def layer(module: str) -> str:
-    """img2img.train.loop -> train; img2img -> the empty string."""
+    """img2img.training.loop -> training; img2img -> the empty string."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""
 

@@ -68,7 +68,7 @@ def import_checkpoint(
     try:
         from img2img.export.published import import_run
         from img2img.export.run import export_run
-        from img2img.train.config import RunConfig
+        from img2img.training.config import RunConfig
     except ImportError as error:
         raise needs_extra("train", error) from None
 

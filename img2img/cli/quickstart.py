@@ -47,9 +47,9 @@ def quickstart(
 
     try:
         from img2img.export.run import export_run
-        from img2img.train.config import RunConfig
-        from img2img.train.loop import train
-        from img2img.train.plan import make_plan
+        from img2img.training.config import RunConfig
+        from img2img.training.loop import train
+        from img2img.training.plan import make_plan
     except ImportError as error:
         raise needs_extra("train", error) from None
 

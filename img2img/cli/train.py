@@ -97,12 +97,12 @@ def train(
     from img2img.files import require_utf8
 
     try:
-        from img2img.train.config import RunConfig
-        from img2img.train.fit import fit_batch
-        from img2img.train.folder import is_begun, require_checkpoint
-        from img2img.train.loop import train as run_training
-        from img2img.train.plan import make_plan, resolve_sources
-        from img2img.train.ranks import joined
+        from img2img.training.config import RunConfig
+        from img2img.training.fit import fit_batch
+        from img2img.training.folder import is_begun, require_checkpoint
+        from img2img.training.loop import train as run_training
+        from img2img.training.plan import make_plan, resolve_sources
+        from img2img.training.ranks import joined
     except ImportError as error:
         raise needs_extra("train", error) from None
 
@@ -224,7 +224,7 @@ def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
     from img2img.methods import METHODS
     from img2img.methods.base import MethodConfig
     from img2img.methods.presets import preset_settings
-    from img2img.train.config import RunConfig
+    from img2img.training.config import RunConfig
 
     schema = METHODS[mode].Config
     usual = schema(**preset_settings(preset, mode)).model_dump(mode="json")
@@ -252,7 +252,7 @@ def _shown(value: Any) -> str:
 
 def _settable() -> set[str]:
     """The settings of a run that are not its method's, and need no option of their own."""
-    from img2img.train.config import RunConfig
+    from img2img.training.config import RunConfig
 
     made = {"method", "sources", "test", "fingerprint", "measured_by", "preset"}
     return set(RunConfig.model_fields) - made
@@ -262,7 +262,7 @@ def _as_settings(arguments: list[str]) -> list[str]:
     """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
     from img2img.errors import UsageError
     from img2img.methods import METHODS
-    from img2img.train.config import RunConfig
+    from img2img.training.config import RunConfig
 
     schemas = [RunConfig, *(method.Config for method in METHODS.values())]
     fields = [item for schema in schemas for item in schema.model_fields.items()]
@@ -404,7 +404,7 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
 
     from img2img.errors import UsageError
     from img2img.files import require_utf8
-    from img2img.train.folder import is_begun, is_vacant
+    from img2img.training.folder import is_begun, is_vacant
 
     if Path(name).name != name or name in (".", ".."):
         raise UsageError(f"--name {name}: a plain name, without folders.")

@@ -22,8 +22,8 @@ from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
 from img2img.nets.generator import reach
 from img2img.nets.norm import image_statistics
-from img2img.train import checkpoint
-from img2img.train.config import RunConfig
+from img2img.training import checkpoint
+from img2img.training.config import RunConfig
 
 Checkpoint = Literal["best", "last"]
 OPSET = 20  # as new as DirectML takes, the oldest of the runtimes that translate offers

@@ -21,8 +21,8 @@ from img2img.export.recognize import RUNNING, Layer, Recognized, State, Unrecogn
 from img2img.files import write_whole
 from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
-from img2img.train import checkpoint
-from img2img.train.config import RunConfig
+from img2img.training import checkpoint
+from img2img.training.config import RunConfig
 
 # The authors', aitorzip's and PyTorch-GAN's names.
 FILES = re.compile(

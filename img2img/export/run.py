@@ -20,7 +20,7 @@ from img2img.infer.registry import shipped
 from img2img.manifest import BF16_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
-from img2img.train.config import RunConfig
+from img2img.training.config import RunConfig
 
 Written = tuple[Path, dict[str, float]]
 CALIBRATED, JUDGED = 64, 16  # pictures that int8's ranges are taken from, and that it is judged on

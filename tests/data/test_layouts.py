@@ -8,8 +8,8 @@ import pytest
 from img2img.data.folders import Labelled, Paired, Sources, Unpaired
 from img2img.data.layouts import held_out_part, resolve, training_part, two_sets
 from img2img.errors import DataError, UsageError
-from img2img.train.config import RunConfig
-from img2img.train.plan import resolve_sources
+from img2img.training.config import RunConfig
+from img2img.training.plan import resolve_sources
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train" / "flat"
 PICTURES = sorted(SAMPLE.iterdir())

@@ -170,8 +170,8 @@ def test_ema_and_plain_weights_can_be_chosen(trained):
 
 
 def test_a_run_without_an_average_says_so(make_config, quiet, tmp_path):
-    from img2img.train.loop import train
-    from img2img.train.plan import make_plan
+    from img2img.training.loop import train
+    from img2img.training.plan import make_plan
 
     train(make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run", quiet)
     with pytest.raises(UsageError, match="kept no average"):

@@ -33,7 +33,7 @@ from img2img.nets.patchgan import PatchGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
 from img2img.nets.unet import UNet
-from img2img.train.checkpoint import begin_with
+from img2img.training.checkpoint import begin_with
 
 
 def affine(channels: int) -> nn.Module:

@@ -16,8 +16,8 @@ from img2img.export import statistics
 from img2img.export.graph import Pixels, load_run
 from img2img.export.run import export_run
 from img2img.files import find_pictures
-from img2img.train.loop import train
-from img2img.train.plan import make_plan
+from img2img.training.loop import train
+from img2img.training.plan import make_plan
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
-from img2img.train.config import RunConfig
+from img2img.training.config import RunConfig
 
 NAMES = ("dawn", "dusk")
 

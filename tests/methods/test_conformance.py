@@ -14,10 +14,10 @@ from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
 from img2img.nets.minibatch import Comparison
-from img2img.train.config import RunConfig
-from img2img.train.plan import make_plan
-from img2img.train.runtime import Runtime, seed_step
-from img2img.train.trainer import Trainer
+from img2img.training.config import RunConfig
+from img2img.training.plan import make_plan
+from img2img.training.runtime import Runtime, seed_step
+from img2img.training.trainer import Trainer
 
 
 @pytest.fixture

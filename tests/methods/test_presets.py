@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 from img2img.cli import app
 from img2img.methods import METHODS
 from img2img.methods.presets import MODERN
-from img2img.train.config import RunConfig
-from img2img.train.loop import train
-from img2img.train.plan import make_plan
+from img2img.training.config import RunConfig
+from img2img.training.loop import train
+from img2img.training.plan import make_plan
 
 
 @pytest.mark.parametrize("mode", METHODS)

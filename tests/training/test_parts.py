@@ -15,14 +15,14 @@ from torch import nn
 
 from img2img.errors import DataError, DeviceError, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint, runtime
-from img2img.train.config import RunConfig
-from img2img.train.ema import Ema
-from img2img.train.log import MetricsLog, model_card
-from img2img.train.pool import ImagePool
-from img2img.train.ranks import Ranks
-from img2img.train.runtime import Runtime, seed_step
-from img2img.train.schedule import rate_factor, steps_per_epoch, total_steps
+from img2img.training import checkpoint, runtime
+from img2img.training.config import RunConfig
+from img2img.training.ema import Ema
+from img2img.training.log import MetricsLog, model_card
+from img2img.training.pool import ImagePool
+from img2img.training.ranks import Ranks
+from img2img.training.runtime import Runtime, seed_step
+from img2img.training.schedule import rate_factor, steps_per_epoch, total_steps
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 

@@ -18,8 +18,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from img2img import __version__
 from img2img.files import write_whole
-from img2img.train.config import RunConfig
-from img2img.train.ranks import Ranks
+from img2img.training.config import RunConfig
+from img2img.training.ranks import Ranks
 
 LOOKED = "health/gradient"  # a column that every look fills
 Row = dict[str, float]

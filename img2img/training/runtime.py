@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from img2img import memory
 from img2img.errors import DeviceError
 from img2img.files import usable_cores
-from img2img.train.config import Precision
-from img2img.train.ranks import Ranks
+from img2img.training.config import Precision
+from img2img.training.ranks import Ranks
 
 M = TypeVar("M", bound=nn.Module)
 

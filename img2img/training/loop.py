@@ -21,14 +21,14 @@ from img2img.evaluate import features
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
-from img2img.train import checkpoint, folder
-from img2img.train.examine import DiagnosisLog, Examiner, LookStopped
-from img2img.train.log import Display, Means, MetricsLog, environment, model_card
-from img2img.train.plan import Plan
-from img2img.train.ranks import LostRank, Ranks
-from img2img.train.runtime import Runtime, default_workers, seed_step, to_uint8
-from img2img.train.stop import stop_signals
-from img2img.train.trainer import Trainer
+from img2img.training import checkpoint, folder
+from img2img.training.examine import DiagnosisLog, Examiner, LookStopped
+from img2img.training.log import Display, Means, MetricsLog, environment, model_card
+from img2img.training.plan import Plan
+from img2img.training.ranks import LostRank, Ranks
+from img2img.training.runtime import Runtime, default_workers, seed_step, to_uint8
+from img2img.training.stop import stop_signals
+from img2img.training.trainer import Trainer
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
 SAMPLE_ROWS = 8

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from img2img.errors import UsageError
 from img2img.methods.base import Batch, Method, Scene, Side
 from img2img.nets.norm import PartAverages, running_averages_kept
-from img2img.train.ema import Ema, Past
-from img2img.train.pool import ImagePool
-from img2img.train.ranks import Ranks
-from img2img.train.runtime import Runtime, seed_step
-from img2img.train.schedule import rate_factor, total_steps
-from img2img.train.unroll import unrolled_terms
+from img2img.training.ema import Ema, Past
+from img2img.training.pool import ImagePool
+from img2img.training.ranks import Ranks
+from img2img.training.runtime import Runtime, seed_step
+from img2img.training.schedule import rate_factor, total_steps
+from img2img.training.unroll import unrolled_terms
 
 
 class Trainer:

@@ -20,13 +20,13 @@ from img2img.export import graph
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
-from img2img.train import checkpoint, examine, loop
-from img2img.train.config import RunConfig
-from img2img.train.examine import DiagnosisLog, Examiner, Look, gradient_norms
-from img2img.train.loop import train
-from img2img.train.plan import make_plan
-from img2img.train.runtime import Runtime
-from img2img.train.trainer import Trainer
+from img2img.training import checkpoint, examine, loop
+from img2img.training.config import RunConfig
+from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norms
+from img2img.training.loop import train
+from img2img.training.plan import make_plan
+from img2img.training.runtime import Runtime
+from img2img.training.trainer import Trainer
 
 MODES = list(METHODS)
 TIMES = ("seconds", "images_per_second", "data_wait", "peak_gib")  # differ from run to run

@@ -13,9 +13,9 @@ from img2img.data.layouts import resolve
 from img2img.errors import DataError, UsageError
 from img2img.files import passed_over
 from img2img.methods import METHODS
-from img2img.train.config import RunConfig
-from img2img.train.examine import fit_extractor
-from img2img.train.schedule import steps_per_epoch, total_steps
+from img2img.training.config import RunConfig
+from img2img.training.examine import fit_extractor
+from img2img.training.schedule import steps_per_epoch, total_steps
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from PIL import Image
 from states import assert_bitwise, state
 
 from img2img.errors import UsageError
-from img2img.train import checkpoint
-from img2img.train.ranks import Ranks
+from img2img.training import checkpoint
+from img2img.training.ranks import Ranks
 
 
 @pytest.fixture(scope="module")

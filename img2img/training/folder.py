@@ -7,8 +7,8 @@ from pathlib import Path
 
 from img2img.errors import DataError, UsageError
 from img2img.files import write_whole
-from img2img.train.checkpoint import BEST, LAST, WEIGHTS
-from img2img.train.config import RunConfig
+from img2img.training.checkpoint import BEST, LAST, WEIGHTS
+from img2img.training.config import RunConfig
 
 
 def is_begun(run: Path) -> bool:

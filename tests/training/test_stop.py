@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from img2img.train.stop import stop_signals
+from img2img.training.stop import stop_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

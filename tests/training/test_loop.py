@@ -24,11 +24,11 @@ from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
-from img2img.train import checkpoint, folder, loop
-from img2img.train.config import RunConfig
-from img2img.train.loop import train
-from img2img.train.plan import make_plan
-from img2img.train.trainer import Trainer
+from img2img.training import checkpoint, folder, loop
+from img2img.training.config import RunConfig
+from img2img.training.loop import train
+from img2img.training.plan import make_plan
+from img2img.training.trainer import Trainer
 
 MODES = list(METHODS)
 

@@ -13,12 +13,12 @@ from img2img import memory
 from img2img.data.stream import fixed_batch
 from img2img.errors import Img2ImgError
 from img2img.methods import METHODS
-from img2img.train.config import RunConfig
-from img2img.train.plan import Plan, make_plan
-from img2img.train.ranks import Ranks
-from img2img.train.runtime import Runtime
-from img2img.train.schedule import steps_per_epoch
-from img2img.train.trainer import Trainer
+from img2img.training.config import RunConfig
+from img2img.training.plan import Plan, make_plan
+from img2img.training.ranks import Ranks
+from img2img.training.runtime import Runtime
+from img2img.training.schedule import steps_per_epoch
+from img2img.training.trainer import Trainer
 
 MEASURED = (2, 4)  # pictures; what one adds is the difference
 USED = 0.8  # of what is there: looks, samples and fragments need some, too
@@ -71,7 +71,7 @@ def _peak(config: RunConfig, batch: int) -> int | None:
     values = config.model_dump(mode="json")
     values["method"] |= {"batch": batch, "accumulate": 1}
     # Safe (-P): no module of the folder that the user happens to stand in.
-    line = [sys.executable, "-P", "-m", "img2img.train.fit"]
+    line = [sys.executable, "-P", "-m", "img2img.training.fit"]
     done = subprocess.run(line, input=json.dumps(values), capture_output=True, text=True)
     if done.returncode == 0:
         return int(done.stdout)

@@ -28,9 +28,9 @@ from img2img.evaluate.features import Extractor, extract
 from img2img.files import spread, write_whole
 from img2img.methods.base import Batch, Method, Way
 from img2img.nets.norm import image_statistics
-from img2img.train.config import RunConfig
-from img2img.train.runtime import Runtime, to_uint8
-from img2img.train.trainer import Trainer
+from img2img.training.config import RunConfig
+from img2img.training.runtime import Runtime, to_uint8
+from img2img.training.trainer import Trainer
 
 DIAGNOSED = 64  # pictures of a way that the checks look at
 CHUNK = 8

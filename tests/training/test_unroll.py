@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from img2img.methods import METHODS
-from img2img.train.unroll import unrolled_terms
+from img2img.training.unroll import unrolled_terms
 
 RATE = 0.05
 

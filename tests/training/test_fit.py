@@ -3,10 +3,10 @@
 import pytest
 
 from img2img.errors import Img2ImgError
-from img2img.train import fit
-from img2img.train.fit import fit_batch
-from img2img.train.plan import make_plan
-from img2img.train.ranks import Ranks
+from img2img.training import fit
+from img2img.training.fit import fit_batch
+from img2img.training.plan import make_plan
+from img2img.training.ranks import Ranks
 
 MIB = 2**20
 
