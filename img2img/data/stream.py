@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset as PictureDataset
+from img2img.data.dataset import Dataset as PictureDataset
 
 SHUFFLE, AUGMENT = 1, 2  # keep the two kinds of draws apart
 

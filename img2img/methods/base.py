@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from img2img.data import LAYOUTS
+from img2img.data.dataset import Dataset
+from img2img.data.sources import Sources
+from img2img.errors import UsageError
 from img2img.manifest import Labels
 from img2img.methods.disturb import Change, augmented, noisy
 from img2img.methods.objectives import (
@@ -218,7 +222,9 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
-    data: ClassVar[type]  # the data set class of img2img.data.folders that it trains on
+    layouts: ClassVar[tuple[str, ...]]  # of LAYOUTS; the first that accepts the sources is opened
+    sources_hint: ClassVar[str]  # which folders it needs, in a sentence for those who gave others
+    translate_hint: ClassVar[str] = ""  # what `img2img translate` needs beside a model of its
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
     pooled: ClassVar[tuple[str, ...]] = ()  # scene images that pass through the image pool
     channels_last: ClassVar[bool] = False  # whether bf16 training is faster in that layout
@@ -231,7 +237,19 @@ class Method(nn.Module, ABC):
         self.config = config
 
     @classmethod
-    def fit_config(cls, config: MethodConfig, dataset: object) -> MethodConfig:
+    def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:
+        """The data set in these folders; channels: of a and b, to decode to.
+
+        Raises UsageError for folders that none of the method's layouts accepts, DataError for
+        unusable ones.
+        """
+        for name in cls.layouts:
+            if LAYOUTS[name].accepts(sources):
+                return LAYOUTS[name].open(sources, channels)
+        raise UsageError(cls.sources_hint)
+
+    @classmethod
+    def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
         """The config with what only the data can tell (StarGAN: the domains)."""
         return config
 

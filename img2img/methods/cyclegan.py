@@ -9,7 +9,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Unpaired
 from img2img.methods.base import (
     Batch,
     ExportSpec,
@@ -78,7 +77,12 @@ class CycleGAN(Method):
 
     name = "cyclegan"
     Config = CycleGANConfig
-    data = Unpaired
+    layouts = ("unpaired",)
+    sources_hint = (
+        "cyclegan needs --a DIR and --b DIR, or --data DIR (and --test-a with --test-b, or "
+        "--test-data); it has no --direction, it learns both."
+    )
+    translate_hint = " --direction ab"
     update_order = ("generators", "discriminators")
     pooled = ("fake_a", "fake_b")
     config: CycleGANConfig

@@ -6,7 +6,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Paired
 from img2img.methods.base import Batch, ExportSpec, Method, MethodConfig, Scene, Way, l1
 from img2img.methods.objectives import OBJECTIVES, Critic
 from img2img.nets.autoencoder import AutoEncoder
@@ -70,7 +69,11 @@ class Pix2Pix(Method):
 
     name = "pix2pix"
     Config = Pix2PixConfig
-    data = Paired
+    layouts = ("pairs", "side-by-side")
+    sources_hint = (
+        "pix2pix needs --a DIR and --b DIR, or --pairs DIR, or --data DIR (the same for "
+        "--test-...)."
+    )
     channels_last = True  # by a third on a CPU with AMX; the others lose in their instance norm
     config: Pix2PixConfig
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Labelled
+from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
 from img2img.methods.base import (
     Batch,
@@ -76,7 +76,9 @@ class StarGAN(Method):
 
     name = "stargan"
     Config = StarGANConfig
-    data = Labelled
+    layouts = ("labelled",)
+    sources_hint = "stargan needs --data DIR with one sub-folder a domain."
+    translate_hint = " --to DOMAIN"
     config: StarGANConfig
 
     def __init__(self, config: StarGANConfig):
@@ -93,7 +95,7 @@ class StarGAN(Method):
             spectral_normalise(self.discriminators)
 
     @classmethod
-    def fit_config(cls, config: StarGANConfig, dataset: Labelled) -> StarGANConfig:
+    def fit_config(cls, config: StarGANConfig, dataset: Dataset) -> StarGANConfig:
         return config.model_copy(update={"labels": dataset.labels})
 
     @property

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from img2img import __version__
 from img2img.files import write_whole
+from img2img.methods import METHODS
 from img2img.training.config import RunConfig
 from img2img.training.ranks import Ranks
 
@@ -174,7 +175,6 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) ->
     """README.md of a run."""
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
-    towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
@@ -182,7 +182,7 @@ seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not s
 All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
     img2img export {run}
-    img2img translate PHOTOS -o OUT -m {name}{towards}
+    img2img translate PHOTOS -o OUT -m {name}{METHODS[config.mode].translate_hint}
 
 | last row of metrics.csv | value |
 |---|---|

@@ -10,14 +10,15 @@ Other spellings (training, valid, validation, testing; any case) count, too.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
-from img2img.data.folders import Dataset, Labelled, Paired, Sources
+from img2img.data import LAYOUTS
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import data_folders, find_pictures, is_picture_name, require_folder
+from img2img.files import beside, data_folders, find_pictures, is_picture_name, require_folder
 
 Part = Literal["train", "val", "test"]
 Side = Literal["a", "b"]
@@ -40,7 +41,7 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class _Folder:
+class Folder:
     """A folder of the sources with its parts; one that has no parts is its own training part."""
 
     root: Path
@@ -49,32 +50,46 @@ class _Folder:
 
     @property
     def published(self) -> bool:
+        """Whether it has parts."""
         return self.parts["train"] != self.root
 
     def name(self, part: Part) -> str:
         return self.parts[part].relative_to(self.root).as_posix()
 
 
-def resolve(kind: type[Dataset], sources: Sources, test: Sources | None = None) -> Resolved:
+@dataclass(frozen=True)
+class Located:
+    """The folders of the sources with their parts; and the sources, whose --direction is settled
+    where it says which of two sets is a.
+    """
+
+    folders: tuple[Folder, ...]
+    sources: Sources
+
+
+def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = None) -> Resolved:
     """Train on the training part of published data sets, and hold out their test part, else val.
 
-    A part is held out where all of the folders have it; `test`, what the user holds out, wins.
-    Folders that are no published data sets stay as they are. Raises UsageError for a --data that
-    the method can't read, DataError where the names of its folders have more than one meaning.
+    layouts: a method's, in which the sources are looked for in order. A part is held out where all
+    of the folders have it; `test`, what the user holds out, wins. Folders that are no published
+    data sets stay as they are. Raises UsageError for a --data that the method can't read, DataError
+    where the names of its folders have more than one meaning.
     """
-    folders, training = _folders(kind, sources)
-    part, held_out, notes = None, Sources(), ()
+    located = _locate(layouts, sources)
+    folders = located.folders
+    part, held_out = None, Sources()
+    notes: tuple[str, ...] = ()
     if test and test.given():
-        # These two are said once, with the sources.
+        # These two are given once, with the sources.
         shared = {"swap": sources.swap, "attributes": sources.attributes}
-        held_out, notes = held_out_part(kind, test.model_copy(update=shared))
+        held_out, notes = held_out_part(layouts, test.model_copy(update=shared))
         kept = {"swap": test.swap, "attributes": test.attributes}
         held_out = held_out.model_copy(update=kept)
     elif any(folder.published for folder in folders):
         part = next((p for p in HELD_OUT if all(p in folder.parts for folder in folders)), None)
         if part:
             held_out = _with(Sources(), folders, [folder.parts[part] for folder in folders])
-    training = _with(training, folders, [folder.parts["train"] for folder in folders])
+    training = _with(located.sources, folders, [folder.parts["train"] for folder in folders])
     published = [folder for folder in folders if folder.published]
     choices = [
         _choice(root, list(group), part, bool(test and test.given()))
@@ -83,17 +98,17 @@ def resolve(kind: type[Dataset], sources: Sources, test: Sources | None = None) 
     return Resolved(training, held_out, (*choices, *_doubts(folders, sources), *notes))
 
 
-def held_out_part(kind: type[Dataset], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
+def held_out_part(layouts: Sequence[str], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
     """Of published data sets their test part, else val; and a line on each such choice.
 
     Raises DataError for one that has neither with pictures of this kind.
     """
-    return _only(kind, sources, HELD_OUT)
+    return _only(layouts, sources, HELD_OUT)
 
 
-def training_part(kind: type[Dataset], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
+def training_part(layouts: Sequence[str], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
     """Of published data sets their training part; and a line on each such choice."""
-    return _only(kind, sources, ("train",))
+    return _only(layouts, sources, ("train",))
 
 
 def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
@@ -121,36 +136,112 @@ def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
     return None
 
 
+def has_two_sets(root: Path) -> bool:
+    """Whether `two_sets` finds them in the folder, which may be missing."""
+    return root.is_dir() and two_sets(root) is not None
+
+
 def has_domains(folder: Path) -> bool:
     """Whether two sub-folders or more have most of its pictures."""
     if not folder.is_dir() or sum(_has_pictures(path) for path in data_folders(folder)) < 2:
         return False
-    return 2 * _pictures_beside(folder) < sum(1 for _ in find_pictures(folder))
+    # No more of them are listed than it takes.
+    return any(True for _ in islice(find_pictures(folder), 2 * _pictures_beside(folder), None))
 
 
-def _folders(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sources]:
-    """The folders of the sources with their parts; and the sources, whose --direction is settled
-    where it says which of two sets is a.
+def main_part(root: Path) -> Path:
+    """The training part of a folder that has parts, else the folder."""
+    return _parts(root).get("train", root)
+
+
+def two_folders(sources: Sources, exchange: bool) -> Located | None:
+    """Where the folders of a and b are given, or --data with both.
+
+    exchange: --direction ba makes a the second of two sets that were found in --data; without it
+    the direction stays, for the layout to refuse.
     """
+    if (sources.a or sources.b) and not sources.data:
+        return _named(sources)
+    root = _single_data(sources)
+    sets = two_sets(root) if root else None
+    if root is None or sets is None:
+        return None
+    first: Side = "b" if sources.swap and exchange else "a"
+    second: Side = "a" if first == "b" else "b"
+    folders = Folder(root, first, sets["a"]), Folder(root, second, sets["b"])
+    return Located(folders, sources.model_copy(update={"swap": sources.swap and first == "a"}))
+
+
+def side_by_side(sources: Sources) -> Located | None:
+    """Where --pairs is given, or --data with pictures in it or in its parts."""
+    if sources.pairs and not sources.data:
+        return _named(sources)
+    root = _single_data(sources)
+    if root is None:
+        return None
+    parts = _whole_or_parts(root)
+    if not _pictures_beside(parts["train"]):
+        return None
+    return Located((Folder(root, "pairs", parts),), sources)
+
+
+def domain_folders(sources: Sources) -> Located:
+    """Each --data with its parts: of folders of domains, or of the attribute list's pictures."""
+    listed = sources.data[:1] if sources.attributes else ()
+    folders = []
+    for root in sources.data:
+        require_folder(root)
+        _refuse_two_sets(root)
+        parts = _parts(root) if root in listed else _domain_parts(root)
+        folders.append(Folder(root, "data", parts or {"train": root}))
+    return Located(tuple(folders), sources)
+
+
+def _locate(layouts: Sequence[str], sources: Sources) -> Located:
+    """By the first of the layouts that finds its folders in the sources."""
     sources = _entered(sources)
-    if issubclass(kind, Labelled):
-        for root in sources.data:
-            require_folder(root)
-            _refuse_two_sets(root)
-        listed = sources.data[:1] if sources.attributes else ()
-        folders = [
-            _Folder(root, "data", _parts(root) if root in listed else _domain_parts(root))
-            for root in sources.data
-        ]
-    elif sources.data and not (sources.a or sources.b or sources.pairs):
-        return _of_one_folder(kind, sources)
-    else:
-        named = (("a", sources.a), ("b", sources.b), ("pairs", sources.pairs))
-        folders = [_Folder(root, field, _parts(root)) for field, root in named if root]
-        for folder in folders:
-            _refuse_two_sets(folder.root)
-    whole = [replace(f, parts=f.parts or {"train": f.root}) for f in folders]
-    return whole, sources
+    for name in layouts:
+        if located := LAYOUTS[name].locate(sources):
+            return located
+    if sources.folders() == sources.data != ():
+        _refuse(sources.data[0])
+    return Located((), sources)  # which no layout accepts
+
+
+def _refuse(root: Path) -> None:
+    inside = [path for path in data_folders(main_part(root)) if _has_pictures(path)]
+    hint = "It has no two sets of pictures"
+    if len(inside) == 2:
+        first, second = inside
+        hint = f"If these are the two sets: --a {first} --b {second}, and --test-a with --test-b"
+    raise DataError(
+        f"It is not clear how to read {root}. --data takes trainA and trainB (testA, testB), "
+        f"train/A and train/B, or A and B; for pix2pix also pairs side by side in train and test. "
+        f"{hint}."
+    )
+
+
+def _named(sources: Sources) -> Located:
+    """The folders of a, b and pairs that are given."""
+    fields: tuple[tuple[Literal["a", "b", "pairs"], Path | None], ...] = (
+        ("a", sources.a),
+        ("b", sources.b),
+        ("pairs", sources.pairs),
+    )
+    for root in sources.folders():
+        _refuse_two_sets(root)
+    folders = [Folder(root, field, _whole_or_parts(root)) for field, root in fields if root]
+    return Located(tuple(folders), sources)
+
+
+def _single_data(sources: Sources) -> Path | None:
+    """The folder where --data is all that is given; UsageError for several."""
+    if not sources.data or sources.folders() != sources.data:
+        return None
+    if len(sources.data) > 1:
+        raise UsageError("Several --data are for stargan; the others take one.")
+    require_folder(sources.data[0])
+    return sources.data[0]
 
 
 def entered(root: Path) -> Path:
@@ -167,38 +258,12 @@ def _entered(sources: Sources) -> Sources:
     return sources.model_copy(update={**update, "data": tuple(map(entered, sources.data))})
 
 
-def _of_one_folder(kind: type[Dataset], sources: Sources) -> tuple[list[_Folder], Sources]:
-    """--data for the methods of two sets: both, or pairs side by side, from a single folder."""
-    if len(sources.data) > 1:
-        raise UsageError("Several --data are for stargan; the others take one.")
-    root = sources.data[0]
-    require_folder(root)
-    if sets := two_sets(root):
-        first, second = ("b", "a") if sources.swap and issubclass(kind, Paired) else ("a", "b")
-        folders = [_Folder(root, first, sets["a"]), _Folder(root, second, sets["b"])]
-        # For cyclegan, which has no direction, it stays and is refused.
-        return folders, sources.model_copy(update={"swap": sources.swap and first == "a"})
-    parts = _parts(root) or {"train": root}
-    if issubclass(kind, Paired) and _pictures_beside(parts["train"]):
-        return [_Folder(root, "pairs", parts)], sources
-    inside = [path for path in data_folders(parts["train"]) if _has_pictures(path)]
-    hint = "It has no two sets of pictures"
-    if len(inside) == 2:
-        first, second = inside
-        hint = f"If these are the two sets: --a {first} --b {second}, and --test-a with --test-b"
-    raise DataError(
-        f"It is not clear how to read {root}. --data takes trainA and trainB (testA, testB), "
-        f"train/A and train/B, or A and B; for pix2pix also pairs side by side in train and test. "
-        f"{hint}."
-    )
-
-
 def _only(
-    kind: type[Dataset], sources: Sources, wanted: Sequence[Part]
+    layouts: Sequence[str], sources: Sources, wanted: Sequence[Part]
 ) -> tuple[Sources, tuple[str, ...]]:
-    folders, sources = _folders(kind, sources)
+    located = _locate(layouts, sources)
     paths, notes = [], []
-    for folder in folders:
+    for folder in located.folders:
         if not folder.published:
             paths.append(folder.root)
             continue
@@ -210,11 +275,13 @@ def _only(
             )
         paths.append(folder.parts[part])
         notes.append(f"{folder.root} has {_and(_names([folder]))}: taking {folder.name(part)}")
-    return _with(sources, folders, paths), tuple(notes)
+    return _with(located.sources, located.folders, paths), tuple(notes)
 
 
-def _with(sources: Sources, folders: Sequence[_Folder], paths: Sequence[Path]) -> Sources:
-    """The sources with the paths in place of all folders."""
+def _with(sources: Sources, folders: Sequence[Folder], paths: Sequence[Path]) -> Sources:
+    """The sources with the paths in place of all folders; as they are where none was located."""
+    if not folders:
+        return sources
     fields: dict[str, list[Path]] = {"a": [], "b": [], "pairs": [], "data": []}
     for folder, path in zip(folders, paths, strict=True):
         fields[folder.field].append(path)
@@ -222,7 +289,7 @@ def _with(sources: Sources, folders: Sequence[_Folder], paths: Sequence[Path]) -
     return sources.model_copy(update={**single, "data": tuple(fields["data"])})
 
 
-def _choice(root: Path, folders: Sequence[_Folder], held_out: Part | None, named: bool) -> str:
+def _choice(root: Path, folders: Sequence[Folder], held_out: Part | None, named: bool) -> str:
     """A line on what of a published data set is used, and what is not.
 
     named: the user has said what is held out, which may be one of its parts.
@@ -244,7 +311,7 @@ def _choice(root: Path, folders: Sequence[_Folder], held_out: Part | None, named
     return f"{line}; not used: {_and(unused)}" if unused else line
 
 
-def _doubts(folders: Sequence[_Folder], sources: Sources) -> list[str]:
+def _doubts(folders: Sequence[Folder], sources: Sources) -> list[str]:
     """Lines on folders with sub-folders that are named like parts, but are not read so."""
     lines = []
     for folder in folders[1:] if sources.attributes else folders:
@@ -267,6 +334,11 @@ def _parts(root: Path) -> dict[Part, Path]:
     if "train" not in named or len(named) == 1:
         return {}
     return {p: path for p, path in named.items() if p == "train" or _has_pictures(path)}
+
+
+def _whole_or_parts(root: Path) -> dict[Part, Path]:
+    """Of a folder without parts, all of it for training."""
+    return _parts(root) or {"train": root}
 
 
 def _domain_parts(root: Path) -> dict[Part, Path]:
@@ -346,10 +418,10 @@ def _has_pictures(folder: Path) -> bool:
 
 def _pictures_beside(folder: Path) -> int:
     """How many lie in the folder itself."""
-    return sum(path.parent == folder for path in find_pictures(folder))
+    return len(beside(folder))
 
 
-def _names(folders: Sequence[_Folder]) -> list[str]:
+def _names(folders: Sequence[Folder]) -> list[str]:
     """Of all parts, training first."""
     parts = dict.fromkeys(part for folder in folders for part in folder.parts)
     return [f.name(part) for part in parts for f in folders if part in f.parts]
