@@ -10,7 +10,7 @@ import numpy as np
 from img2img import images
 from img2img.data.dataset import split_evenly
 from img2img.data.paired import Paired
-from img2img.data.published import Located, side_by_side
+from img2img.data.parts import Located, side_by_side
 from img2img.data.sources import Sources
 from img2img.files import PassedOver, pictures
 from img2img.methods.pix2pix import Pix2Pix

@@ -43,7 +43,8 @@ def check(
 
     try:
         from img2img.data.check import require_same_domains
-        from img2img.data.published import entered, resolve
+        from img2img.data.parts import entered
+        from img2img.data.published import resolve
         from img2img.data.survey import survey
         from img2img.methods import METHODS
     except ImportError as error:
@@ -108,7 +109,8 @@ def _sources(
     for layout in method.layouts:
         if sources := LAYOUTS[layout].from_folders(folders, attributes, columns):
             return sources
-    return Sources(data=folders) if len(folders) == 1 else None  # the message tells what is missing
+    # Opened, a single folder gets a message on what is missing in it.
+    return Sources(data=tuple(folders)) if len(folders) == 1 else None
 
 
 def _show(title: str, result: "Survey") -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
     broken: list[str] = []
     smallest: tuple[int, Path] | None = None
     files = list(dataset.files())
-    shares = range(0, len(files), 256)  # bounded: results would pile up in memory
+    shares: Iterable[int] = range(0, len(files), 256)  # bounded: results would pile up in memory
     if len(files) > 2000:
         shares = track(shares, "checking pictures", console=console, transient=True)
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -52,7 +53,7 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
             f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
             "Mend or remove them, then start again."
         )
-    if smallest[0] < crop:
+    if smallest and smallest[0] < crop:
         raise DataError(
             f"The crop of {crop} px is larger than the smallest picture, {smallest[1]} "
             f"({smallest[0]} px). Use a smaller --size or --centre-crop, or let --resize enlarge."

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from img2img import images
 from img2img.data.findings import Finding
-from img2img.data.published import Located
+from img2img.data.parts import Located
 from img2img.data.sources import Sources
 from img2img.files import PassedOver
 from img2img.manifest import Labels

@@ -15,7 +15,7 @@ from img2img import images
 from img2img.data.attributes import nfc, read_attributes
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.published import Located, domain_folders, has_domains, has_two_sets, main_part
+from img2img.data.parts import Located, domain_folders, has_domains, has_two_sets, main_part
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.files import (
@@ -89,7 +89,7 @@ class Labelled(Dataset):
     def from_folders(
         cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
     ) -> Sources | None:
-        return Sources(data=folders, attributes=attributes, attribute=attribute)
+        return Sources(data=tuple(folders), attributes=attributes, attribute=attribute)
 
     @classmethod
     def fit(cls, sources: Sources) -> float:
@@ -101,7 +101,7 @@ class Labelled(Dataset):
         return 1.0 if single and has_domains(main_part(first)) else 0.1
 
     @cached_property
-    def parts(self) -> tuple[range, ...]:  # type: ignore[override]  # counted once
+    def parts(self) -> tuple[range, ...]:
         counts = Counter(number for _, number, _ in self.items)
         ends = np.cumsum([counts[number] for number in sorted(counts)]).tolist()
         return tuple(map(range, [0, *ends], ends))

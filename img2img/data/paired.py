@@ -13,7 +13,7 @@ from rich.console import Console
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.published import Located, has_two_sets, side_by_side, two_folders
+from img2img.data.parts import Located, has_two_sets, side_by_side, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver, by_name, find_pictures, pictures, stem
@@ -93,11 +93,7 @@ class Pairs(Paired):
     def from_folders(
         cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
     ) -> Sources | None:
-        if attributes:
-            return None
-        if len(folders) == 2:
-            return Sources(a=folders[0], b=folders[1])
-        return Sources(data=folders) if len(folders) == 1 and has_two_sets(folders[0]) else None
+        return None if attributes else two_sources(folders)
 
     @classmethod
     def fit(cls, sources: Sources) -> float:

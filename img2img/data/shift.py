@@ -21,15 +21,16 @@ def shift_of(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
     By phase correlation of the edges, which pictures of two styles have in common; uint8 [H, W, 3].
     """
-    edges = []
-    for pixels in (a, b):
+
+    def edges(pixels: np.ndarray) -> np.ndarray:
         small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         wide = cv2.GaussianBlur(grey, (0, 0), 2).astype(np.float32)
         across, down = cv2.Sobel(wide, cv2.CV_32F, 1, 0), cv2.Sobel(wide, cv2.CV_32F, 0, 1)
-        edges.append(cv2.magnitude(across, down))
+        return cv2.magnitude(across, down)
+
     window = cv2.createHanningWindow((SIDE, SIDE), cv2.CV_32F)
-    (x, y), clear = cv2.phaseCorrelate(*edges, window)
+    (x, y), clear = cv2.phaseCorrelate(edges(a), edges(b), window)
     return float(np.hypot(x, y)) / SIDE, float(clear)
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ class Look:
 class Survey:
     """Counts and sizes by role, and what was found."""
 
-    roles: dict[str, dict[str, object]]
+    roles: dict[str, dict[str, Any]]
     findings: list[Finding]
 
     def as_dict(self) -> dict[str, object]:
@@ -98,18 +99,18 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
     return Look(path, role, None, size, picture_size, mode, notes, sha256, bits)
 
 
-def _summary(looks: Sequence[Look]) -> dict[str, object]:
+def _summary(looks: Sequence[Look]) -> dict[str, Any]:
     sizes = np.array([one.size for one in looks if not one.error]).reshape(-1, 2)
-    told: dict[str, object] = {"pictures": len(looks)}
+    summary: dict[str, Any] = {"pictures": len(looks)}
     if len(sizes):
         aspects = sizes[:, 0] / sizes[:, 1]
-        told |= {
+        summary |= {
             "width": _range(sizes[:, 0]),
             "height": _range(sizes[:, 1]),
             "aspect": [round(float(value), 3) for value in _range(aspects)],
             "kinds": dict(Counter(one.mode for one in looks if not one.error)),
         }
-    return told
+    return summary
 
 
 def _range(values: np.ndarray) -> list[float]:

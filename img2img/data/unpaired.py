@@ -10,7 +10,7 @@ import numpy as np
 
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
-from img2img.data.published import Located, has_two_sets, two_folders
+from img2img.data.parts import Located, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.files import PassedOver, pictures
 
@@ -47,11 +47,7 @@ class Unpaired(Dataset):
     def from_folders(
         cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
     ) -> Sources | None:
-        if attributes:
-            return None
-        if len(folders) == 2:
-            return Sources(a=folders[0], b=folders[1])
-        return Sources(data=folders) if len(folders) == 1 and has_two_sets(folders[0]) else None
+        return None if attributes else two_sources(folders)
 
     @classmethod
     def fit(cls, sources: Sources) -> float:

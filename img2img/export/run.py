@@ -4,7 +4,6 @@ import csv
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +68,10 @@ def export_run(
         named = (len(specs) > 1 or name == "ba") and not (output and direction)
         path = _output_path(run, config, output, name, named, precision)
         with console.status(f"exporting {path}"):
-            size, inputs = config.method.size, _inputs(config, name)
+            size, inputs = config.method.size, _inputs(config, name, spec.in_channels)
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
-                training, inputs = _int8_pictures(config, name, calibration)
+                training, inputs = _int8_pictures(config, name, calibration, spec.in_channels)
                 learned = _feeds(spec, training, size, CALIBRATED)
                 judged = _feeds(spec, inputs, size, JUDGED)
                 proto, left = quantize.quantized(proto, learned, judged)
@@ -81,8 +80,7 @@ def export_run(
                     f"on {len(judged)} others"
                     + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
                 )
-            read = partial(inputs.read, channels=spec.in_channels)
-            pictures = parity.test_pictures(inputs.files, read, size)
+            pictures = parity.test_pictures(inputs.files, inputs.read, size)
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
@@ -120,26 +118,27 @@ def _output_path(
 
 
 class _Inputs(NamedTuple):
-    """Files, and what gives the input in one, uint8 [H, W, channels], as read(path, channels)."""
+    """Files, and what gives the input in one, uint8 [H, W, channels]."""
 
     files: list[Path]
-    read: Callable[[Path, int], np.ndarray]
+    read: Callable[[Path], np.ndarray]
 
 
-def _plain(files: Iterable[Path]) -> _Inputs:
+def _plain(files: Iterable[Path], channels: int) -> _Inputs:
     """Pictures that are inputs as they are."""
-    return _Inputs(list(files), lambda path, channels: images.read(path, channels).pixels)
+    return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
 
 
-def _of(dataset: Dataset, direction: str) -> _Inputs:
-    return _Inputs(dataset.inputs(direction), dataset.read_input)
+def _of(dataset: Dataset, direction: str, channels: int) -> _Inputs:
+    """The files of a data set that the direction translates."""
+    return _Inputs(dataset.inputs(direction), lambda path: dataset.read_input(path, channels))
 
 
 def _feeds(spec: ExportSpec, inputs: _Inputs, size: int, most: int) -> list[quantize.Feed]:
     """Pictures from all over the list, as the graph takes them; in turn to every domain."""
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(inputs.files))):
-        picture = inputs.read(inputs.files[index], spec.in_channels)
+        picture = inputs.read(inputs.files[index])
         feed = {"image": images.resize(picture, size, size)[None]}
         if labels.sets:
             which = number % len(labels.sets)
@@ -150,28 +149,28 @@ def _feeds(spec: ExportSpec, inputs: _Inputs, size: int, most: int) -> list[quan
     return feeds
 
 
-def _inputs(config: RunConfig, direction: str) -> _Inputs:
+def _inputs(config: RunConfig, direction: str, channels: int) -> _Inputs:
     """Pictures that the direction takes: held-out ones, else the run's, else the sample."""
     sources = config.held_out_sources if config.test.given() else config.sources
     if sources.given():  # an imported run has none
         try:
-            return _of(_open(config, sources), direction)
+            return _of(_open(config, sources), direction, channels)
         except DataError:
             pass  # the run was moved to a machine without them; for the parity others serve
-    return _plain(find_pictures(shipped("quickstart") / "test" / "flat"))
+    return _plain(find_pictures(shipped("quickstart") / "test" / "flat"), channels)
 
 
 def _int8_pictures(
-    config: RunConfig, direction: str, calibration: Path | None
+    config: RunConfig, direction: str, calibration: Path | None, channels: int
 ) -> tuple[_Inputs, _Inputs]:
     """Pictures that int8 takes its ranges from, and others that it is judged on: the run's held-out
     ones; of a folder, or of a run without any, every fourth.
     """
     if calibration:
-        learned, judged = _plain(find_pictures(calibration)), _plain(())
+        learned, judged = _plain(find_pictures(calibration), channels), _plain((), channels)
     elif config.sources.given():
         training, held_out = _split(config)
-        learned, judged = _of(training, direction), _of(held_out, direction)
+        learned, judged = (_of(data, direction, channels) for data in (training, held_out))
     else:
         raise UsageError(
             "int8 is calibrated on the run's training pictures, and this run has none: give some "

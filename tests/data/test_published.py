@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from img2img.data.published import held_out_part, resolve, training_part, two_sets
+from img2img.data.parts import two_sets
+from img2img.data.published import held_out_part, resolve, training_part
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
