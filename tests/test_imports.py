@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest", "memory"}
 ALLOWED = {
-    "nets": {"nets"},
+    "nets": {"nets", "table", "manifest"},
     "methods": {"methods", "nets", "data", "manifest", "errors", "table"},
     "data": {"data", "table", *FACE},
     "training": {"training", "methods", "nets", "data", "evaluate", *FACE},

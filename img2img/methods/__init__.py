@@ -1,4 +1,7 @@
-"""Methods: the networks and losses of a paper. A new one is a file here and a word in METHODS."""
+"""Methods: the networks and losses of a paper. A new one is a file here and a word in METHODS.
+
+Importing this module imports no torch; looking up a method does.
+"""
 
 from typing import TYPE_CHECKING
 

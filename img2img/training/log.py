@@ -175,6 +175,7 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) ->
     """README.md of a run."""
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
+    towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
@@ -182,7 +183,7 @@ seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not s
 All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
     img2img export {run}
-    img2img translate PHOTOS -o OUT -m {name}{METHODS[config.mode].translate_hint}
+    img2img translate PHOTOS -o OUT -m {name}{towards}
 
 | last row of metrics.csv | value |
 |---|---|
