@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from img2img.errors import DataError
+from img2img.sizes import Size
 
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
@@ -93,7 +94,7 @@ class Manifest(BaseModel):
     size_multiple: int  # the graph pads both sides to it, and to min_size, and crops back
     min_size: int = 1
     reach: int | None = None  # px from an output pixel to what it depends on; None: all, no tiles
-    trained_size: int  # side of the training crops, pixels
+    trained_size: Size  # of the training crops, pixels
     labels: Labels = Labels()  # of the domains it translates to
     statistics: Literal["image", "running"] = "image"  # of the normalisation layers
     weights: Literal["ema", "plain"] = "plain"

@@ -16,7 +16,7 @@ def bench(
     direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
     pictures: Annotated[Path | None, option("Folder of real ones; the sample by default.")] = None,
     size: Annotated[
-        int | None, typer.Option(min=8, help="Side, px; as trained by default.")
+        str | None, option("256, or width x height as 512x256, px; as trained by default.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="For each timing.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
@@ -32,23 +32,31 @@ def bench(
     import json
 
     from img2img.cli import stderr_console
+    from img2img.errors import UsageError
     from img2img.evaluate.bench import bench as measure
     from img2img.evaluate.bench import load_pictures
     from img2img.files import pictures as pictures_of
     from img2img.infer.registry import find, shipped
     from img2img.infer.session import binding, load
+    from img2img.sizes import Size
 
+    try:
+        given = Size.of(size) if size else None
+    except ValueError as error:
+        raise UsageError(f"--size {error}.") from None
+    if given and min(given) < 8:
+        raise UsageError("--size: no side may be under 8 px.")
     console = stderr_console()
     files = pictures_of(pictures or shipped("quickstart") / "test" / "flat")
     families = dict.fromkeys(_family(find(model, direction).path) for model in models)
     rows = []
     for family in families:
         manifest = load(family[0], "cpu").manifest
-        side = size or manifest.trained_size
-        real = load_pictures(files, manifest.in_channels, side, 64)
+        wanted = given or manifest.trained_size
+        real = load_pictures(files, manifest.in_channels, wanted, 64)
         with console.status(f"measuring {', '.join(path.stem for path in family)}"):
             found = measure(family, provider or binding(*family), real, seconds, threads)
-        rows += [{**row, "size": side, "pictures": len(real)} for row in found]
+        rows += [{**row, "size": wanted.plain, "pictures": len(real)} for row in found]
     if as_json:
         print(json.dumps({"models": rows}, indent=2))
         return

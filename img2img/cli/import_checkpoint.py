@@ -51,7 +51,9 @@ def import_checkpoint(
         bool | None,
         option("BatchNorm by its averages, or each picture's; by default as its repository does."),
     ] = None,
-    size: Annotated[int | None, option("Side of the pictures it was trained on, px.")] = None,
+    size: Annotated[
+        str | None, option("Of the pictures it was trained on, px: 256, or 512x256.")
+    ] = None,
     licence: Annotated[str | None, option("Of the weights, for the manifest.")] = None,
     name: Annotated[str | None, option("Of the run; made up by default.")] = None,
     out: Annotated[Path, option("Where runs go.")] = Path("runs"),

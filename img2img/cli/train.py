@@ -66,9 +66,11 @@ def train(
         Literal["paper", "modern"] | None,
         _how("Settings that go together; paper by default. docs/objectives.md compares them."),
     ] = None,
-    size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
-    resize: Annotated[int | None, _how("Resize to this side first; 0: not.")] = None,
-    centre_crop: Annotated[int | None, _how("Before that, cut this square.")] = None,
+    size: Annotated[
+        str | None, _how("Of the training crops, px: 256, or width x height as 512x256.")
+    ] = None,
+    resize: Annotated[str | None, _how("Resize to this size first; 0: not.")] = None,
+    centre_crop: Annotated[str | None, _how("Before that, cut this size from the middle.")] = None,
     batch: Annotated[
         str | None, _how("Pictures (or pairs) a step; auto: as many as fit into memory.")
     ] = None,
@@ -229,7 +231,7 @@ def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
     usual = schema(**settings).flat()
     table = Table("setting", f"in preset {preset}", "what it is")
     for name, (_, field) in schema.spellings(settings).items():
-        if name != "labels":  # read from the data
+        if name not in ("labels", "palette"):  # read from the data
             shared = MethodConfig.model_fields.get(name, field)
             said = field.description or shared.description
             table.add_row(_flag(name), _shown(usual[name]), said)

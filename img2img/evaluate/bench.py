@@ -17,6 +17,7 @@ from img2img.evaluate.metrics import psnr
 from img2img.files import spread
 from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
+from img2img.sizes import Size
 
 BATCHES = (1, 2, 4, 8)
 WARM_UP = 3  # runs that are not counted: allocation, and kernels that are chosen by trial
@@ -65,10 +66,10 @@ def bench(
     return [asdict(row) for row in rows]
 
 
-def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) -> list[np.ndarray]:
-    """Up to so many of the files, from all over them, as uint8 [size, size, channels]."""
+def load_pictures(files: Sequence[Path], channels: int, size: Size, most: int) -> list[np.ndarray]:
+    """Up to so many of the files, from all over them, as uint8 [height, width, channels]."""
     found = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
-    return [images.resize(pixels, size, size) for pixels in found]
+    return [images.resize(pixels, *size) for pixels in found]
 
 
 def _in_own_process(

@@ -22,6 +22,7 @@ from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
 from img2img.nets.generator import reach
 from img2img.nets.norm import image_statistics
+from img2img.sizes import Size
 from img2img.training import checkpoint
 from img2img.training.config import RunConfig
 
@@ -153,14 +154,14 @@ def _origin(config: RunConfig, said: dict[str, str]) -> dict[str, object]:
 
 
 def trace(
-    spec: ExportSpec, size: int, opset: int = OPSET, precision: Precision = "fp32"
+    spec: ExportSpec, size: Size, opset: int = OPSET, precision: Precision = "fp32"
 ) -> onnx.ModelProto:
     """The graph of one direction as an ONNX model, N, H and W dynamic; of int8 the float graph
     that quantize.py starts from.
     """
     pixels = Pixels(spec, precision).eval()
-    side = size + 4  # traced with padding in it, and no dimension that looks special
-    image = torch.zeros(2, side, side + 8, spec.in_channels, dtype=torch.uint8)
+    traced = size.plus(12, 4)  # with padding in it, and no dimension that looks special
+    image = torch.zeros(2, *traced.shape, spec.in_channels, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     inputs, shapes = {"image": image}, {"image": axes}
     if spec.labels.sets:

@@ -13,6 +13,7 @@ from img2img.infer import openvino
 from img2img.infer.translator import Translator
 from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
+from img2img.sizes import Size
 
 DOMAINS = 4  # that a model is tried with, at most
 TOLERANCE = 1  # grey levels of 255, in fp32
@@ -20,18 +21,18 @@ WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is sti
 
 
 def test_pictures(
-    files: list[Path], read: Callable[[Path], np.ndarray], size: int
+    files: list[Path], read: Callable[[Path], np.ndarray], size: Size
 ) -> list[np.ndarray]:
     """Up to six pictures as uint8 [H, W, C], as `read` gives them: four as trained, two of odd
     sizes.
 
     Instance normalisation amplifies rounding on near-constant pictures; real ones are what counts.
     """
-    sizes = [(size, size)] * 4 + [(size + 13, size - 5), (size - 7, size + 2)]
+    sizes = [size] * 4 + [size.plus(-5, 13), size.plus(2, -7)]
     pictures = []
-    for path, (height, width) in zip(files, sizes, strict=False):
+    for path, wanted in zip(files, sizes, strict=False):
         try:
-            pictures.append(images.resize(read(path), width, height))
+            pictures.append(images.resize(read(path), *wanted))
         except DataError:
             continue  # gone since training; the others serve
     if not pictures:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -19,7 +20,13 @@ from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
+from img2img.sizes import Size, TrainingSize
 
+# 0 is not to resize; None is the method's own.
+LoadSize = Annotated[
+    Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
+]
+Fit = Literal["squash", "crop", "pad"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -39,14 +46,32 @@ class MethodConfig(BaseModel):
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
     conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
 
-    size: int = Field(256, ge=8, description="side of the training crops, pixels")
-    resize: int | None = Field(
+    size: TrainingSize = Field(
+        Size(256, 256),
+        description="of the training crops, pixels: 256, or width x height as 512x256",
+    )
+    resize: LoadSize = Field(
         None,
-        ge=0,
-        description="side pictures are resized to before the crop, by default the paper's for "
+        description="size that pictures are resized to before the crop, by default the paper's for "
         "that size; 0: as they are",
     )
-    centre_crop: int | None = Field(None, ge=8, description="side cut from the middle, first")
+    fit: Fit = Field(
+        "squash",
+        description="how pictures of another shape are resized: squash them; crop: scale the "
+        "shorter side, and crop the longer one; pad: scale the longer side, and repeat the border",
+    )
+    centre_crop: TrainingSize | None = Field(
+        None, description="size that is cut from the middle, first"
+    )
+    labels_in: bool = Field(
+        False, description="the inputs are label maps: resized without mixing their colors"
+    )
+    labels_out: bool = Field(
+        False, description="what they become are label maps, of no colors but those in the data"
+    )
+    palette: tuple[tuple[int, ...], ...] = Field(
+        (), description="the colors of the labels that come out, read from the data"
+    )
     flip: bool = Field(True, description="mirror half of the pictures")
     in_channels: Literal[1, 3, 4] = Field(
         3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
@@ -180,7 +205,7 @@ class MethodConfig(BaseModel):
             )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
-        if available < self.size:
+        if not self.size.fits_in(available):
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
         return self
 
@@ -236,6 +261,8 @@ class MethodConfig(BaseModel):
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
+        if self.load_size is None and self.fit != "squash":
+            reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
 
     @property
@@ -252,6 +279,8 @@ class MethodConfig(BaseModel):
         return {name: usual if weight is None else weight for name, weight in given.items()}
 
     @property
-    def load_size(self) -> int:
-        """Side pictures are resized to before the crop, 0 for not at all; the papers' 286/256."""
-        return round(self.size * 286 / 256) if self.resize is None else self.resize
+    def load_size(self) -> Size | None:
+        """The size that pictures are resized to before the crop; None for not at all. By default
+        the papers' 286/256 of the crop.
+        """
+        return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None

@@ -36,7 +36,7 @@ class CycleGANConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and self.size < 64:
+        if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and min(self.size) < 64:
             raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
         if self.identity and self.in_channels != self.out_channels:
             raise ValueError("the identity term needs as many channels in as out; set identity=0")

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import nn
 
+from img2img.sizes import Size
+
 
 class DiscriminatorConfig(BaseModel, ABC):
     """The settings of a discriminator. A row of `img2img.nets.DISCRIMINATORS` is such a class."""
@@ -34,13 +36,13 @@ class DiscriminatorConfig(BaseModel, ABC):
         """Whether the answer to a picture depends on the others of the call."""
         return self.batch_norm or self.compares
 
-    def require_size(self, size: int) -> None:
-        """Raise ValueError where pictures of `size` x `size` pixels are none that it takes."""
+    def require_size(self, size: Size) -> None:
+        """Raise ValueError where pictures of that size are none that it takes."""
 
     @abstractmethod
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        """A new network: [N, channels, size, size] in [-1, 1] -> logits [N, answers, h, w], and
-        class logits [N, domains] beside them where it `classifies`.
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        """A new network: [N, channels, H, W] of that size in [-1, 1] -> logits [N, answers, h, w],
+        and class logits [N, domains] beside them where it `classifies`.
 
         Spectral normalization is not yet in it: the method adds it to initialized weights.
         """

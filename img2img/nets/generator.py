@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from torch import Tensor, nn
 
 from img2img.manifest import Precision
+from img2img.sizes import Size
 
 DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.Dropout)
 
@@ -39,13 +40,13 @@ class GeneratorConfig(BaseModel, ABC):
     encodes: ClassVar[bool] = False  # whether `Generator.encode` gives features
 
     @abstractmethod
-    def size_multiple(self, size: int) -> int:
-        """What the sides of pictures are multiples of, for one built for pictures of `size`."""
+    def size_multiple(self, size: Size) -> int:
+        """What the sides of pictures are multiples of, for one built for pictures of that size."""
 
-    def require_size(self, size: int) -> None:
-        """Raise ValueError where pictures of `size` x `size` pixels are none that it takes."""
+    def require_size(self, size: Size) -> None:
+        """Raise ValueError where pictures of that size are none that it takes."""
         multiple = self.size_multiple(size)
-        if size % multiple:
+        if not size.divisible_by(multiple):
             raise ValueError(f"size {size} is no multiple of {multiple}, as {self.name} needs")
 
     @property
@@ -58,8 +59,8 @@ class GeneratorConfig(BaseModel, ABC):
         raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
 
     @abstractmethod
-    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
-        """A new network for training on pictures of `size` x `size` pixels.
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        """A new network for training on pictures of that size.
 
         domains: the length of the domain vector, of one that is `conditional`.
         """

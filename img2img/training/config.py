@@ -66,6 +66,8 @@ class RunConfig(BaseModel):
     def _cacheable(self) -> Self:
         if self.cache and not self.method.load_size:
             raise ValueError("only pictures of one size can be kept: no cache with resize=0")
+        if self.cache and self.method.fit == "crop":
+            raise ValueError("only pictures of one size can be kept: no cache with fit=crop")
         return self
 
     @model_validator(mode="before")
@@ -172,7 +174,8 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     values["method"] = config.method.flat()
     for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
         del values[name]
-    values["method"].pop("labels", None)
+    for name in ("labels", "palette"):
+        values["method"].pop(name, None)
     grouped = {f"test_{key}": value for key, value in values.pop("test").items()}
     return grouped | {
         key: value

@@ -13,6 +13,7 @@ from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver
 from img2img.methods import METHODS
+from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
 from img2img.training.examine import fit_extractor
 from img2img.training.schedule import steps_per_epoch, total_steps
@@ -32,13 +33,28 @@ class Plan:
         return total_steps(self.config.method, self.epoch_steps)
 
     def augment(self, training: bool, cache: Cache | None = None) -> Augment:
-        c = self.config.method
-        return Augment(c.size, c.load_size, c.centre_crop, c.flip, training, cache)
+        return augmentation(self.config.method, training, cache)
 
     def new_cache(self, path: Path) -> Cache:
         """For the training pictures."""
         records, channels = self.training.records
-        return Cache(path, records, self.config.method.load_size**2 * channels)
+        load_size = self.config.method.load_size
+        assert load_size  # else the config refuses a cache
+        return Cache(path, records, load_size.width * load_size.height * channels)
+
+
+def augmentation(config: MethodConfig, training: bool, cache: Cache | None = None) -> Augment:
+    """What the settings make of the pictures; training: with random crops and flips."""
+    return Augment(
+        config.size,
+        config.load_size,
+        config.centre_crop,
+        config.flip,
+        training,
+        cache,
+        config.fit,
+        [name for name, given in (("a", config.labels_in), ("b", config.labels_out)) if given],
+    )
 
 
 def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
@@ -49,7 +65,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
-    crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
+    crop = c.centre_crop or (None if c.load_size else c.size)  # what is taken of a file's pixels
     training = method.open_data(config.sources, channels)
     left_over = PassedOver()
     left_over.add(training.passed_over)

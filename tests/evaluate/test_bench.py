@@ -14,13 +14,14 @@ from img2img.evaluate.bench import bench, load_pictures
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.infer.session import binding
+from img2img.sizes import Size
 
 MODEL = shipped("weights") / "flat-to-3d.onnx"
 
 
 @pytest.fixture(scope="module")
 def real():
-    return load_pictures(pictures(shipped("quickstart") / "test" / "flat"), 3, 32, 5)
+    return load_pictures(pictures(shipped("quickstart") / "test" / "flat"), 3, Size(32, 32), 5)
 
 
 def test_a_model_is_timed_and_the_second_compared_with_the_first(real, tmp_path):

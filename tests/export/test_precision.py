@@ -22,6 +22,7 @@ from img2img.export.run import _reader, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 from img2img.nets.unet import UNet
+from img2img.sizes import Size
 
 SAMPLE = shipped("quickstart")
 
@@ -81,9 +82,9 @@ def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    pictures = parity.test_pictures(files[:6], read, 64)[:4]
+    pictures = parity.test_pictures(files[:6], read, Size(64, 64))[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
-    others = [{"image": p[None]} for p in parity.test_pictures(files[6:10], read, 64)]
+    others = [{"image": p[None]} for p in parity.test_pictures(files[6:10], read, Size(64, 64))]
     small, left = quantize.quantized(model, feeds, others)
     found = quantize.psnrs(model, small, others)
     assert np.mean(found) >= quantize.MEAN_DB
@@ -96,7 +97,7 @@ def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
     feeds, others = (
-        [{"image": p[None]} for p in parity.test_pictures(some, read, 64)]
+        [{"image": p[None]} for p in parity.test_pictures(some, read, Size(64, 64))]
         for some in (files[:2], files[2:4])
     )
     rough, few = quantize.quantized(model, feeds, others)
