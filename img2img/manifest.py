@@ -11,6 +11,7 @@ from img2img.sizes import Size
 
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
+Palette = tuple[tuple[int, ...], ...]  # the colors of label maps, 0 to 255 for each channel
 BF16_DB = 45.0  # PSNR from which rounding to bf16 is not seen, dB
 # CelebA's, of which a picture has at most one: to choose one takes the others away.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
@@ -96,6 +97,7 @@ class Manifest(BaseModel):
     reach: int | None = None  # px from an output pixel to what it depends on; None: all, no tiles
     trained_size: Size  # of the training crops, pixels
     labels: Labels = Labels()  # of the domains it translates to
+    palette: Palette = ()  # of a label map that it gives: no pixel has another color
     statistics: Literal["image", "running"] = "image"  # of the normalisation layers
     weights: Literal["ema", "plain"] = "plain"
     precision: Precision = "fp32"

@@ -231,7 +231,7 @@ def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
     usual = schema(**settings).flat()
     table = Table("setting", f"in preset {preset}", "what it is")
     for name, (_, field) in schema.spellings(settings).items():
-        if name not in ("labels", "palette"):  # read from the data
+        if name not in ("labels", "palettes"):  # read from the data
             shared = MethodConfig.model_fields.get(name, field)
             said = field.description or shared.description
             table.add_row(_flag(name), _shown(usual[name]), said)

@@ -20,6 +20,7 @@ from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
+from img2img.nets.colors import OneHotInput, nearest, scaled
 from img2img.nets.generator import reach
 from img2img.nets.norm import image_statistics
 from img2img.sizes import Size
@@ -34,8 +35,12 @@ OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 class Pixels(nn.Module):
     """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
 
-    Pads to a size that the network takes by repeating the border, and crops back.
+    Pads to a size that the network takes by repeating the border, and crops back. Of a label map
+    every pixel gets the color of the palette that it is nearest to.
     """
+
+    colors: Tensor
+    palette: Tensor
 
     def __init__(self, spec: ExportSpec, precision: Precision = "fp32"):
         """precision: fp16 computes in half, but for the norms; int8 is what quantises well."""
@@ -47,6 +52,10 @@ class Pixels(nn.Module):
         elif precision == "int8":
             generator = subpixel(generator)
         self.generator, self.half = generator, precision == "fp16"
+        self.gives_labels = bool(spec.palette)
+        if spec.palette:
+            self.register_buffer("colors", scaled(spec.palette))
+            self.register_buffer("palette", torch.tensor(spec.palette, dtype=torch.uint8))
         self.multiple, self.least = spec.module.size_multiple, spec.module.min_size
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
@@ -59,7 +68,10 @@ class Pixels(nn.Module):
         if self.half:
             x = x.half()
         y = (self.generator(x) if domain is None else self.generator(x, domain)).float()
-        y = y[:, :, :height, :width].permute(0, 2, 3, 1)
+        y = y[:, :, :height, :width]
+        if self.gives_labels:
+            return self.palette[nearest(y, self.colors)]
+        y = y.permute(0, 2, 3, 1)
         return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -120,7 +132,9 @@ def make_manifest(
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
-    tiled = config.method.generator.local
+    tiled, network, channels = config.method.generator.local, spec.module, spec.in_channels
+    if isinstance(network, OneHotInput):  # which by itself changes no pixel by another
+        network, channels = network.network, len(network.colors)
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
         method=config.mode,
@@ -129,9 +143,10 @@ def make_manifest(
         out_channels=spec.out_channels,
         size_multiple=spec.module.size_multiple,
         min_size=spec.module.min_size,
-        reach=reach(spec.module, spec.in_channels, spec.labels.width) if tiled else None,
+        reach=reach(network, channels, spec.labels.width) if tiled else None,
         trained_size=config.method.size,
         labels=spec.labels,
+        palette=spec.palette,
         statistics=spec.statistics,
         weights=said.get("weights", "plain"),
         precision=precision,

@@ -17,14 +17,15 @@ from img2img.sizes import Size
 
 DOMAINS = 4  # that a model is tried with, at most
 TOLERANCE = 1  # grey levels of 255, in fp32
+MOST_DIFFERING = {"fp32": 0.001, "fp16": 0.02, "int8": 0.05}  # share of a label map's pixels
 WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is still let through
 
 
-def test_pictures(
-    files: list[Path], read: Callable[[Path], np.ndarray], size: Size
+def pictures_to_compare(
+    files: list[Path], read: Callable[[Path], np.ndarray], size: Size, labels: bool = False
 ) -> list[np.ndarray]:
     """Up to six pictures as uint8 [H, W, C], as `read` gives them: four as trained, two of odd
-    sizes.
+    sizes. labels: they are label maps.
 
     Instance normalisation amplifies rounding on near-constant pictures; real ones are what counts.
     """
@@ -32,7 +33,7 @@ def test_pictures(
     pictures = []
     for path, wanted in zip(files, sizes, strict=False):
         try:
-            pictures.append(images.resize(read(path), *wanted))
+            pictures.append(images.resize(read(path), *wanted, labels=labels))
         except DataError:
             continue  # gone since training; the others serve
     if not pictures:
@@ -44,11 +45,12 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
     """Grey levels between the bundle and torch, over the pictures and some domains.
 
     Keys: max_levels, mean_levels, pictures, and psnr_mean and psnr_worst in dB, at most 100. The
-    bundle runs on the CPU, as the reference does, which is in fp32.
+    bundle runs on the CPU, as the reference does, which is in fp32. Of label maps also differing:
+    the share of a picture's pixels with another color, at most.
     """
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
-    worst, total, decibels = 0.0, 0.0, []
+    worst, total, decibels, differing = 0.0, 0.0, [], 0.0
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             reference = _in_torch(pixels, picture, translator.domain(to))
@@ -56,7 +58,10 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
             decibels.append(psnr(difference))
+            differing = max(differing, float(difference.any(-1).mean()))
+    by_color = {"differing": differing} if spec.palette else {}
     return {
+        **by_color,
         "max_levels": worst,
         "mean_levels": total / len(decibels),
         "psnr_mean": float(np.mean(decibels)),
@@ -102,6 +107,14 @@ def psnr(difference: np.ndarray) -> float:
 
 def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:
     """Raise where the bundle is further from torch than its precision explains."""
+    if "differing" in parity:
+        if parity["differing"] > MOST_DIFFERING[precision]:
+            raise Img2ImgError(
+                f"In {precision} {parity['differing']:.1%} of a label map's pixels have another "
+                f"color than in torch ({MOST_DIFFERING[precision]:.1%} is allowed), so {bundle} "
+                "was not written. Export in fp32; if this was fp32, please report it."
+            )
+        return
     if precision != "fp32":
         if parity["psnr_worst"] < WORST_DB[precision]:
             raise Img2ImgError(

@@ -87,7 +87,9 @@ def export_run(
                     f"on {len(judged)} others"
                     + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
                 )
-            pictures = parity.test_pictures(inputs.files, inputs.read, size)
+            pictures = parity.pictures_to_compare(
+                inputs.files, inputs.read, size, labels=spec.from_labels
+            )
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
@@ -146,7 +148,7 @@ def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[qua
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(inputs.files))):
         picture = inputs.read(inputs.files[index])
-        feed = {"image": images.resize(picture, *size)[None]}
+        feed = {"image": images.resize(picture, *size, labels=spec.from_labels)[None]}
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from img2img.manifest import Palette
 from img2img.methods.disturb import Change
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
@@ -63,14 +64,16 @@ class MethodConfig(BaseModel):
     centre_crop: TrainingSize | None = Field(
         None, description="size that is cut from the middle, first"
     )
-    labels_in: bool = Field(
-        False, description="the inputs are label maps: resized without mixing their colors"
+    labels_in: Literal["color", "one-hot"] | None = Field(
+        None,
+        description="the inputs are label maps, whose colors do not mix when they are resized: "
+        "generators see the colors, or a channel for each (one-hot)",
     )
     labels_out: bool = Field(
-        False, description="what they become are label maps, of no colors but those in the data"
+        False, description="inputs become label maps: every pixel gets a color that is in the data"
     )
-    palette: tuple[tuple[int, ...], ...] = Field(
-        (), description="the colors of the labels that come out, read from the data"
+    palettes: dict[str, Palette] = Field(
+        {}, description="the colors of the label maps, read from the data"
     )
     flip: bool = Field(True, description="mirror half of the pictures")
     in_channels: Literal[1, 3, 4] = Field(

@@ -36,6 +36,11 @@ class CycleGANConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.labels_in == "one-hot":
+            raise ValueError(
+                "the cycle needs the gradient of label maps, which one-hot has not; set "
+                "labels_in=color"
+            )
         if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and min(self.size) < 64:
             raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
         if self.identity and self.in_channels != self.out_channels:
@@ -158,9 +163,14 @@ class CycleGAN(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         a, b = self.config.in_channels, self.config.out_channels
-        channels = {"ab": (a, b), "ba": (b, a)}
+        channels, palettes = {"ab": (a, b), "ba": (b, a)}, self.config.palettes
         return {
-            direction: ExportSpec(generator, *channels[direction])
+            direction: ExportSpec(
+                generator,
+                *channels[direction],
+                from_labels=direction[0] in palettes,
+                palette=palettes.get(direction[1], ()),
+            )
             for direction, generator in self.generators.items()
         }
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from img2img.methods.base import Batch, ExportSpec, Method, Scene, Way, l1
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import Critic
+from img2img.nets.colors import OneHotInput
+from img2img.nets.generator import Generator
 
 
 class Pix2PixConfig(MethodConfig):
@@ -51,7 +53,12 @@ class Pix2Pix(Method):
     def __init__(self, config: Pix2PixConfig):
         super().__init__(config)
         c, both = config, config.in_channels + config.out_channels
-        generator = c.generator.build(c.size, c.in_channels, c.out_channels)
+        if c.labels_in == "one-hot":
+            colors = c.palettes["a"]
+            network = c.generator.build(c.size, len(colors), c.out_channels)
+            generator: Generator = OneHotInput(network, colors)
+        else:
+            generator = c.generator.build(c.size, c.in_channels, c.out_channels)
         judge = c.discriminator.build(c.size, both, self.objective.answers)
         self.generators = nn.ModuleDict({"ab": generator})
         self.discriminators = nn.ModuleDict({"b": judge})
@@ -86,7 +93,14 @@ class Pix2Pix(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+        spec = ExportSpec(
+            self.generators["ab"],
+            c.in_channels,
+            c.out_channels,
+            from_labels=c.labels_in is not None,
+            palette=c.palettes.get("b", ()),
+        )
+        return {"ab": spec}
 
     def _critic(self, condition: Tensor, training: Batch | None = None) -> Critic:
         """Of images that belong to the condition; in training of what it is shown of both."""

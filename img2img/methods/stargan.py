@@ -55,6 +55,8 @@ class StarGANConfig(MethodConfig):
     def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
             raise ValueError("StarGAN needs as many channels in as out")
+        if self.labels_in or self.labels_out:
+            raise ValueError("StarGAN translates no label maps; leave labels_in and labels_out out")
         return self
 
     def require_share(self, share: int) -> None:

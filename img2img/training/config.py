@@ -174,7 +174,7 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     values["method"] = config.method.flat()
     for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
         del values[name]
-    for name in ("labels", "palette"):
+    for name in ("labels", "palettes"):
         values["method"].pop(name, None)
     grouped = {f"test_{key}": value for key, value in values.pop("test").items()}
     return grouped | {

@@ -53,7 +53,11 @@ def augmentation(config: MethodConfig, training: bool, cache: Cache | None = Non
         training,
         cache,
         config.fit,
-        [name for name, given in (("a", config.labels_in), ("b", config.labels_out)) if given],
+        [
+            name
+            for name, given in (("a", config.labels_in is not None), ("b", config.labels_out))
+            if given
+        ],
     )
 
 

@@ -121,7 +121,7 @@ def test_the_manifest_tells_what_tiles_and_small_pictures_need(exported):
 
 
 @pytest.mark.parametrize("mode", METHODS)
-def test_pictures_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
+def pictures_to_compare_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
     translator = Translator(exported(mode)[0][0], "cpu")
     to = next(iter(translator.manifest.labels.names), None)
     pictures = [images.read(path).pixels for path in find_pictures(emoji / "3d")][:3]
@@ -212,9 +212,9 @@ def test_parity_is_measured_on_what_can_still_be_read(tmp_path, emoji):
 
     (tmp_path / "bad.png").write_bytes(b"")
     files = [tmp_path / "bad.png", next(find_pictures(emoji / "flat"))]
-    assert len(parity.test_pictures(files, pixels, Size(32, 32))) == 1
+    assert len(parity.pictures_to_compare(files, pixels, Size(32, 32))) == 1
     with pytest.raises(DataError, match="no training picture left"):
-        parity.test_pictures(files[:1], pixels, Size(32, 32))
+        parity.pictures_to_compare(files[:1], pixels, Size(32, 32))
 
 
 def test_info_prints_the_manifest_as_json(exported):

@@ -82,9 +82,11 @@ def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    pictures = parity.test_pictures(files[:6], read, Size(64, 64))[:4]
+    pictures = parity.pictures_to_compare(files[:6], read, Size(64, 64))[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
-    others = [{"image": p[None]} for p in parity.test_pictures(files[6:10], read, Size(64, 64))]
+    others = [
+        {"image": p[None]} for p in parity.pictures_to_compare(files[6:10], read, Size(64, 64))
+    ]
     small, left = quantize.quantized(model, feeds, others)
     found = quantize.psnrs(model, small, others)
     assert np.mean(found) >= quantize.MEAN_DB
@@ -97,7 +99,7 @@ def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
     feeds, others = (
-        [{"image": p[None]} for p in parity.test_pictures(some, read, Size(64, 64))]
+        [{"image": p[None]} for p in parity.pictures_to_compare(some, read, Size(64, 64))]
         for some in (files[:2], files[2:4])
     )
     rough, few = quantize.quantized(model, feeds, others)
