@@ -302,9 +302,9 @@ def gradient_norms(
     those that know nothing of the discriminators.
     """
     batch = runtime.place(batch)
-    batch = {"progress": progress, **method.draws(batch), **batch}
+    draws = method.draws(batch, progress, penalty_scale=1.0)
     with runtime.autocast():
-        terms = method.g_terms(batch, method.scene(batch))
+        terms = method.g_terms(batch, method.scene(batch, draws), draws)
     parameters = list(method.generators.parameters())
 
     def norm(parts: list[Tensor]) -> float:

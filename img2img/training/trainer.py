@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import Batch, Method, Scene, Side
+from img2img.methods.base import Batch, Draws, Method, Scene, Side
 from img2img.nets.norm import PartAverages, running_averages_kept
 from img2img.training.ema import Ema, Past
 from img2img.training.pool import ImagePool
@@ -65,20 +65,18 @@ class Trainer:
         for network in networks:
             network.compile(dynamic=False)  # one or two shapes a network, each worth its own code
 
-    def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(self, batch: Batch, draws: Draws | None = None) -> dict[str, Tensor]:
         """One step on this rank's share of a batch, of the runtime's. Returns every weighted term
         of it, detached, by name.
 
-        The scene is computed once; the sides take their turns in the method's order.
+        The scene is computed once; the sides take their turns in the method's order. draws: in
+        place of the step's own, as where one is done again that others did.
         """
         seed_step(self.seed, self.step, self.ranks.rank)
         method, sides = self.method, self.method.sides(self.step)
-        now = {
-            "penalty_scale": method.penalty_scale(self.step),
-            "progress": self.progress,
-        }
-        pictures = len(next(iter(batch.values())))
-        parts = self._split({**now, **method.draws(batch), **batch}, pictures)
+        if draws is None:
+            draws = method.draws(batch, self.progress, method.penalty_scale(self.step))
+        parts = self._split(batch, draws)
         scenes: list[Scene | None] = [None] * len(parts)
         terms: dict[str, Tensor] = {}
         for side in sides:
@@ -86,16 +84,16 @@ class Trainer:
             method.discriminators.requires_grad_(side == "discriminators")
             self.optimizers[side].zero_grad(set_to_none=True)
             averages = PartAverages(method) if len(parts) > 1 else None
-            for number, part in enumerate(parts):
+            for number, (part, drawn) in enumerate(parts):
                 graph = "generators" in sides if len(parts) == 1 else side == "generators"
                 scene = scenes[number]
                 if averages and (scene is None or graph):
                     # Where it is computed for both sides, the generators' moves the averages.
                     moves = graph or "generators" not in sides
-                    scene = self._scene_of_part(part, graph, number, moves)
+                    scene = self._scene_of_part(part, drawn, graph, number, moves)
                 elif scene is None:
-                    scene = self._scene(part, graph)
-                found = self._terms(side, part, scene)
+                    scene = self._scene(part, drawn, graph)
+                found = self._terms(side, part, scene, drawn)
                 (torch.stack(list(found.values())).sum() / len(parts)).backward()
                 # Of several parts only one's graph is held at a time.
                 scenes[number] = scene if len(parts) == 1 else _detached(scene)
@@ -117,44 +115,41 @@ class Trainer:
         self.step += 1
         return terms
 
-    def _split(self, batch: Batch, pictures: int) -> list[Batch]:
-        """The parts whose gradients are added up; what is no picture's own goes to all of them."""
+    def _split(self, batch: Batch, draws: Draws) -> list[tuple[Batch, Draws]]:
+        """The parts whose gradients are added up."""
         count = self.method.config.accumulate
-        if count == 1:
-            return [batch]
-        own = {name for name, value in batch.items() if value.ndim and len(value) == pictures}
-        return [
-            {
-                name: value.chunk(count)[number] if name in own else value
-                for name, value in batch.items()
-            }
+        batches = [
+            {name: value.chunk(count)[number] for name, value in batch.items()}
             for number in range(count)
         ]
+        return list(zip(batches, draws.split(count), strict=True))
 
-    def _scene(self, batch: Batch, graph: bool) -> Scene:
+    def _scene(self, batch: Batch, draws: Draws, graph: bool) -> Scene:
         """With `graph`, the generators can learn from it."""
         with torch.set_grad_enabled(graph), self.runtime.autocast():
-            return self.method.scene(batch)
+            return self.method.scene(batch, draws)
 
-    def _scene_of_part(self, batch: Batch, graph: bool, number: int, moves: bool) -> Scene:
+    def _scene_of_part(
+        self, batch: Batch, draws: Draws, graph: bool, number: int, moves: bool
+    ) -> Scene:
         """The same each time. Without `moves`, BatchNorm's averages stay where they are."""
         devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
         kept = contextlib.nullcontext() if moves else running_averages_kept(self.method.generators)
         with torch.random.fork_rng(devices), kept:
             seed_step(self.seed, self.step, self.ranks.rank, number + 1)  # a 0 is no number more
-            return self._scene(batch, graph)
+            return self._scene(batch, draws, graph)
 
-    def _terms(self, side: Side, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def _terms(self, side: Side, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         method = self.method
         with self.runtime.autocast():
             if side == "discriminators":
                 seen = _detached(scene)
                 pooled = {name: pool.query(seen[name]) for name, pool in self.pools.items()}
-                return method.d_terms(batch, seen | pooled)
+                return method.d_terms(batch, seen | pooled, draws)
             if method.config.unroll:
                 judges = self.optimizers["discriminators"]
-                return unrolled_terms(method, batch, scene, method.config.unroll, judges)
-            return method.g_terms(batch, scene)
+                return unrolled_terms(method, batch, scene, draws, method.config.unroll, judges)
+            return method.g_terms(batch, scene, draws)
 
     def rate(self, side: Side) -> float:
         """The learning rate of the next step."""
@@ -162,8 +157,9 @@ class Trainer:
 
     @property
     def progress(self) -> Tensor:
-        """The part of the run that is done, 0 to 1, on the CPU."""
-        return torch.tensor(self.step / total_steps(self.method.config, self.epoch_steps))
+        """The part of the run that is done, 0 to 1, a scalar on the device."""
+        done = self.step / total_steps(self.method.config, self.epoch_steps)
+        return torch.full((), done, device=self.runtime.device)  # filled there: no copy to wait for
 
     def best_generators(self) -> nn.ModuleDict:
         """The average where the run keeps one, else the plain generators."""

@@ -316,6 +316,6 @@ def test_compiled_networks_train_the_same(mode):
     plain, compiled = start(mode, {}, Ranks()), start(mode, {}, Ranks())
     compiled.compile()
     for _ in range(2):
-        expected, found = (t.update(four_pictures(mode)) for t in (plain, compiled))
+        expected, found = (t.update(*four_pictures(mode)) for t in (plain, compiled))
         for name, term in expected.items():
             assert float(found[name]) == pytest.approx(float(term), rel=1e-9)
