@@ -244,6 +244,12 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
     data: ClassVar[type]  # the data set class of img2img.data.folders that it trains on
+    # The groups of networks, attributes of the method, and in whose turn each learns. Each group
+    # has an optimizer of its own; its rate is that of the side.
+    learners: ClassVar[dict[str, Side]] = {
+        "generators": "generators",
+        "discriminators": "discriminators",
+    }
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
     pooled: ClassVar[tuple[str, ...]] = ()  # scene images that pass through the image pool
     channels_last: ClassVar[bool] = False  # whether bf16 training is faster in that layout
