@@ -18,7 +18,8 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint, runtime
 from img2img.training.config import RunConfig
 from img2img.training.ema import Ema
-from img2img.training.log import MetricsLog, model_card
+from img2img.training.folder import model_card
+from img2img.training.log import MetricsLog
 from img2img.training.pool import ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
