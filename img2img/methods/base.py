@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from img2img.data import LAYOUTS
+from img2img.data.dataset import Dataset
+from img2img.data.sources import Sources
+from img2img.errors import UsageError
 from img2img.manifest import Labels
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
@@ -86,9 +90,9 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     # Settings that go together, by name, flat or nested; "paper" is what the Config has anyway.
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
-    sources_hint: ClassVar[str]  # what to say where folders are missing
-    translate_hint: ClassVar[str] = ""  # what `img2img translate` needs, of a model of its own
-    data: ClassVar[type]  # the data set class of img2img.data.folders that it trains on
+    layouts: ClassVar[tuple[str, ...]]  # of LAYOUTS; the first that accepts the sources is opened
+    sources_hint: ClassVar[str]  # which folders it needs, in a sentence for those who gave others
+    translate_hint: ClassVar[str] = ""  # what `img2img translate` needs beside a model of its
     # The groups of networks, attributes of the method, and in whose turn each learns. Each group
     # has an optimizer of its own; its rate is that of the side.
     learners: ClassVar[dict[str, Side]] = {
@@ -113,7 +117,19 @@ class Method(nn.Module, ABC):
             spectral_normalise(self.discriminators)
 
     @classmethod
-    def fit_config(cls, config: MethodConfig, dataset: object) -> MethodConfig:
+    def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:
+        """The data set in these folders; channels: of a and b, to decode to.
+
+        Raises UsageError for folders that none of the method's layouts accepts, DataError for
+        unusable ones.
+        """
+        for name in cls.layouts:
+            if LAYOUTS[name].accepts(sources):
+                return LAYOUTS[name].open(sources, channels)
+        raise UsageError(cls.sources_hint)
+
+    @classmethod
+    def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
         """The config with what only the data can tell (StarGAN: the domains)."""
         return config
 

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Unpaired
 from img2img.methods.base import (
     Batch,
     Draws,
@@ -56,6 +55,7 @@ class CycleGAN(Method):
 
     name = "cyclegan"
     Config = CycleGANConfig
+    layouts = ("unpaired",)
     # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
     # docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -73,7 +73,6 @@ class CycleGAN(Method):
         "--test-data); it has no --direction, it learns both."
     )
     translate_hint = " --direction ab"
-    data = Unpaired
     update_order = ("generators", "discriminators")
     pooled = ("fake_a", "fake_b")
     config: CycleGANConfig

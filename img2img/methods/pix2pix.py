@@ -6,7 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.data.folders import Paired
 from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, l1
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import Critic
@@ -28,6 +27,7 @@ class Pix2Pix(Method):
 
     name = "pix2pix"
     Config = Pix2PixConfig
+    layouts = ("pairs", "side-by-side")
     # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
     # docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -45,7 +45,6 @@ class Pix2Pix(Method):
         "pix2pix needs --a DIR and --b DIR, or --pairs DIR, or --data DIR (the same for "
         "--test-...)."
     )
-    data = Paired
     channels_last = True  # by a third on a CPU with AMX; the others lose in their instance norm
     config: Pix2PixConfig
 

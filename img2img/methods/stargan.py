@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Labelled
+from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
 from img2img.methods.base import (
     Batch,
@@ -76,6 +76,7 @@ class StarGAN(Method):
 
     name = "stargan"
     Config = StarGANConfig
+    layouts = ("labelled",)
     # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
     # docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -91,7 +92,6 @@ class StarGAN(Method):
     }
     sources_hint = "stargan needs --data DIR with one sub-folder a domain."
     translate_hint = " --to DOMAIN"
-    data = Labelled
     config: StarGANConfig
 
     def __init__(self, config: StarGANConfig):
@@ -104,7 +104,7 @@ class StarGAN(Method):
         self.initialize()
 
     @classmethod
-    def fit_config(cls, config: StarGANConfig, dataset: Labelled) -> StarGANConfig:
+    def fit_config(cls, config: StarGANConfig, dataset: Dataset) -> StarGANConfig:
         return config.model_copy(update={"labels": dataset.labels})
 
     @property

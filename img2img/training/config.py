@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError
 
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
