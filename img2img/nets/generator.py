@@ -57,6 +57,10 @@ class GeneratorConfig(BaseModel, ABC):
         """The channels of each of the features that `Generator.encode` gives."""
         raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
 
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The heights and widths of these features, of a picture of height x width pixels."""
+        raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
+
     @abstractmethod
     def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         """A new network for training on pictures of `size` x `size` pixels.

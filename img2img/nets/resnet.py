@@ -44,6 +44,14 @@ class ResNetConfig(GeneratorConfig):
         deep = 4 * self.width
         return [in_channels, 2 * self.width, deep, deep, *([] if self.blocks == 1 else [deep])]
 
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        halved = 1 if self.antialias else 2  # by the convolution itself, or by the blur after it
+        first = (height // halved, width // halved)
+        second = (height // 2 // halved, width // 2 // halved)
+        deep = (height // 4, width // 4)
+        padded = (height + 6, width + 6)
+        return [padded, first, second, deep, *([] if self.blocks == 1 else [deep])]
+
     def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         return ResNet(
             in_channels,
