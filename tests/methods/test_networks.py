@@ -1,15 +1,20 @@
 """Networks chosen by name: where their settings go, flat or nested, and the methods' defaults."""
 
 import json
+import sys
 
 import pytest
 from pydantic import ValidationError
 
 from img2img.errors import UsageError
+from img2img.export.graph import load_run
 from img2img.methods import METHODS
+from img2img.nets import GENERATORS
 from img2img.nets.patchgan import PixelConfig
 from img2img.nets.resnet import ResNetConfig
 from img2img.nets.unet import UNetConfig
+from img2img.training.loop import train
+from img2img.training.plan import make_plan
 
 PIX2PIX, CYCLEGAN = METHODS["pix2pix"].Config, METHODS["cyclegan"].Config
 
@@ -134,6 +139,66 @@ def test_what_is_no_setting_or_does_not_fit_is_refused_by_name(settings, message
 def test_a_name_that_is_in_no_table_is_refused_with_those_that_are_close(settings, message):
     with pytest.raises(UsageError, match=message):
         PIX2PIX(**settings)
+
+
+PLUGIN = """
+from typing import ClassVar
+
+from torch import nn
+
+from img2img.nets.generator import Generator, GeneratorConfig
+
+
+class Flat(Generator):
+    size_multiple = min_size = 1
+
+    def __init__(self, given, made, kernel):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(given, made, kernel, padding="same"), nn.Tanh())
+
+    def forward(self, image):
+        return self.model(image)
+
+
+class FlatConfig(GeneratorConfig):
+    name: ClassVar[str] = "flat"
+    local: ClassVar[bool] = True
+    kernel: int = 3
+
+    def size_multiple(self, size):
+        return 1
+
+    def build(self, size, in_channels, out_channels, domains=0):
+        return Flat(in_channels, out_channels, self.kernel)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A package that is installed and brings the generator "flat"."""
+    info = tmp_path / "flat_nets-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flat-nets\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[img2img.generators]\nflat = flat_nets:FlatConfig\n")
+    (tmp_path / "flat_nets.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(vars(GENERATORS), "_plugins", raising=False)
+    yield "flat"
+    vars(GENERATORS).pop("_plugins", None)
+    sys.modules.pop("flat_nets", None)
+
+
+@pytest.mark.parametrize("mode", ["pix2pix", "cyclegan"])
+def test_a_generator_of_another_package_is_trained_without_a_line_here(
+    mode, plugin, make_config, quiet, tmp_path
+):
+    settings = {"generator": plugin, "kernel": 5, "d_width": 4, "d_layers": 2, "steps": 2}
+    config = make_config(mode, discriminator={}, **settings)
+    assert config.method.generator.model_dump() == {"name": "flat", "kernel": 5}
+    assert config.method.flat()["kernel"] == 5
+    train(make_plan(config, quiet), tmp_path / "run", quiet)
+    method = load_run(tmp_path / "run")[1]
+    assert method.generators["ab"].model[0].kernel_size == (5, 5)
 
 
 def test_stargan_takes_conditional_networks_alone():
