@@ -99,7 +99,7 @@ def train(
     try:
         from img2img.training.config import RunConfig
         from img2img.training.fit import fit_batch
-        from img2img.training.folder import is_begun, require_checkpoint
+        from img2img.training.folder import is_begun, new_folder, require_checkpoint
         from img2img.training.loop import train as run_training
         from img2img.training.plan import make_plan, resolve_sources
         from img2img.training.ranks import joined
@@ -409,25 +409,3 @@ def _name_from(values: dict[str, Any]) -> str:
     folders = [sources.get(key) for key in ("a", "b", "pairs")]
     folders += [data] if isinstance(data, str) else data
     return "-".join([values["mode"], *(Path(f).resolve().name for f in folders if f)])
-
-
-def new_folder(out: Path, name: str, numbered: bool) -> Path:
-    """A folder in which no run was begun yet; made-up names get a number, chosen ones an error."""
-    import shlex
-
-    from img2img.errors import UsageError
-    from img2img.files import require_utf8
-    from img2img.training.folder import is_begun, is_vacant
-
-    if Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"--name {name}: a plain name, without folders.")
-    require_utf8(out / name)
-    run, number = out / name, 2
-    while not is_vacant(run):
-        if not numbered:
-            advice = "Choose another --name."
-            if is_begun(run):
-                advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
-            raise UsageError(f"{run} exists. {advice}")
-        run, number = out / f"{name}-{number}", number + 1
-    return run

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.data.folders import Unpaired
 from img2img.methods.base import (
     Batch,
+    Draws,
     ExportSpec,
     Method,
     Scene,
@@ -55,6 +55,7 @@ class CycleGAN(Method):
 
     name = "cyclegan"
     Config = CycleGANConfig
+    layouts = ("unpaired",)
     # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
     # docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -72,7 +73,6 @@ class CycleGAN(Method):
         "--test-data); it has no --direction, it learns both."
     )
     translate_hint = " --direction ab"
-    data = Unpaired
     update_order = ("generators", "discriminators")
     pooled = ("fake_a", "fake_b")
     config: CycleGANConfig
@@ -92,7 +92,7 @@ class CycleGAN(Method):
         )
         self.initialize()
 
-    def scene(self, batch: Batch) -> Scene:
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
         ab, ba = partial(self.generate, "ab"), partial(self.generate, "ba")
         a, b = batch["a"], batch["b"]
         if not (self.config.identity and torch.is_grad_enabled()):
@@ -108,8 +108,8 @@ class CycleGAN(Method):
             return fakes
         return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge_a, judge_b = (self._critic(domain, draws) for domain in "ab")
         c = self.config
         terms = {
             "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
@@ -127,26 +127,25 @@ class CycleGAN(Method):
                 terms[f"identity_{domain}"] = c.identity * c.cycle * off
         return terms
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         terms = {}
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
-            judge = self._critic(domain, batch)
-            apart = self.config.discriminator.mixes
-            parts = self.critic_terms(judge, real, fake, batch, weight=0.5, apart=apart)
+            judge, mixes = self._critic(domain, draws), self.config.discriminator.mixes
+            parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=mixes)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        scene = self.scene(batch)
+        fake_b, fake_a = self.generate("ab", batch["a"]), self.generate("ba", batch["b"])
         return {
             "a": batch["a"],
-            "a to b": scene["fake_b"],
-            "back to a": self.generate("ba", scene["fake_b"]),
+            "a to b": fake_b,
+            "back to a": self.generate("ba", fake_b),
             "b": batch["b"],
-            "b to a": scene["fake_a"],
-            "back to b": self.generate("ab", scene["fake_a"]),
+            "b to a": fake_a,
+            "back to b": self.generate("ab", fake_a),
         }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -165,5 +164,6 @@ class CycleGAN(Method):
             for direction, generator in self.generators.items()
         }
 
-    def _critic(self, domain: str, batch: Batch) -> Critic:
-        return lambda image: self.discriminators[domain](self.seen(image, batch))
+    def _critic(self, domain: str, draws: Draws) -> Critic:
+        """The domain's discriminator, on what it sees in training."""
+        return lambda image: self.discriminators[domain](self.seen(image, draws))

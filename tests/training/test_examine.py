@@ -13,7 +13,9 @@ import torch
 from states import assert_bitwise
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Paired, Sources, Unpaired
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
@@ -181,7 +183,7 @@ def test_weights_that_are_not_finite_are_never_the_best(
 
 def look_at(method, emoji, training=None, batch=2, count=20):
     """One look at a method that was not trained, on all 20 emoji."""
-    opened = Paired if method.name == "pix2pix" else Unpaired
+    opened = Pairs if method.name == "pix2pix" else Unpaired
     data = opened.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
     trainer = Trainer(method, Runtime("cpu", "fp32"), 0, 10)
     examiner = Examiner(
@@ -233,9 +235,10 @@ def test_gradient_norms_are_those_of_the_terms(make_config, emoji):
     batch = {name: torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8) for name in ("a", "b")}
     adversarial, others = gradient_norms(method, runtime, batch, torch.tensor(0.0))
     placed = runtime.place(batch)
+    draws = method.draws(placed, torch.tensor(0.0), 1.0)
     for name, norm in (("adversarial", adversarial), ("l1", others)):
         method.zero_grad()
-        method.g_terms(placed, method.scene(placed))[name].backward()
+        method.g_terms(placed, method.scene(placed, draws), draws)[name].backward()
         grads = [p.grad for p in method.generators.parameters() if p.grad is not None]
         assert torch.stack([g.square().sum() for g in grads]).sum().sqrt() == pytest.approx(
             norm, rel=1e-4
