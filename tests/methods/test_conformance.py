@@ -13,6 +13,7 @@ from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
+from img2img.nets import DISCRIMINATORS, GENERATORS
 from img2img.nets.minibatch import Comparison
 from img2img.training.config import RunConfig
 from img2img.training.plan import make_plan
@@ -174,6 +175,38 @@ def test_every_objective_trains_every_method(mode, objective, start):
     if found.clips:
         largest = max(p.abs().max().item() for p in method.discriminators.parameters())
         assert largest <= method.config.weight_bound
+
+
+SMALL = {"width": 4, "blocks": 1, "layers": 2}
+TOGETHER = [
+    (mode, generator, discriminator)
+    for mode, method in METHODS.items()
+    for generator, made in GENERATORS.items()
+    for discriminator, judge in DISCRIMINATORS.items()
+    if made.conditional == judge.classifies == method.Config.conditional
+]
+
+
+@pytest.mark.parametrize(("mode", "generator", "discriminator"), TOGETHER)
+def test_every_network_trains_with_every_method_that_takes_it(
+    mode, generator, discriminator, start
+):
+    rows = {"generator": GENERATORS[generator], "discriminator": DISCRIMINATORS[discriminator]}
+    networks = {
+        kind: {"name": row.name, **{k: v for k, v in SMALL.items() if k in row.model_fields}}
+        for kind, row in rows.items()
+    }
+    energy = {"objective": "ebgan"} if rows["discriminator"].energy else {}
+    trainer, batch = start(mode, **networks, **energy)
+    method = trainer.method
+    parts = [*method.generators.values(), *method.discriminators.values()]
+    before, terms = [snapshot(part) for part in parts], {}
+    for step in range(method.turn):
+        terms |= trainer.update(batch(step))
+    assert all(term.isfinite() for term in terms.values())
+    for was, part in zip(before, parts, strict=True):
+        moved = [not torch.equal(was[name], p) for name, p in part.named_parameters()]
+        assert sum(moved) > len(moved) / 2
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "rpgan", "mmd"])
