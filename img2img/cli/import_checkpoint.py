@@ -62,13 +62,13 @@ def import_checkpoint(
     import shlex
 
     from img2img.cli import stderr_console
-    from img2img.cli.train import new_folder
     from img2img.errors import needs_extra
 
     try:
         from img2img.export.published import import_run
         from img2img.export.run import export_run
         from img2img.training.config import RunConfig
+        from img2img.training.folder import new_folder
     except ImportError as error:
         raise needs_extra("train", error) from None
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
-from img2img.files import write_whole
+from img2img.files import require_utf8, write_whole
 from img2img.training.checkpoint import BEST, LAST, WEIGHTS
 from img2img.training.config import RunConfig
 
@@ -22,6 +22,26 @@ def is_vacant(run: Path) -> bool:
     if not run.exists():
         return not run.is_symlink()
     return run.is_dir() and all(path.name.startswith(".img2img-") for path in run.iterdir())
+
+
+def new_folder(out: Path, name: str, numbered: bool) -> Path:
+    """A folder below `out` in which no run was begun yet; it is not created.
+
+    numbered: where the name is taken, a number is appended to it. Raises UsageError for a name that
+    is taken or is no plain name, DataError for one that is not UTF-8.
+    """
+    if Path(name).name != name or name in (".", ".."):
+        raise UsageError(f"--name {name}: a plain name, without folders.")
+    require_utf8(out / name)
+    run, number = out / name, 2
+    while not is_vacant(run):
+        if not numbered:
+            advice = "Choose another --name."
+            if is_begun(run):
+                advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
+            raise UsageError(f"{run} exists. {advice}")
+        run, number = out / f"{name}-{number}", number + 1
+    return run
 
 
 def begin(run: Path, config: RunConfig) -> None:
@@ -42,6 +62,16 @@ def begin(run: Path, config: RunConfig) -> None:
         draft.replace(path)  # a disk without links
     finally:
         draft.unlink(missing_ok=True)
+
+
+def record(run: Path, config: RunConfig) -> None:
+    """Replace config.json of a run that goes on with other settings, which are in the config's
+    history; without any the file stays as it is.
+    """
+    saved = RunConfig.load(run)
+    if (saved.method, saved.history) != (config.method, config.history):
+        settings = {"method": config.method, "history": config.history}
+        write_whole(run / "config.json", saved.model_copy(update=settings).to_json())
 
 
 def require_checkpoint(run: Path) -> None:

@@ -63,7 +63,7 @@ def train(
     networks = method(config.method)
     if config.pretrained and not (run / checkpoint.LAST).exists():
         checkpoint.begin_with(networks.generators, config.pretrained)
-    trainer = Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
+    trainer = Trainer(networks, runtime, config.seed, plan.schedule, ranks)
     deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
     with stop_signals() as stop:
         session = _Session(plan, run, trainer, console, stop, begins)
@@ -268,7 +268,7 @@ class _Session:
         done, seconds = step - self.logged_step, now - self.logged_at
         self.row = {
             "step": step,
-            "epoch": step / self.plan.epoch_steps,
+            "epoch": step / self.plan.schedule.epoch_steps,
             "seconds": round(self.before + now - self.began, 3),
             "images_per_second": batch * done / seconds,
             "data_wait": self.waited / seconds,
@@ -436,6 +436,8 @@ class _Session:
         """Write what tells how the run was started; of a new one, make the folder."""
         if begins:
             folder.begin(self.run, self.config)
+        else:
+            folder.record(self.run, self.config)
         for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
             half.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
