@@ -20,7 +20,7 @@ from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
+from img2img.methods.config import MethodConfig
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest", "memory"}
 ALLOWED = {
-    "nets": {"nets"},
-    "methods": {"methods", "nets", "data", "manifest"},
+    "nets": {"nets", "table", "manifest"},
+    "methods": {"methods", "nets", "data", "manifest", "table"},
     "data": {"data", *FACE},
     "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},

@@ -1,6 +1,9 @@
 """What `train` can print: its methods, objectives and settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from img2img.training.config import RunConfig
 
 
 def show_methods() -> None:
@@ -33,27 +36,29 @@ def show_objectives() -> None:
     )
 
 
-def show_settings(mode: str, preset: str) -> None:
-    """Every setting of the method and of a run, with its value in the preset and what it means."""
+def show_settings(config: "RunConfig") -> None:
+    """Every setting of the config's method, of its networks and of a run, with its value in the
+    config and what it means.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    from img2img.methods.base import MethodConfig
-    from img2img.training.config import RunConfig, flat, option
+    from img2img.methods.config import MethodConfig
+    from img2img.training.config import option
     from img2img.training.settings import settings_of
 
-    usual = RunConfig.build({"name": "x", "mode": mode, "preset": preset, "sources": {}})
-    values = {**usual.model_dump(mode="json"), **flat(usual.method.model_dump(mode="json"))}
-    table = Table("setting", f"in preset {preset}", "what it is")
+    values = {**config.model_dump(mode="json"), **config.method.flat()}
+    table = Table("setting", f"value ({config.mode}, preset {config.preset})", "what it is")
     in_method = True
-    for name, setting in settings_of(mode).items():
+    for name, setting in settings_of(config.mode, config.method.model_dump()).items():
         if in_method and setting.of_run:
             table.add_section()
             in_method = False
-        if not setting.field.is_required():
-            shared = MethodConfig.model_fields.get(name, setting.field)
-            meaning = setting.field.description or shared.description
-            table.add_row(option(name), _shown(values[name]), meaning)
+        if name == "name":
+            continue
+        shared = MethodConfig.model_fields.get(name, setting.field)
+        meaning = setting.field.description or shared.description
+        table.add_row(option(name), _shown(values[name]), meaning)
     Console(highlight=False, markup=False).print(table)
 
 

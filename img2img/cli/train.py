@@ -113,7 +113,8 @@ def train(
         bool, _list("Print the adversarial objectives with formula and paper, and exit.")
     ] = False,
     list_settings: Annotated[
-        bool, _list("Print every setting of --mode's method and what it means, and exit.")
+        bool,
+        _list("Print every setting of --mode's method, its value and what it means, and exit."),
     ] = False,
 ) -> None:
     """Train a translator on folders of pictures.
@@ -140,18 +141,22 @@ def train(
         from img2img.training.plan import make_plan, resolve_sources
         from img2img.training.ranks import joined
         from img2img.training.resume import continued, refuse_fixed, resumed
-        from img2img.training.settings import layered, read_file, require_mode
+        from img2img.training.settings import (
+            beneath_options,
+            layered,
+            read_file,
+            read_texts,
+            require_mode,
+        )
     except ImportError as error:
         raise needs_extra("train", error) from None
 
-    if list_methods or list_objectives or list_settings:
+    if list_methods or list_objectives:
         if list_methods:
             lists.show_methods()
         if list_objectives:
             lists.show_objectives()
-        if list_settings:
-            lists.show_settings(require_mode(mode), preset or "paper")
-        return
+        return None
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
     options = _given(
@@ -165,20 +170,27 @@ def train(
         | {"attributes": attributes, "attribute": attribute}
     )
     test = _given({"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data})
+    declared = [text for parameter in context.command.params for text in parameter.opts]
     automatic = resume is not None and str(resume) == "auto"
     run = None if automatic else resume
     if run:
         refuse_fixed([*options, *sources, *(f"test_{folder}" for folder in test)])
         refuse_fixed(_given({"config": config}))
         saved = RunConfig.load(run)
-        run_config = resumed(run, saved, options | _written(context, assignments, saved.mode))
+        options |= read_texts(
+            context.args, assignments or [], saved.mode, saved.method.model_dump(), declared
+        )
+        run_config = resumed(run, saved, options)
         fits = False
     else:
         file = read_file(config) if config else {}
         method = require_mode(mode or file.get("mode"))
-        options |= _written(context, assignments, method)
+        beneath = beneath_options(file, method, preset)
+        options |= read_texts(context.args, assignments or [], method, beneath, declared)
         fits = options.get("batch") == "auto"
         run_config = RunConfig.build(layered(file, options, sources, test))
+        if list_settings:
+            return lists.show_settings(run_config)
         for folder in (*run_config.sources.folders(), *run_config.test.folders()):
             require_utf8(folder)
         known = out / run_config.name
@@ -202,7 +214,7 @@ def train(
         if dry_run:
             if ranks.first:
                 print(plan.config.to_json())
-            return
+            return None
         try:
             run_training(plan, run, console, max_minutes, ranks)
         except (UsageError, Interrupted) as error:  # every process raises it; the first reports it
@@ -214,16 +226,6 @@ def train(
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given: those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _written(context: typer.Context, assignments: list[str] | None, mode: str) -> dict[str, Any]:
-    """The values of settings that `train` does not declare (--ema 0.999), and of --set."""
-    from img2img.training.settings import read_assignments, read_options, settings_of
-
-    settings = settings_of(mode)
-    declared = [text for parameter in context.command.params for text in parameter.opts]
-    options = read_options(context.args, settings, declared)
-    return options | read_assignments(assignments or [], settings)
 
 
 def _minutes(text: str) -> float:

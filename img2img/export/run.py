@@ -44,6 +44,12 @@ def export_run(
     calibration: pictures that int8 takes its ranges from and is judged on, in place of the run's.
     """
     config, method, said = graph.load_run(run, weights, chosen)
+    generator = config.method.generator
+    if precision not in generator.precisions:
+        raise UsageError(
+            f"The generator {generator.name} can't be exported in {precision}; it can in "
+            f"{', '.join(generator.precisions)}."
+        )
     if "metric" in said:
         distance = f"{said['metric']} {float(said['value']):.4f}"
         console.print(f"of step {int(said['step']):,}, the best by {distance}")

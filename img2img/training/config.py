@@ -20,12 +20,11 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 from img2img.data.folders import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
-from img2img.methods.presets import PresetName, preset_settings
+from img2img.methods.config import MethodConfig
+from img2img.methods.route import UNPREFIXED
 
 Precision = Literal["auto", "fp32", "bf16"]
 ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
-
 
 # Where a run computes, and how: it trains the same, so these are free when it is resumed.
 PLACE = ("device", "workers", "cache", "compile")
@@ -58,7 +57,7 @@ class RunConfig(BaseModel):
 
     name: str
     mode: str
-    preset: PresetName = "paper"
+    preset: str = "paper"
     method: SerializeAsAny[MethodConfig]
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
@@ -105,13 +104,17 @@ class RunConfig(BaseModel):
             return values
         method = values.get("method", {})
         if isinstance(method, dict):
-            known = METHODS.get(values.get("mode"))
-            if known is None:
+            if values.get("mode") not in METHODS:
                 raise ValueError(
                     f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
                 )
-            preset = preset_settings(values.get("preset", "paper"), values["mode"])
-            values = {**values, "method": known.Config(**{**preset, **method})}
+            known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
+            if name not in known.presets:
+                raise ValueError(
+                    f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
+                )
+            settings = known.Config.route(method, known.presets[name])
+            values = {**values, "method": known.Config(**settings)}
         return values
 
     @classmethod
@@ -128,10 +131,9 @@ class RunConfig(BaseModel):
         if config.sources.swap and config.mode == "stargan":
             raise UsageError("stargan has no --direction: it learns all.")
         # A preset sets what another objective then does not use: that is nobody's mistake.
-        preset = preset_settings(config.preset, config.mode)
-        usual = flat(type(config.method)(**preset).model_dump())
+        usual = type(config.method)(**METHODS[config.mode].presets[config.preset]).flat()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
-        settings = flat(config.method.model_dump()) | config.model_dump(exclude={"method"})
+        settings = config.method.flat() | config.model_dump(exclude={"method"})
         for name, reason in config.without_effect().items():
             if settings[name] != usual[name]:
                 raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
@@ -195,11 +197,6 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def flat(method: dict[str, Any]) -> dict[str, Any]:
-    """A method's settings by the names that options have."""
-    return method
-
-
 def in_words(error: ValidationError, options: bool = True) -> str:
     """What is wrong with each setting and what is allowed, in one sentence each.
 
@@ -224,17 +221,29 @@ def _problem(problem: ErrorDetails, options: bool) -> str:
     text = problem["msg"]
     for theirs, ours in WORDS.items():
         text = text.replace(theirs, ours)
-    where = ".".join(str(part) for part in problem["loc"])
+    where = problem["loc"]
     if not where:
-        return f"{text[:1].upper()}{text[1:]}."
-    value = problem["input"]
-    if options and len(problem["loc"]) == 1:
-        where = option(where)
+        return f"{text}."
+    value, hint = problem["input"], ""
     given = f" {value}" if isinstance(value, str | int | float) and value != "" else ""
-    hint = ""
     if problem["type"] == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
-    return f"{where}{given}: {text}.{hint}"
+    name = _option_at(where) if options else ".".join(map(str, where))
+    return f"{name}{given}: {text}.{hint}"
+
+
+def _option_at(location: tuple[int | str, ...]) -> str:
+    """The option that sets the field at a place in a config: ("discriminator", "width") is
+    --d-width.
+    """
+    match location:
+        case ("generator", str(field), *_):
+            return option(field)
+        case ("discriminator", str(field), *_):
+            return option(field if field in UNPREFIXED else f"d_{field}")
+        case (str(field), *_):
+            return option(field)
+    return str(location)
 
 
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from img2img import __version__
 from img2img.files import write_whole
+from img2img.methods import METHODS
 from img2img.training.config import RunConfig
 from img2img.training.ranks import Ranks
 
@@ -174,7 +175,7 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) ->
     """README.md of a run."""
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
-    towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
+    towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,

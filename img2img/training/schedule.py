@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from img2img.errors import UsageError
-from img2img.methods.base import MethodConfig
+from img2img.methods.config import MethodConfig
 from img2img.training.config import PastSettings
 
 

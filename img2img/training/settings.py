@@ -5,8 +5,9 @@ file, the options. Their values go to RunConfig.build, which validates the whole
 """
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -16,13 +17,11 @@ from pydantic.fields import FieldInfo
 
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
-from img2img.methods.presets import preset_settings
+from img2img.methods.route import CHOOSING, of_other_networks, rows_of
 from img2img.training.config import (
     PLACE,
     RunConfig,
     did_you_mean,
-    flat,
     in_words,
     option,
 )
@@ -33,6 +32,7 @@ FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all 
 # Fields of RunConfig that are no settings: they have options of their own, or a run fills them.
 NOT_SETTABLE = {"method", "sources", "test", "mode", "preset", "fingerprint", "measured_by"}
 NOT_SETTABLE |= {"history"}
+READ_FROM_DATA = {"labels"}  # fields of a method's config
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,20 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def settings_of(mode: str) -> dict[str, Setting]:
-    """What can be set with a method, by name: its own settings, then the run's."""
-    own = method_fields(METHODS[mode].Config)
-    shared = {n: f for n, f in RunConfig.model_fields.items() if n not in NOT_SETTABLE | own.keys()}
-    return {name: Setting(name, field, False) for name, field in own.items()} | {
-        name: Setting(name, field, True) for name, field in shared.items()
+def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
+    """What can be set with a method, by name: its own settings, those of the networks that the
+    values choose, and the run's.
+    """
+    spellings = METHODS.choose(mode).Config.spellings(values)
+    settings = {
+        name: Setting(name, spelling.field, False)
+        for name, spelling in spellings.items()
+        if name not in READ_FROM_DATA
     }
-
-
-def method_fields(config: type[MethodConfig]) -> dict[str, FieldInfo]:
-    """The settings of a method, but for what is read from the data."""
-    return {name: field for name, field in config.model_fields.items() if name != "labels"}
+    for name, field in RunConfig.model_fields.items():
+        if name not in NOT_SETTABLE:
+            settings.setdefault(name, Setting(name, field, True))
+    return settings
 
 
 def require_mode(mode: str | None) -> str:
@@ -100,30 +102,66 @@ def require_mode(mode: str | None) -> str:
     return mode
 
 
-def read_options(
-    arguments: Sequence[str], settings: Mapping[str, Setting], declared: Collection[str] = ()
+def read_texts(
+    arguments: Sequence[str],
+    assignments: Sequence[str],
+    mode: str,
+    values: Mapping[str, Any],
+    declared: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The values of `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`, by setting.
+    """The values of options that a command does not declare, and of `--set key=value`.
 
-    declared: options that the command knows besides, for the hint where one is misspelled.
+    values: the method's settings so far; with the objective and the networks among the texts, which
+    are read first, they decide what else can be set. declared: the options that the command
+    declares, for the hint where one is misspelled.
     """
-    values, left = {}, deque(arguments)
+    chosen = {**values, **_choices_of_networks(arguments, assignments)}
+    settings = settings_of(mode, chosen)
+    rows = rows_of(METHODS[mode].Config, chosen)
+    names = {*map(option, settings), *declared}
+
+    def find(name: str, spelled: str) -> Setting:
+        if name in settings:
+            return settings[name]
+        if reason := of_other_networks(name, rows):
+            raise UsageError(f"{spelled}: {reason}.")
+        hint = did_you_mean(option(name), names) or " --list-settings prints them all."
+        raise UsageError(f"There is no setting {spelled}.{hint}")
+
+    return _read_options(arguments, find) | _read_assignments(assignments, find)
+
+
+def _choices_of_networks(arguments: Sequence[str], assignments: Sequence[str]) -> dict[str, str]:
+    """The names in `--generator resnet`, `--generator=resnet` or `--set generator=resnet`."""
+    texts = [*(text.removeprefix("--") for text in arguments if text.startswith("--"))]
+    chosen = {}
+    for text in (*texts, *assignments):
+        name, equals, value = text.partition("=")
+        if equals and name in CHOOSING:
+            chosen[name] = value
+    for text, value in pairwise(arguments):
+        if text.startswith("--") and text.removeprefix("--") in CHOOSING:
+            chosen[text.removeprefix("--")] = value
+    return chosen
+
+
+def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting]) -> dict[str, Any]:
+    """The values of `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`, by setting."""
+    values: dict[str, Any] = {}
+    left = deque(arguments)
     while left:
         argument = left.popleft()
         if not argument.startswith("--"):
             raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
-        spelled, equals, text = argument[2:].partition("=")
-        name = spelled.replace("-", "_")
-        positive = settings.get(name.removeprefix("no_"))
-        if name not in settings and positive and positive.is_switch and not equals:
-            values[positive.name] = False
+        spelled, equals, text = argument.partition("=")
+        name = spelled.removeprefix("--").replace("-", "_")
+        if name.startswith("no_") and not equals:
+            setting = find(name.removeprefix("no_"), spelled)
+            if not setting.is_switch:
+                raise UsageError(f"{spelled}: {option(setting.name)} takes a value, and no switch.")
+            values[setting.name] = False
             continue
-        if name not in settings:
-            names = {option(known) for known in settings} | set(declared)
-            hint = did_you_mean(f"--{spelled}", names)
-            hint = hint or " --list-settings prints them all."
-            raise UsageError(f"There is no option --{spelled}.{hint}")
-        setting = settings[name]
+        setting = find(name, spelled)
         if not equals:
             follows = left[0] if left else "--"
             if setting.is_switch:
@@ -136,7 +174,9 @@ def read_options(
     return values
 
 
-def read_assignments(assignments: Sequence[str], settings: Mapping[str, Setting]) -> dict[str, Any]:
+def _read_assignments(
+    assignments: Sequence[str], find: Callable[[str, str], Setting]
+) -> dict[str, Any]:
     """The values of `--set key=value`, by setting."""
     values = {}
     for assignment in assignments:
@@ -144,10 +184,7 @@ def read_assignments(assignments: Sequence[str], settings: Mapping[str, Setting]
         if not equals:
             raise UsageError(f"--set {assignment}: write it as key=value.")
         name = key.strip().replace("-", "_")
-        if name not in settings:
-            hint = did_you_mean(name, settings) or " --list-settings prints them all."
-            raise UsageError(f"There is no setting {key}.{hint}")
-        values[name] = settings[name].parse(text)
+        values[name] = find(name, key).parse(text)
     return values
 
 
@@ -167,6 +204,18 @@ def read_file(path: Path) -> dict[str, Any]:
     return values
 
 
+def beneath_options(file: Mapping[str, Any], mode: str, preset: str | None) -> dict[str, Any]:
+    """The method's settings that the preset and the file give, flat or nested."""
+    presets = METHODS.choose(mode).presets
+    chosen = preset or file.get("preset", "paper")
+    if chosen not in presets:
+        raise UsageError(
+            f"{mode} has no preset {chosen}; it has {', '.join(presets)}."
+            f"{did_you_mean(chosen, presets)}"
+        )
+    return {**presets[chosen], **(file.get("method") or {})}
+
+
 def layered(
     file: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -181,16 +230,13 @@ def layered(
     """
     values = {**file, **{key: options[key] for key in ("mode", "preset") if key in options}}
     mode = values["mode"] = require_mode(values.get("mode"))
-    for found in ("fingerprint", "measured_by", "history"):
-        values.pop(found, None)
+    for key in ("fingerprint", "measured_by", "history"):
+        values.pop(key, None)
     method = dict(values.get("method") or {})
     if "preset" in options:
         method = _without_preset(method, mode, file.get("preset", "paper"))
-    settings = settings_of(mode)
     for name, value in options.items():
-        if name in ("mode", "preset"):
-            continue
-        target = values if settings[name].of_run else method
+        target = values if name in RunConfig.model_fields else method
         target[name] = value
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if options.get(length) is not None:
@@ -210,21 +256,22 @@ def layered(
 
 
 def _without_preset(method: dict[str, Any], mode: str, preset: str) -> dict[str, Any]:
-    """A file's settings of the method without what its preset set; what differs from it stays."""
-    usual = METHODS[mode].Config(**preset_settings(preset, mode)).model_dump(mode="json")
-    return _differing(method, usual)
-
-
-def _differing(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are not the usual ones, group by group."""
-    kept = {}
-    for name, value in values.items():
-        if isinstance(value, dict) and isinstance(usual.get(name), dict):
-            if inner := _differing(value, usual[name]):
-                kept[name] = inner
-        elif name not in usual or value != usual[name]:
-            kept[name] = value
-    return kept
+    """A file's settings of the method without what its preset set, so that another preset can set
+    it; what differs from the preset stays.
+    """
+    known = METHODS[mode]
+    usual = known.Config(**known.presets.get(preset, {}))
+    flat, nested = usual.flat(), usual.model_dump(mode="json")
+    spellings = known.Config.spellings(method)
+    settings = dict(method)
+    for name in {name for values in known.presets.values() for name in values}:
+        if name in settings and settings[name] == flat[name]:
+            del settings[name]
+        for kind, field in spellings[name].places if name in spellings else ():
+            network = settings.get(kind)
+            if isinstance(network, dict) and network.get(field) == nested[kind].get(field):
+                settings[kind] = {key: value for key, value in network.items() if key != field}
+    return settings
 
 
 def run_name(mode: str, sources: Mapping[str, Any]) -> str:
@@ -253,6 +300,7 @@ def _by_name(config: RunConfig) -> dict[str, Any]:
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
     ).model_dump(mode="json", exclude={*PLACE, "fingerprint", "measured_by", "history"})
     test = {f"test_{key}": value for key, value in values.pop("test").items()}
-    method = flat(values.pop("method"))
+    del values["method"]
+    method = config.method.flat()
     method.pop("labels", None)
     return values.pop("sources") | test | method | values
