@@ -7,6 +7,7 @@ methods and the training step that `img2img train` runs. The suite runs the same
 """
 
 import copy
+import dataclasses
 import datetime
 import json
 import lzma
@@ -14,13 +15,15 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from img2img.methods import METHODS
-from img2img.methods.config import MethodConfig
+from img2img.methods.base import Batch, Draws
+from img2img.methods.stargan import StarGANDraws
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet
@@ -31,7 +34,7 @@ from img2img.training.trainer import Trainer
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"
 ONE_EPOCH = 10**9  # the rate stays constant, as in the authors' ten steps
-Batches = Callable[[int], dict[str, Tensor]]
+Batches = Callable[[int], tuple[Batch, Draws | None]]  # of a step; None: its own draws
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,14 @@ def trained(
     complete = next(n for n, at in enumerate(losses, 1) if len(at) == len(named))
     for step in range(len(losses)):
         if step < max(3, complete):
-            data = batch(step)
-            data = {k: v.float() if v.is_floating_point() else v for k, v in data.items()}
+            data, draws = batch(step)
+            data = narrow(data)
+            if draws is not None:
+                draws = dataclasses.replace(draws, **narrow(vars(draws)))
             guided.load_state_dict(copy.deepcopy(trainer.state_dict()))
-            each.append(values(guided.update(data)))
-            own.append(values(free.update(data)))
-        wide.append(values(trainer.update(batch(step))))
+            each.append(values(guided.update(data, draws)))
+            own.append(values(free.update(data, draws)))
+        wide.append(values(trainer.update(*batch(step))))
     runs = {
         "float64": (wide, 1e-6),
         "float32, each step from the state in float64": (each, 1e-4),
@@ -123,8 +128,18 @@ def trained(
         yield max(sums, key=lambda row: row.difference)
 
 
+def any_draws(trainer: Trainer, batch: Batch) -> Draws:
+    """Draws for a scene that does not depend on them."""
+    return trainer.method.draws(batch, trainer.progress, 1.0)
+
+
 def values(terms: dict[str, Tensor]) -> dict[str, float]:
     return {name: term.item() for name, term in terms.items()}
+
+
+def narrow(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with every tensor in float32."""
+    return {k: v.float() if isinstance(v, Tensor) else v for k, v in values.items()}
 
 
 def as_float32(trainer: Trainer) -> Trainer:
@@ -145,11 +160,12 @@ def cyclegan() -> Iterator[Row]:
     trainer = make_trainer("cyclegan", files, size=64, width=8, d_width=8, blocks=6, pool=0)
     data = load_file(folder / "batches.safetensors")
 
-    def batch(step: int) -> dict[str, Tensor]:
-        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}
+    def batch(step: int) -> tuple[Batch, None]:
+        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}, None
 
-    golden, first = load_file(folder / "step1_images.safetensors"), batch(0)
-    images = {name: image.detach() for name, image in trainer.method.scene(first).items()}
+    golden, (first, _) = load_file(folder / "step1_images.safetensors"), batch(0)
+    scene = trainer.method.scene(first, any_draws(trainer, first))
+    images = {name: image.detach() for name, image in scene.items()}
     names = {"fake_B": "fake_b", "fake_A": "fake_a", "rec_A": "cycle_a", "rec_B": "cycle_b"}
     for theirs, ours in (names | {"idt_A": "same_b", "idt_B": "same_a"}).items():
         yield pictures(f"image {theirs} of step 1", golden[theirs], images[ours], 1e-6)
@@ -175,11 +191,12 @@ def pix2pix() -> Iterator[Row]:
 
     trainer = make_trainer("pix2pix", files, width=4, d_width=8, dropout=False)
 
-    def batch(step: int) -> dict[str, Tensor]:
-        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}
+    def batch(step: int) -> tuple[Batch, None]:
+        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}, None
 
     with torch.no_grad():  # by a copy, whose BatchNorm averages may move
-        fake = copy.deepcopy(trainer.method).scene(batch(0))["fake_b"]
+        first, _ = batch(0)
+        fake = copy.deepcopy(trainer.method).scene(first, any_draws(trainer, first))["fake_b"]
     golden = load_file(folder / "step1_images.safetensors")
     yield pictures("image fake_B of step 1", golden["fake_B"], fake, 1e-6)
     named = {
@@ -200,15 +217,16 @@ def stargan(name: str, kind: str) -> Iterator[Row]:
     trainer = make_trainer("stargan", files, **sizes, labels=labels)
     data = load_file(folder / "batches.safetensors")
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Batch, Draws]:
         label = data["labels"][step]
         label = (torch.eye(5)[label] if kind == "classes" else label).double()
-        return {
-            "image": data["images"][step].double(),
-            "domain": label,
-            "mix": data["alpha"][step].double(),
-            "target": label[data["permutation"][step]],
-        }
+        draws = StarGANDraws(
+            mix=data["alpha"][step].double(),
+            progress=torch.tensor(0.0),
+            penalty_scale=1.0,
+            target=label[data["permutation"][step]],
+        )
+        return {"image": data["images"][step].double(), "domain": label}, draws
 
     named = {
         "D/loss_real": lambda t: t["d/real"],
@@ -245,7 +263,7 @@ def network(name: str) -> Iterator[Row]:
 
 def schedule() -> Iterator[Row]:
     golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
-    config: MethodConfig = METHODS["cyclegan"].Config(epochs=200)
+    config = METHODS["cyclegan"].Config(epochs=200)
     factor = Schedule.of(config, epoch_steps=7).rate_factor
     rates = golden["lr_at_epoch_1_to_200"]
     pairs = [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from img2img.data.folders import Unpaired
 from img2img.methods.base import (
     Batch,
+    Draws,
     ExportSpec,
     Method,
     Scene,
@@ -92,7 +93,7 @@ class CycleGAN(Method):
         )
         self.initialize()
 
-    def scene(self, batch: Batch) -> Scene:
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
         ab, ba = partial(self.generate, "ab"), partial(self.generate, "ba")
         a, b = batch["a"], batch["b"]
         if not (self.config.identity and torch.is_grad_enabled()):
@@ -108,8 +109,8 @@ class CycleGAN(Method):
             return fakes
         return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge_a, judge_b = (self._critic(domain, draws) for domain in "ab")
         c = self.config
         terms = {
             "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
@@ -127,26 +128,25 @@ class CycleGAN(Method):
                 terms[f"identity_{domain}"] = c.identity * c.cycle * off
         return terms
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         terms = {}
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
-            judge = self._critic(domain, batch)
-            apart = self.config.discriminator.mixes
-            parts = self.critic_terms(judge, real, fake, batch, weight=0.5, apart=apart)
+            judge, mixes = self._critic(domain, draws), self.config.discriminator.mixes
+            parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=mixes)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        scene = self.scene(batch)
+        fake_b, fake_a = self.generate("ab", batch["a"]), self.generate("ba", batch["b"])
         return {
             "a": batch["a"],
-            "a to b": scene["fake_b"],
-            "back to a": self.generate("ba", scene["fake_b"]),
+            "a to b": fake_b,
+            "back to a": self.generate("ba", fake_b),
             "b": batch["b"],
-            "b to a": scene["fake_a"],
-            "back to b": self.generate("ab", scene["fake_a"]),
+            "b to a": fake_a,
+            "back to b": self.generate("ab", fake_a),
         }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -165,5 +165,6 @@ class CycleGAN(Method):
             for direction, generator in self.generators.items()
         }
 
-    def _critic(self, domain: str, batch: Batch) -> Critic:
-        return lambda image: self.discriminators[domain](self.seen(image, batch))
+    def _critic(self, domain: str, draws: Draws) -> Critic:
+        """The domain's discriminator, on what it sees in training."""
+        return lambda image: self.discriminators[domain](self.seen(image, draws))

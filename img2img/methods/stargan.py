@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from img2img.data.folders import Labelled
 from img2img.manifest import Labels
 from img2img.methods.base import (
     Batch,
+    Draws,
     ExportSpec,
     Method,
     Scene,
@@ -64,6 +66,11 @@ class StarGANConfig(MethodConfig):
         return self.size if self.resize is None else self.resize
 
 
+@dataclass(frozen=True)
+class StarGANDraws(Draws):
+    target: Tensor  # [N, D], the label that each picture is translated to
+
+
 class StarGAN(Method):
     """One generator for every domain; a discriminator that also names the domain."""
 
@@ -108,20 +115,22 @@ class StarGAN(Method):
         """With several data sets each gives a batch in turn, and each its generator step."""
         return super().sides(step // max(len(self.config.labels.sets), 1))
 
-    def penalty_scale(self, step: int) -> Tensor:
+    def penalty_scale(self, step: int) -> float:
         """Counted in turns, so that each data set gets its share of lazy penalties."""
         return super().penalty_scale(step // max(len(self.config.labels.sets), 1))
 
-    def draws(self, batch: Batch) -> Batch:
+    def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> StarGANDraws:
+        """The targets are the labels of the batch in a random order."""
         label = batch["domain"]
         others = torch.randperm(len(label), device=label.device)
-        return super().draws(batch) | {"target": label[others]}
+        shared = super().draws(batch, progress, penalty_scale)
+        return StarGANDraws(**vars(shared), target=label[others])
 
-    def scene(self, batch: Batch) -> Scene:
-        return {"fake": self.generate("any", batch["image"], batch["target"])}
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
+        return {"fake": self.generate("any", batch["image"], _target(draws))}
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, c = self._judge(batch), self.config
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge, c = self._judge(draws), self.config
         image, fake = batch["image"], scene["fake"]
         if c.discriminator.mixes:  # a call's pictures are compared with each other
             (real, classes), (judged, _) = judge(image), judge(fake)
@@ -131,16 +140,16 @@ class StarGAN(Method):
             classes = classes[: len(image)]
         terms = self.objective.d_terms(real, judged, c.smooth)
         terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
-        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, batch)
+        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge, whole, c = self._judge(draws), self.discriminators["all"], self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.compares else None
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
             "adversarial": self.objective.g_loss(fake, real),
-            "classification": c.classification * self._class_loss(fake_classes, batch["target"]),
+            "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
             **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
         }
@@ -177,9 +186,9 @@ class StarGAN(Method):
         generator = self.generators["any"]
         return {"to": ExportSpec(generator, c.in_channels, c.out_channels, c.labels)}
 
-    def _judge(self, batch: Batch) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The discriminator, real or fake and the domain, on what it is shown in training."""
-        return lambda image: self.discriminators["all"](self.seen(image, batch))
+    def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The discriminator's scores and class logits, of what it sees in training."""
+        return lambda image: self.discriminators["all"](self.seen(image, draws))
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean over the pictures, each in its own data set's part (equations 2, 3 and 7)."""
@@ -211,3 +220,8 @@ class StarGAN(Method):
         labels = self.config.labels
         number = next(i for i, labelled in enumerate(labels.sets) if name in labelled.domains)
         return number, labels.parts[number]
+
+
+def _target(draws: Draws) -> Tensor:
+    assert isinstance(draws, StarGANDraws)  # as StarGAN.draws gives them
+    return draws.target

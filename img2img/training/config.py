@@ -4,10 +4,11 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -22,9 +23,27 @@ from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.methods.route import UNPREFIXED
+from img2img.training.keep import Keep
 
 Precision = Literal["auto", "fp32", "bf16"]
 ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+
+
+def _as_keep(value: Any) -> Any:
+    """5 is as good as "5"."""
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str):
+        Keep.parse(text)
+    return text
+
+
+def _as_loggers(value: Any) -> Any:
+    """ "wandb,mlflow" is as good as a list, and "none" as an empty one."""
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [name.strip() for name in names if name.strip()]
+    return () if names == ["none"] else tuple(names)
+
 
 # Where a run computes, and how: it trains the same, so these are free when it is resumed.
 PLACE = ("device", "workers", "cache", "compile")
@@ -33,7 +52,7 @@ PLACE = ("device", "workers", "cache", "compile")
 class PastSettings(BaseModel):
     """Settings of a run that were in force until it was resumed with others.
 
-    Its fields, `until` aside, are the settings of a method that may change when a run is resumed.
+    Its fields, `until` aside, are the settings that may change when a run is resumed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +63,7 @@ class PastSettings(BaseModel):
     decay: float
     generator_lr: float
     discriminator_lr: float
+    patience: int | None
 
 
 # What may change when a run is resumed: its length, its rates and their schedule.
@@ -79,6 +99,15 @@ class RunConfig(BaseModel):
     eval_pictures: int = Field(200, ge=2, description="held-out samples that a look is on")
     extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
+        "none", description="saves whose weights stay: none, all, the last 5, or 'every 1000' steps"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="looks without a better held-out distance until training ends early"
+    )
+    loggers: Annotated[tuple[LoggerName, ...], BeforeValidator(_as_loggers)] = Field(
+        ("tensorboard",), description="where numbers also go: tensorboard, wandb, mlflow, or none"
+    )
     licence: str | None = Field(None, description="of the weights, for the model card")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
@@ -157,6 +186,7 @@ class RunConfig(BaseModel):
             reasons["held_out"] = "there are held-out folders (--test-...)"
         if self.eval_every == 0:
             reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 never looks at any"
+            reasons["patience"] = "--eval-every 0 measures no distance"
         return reasons
 
     @classmethod

@@ -44,9 +44,13 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     """The config with other settings from the run's last checkpoint on, and what was in force
     before in its history. Without a difference the config as it is.
     """
-    length = {"epochs": None, "steps": None} if {"epochs", "steps"} & changes.keys() else {}
-    after = config.with_method(**{**length, **changes})
-    if after.method == config.method:
+    own = {name: value for name, value in changes.items() if name != "patience"}
+    if {"epochs", "steps"} & own.keys():
+        own = {"epochs": None, "steps": None, **own}
+    after = config.with_method(**own).model_copy(
+        update={"patience": changes.get("patience", config.patience)}
+    )
+    if (after.method, after.patience) == (config.method, config.patience):
         return config
     last = run / checkpoint.LAST
     done = checkpoint.load(last)["trainer"]["step"] if last.exists() else 0

@@ -29,9 +29,8 @@ from img2img.training.config import (
 NONE = {"", "none", "null"}  # what may be written for the absence of a value
 TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # what may follow a switch
 FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all of a file's
-# Fields of RunConfig that are no settings: they have options of their own, or a run fills them.
-NOT_SETTABLE = {"method", "sources", "test", "mode", "preset", "fingerprint", "measured_by"}
-NOT_SETTABLE |= {"history"}
+FILLED = {"fingerprint", "measured_by", "history"}  # fields of RunConfig that a run itself fills
+GROUPS = {"method", "sources", "test"}
 READ_FROM_DATA = {"labels"}  # fields of a method's config
 
 
@@ -89,7 +88,7 @@ def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
         if name not in READ_FROM_DATA
     }
     for name, field in RunConfig.model_fields.items():
-        if name not in NOT_SETTABLE:
+        if name not in FILLED | GROUPS | {"mode", "preset"}:
             settings.setdefault(name, Setting(name, field, True))
     return settings
 
@@ -230,13 +229,13 @@ def layered(
     """
     values = {**file, **{key: options[key] for key in ("mode", "preset") if key in options}}
     mode = values["mode"] = require_mode(values.get("mode"))
-    for key in ("fingerprint", "measured_by", "history"):
-        values.pop(key, None)
+    for name in FILLED:
+        values.pop(name, None)
     method = dict(values.get("method") or {})
     if "preset" in options:
         method = _without_preset(method, mode, file.get("preset", "paper"))
     for name, value in options.items():
-        target = values if name in RunConfig.model_fields else method
+        target = values if name in RunConfig.model_fields.keys() - FILLED - GROUPS else method
         target[name] = value
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if options.get(length) is not None:

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from img2img.methods.base import Batch, Method, Scene
+from img2img.methods.base import Batch, Draws, Method, Scene
 
 
 def unrolled_terms(
     method: Method,
     batch: Batch,
     scene: Scene,
+    draws: Draws,
     steps: int,
     optimizer: torch.optim.Adam,
 ) -> dict[str, Tensor]:
@@ -31,7 +32,7 @@ def unrolled_terms(
     buffers = method.discriminators.named_buffers(prefix="discriminators")
     beside = {name: buffer.clone() for name, buffer in buffers}
     for _ in range(steps):
-        terms = functional_call(method, now | beside, ("discriminators", batch, scene))
+        terms = functional_call(method, now | beside, ("discriminators", batch, scene, draws))
         slopes = torch.autograd.grad(
             torch.stack(list(terms.values())).sum(),
             list(now.values()),
@@ -43,7 +44,7 @@ def unrolled_terms(
         now = {name: weight - pace * slope for name, weight, pace, slope in ahead}
         if bound := method.config.weight_bound:
             now = {name: weight.clamp(-bound, bound) for name, weight in now.items()}
-    return functional_call(method, now | beside, ("generators", batch, scene))
+    return functional_call(method, now | beside, ("generators", batch, scene, draws))
 
 
 def _pace(optimizer: torch.optim.Adam, weight: Tensor) -> Tensor | float:

@@ -85,10 +85,10 @@ def test_discriminators_get_no_gradient_in_the_generators_turn(case):
     trainer, batch = case
     method = trainer.method
     placed = batch(0)
-    placed = {**method.draws(placed), **placed}
-    scene = method.scene(placed)
+    draws = method.draws(placed, torch.tensor(0.0), 1.0)
+    scene = method.scene(placed, draws)
     method.discriminators.requires_grad_(False)
-    torch.stack(list(method.g_terms(placed, scene).values())).sum().backward()
+    torch.stack(list(method.g_terms(placed, scene, draws).values())).sum().backward()
     assert all(p.grad is None for p in method.discriminators.parameters())
     assert all(p.grad is not None for p in method.generators.parameters())
 
@@ -205,9 +205,9 @@ def test_penalties_keep_the_formulas_proportion(mode, settings, weights, start):
     trainer, batch = start(mode, **settings, **stable(mode))
     method = trainer.method.double()
     placed = {k: v.double() if v.is_floating_point() else v for k, v in batch(0).items()}
-    placed = {**method.draws(placed), **placed}
-    scene = {name: image.detach() for name, image in method.scene(placed).items()}
-    terms = method.d_terms(placed, scene)
+    draws = method.draws(placed, torch.tensor(0.0), 1.0)
+    scene = {name: image.detach() for name, image in method.scene(placed, draws).items()}
+    terms = method.d_terms(placed, scene, draws)
     judge = next(iter(method.discriminators.values()))  # CycleGAN's of a
     if mode == "pix2pix":
         real, fake, suffix, factor = placed["b"], scene["fake_b"], "", 0.5
@@ -227,7 +227,7 @@ def test_penalties_keep_the_formulas_proportion(mode, settings, weights, start):
     for name, weight in weights.items():
         if name == "gradient_penalty":
             witness = objective.witness(critic, real, fake)
-            penalty = gradient_penalty(witness, real, fake, placed["mix"])
+            penalty = gradient_penalty(witness, real, fake, draws.mix)
         else:
             penalty = zero_centred_penalty(critic, real if name == "r1" else fake)
         expected[name] = weight * penalty
@@ -290,7 +290,7 @@ def test_every_data_set_gets_its_share_of_lazy_penalties(make_config):
         update={"labels": labels}
     )
     method = METHODS["stargan"](config)
-    scales = [method.penalty_scale(step).item() for step in range(320)]
+    scales = [method.penalty_scale(step) for step in range(320)]
     assert sum(scales[0::2]) == sum(scales[1::2]) == 160
 
 
@@ -309,12 +309,17 @@ def test_a_critics_weights_are_clipped_to_what_is_given(start):
 @pytest.mark.parametrize("mode", METHODS)
 def test_noise_falls_to_nothing_by_the_end(mode, start):
     trainer, batch = start(mode, noise=0.3)
-    image = batch(0)["image" if mode == "stargan" else "a"]
-    first = trainer.method.seen(image, {"progress": torch.tensor(0.0)})
-    late = trainer.method.seen(image, {"progress": torch.tensor(0.9)})
+    data = batch(0)
+    image = next(iter(data.values()))
+
+    def seen(progress):
+        draws = trainer.method.draws(data, torch.tensor(progress), 1.0)
+        return trainer.method.seen(image, draws)
+
+    first, late = seen(0.0), seen(0.9)
     assert (first - image).std() == pytest.approx(0.3, rel=0.1)
     assert (late - image).std() == pytest.approx(0.03, rel=0.1)
-    assert torch.equal(trainer.method.seen(image, {"progress": torch.tensor(1.0)}), image)
+    assert torch.equal(seen(1.0), image)
 
 
 @pytest.mark.parametrize("mode", METHODS)

@@ -236,9 +236,10 @@ def test_gradient_norms_are_those_of_the_terms(make_config, emoji):
     batch = {name: torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8) for name in ("a", "b")}
     adversarial, others = gradient_norms(method, runtime, batch, torch.tensor(0.0))
     placed = runtime.place(batch)
+    draws = method.draws(placed, torch.tensor(0.0), 1.0)
     for name, norm in (("adversarial", adversarial), ("l1", others)):
         method.zero_grad()
-        method.g_terms(placed, method.scene(placed))[name].backward()
+        method.g_terms(placed, method.scene(placed, draws), draws)[name].backward()
         grads = [p.grad for p in method.generators.parameters() if p.grad is not None]
         assert torch.stack([g.square().sum() for g in grads]).sum().sqrt() == pytest.approx(
             norm, rel=1e-4

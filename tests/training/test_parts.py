@@ -18,7 +18,8 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint, runtime
 from img2img.training.config import RunConfig
 from img2img.training.ema import Ema
-from img2img.training.log import MetricsLog, model_card
+from img2img.training.folder import model_card
+from img2img.training.log import MetricsLog
 from img2img.training.pool import ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
@@ -51,24 +52,61 @@ def test_length_of_a_run():
     assert Schedule.of(METHODS["pix2pix"].Config(epochs=None, steps=50), 3).total == 50
 
 
+CPU = torch.device("cpu")
+
+
+def show(pool, fakes):
+    return pool.show(fakes, pool.choose(len(fakes)))
+
+
 def test_pool_fills_first_then_gives_back_half_old_ones():
-    pool = ImagePool(5)
+    pool = ImagePool(5, CPU)
     seed_step(0, 0)
     for value in range(5):
         fake = torch.full((1, 1, 2, 2), float(value))
-        assert torch.equal(pool.query(fake), fake)
+        assert torch.equal(show(pool, fake), fake)
     fresh = 0
     for value in range(5, 405):
-        shown = pool.query(torch.full((1, 1, 2, 2), float(value)))
+        shown = show(pool, torch.full((1, 1, 2, 2), float(value)))
         fresh += shown[0, 0, 0, 0].item() == value
         assert shown.max() <= value
-    assert len(pool.images) == 5
+    assert len(pool.images()) == 5
     assert 150 < fresh < 250
 
 
-def test_pool_of_size_zero_is_no_pool():
-    fakes = torch.rand(3, 1, 2, 2)
-    assert ImagePool(0).query(fakes) is fakes
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_the_pool_takes_the_pictures_of_a_batch_one_after_the_other(count):
+    """As the authors' code does, which keeps a list; a batch may even be larger than the pool."""
+    pool, kept = ImagePool(4, CPU), []
+    for step in range(40):
+        fakes = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) + 100.0 * step
+        seed_step(0, step)
+        shown = show(pool, fakes)
+        seed_step(0, step)
+        expected = []
+        for fake in fakes:
+            if len(kept) < 4:
+                kept.append(fake)
+            elif torch.rand(()) < 0.5:
+                index = int(torch.randint(4, ()))
+                fake, kept[index] = kept[index], fake
+            expected.append(fake)
+        assert torch.equal(shown, torch.stack(expected))
+        assert torch.equal(pool.images(), torch.stack(kept))
+
+
+def test_a_pool_that_is_loaded_goes_on_like_the_one_that_was_saved():
+    pool, again = ImagePool(3, CPU), ImagePool(3, CPU)
+    assert len(again.images()) == 0
+    again.load_images(pool.images())
+    for step in range(9):
+        fakes = torch.rand(2, 3, 4, 4)
+        seed_step(0, step)
+        expected = show(pool, fakes)
+        seed_step(0, step)
+        assert torch.equal(show(again, fakes), expected)
+        again = ImagePool(3, CPU)
+        again.load_images(pool.images())
 
 
 def test_average_follows_its_formula_and_copies_buffers():
@@ -318,6 +356,6 @@ def test_compiled_networks_train_the_same(mode):
     plain, compiled = start(mode, {}, Ranks()), start(mode, {}, Ranks())
     compiled.compile()
     for _ in range(2):
-        expected, found = (t.update(four_pictures(mode)) for t in (plain, compiled))
+        expected, found = (t.update(*four_pictures(mode)) for t in (plain, compiled))
         for name, term in expected.items():
             assert float(found[name]) == pytest.approx(float(term), rel=1e-9)
