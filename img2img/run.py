@@ -70,8 +70,8 @@ class Run:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """What the looks diagnosed, in order: `step`, `check`, `way`, `seen`, `means`, `advice`, and
-        `pictures`, a path below the run's folder or "".
+        """What the looks diagnosed, in order: a dict each with `step`, `check`, `way`, `seen`,
+        `means`, `advice`, and `pictures`, a path below the run's folder or "".
         """
         from img2img.evaluate.diagnose import read_findings
 
@@ -106,8 +106,8 @@ class Run:
         running_statistics: bool = False,
         quiet: bool = False,
     ) -> list[Path]:
-        """Write ONNX files that `Translator` and any ONNX runtime can run, as `img2img export` does:
-        one for each direction, by default in the run's folder `export`.
+        """Write ONNX files that `Translator` and any ONNX runtime can run, as `img2img export`
+        does: one for each direction, by default in the run's folder `export`.
 
         output: the file, where there is one direction; with several its name gets the direction.
         checkpoint: by default the best, by its held-out distance, where one was measured; or a
@@ -206,9 +206,9 @@ def train(
         from img2img.training.ranks import Ranks
     except ImportError as error:
         raise needs_extra("train", error) from None
-    sources = _given(a=a, b=b, pairs=pairs, data=data, attributes=attributes)
+    sources = _given(a=a, b=b, pairs=pairs, data=_several(data), attributes=attributes)
     sources |= {"attribute": tuple(attribute), "swap": direction == "ba"}
-    test = _given(a=test_a, b=test_b, pairs=test_pairs, data=test_data)
+    test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))
     if epochs is not None or steps is not None:
         settings |= {"epochs": epochs, "steps": steps}
     if batch is not None:  # "auto" is measured below
@@ -242,6 +242,12 @@ def _build(
     values["method"] = {key: value for key, value in settings.items() if key not in own}
     values |= {key: value for key, value in settings.items() if key in own}
     return RunConfig.build(values)
+
+
+def _several(folders: AnyPath | Sequence[AnyPath] | None) -> tuple[AnyPath, ...] | None:
+    if folders is None:
+        return None
+    return (folders,) if isinstance(folders, AnyPath) else tuple(folders)
 
 
 def _given(**values: Any) -> dict[str, Any]:
