@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest", "memory"}
 ALLOWED = {
-    "nets": {"nets"},
-    "methods": {"methods", "nets", "data", "manifest"},
-    "data": {"data", *FACE},
+    "nets": {"nets", "table", "manifest"},
+    "methods": {"methods", "nets", "data", "manifest", "errors", "table"},
+    "data": {"data", "table", *FACE},
     "training": {"training", "methods", "nets", "data", "evaluate", "run", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
@@ -55,7 +55,7 @@ def test_layer_imports_only_what_the_design_allows(path):
 def test_methods_use_of_data_only_the_data_set_classes(path):
     if path.parent.name == "methods":
         from_data = {m for m in imports(path) if m.startswith("img2img.data") and known(m)}
-        assert from_data <= {"img2img.data", "img2img.data.folders"}
+        assert from_data <= {"img2img.data", "img2img.data.dataset", "img2img.data.sources"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")

@@ -97,7 +97,7 @@ def evaluate(
     console = stderr_console()
     maker, run = _models(model, direction, back) if model else (Maker(), None)
     if by_domain:
-        from img2img.data.folders import Sources
+        from img2img.data.sources import Sources
         from img2img.evaluate.domains import evaluate_domains
 
         listed = {"attributes": attributes, "attribute": tuple(attribute or ())}

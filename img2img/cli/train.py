@@ -222,14 +222,13 @@ def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
     from rich.table import Table
 
     from img2img.methods import METHODS
-    from img2img.methods.base import MethodConfig
-    from img2img.methods.presets import preset_settings
+    from img2img.methods.config import MethodConfig
     from img2img.training.config import RunConfig
 
-    schema = METHODS[mode].Config
-    usual = schema(**preset_settings(preset, mode)).model_dump(mode="json")
+    schema, settings = METHODS[mode].Config, METHODS[mode].presets[preset]
+    usual = schema(**settings).flat()
     table = Table("setting", f"in preset {preset}", "what it is")
-    for name, field in schema.model_fields.items():
+    for name, (_, field) in schema.spellings(settings).items():
         if name != "labels":  # read from the data
             shared = MethodConfig.model_fields.get(name, field)
             said = field.description or shared.description
@@ -262,11 +261,14 @@ def _as_settings(arguments: list[str]) -> list[str]:
     """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
     from img2img.errors import UsageError
     from img2img.methods import METHODS
+    from img2img.methods.route import TABLES
     from img2img.training.config import RunConfig
 
-    schemas = [RunConfig, *(method.Config for method in METHODS.values())]
+    networks = [table[name] for table in TABLES.values() for name in table.builtin]
+    schemas = [RunConfig, *(METHODS[name].Config for name in METHODS.builtin), *networks]
     fields = [item for schema in schemas for item in schema.model_fields.items()]
     switches = {name for name, found in fields if found.annotation in (bool, bool | None)}
+    switches |= {f"d_{name}" for name in switches}
     settings, left = [], list(arguments)
     while left:
         argument = left.pop(0)
@@ -319,18 +321,22 @@ def _forget_preset(values: dict[str, Any], mode: str) -> None:
     the file has of its own stays.
     """
     from img2img.methods import METHODS
-    from img2img.methods.presets import MODERN
+    from img2img.methods.route import TABLES
 
     known = METHODS.get(mode)
     if known is None:
         return
-    old = MODERN[mode] if values.get("preset") == "modern" else {}
-    usual = known.Config(**old).model_dump(mode="json")
-    values["method"] = {
-        key: value
-        for key, value in (values.get("method") or {}).items()
-        if key not in MODERN[mode] or value != usual[key]
-    }
+    settings = {**(values.get("method") or {})}
+    old = known.Config(**known.presets.get(values.get("preset", "paper"), {}))
+    usual, nested = old.flat(), old.model_dump(mode="json")
+    for key in {key for preset in known.presets.values() for key in preset}:
+        if key in settings and settings[key] == usual[key]:
+            del settings[key]
+        for kind, name in known.Config.spellings(settings)[key].places:
+            inner = settings.get(kind) if kind in TABLES else None
+            if isinstance(inner, dict) and name in inner and inner[name] == nested[kind].get(name):
+                settings[kind] = {k: value for k, value in inner.items() if k != name}
+    values["method"] = settings
 
 
 def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
@@ -360,16 +366,23 @@ def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
 
     from img2img.errors import UsageError
     from img2img.methods import METHODS
+    from img2img.methods.route import CHOOSING, of_other_networks, rows_of
 
     method = METHODS.get(values.get("mode", ""))
-    inner = set(method.Config.model_fields) if method else set()
+    preset = method.presets.get(values.get("preset", "paper"), {}) if method else {}
     outer = _settable()
+    # What chooses the networks comes first: it decides what else can be set.
+    settings = sorted(settings, key=lambda setting: setting.partition("=")[0] not in CHOOSING)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: write it as key=value.")
-        if key not in inner | outer:
-            near = difflib.get_close_matches(key, inner | outer, 1)
+        given = {**preset, **values["method"]}
+        inner = method.Config.spellings(given) if method else {}
+        if key not in inner.keys() | outer:
+            if method and (reason := of_other_networks(key, rows_of(method.Config, given))):
+                raise UsageError(f"--set {setting}: {reason}.")
+            near = difflib.get_close_matches(key, inner.keys() | outer, 1)
             hint = f" Did you mean {near[0]}?" if near else " --dry-run prints them all."
             raise UsageError(f"There is no setting {key}.{hint}")
         target = values["method"] if key in inner else values

@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 from rich.console import Console
 
-from img2img.data.folders import Labelled, Sources
-from img2img.data.layouts import held_out_part, training_part
+from img2img.data.labelled import Labelled
+from img2img.data.published import held_out_part, training_part
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
@@ -51,9 +52,9 @@ def evaluate_domains(
     """
     if not translator.manifest.labels.sets:
         raise UsageError(f"{translator.manifest.name} has no domains: give --a DIR and --b DIR.")
-    data, notes = held_out_part(Labelled, data)
+    data, notes = held_out_part(("labelled",), data)
     if train:
-        train, more = training_part(Labelled, train)
+        train, more = training_part(("labelled",), train)
         notes += more
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -105,7 +106,7 @@ def _domains(dataset: Labelled) -> list[Domain]:
     for number, labels in enumerate(dataset.labels.sets):
         members = tuple(dataset.parts[number])
         for name in labels.domains:
-            has = np.array([name in dataset.items[index][2] for index in members])
+            has = np.array([name in dataset.domains_of(index) for index in members])
             if has.any() and not has.all():
                 found.append(Domain(number, name, members, has))
     return found
@@ -115,8 +116,8 @@ def _cases(dataset: Labelled, domain: Domain, data: Sources) -> list[Case]:
     """The pictures without the domain, to be translated to it."""
     cases = []
     for index, has in zip(domain.members, domain.has, strict=True):
-        path, number, was = dataset.items[index]
         if not has:
+            path, number, was = dataset.items[index]
             labels = dataset.labels
             to = labels.vector(number, labels.towards(number, was, domain.name))
             back = labels.vector(number, was)
@@ -211,7 +212,7 @@ class _Judge:
 
 def _truth(dataset: Labelled, index: int, attribute: str | None) -> str:
     """The picture's class, or whether it has the attribute."""
-    domains = dataset.items[index][2]
+    domains = dataset.domains_of(index)
     return domains[0] if attribute is None else str(attribute in domains)
 
 

@@ -137,6 +137,7 @@ def make_manifest(
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
+    tiled = config.method.generator.local
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
         method=config.mode,
@@ -145,7 +146,7 @@ def make_manifest(
         out_channels=spec.out_channels,
         size_multiple=spec.module.size_multiple,
         min_size=spec.module.min_size,
-        reach=reach(spec.module, spec.in_channels, spec.labels.width),
+        reach=reach(spec.module, spec.in_channels, spec.labels.width) if tiled else None,
         trained_size=config.method.size,
         labels=spec.labels,
         statistics=spec.statistics,

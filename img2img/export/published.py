@@ -39,7 +39,7 @@ EXPECTED = (
 SETTABLE = {
     "padding": ("paper", "reflect", "zeros"),
     "upsample": ("nearest",),
-    "unet": ("flat", "rectified", "aladdinpersson"),
+    "form": ("flat", "rectified", "aladdinpersson"),
 }
 CELEBA = LabelSet(
     kind="attributes", domains=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")

@@ -344,9 +344,9 @@ def _unet(layers: list[Layer]) -> Recognized:
     elif depths[0] < depths[1] < depths[2]:
         form, who = "paper", "the U-Net of pix2pix's authors"
     elif any(depths):
-        form, who = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --unet)"
+        form, who = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --form)"
     else:  # single convolutions with functions between them
-        form, who = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --unet)"
+        form, who = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --form)"
     unnormed = [layers[0], layers[levels - 1], last]
     normed = [layer for layer in layers if not any(layer is plain for plain in unnormed)]
     # With BatchNorm the paper's has no bias, where none follows either: one is of another norm.
@@ -358,7 +358,7 @@ def _unet(layers: list[Layer]) -> Recognized:
         "levels": levels,
         "size": max(2**levels, 64),
         "norm": norm,
-        "unet": form,
+        "form": form,
     }
     running = form == "aladdinpersson" and norm == "batch"
     if norm == "batch":

@@ -4,190 +4,35 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from img2img.data import LAYOUTS
+from img2img.data.dataset import Dataset
+from img2img.data.sources import Sources
+from img2img.errors import UsageError
 from img2img.manifest import Labels
-from img2img.methods.disturb import Change, augmented, noisy
+from img2img.methods.config import MethodConfig
+from img2img.methods.disturb import augmented, noisy
 from img2img.methods.objectives import (
     OBJECTIVES,
     Adversarial,
     Critic,
-    ObjectiveName,
     gradient_penalty,
     wide,
     zero_centred_penalty,
 )
 from img2img.nets.generator import Generator
-from img2img.nets.minibatch import Comparison, activations
-from img2img.nets.norm import running_averages_kept
+from img2img.nets.init import initialize
+from img2img.nets.minibatch import activations
+from img2img.nets.norm import running_averages_kept, spectral_normalise
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
 Scene = dict[str, Tensor]  # the images that one step makes, by name
-
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class MethodConfig(BaseModel):
-    """What shapes the training of any method. A method's own Config sets the paper's values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = Field(256, ge=8, description="side of the training crops, pixels")
-    resize: int | None = Field(
-        None,
-        ge=0,
-        description="side pictures are resized to before the crop, by default the paper's for "
-        "that size; 0: as they are",
-    )
-    centre_crop: int | None = Field(None, ge=8, description="side cut from the middle, first")
-    flip: bool = Field(True, description="mirror half of the pictures")
-    in_channels: Literal[1, 3, 4] = Field(
-        3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
-    )
-    out_channels: Literal[1, 3, 4] = Field(3, description="of what they become")
-    batch: int = Field(1, ge=1, description="pictures, or pairs, a step")
-    accumulate: int = Field(
-        1,
-        ge=1,
-        description="parts of a batch, one after the other: less memory, and the same result "
-        "where no picture is normalised by or compared with others",
-    )
-    recompute: bool = Field(
-        False, description="make a generator's activations again for its gradient: less memory"
-    )
-    epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
-    steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
-    decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
-    objective: ObjectiveName = Field("bce", description="adversarial; see --list-objectives")
-    gradient_penalty: float | None = Field(
-        None, ge=0, description="weight of WGAN-GP's; by default the objective's"
-    )
-    clip: float | None = Field(
-        None, gt=0, description="bound of a critic's weights; by default the objective's"
-    )
-    r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
-    r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
-    penalty_every: int = Field(
-        1, ge=1, description="steps to one with R1 and R2, then as much more"
-    )
-    smooth: float = Field(0.0, ge=0, lt=0.5, description="taken off the label of real pictures")
-    augment: tuple[Change, ...] = Field(
-        (),
-        description="what discriminators see: any of colour, "
-        "translation, cutout, of real and fake alike",
-    )
-    noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
-    spectral: bool = Field(False, description="spectral normalisation of the discriminators")
-    minibatch: Comparison | None = Field(
-        None, description="discriminators see how much a batch differs: std or discrimination"
-    )
-    feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
-    generator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    discriminator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
-    d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
-    unroll: int = Field(
-        0, ge=0, le=10, description="discriminator steps that the generators look ahead"
-    )
-    pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
-    historical: float = Field(0.0, ge=0, description="weight of the pull to the mean of the past")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
-    width: int = Field(64, ge=1, description="channels of the generators' first layer")
-    d_width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
-    d_layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
-
-    @field_validator("augment", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """ "colour,cutout" is as good as a list."""
-        if isinstance(value, str):
-            return tuple(part for part in map(str.strip, value.split(",")) if part)
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give epochs or steps, one of the two")
-        if OBJECTIVES[self.objective].energy:
-            if self.minibatch:
-                raise ValueError(f"{self.objective}'s autoencoder compares no pictures (minibatch)")
-            if self.size % 2**self.d_layers:
-                multiple = 2**self.d_layers
-                raise ValueError(
-                    f"size {self.size} is no multiple of {multiple}; set d_layers lower"
-                )
-        if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
-            raise ValueError(f"{self.objective} has a penalty of its own; leave out r1 and r2")
-        if OBJECTIVES[self.objective].clips and self.spectral:
-            raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
-        objective = OBJECTIVES[self.objective]
-        if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
-            raise ValueError(
-                "unroll would need the slope of the slope of a penalty; leave out one of the two"
-            )
-        self.require_share(self.batch)
-        available = self.load_size or self.centre_crop or self.size
-        if available < self.size:
-            raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
-        return self
-
-    def require_share(self, share: int) -> None:
-        """Raise where so many pictures of a batch are too few for one of several processes."""
-        if share % self.accumulate:
-            raise ValueError(f"{share} pictures can't be split in {self.accumulate} (accumulate)")
-        if self.minibatch and share // self.accumulate < 2:
-            raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
-
-    def require_single(self, norm: str) -> None:
-        """Raise where the loss has the slope at single pictures, which BatchNorm has not."""
-        penalised = OBJECTIVES[self.objective].interpolates or any(self.slope_weights.values())
-        if norm == "batch" and self.batch > 1 and penalised:
-            raise ValueError(
-                "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
-                "with a discriminator that normalises over the batch; set norm=instance"
-            )
-
-    def without_effect(self) -> dict[str, str]:
-        """The settings that change nothing beside the others, each with the reason."""
-        name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
-        if not objective.interpolates:
-            reasons["gradient_penalty"] = (
-                f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
-            )
-        if not objective.clips:
-            clipped = ", ".join(other for other, found in OBJECTIVES.items() if found.clips)
-            reasons["clip"] = f"{name} clips no weights; {clipped} does"
-        if not objective.smooths:
-            labelled = ", ".join(other for other, found in OBJECTIVES.items() if found.smooths)
-            reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
-        if not any(self.slope_weights.values()):
-            reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
-        return reasons
-
-    @property
-    def weight_bound(self) -> float:
-        """What the critic's weights are clipped to, 0 where they are not."""
-        usual = OBJECTIVES[self.objective].clips
-        return self.clip if usual and self.clip is not None else usual
-
-    @property
-    def slope_weights(self) -> dict[str, float]:
-        """Of R1 and R2: the config's, by default the objective's."""
-        usual = OBJECTIVES[self.objective].zero_centred
-        given = {"r1": self.r1, "r2": self.r2}
-        return {name: usual if weight is None else weight for name, weight in given.items()}
-
-    @property
-    def load_size(self) -> int:
-        """Side pictures are resized to before the crop, 0 for not at all; the papers' 286/256."""
-        return round(self.size * 286 / 256) if self.resize is None else self.resize
 
 
 @dataclass(frozen=True)
@@ -241,7 +86,11 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
-    data: ClassVar[type]  # the data set class of img2img.data.folders that it trains on
+    # Settings that go together, by name, flat or nested; "paper" is what the Config has anyway.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
+    layouts: ClassVar[tuple[str, ...]]  # of LAYOUTS; the first that accepts the sources is opened
+    sources_hint: ClassVar[str]  # which folders it needs, in a sentence for those who gave others
+    translate_hint: ClassVar[str] = ""  # what `img2img translate` needs beside a model of its
     # The groups of networks, attributes of the method, and in whose turn each learns. Each group
     # has an optimizer of its own; its rate is that of the side.
     learners: ClassVar[dict[str, Side]] = {
@@ -259,8 +108,26 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
 
+    def initialize(self) -> None:
+        """Draw the initial weights. A subclass calls it when its networks are built."""
+        initialize(self, self.config.init)
+        if self.config.discriminator.spectral:
+            spectral_normalise(self.discriminators)
+
     @classmethod
-    def fit_config(cls, config: MethodConfig, dataset: object) -> MethodConfig:
+    def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:
+        """The data set in these folders; channels: of a and b, to decode to.
+
+        Raises UsageError for folders that none of the method's layouts accepts, DataError for
+        unusable ones.
+        """
+        for name in cls.layouts:
+            if LAYOUTS[name].accepts(sources):
+                return LAYOUTS[name].open(sources, channels)
+        raise UsageError(cls.sources_hint)
+
+    @classmethod
+    def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
         """The config with what only the data can tell (StarGAN: the domains)."""
         return config
 
@@ -373,7 +240,7 @@ class Method(nn.Module, ABC):
         apart: judge real pictures and fakes in two calls, because the critic's answer to a picture
         depends on the others in its call.
         """
-        apart = apart or self.config.minibatch is not None
+        apart = apart or self.config.discriminator.compares
         # Fakes first, as the authors do: BatchNorm's averages see the order.
         judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
         terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)

@@ -28,8 +28,6 @@ class FlatUNet(Generator):
     follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
     """
 
-    local = False
-
     def __init__(
         self,
         form: FlatForm,

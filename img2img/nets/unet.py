@@ -1,10 +1,54 @@
 """The U-Net of pix2pix (Isola et al. 2017, sections 3.2 and 6.1)."""
 
+from typing import ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.generator import Generator
+from img2img.nets.flat_unet import FlatUNet, UNetForm
+from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+
+
+class UNetConfig(GeneratorConfig):
+    """The U-Net, as the authors wrote it or as other repositories did."""
+
+    name: ClassVar[str] = "unet"
+    local: ClassVar[bool] = False
+
+    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    levels: int | None = Field(
+        None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
+    )
+    form: UNetForm = Field(
+        "paper",
+        description="the paper's, or as others wrote it: flat, rectified, pytorch-gan or "
+        "aladdinpersson",
+    )
+    norm: Norm = Field(
+        "batch", description="of all networks: batch, instance, instance_affine or none"
+    )
+    dropout: bool = Field(True, description="in the U-Net's inner layers")
+
+    def depth(self, size: int) -> int:
+        """The levels: by default down to 1 pixel where the size is a power of two, 8 at 256."""
+        if self.levels is not None:
+            return self.levels
+        return min((size & -size).bit_length() - 1, 9)
+
+    def size_multiple(self, size: int) -> int:
+        return 2 ** max(self.depth(size), 4)
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        channels, depth = (in_channels, out_channels), self.depth(size)
+        if self.form == "paper":
+            return UNet(*channels, self.width, depth, self.norm, self.dropout)
+        return FlatUNet(self.form, *channels, self.width, depth, self.norm, self.dropout)
 
 
 class UNet(Generator):
@@ -12,8 +56,6 @@ class UNet(Generator):
 
     Channels are width x (1, 2, 4, 8, 8, ...), halving the picture at each of the `levels`.
     """
-
-    local = False
 
     def __init__(
         self,

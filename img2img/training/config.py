@@ -15,11 +15,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError
 
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
-from img2img.methods.presets import PresetName, preset_settings
+from img2img.methods.config import MethodConfig
 from img2img.training.keep import Keep
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -49,7 +48,7 @@ class RunConfig(BaseModel):
 
     name: str
     mode: str
-    preset: PresetName = "paper"
+    preset: str = "paper"
     method: SerializeAsAny[MethodConfig]
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
@@ -104,13 +103,17 @@ class RunConfig(BaseModel):
             return values
         method = values.get("method", {})
         if isinstance(method, dict):
-            known = METHODS.get(values.get("mode"))
-            if known is None:
+            if values.get("mode") not in METHODS:
                 raise ValueError(
                     f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
                 )
-            preset = preset_settings(values.get("preset", "paper"), values["mode"])
-            values = {**values, "method": known.Config(**{**preset, **method})}
+            known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
+            if name not in known.presets:
+                raise ValueError(
+                    f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
+                )
+            settings = known.Config.route(method, known.presets[name])
+            values = {**values, "method": known.Config(**settings)}
         return values
 
     @classmethod
@@ -125,7 +128,7 @@ class RunConfig(BaseModel):
         if config.sources.swap and config.mode == "stargan":
             raise UsageError("stargan has no --direction: it learns all.")
         # What the preset sets is nobody's mistake beside another objective.
-        preset = preset_settings(config.preset, config.mode)
+        preset = METHODS[config.mode].presets[config.preset]
         usual = type(config.method)(**preset).model_dump()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
         settings = config.method.model_dump() | config.model_dump(exclude={"method"})
@@ -194,6 +197,7 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     values = config.model_copy(
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
     ).model_dump(mode="json")
+    values["method"] = config.method.flat()
     for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
         del values[name]
     values["method"].pop("labels", None)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from img2img import images
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset
+from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate import diagnose, features, metrics

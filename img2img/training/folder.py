@@ -17,6 +17,7 @@ import torch
 from img2img import __version__
 from img2img.errors import DataError, UsageError
 from img2img.files import require_utf8, write_whole
+from img2img.methods import METHODS
 from img2img.training import checkpoint
 from img2img.training.checkpoint import BEST, LAST, WEIGHTS
 from img2img.training.config import RunConfig
@@ -263,7 +264,7 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     """
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
-    towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
+    towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,

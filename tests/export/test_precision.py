@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from img2img import Translator, images
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
 from img2img.export.graph import load_run

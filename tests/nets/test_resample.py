@@ -52,9 +52,9 @@ def test_a_cyclegan_learns_with_antialiased_generators():
     assert all(p.grad is not None for p in method.generators.parameters())
 
 
-@pytest.mark.parametrize("unet", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
-def test_a_pix2pix_learns_with_every_unet(unet):
-    method = Pix2Pix(Pix2PixConfig(**SMALL, unet=unet, norm="instance_affine", levels=4))
+@pytest.mark.parametrize("form", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
+def test_a_pix2pix_learns_with_every_unet(form):
+    method = Pix2Pix(Pix2PixConfig(**SMALL, form=form, norm="instance_affine", levels=4))
     batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
     draws = method.draws(batch, torch.tensor(0.0), 1.0)
     scene = method.scene(batch, draws)

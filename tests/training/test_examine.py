@@ -15,7 +15,9 @@ from rich.console import Console
 from states import assert_bitwise
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Paired, Sources, Unpaired
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
@@ -183,7 +185,7 @@ def test_weights_that_are_not_finite_are_never_the_best(
 
 def look_at(method, emoji, training=None, batch=2, count=20):
     """One look at a method that was not trained, on all 20 emoji."""
-    opened = Paired if method.name == "pix2pix" else Unpaired
+    opened = Pairs if method.name == "pix2pix" else Unpaired
     data = opened.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
     trainer = Trainer(method, Runtime("cpu", "fp32"), 0, 10)
     examiner = Examiner(
