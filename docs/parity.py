@@ -22,13 +22,13 @@ from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from img2img.methods import METHODS
-from img2img.methods.base import Batch, Draws, MethodConfig
+from img2img.methods.base import Batch, Draws
 from img2img.methods.stargan import StarGANDraws
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet
 from img2img.training.runtime import Runtime
-from img2img.training.schedule import rate_factor
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def make_trainer(mode: str, files: dict[str, Path], **settings) -> Trainer:
         state = torch.load(path, weights_only=True)
         # StarGAN's files carry running statistics that nothing reads.
         part.load_state_dict({k: v for k, v in state.items() if k in part.state_dict()})
-    return Trainer(method, Runtime("cpu", "fp32"), seed=0, epoch_steps=ONE_EPOCH)
+    return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, ONE_EPOCH))
 
 
 def trained(
@@ -263,10 +263,11 @@ def network(name: str) -> Iterator[Row]:
 
 def schedule() -> Iterator[Row]:
     golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
-    config: MethodConfig = METHODS["cyclegan"].Config(epochs=200)
+    config = METHODS["cyclegan"].Config(epochs=200)
+    factor = Schedule.of(config, epoch_steps=7).rate_factor
     rates = golden["lr_at_epoch_1_to_200"]
     pairs = [
-        (rate, config.generator_lr * rate_factor(config, epoch * 7 + step, 7))
+        (rate, config.generator_lr * factor(epoch * 7 + step))
         for epoch, rate in enumerate(rates)
         for step in (0, 6)  # the first and the last of an epoch of 7
     ]

@@ -141,17 +141,23 @@ class Run:
         max_minutes: float | None = None,
         callbacks: Sequence[Callback] = (),
         quiet: bool = False,
+        **settings: Any,
     ) -> Run:
-        """Train on exactly where the run was stopped. Arguments and errors are those of `train`."""
+        """Train on exactly where the run was stopped. settings: what may change, such as the length
+        in all (`epochs=300`), rates, `patience`, `device` or `keep`. The other arguments and the
+        errors are those of `train`.
+        """
         try:
             from img2img.training import loop
             from img2img.training.folder import require_checkpoint
             from img2img.training.plan import make_plan
+            from img2img.training.resume import resumed
         except ImportError as error:
             raise needs_extra("train", error) from None
+        config = resumed(self.path, settings)
         require_checkpoint(self.path)
         console = _console(quiet)
-        plan = make_plan(self.config, console)
+        plan = make_plan(config, console)
         loop.train(plan, self.path, console, max_minutes, callbacks=callbacks)
         return self
 
@@ -200,20 +206,19 @@ def train(
     try:
         from img2img.files import require_utf8
         from img2img.training import loop
+        from img2img.training.config import RunConfig
         from img2img.training.fit import fit_batch
         from img2img.training.folder import new_folder
         from img2img.training.plan import make_plan
         from img2img.training.ranks import Ranks
+        from img2img.training.settings import layered
     except ImportError as error:
         raise needs_extra("train", error) from None
     sources = _given(a=a, b=b, pairs=pairs, data=_several(data), attributes=attributes)
-    sources |= {"attribute": tuple(attribute), "swap": direction == "ba"}
+    sources |= {"swap": direction == "ba"} | ({"attribute": tuple(attribute)} if attribute else {})
     test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))
-    if epochs is not None or steps is not None:
-        settings |= {"epochs": epochs, "steps": steps}
-    if batch is not None:  # "auto" is measured below
-        settings["batch"] = 2 * settings.get("accumulate", 1) if batch == "auto" else batch
-    config = _build(mode, preset, name, sources, test, settings)
+    options = _given(mode=mode, preset=preset, name=name, batch=batch, epochs=epochs, steps=steps)
+    config = RunConfig.build(layered({}, settings | options, sources, test))
     for folder in (*config.sources.folders(), *config.test.folders()):
         require_utf8(folder)
     path, console = new_folder(Path(out), config.name, numbered=name is None), _console(quiet)
@@ -222,26 +227,6 @@ def train(
         plan = fit_batch(plan, console, Ranks())
     loop.train(plan, path, console, max_minutes, callbacks=callbacks)
     return Run(path)
-
-
-def _build(
-    mode: str,
-    preset: str,
-    name: str | None,
-    sources: dict[str, Any],
-    test: dict[str, Any],
-    settings: dict[str, Any],
-) -> RunConfig:
-    """The config with each setting where it belongs: the run's own, else the method's."""
-    from img2img.cli.train import _name_from
-    from img2img.training.config import RunConfig
-
-    own = RunConfig.model_fields.keys() - {"method", "fingerprint", "measured_by"}
-    values: dict[str, Any] = {"mode": mode, "preset": preset, "sources": sources, "test": test}
-    values["name"] = name or _name_from(values)
-    values["method"] = {key: value for key, value in settings.items() if key not in own}
-    values |= {key: value for key, value in settings.items() if key in own}
-    return RunConfig.build(values)
 
 
 def _several(folders: AnyPath | Sequence[AnyPath] | None) -> tuple[AnyPath, ...] | None:

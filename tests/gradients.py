@@ -11,6 +11,7 @@ from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.stargan import StarGANDraws
 from img2img.training.ranks import Ranks, joined
 from img2img.training.runtime import Runtime, seed_step
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_steps": 1, "pool": 0}
@@ -43,7 +44,7 @@ def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
     config = METHODS[mode].Config(**{**SMALL, **own[mode], **settings}, epochs=None, steps=10)
     seed_step(0, 2**40)
     method = METHODS[mode](config).double()
-    return Trainer(method, Runtime("cpu", "fp32"), 0, 10, ranks)
+    return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(config, 10), ranks)
 
 
 def four_pictures(mode: str) -> tuple[Batch, Draws]:

@@ -79,6 +79,17 @@ def begin(run: Path, config: RunConfig) -> None:
         draft.unlink(missing_ok=True)
 
 
+def record(run: Path, config: RunConfig) -> None:
+    """Replace config.json of a run that goes on with other settings, whose history the config has;
+    without any the file stays as it is.
+    """
+    saved = RunConfig.load(run)
+    changeable = {"method", "patience", "history"}
+    if saved.model_dump(include=changeable) != config.model_dump(include=changeable):
+        update = {"method": config.method, "patience": config.patience, "history": config.history}
+        write_whole(run / "config.json", saved.model_copy(update=update).to_json())
+
+
 def require_checkpoint(run: Path) -> None:
     """DataError where a run has weights and no checkpoint to go on from: it would begin again and
     write over them. A run that was stopped before its first save has neither.
@@ -152,6 +163,8 @@ class RunFolder:
         if self.ranks.first:
             if begins:
                 begin(self.path, self.plan.config)
+            else:
+                record(self.path, self.plan.config)
             for folder in (self.path, self.checkpoint.parent):
                 for half_written in folder.glob(".img2img-*"):
                     half_written.unlink(missing_ok=True)

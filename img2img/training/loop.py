@@ -97,7 +97,7 @@ def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     networks = method(config.method)
     if config.pretrained and not (run / checkpoint.LAST).exists():
         checkpoint.begin_with(networks.generators, config.pretrained)
-    return Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
+    return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
 
 
 def _compile(trainer: Trainer, wanted: bool | None, left: int, console: Console) -> None:
@@ -304,7 +304,7 @@ class Loop:
         done, seconds = step - self.logged_step, now - self.logged_at
         self.row = {
             "step": step,
-            "epoch": step / self.plan.epoch_steps,
+            "epoch": step / self.plan.schedule.epoch_steps,
             "seconds": round(self._seconds(), 3),
             "images_per_second": batch * done / seconds,
             "data_wait": self.waited / seconds,

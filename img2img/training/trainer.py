@@ -14,7 +14,7 @@ from img2img.training.ema import Ema, Past
 from img2img.training.pool import Choices, ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
-from img2img.training.schedule import rate_factor, total_steps
+from img2img.training.schedule import Schedule
 from img2img.training.unroll import unrolled_terms
 
 
@@ -29,7 +29,7 @@ class Trainer:
         method: Method,
         runtime: Runtime,
         seed: int,
-        epoch_steps: int,
+        schedule: Schedule,
         ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
     ):
         c = method.config
@@ -39,7 +39,7 @@ class Trainer:
             raise UsageError(f"{error}, with {ranks.count} processes.") from None
         self.method, self.ranks = runtime.place_module(method), ranks
         ranks.copy_first(method)
-        self.runtime, self.seed, self.epoch_steps = runtime, seed, epoch_steps
+        self.runtime, self.seed, self.schedule = runtime, seed, schedule
         self.step = 0
         self.rates: dict[Side, float] = {
             "generators": c.generator_lr,
@@ -183,12 +183,12 @@ class Trainer:
 
     def rate(self, side: Side) -> float:
         """The learning rate of the next step."""
-        return self.rates[side] * rate_factor(self.method.config, self.step, self.epoch_steps)
+        return self.rates[side] * self.schedule.rate_factor(self.step)
 
     @property
     def progress(self) -> Tensor:
         """The part of the run that is done, 0 to 1, a scalar on the device."""
-        done = self.step / total_steps(self.method.config, self.epoch_steps)
+        done = self.schedule.progress(self.step)
         return torch.full((), done, device=self.runtime.device)  # filled there: no copy to wait for
 
     def best_generators(self) -> nn.ModuleDict:

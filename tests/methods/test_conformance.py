@@ -28,7 +28,7 @@ def start(make_config, quiet):
         plan = make_plan(make_config(mode, **settings), quiet)
         c, runtime = plan.config.method, Runtime("cpu", "fp32")
         seed_step(0, 0)
-        trainer = Trainer(METHODS[mode](c), runtime, 0, plan.epoch_steps)
+        trainer = Trainer(METHODS[mode](c), runtime, 0, plan.schedule)
         stream = Stream(plan.training, Augment(c.size, c.load_size, None, True, True), 0, c.batch)
 
         def batch(step):
@@ -181,7 +181,7 @@ def test_every_objective_trains_every_method(mode, objective, start):
 @pytest.mark.parametrize("mode", METHODS)
 def test_penalised_objectives_train_in_bf16(mode, objective, make_config, start):
     plain, batch = start(mode, objective=objective, **stable(mode))
-    trainer = Trainer(plain.method, Runtime("cpu", "bf16"), 0, plain.epoch_steps)
+    trainer = Trainer(plain.method, Runtime("cpu", "bf16"), 0, plain.schedule)
     terms = {}
     for step in range(trainer.method.turn):
         terms |= trainer.update(batch(step))

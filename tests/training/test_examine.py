@@ -30,6 +30,7 @@ from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norm
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.runtime import Runtime
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 MODES = list(METHODS)
@@ -187,7 +188,7 @@ def look_at(method, emoji, training=None, batch=2, count=20):
     """One look at a method that was not trained, on all 20 emoji."""
     opened = Pairs if method.name == "pix2pix" else Unpaired
     data = opened.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
-    trainer = Trainer(method, Runtime("cpu", "fp32"), 0, 10)
+    trainer = Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, 10))
     examiner = Examiner(
         training or data, data, Augment(32, 32, None, False, False), batch, count, None
     )
@@ -213,7 +214,9 @@ def test_a_healthy_run_is_told_nothing(make_config):
     train = Unpaired(a=flat[20:80], b=flat[40:100])
     examiner = Examiner(train, data, Augment(32, 32, None, False, False), 4, 60, Colours())
     history = {f"held_out/{way}/coverage": [0.9, 0.9, 0.9] for way in method.generators}
-    found = examiner.look(Trainer(method, Runtime("cpu", "fp32"), 0, 10), history)
+    found = examiner.look(
+        Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, 10)), history
+    )
     assert [str(finding) for finding in found.findings] == []
     assert found.row["held_out/ab/coverage"] > 0.8
     assert found.row["held_out/ab/cycle_l1"] == pytest.approx(0, abs=1e-5)

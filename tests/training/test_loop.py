@@ -53,7 +53,7 @@ def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monk
     # 18 training samples in batches of 9: an epoch is two steps (StarGAN: 38 by 19).
     config = make_config(mode, batch=19 if mode == "stargan" else 9, ema=0.9, decay=0.5)
     plan = make_plan(config, quiet)
-    assert plan.epoch_steps == 2
+    assert plan.schedule.epoch_steps == 2
     train(plan, tmp_path / "whole", quiet)
     with monkeypatch.context() as patch:
         stop_at(patch, 3 if where == "inside an epoch" else 4)

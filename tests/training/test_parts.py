@@ -23,7 +23,8 @@ from img2img.training.log import MetricsLog
 from img2img.training.pool import ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
-from img2img.training.schedule import rate_factor, steps_per_epoch, total_steps
+from img2img.training.schedule import Schedule, steps_per_epoch
+from img2img.training.settings import differences
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -31,14 +32,15 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 def test_linear_schedule_is_the_authors():
     golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
     config = METHODS["cyclegan"].Config(epochs=golden["n_epochs"] + golden["n_epochs_decay"])
+    schedule = Schedule.of(config, epoch_steps=7)
     for epoch, expected in enumerate(golden["lr_at_epoch_1_to_200"]):
         for step in (epoch * 7, epoch * 7 + 6):  # constant within an epoch of 7 steps
-            assert 2e-4 * rate_factor(config, step, 7) == pytest.approx(expected, rel=1e-12)
+            assert 2e-4 * schedule.rate_factor(step) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_in_steps_falls_to_zero_over_its_second_half():
     config = METHODS["stargan"].Config()
-    factors = [rate_factor(config, step, 1) for step in (0, 99_999, 150_000, 199_999)]
+    factors = [Schedule.of(config, 1).rate_factor(step) for step in (0, 99_999, 150_000, 199_999)]
     assert factors == pytest.approx([1, 1, 0.5, 0], abs=1e-4)
     assert factors[-1] > 0
 
@@ -46,8 +48,8 @@ def test_a_run_in_steps_falls_to_zero_over_its_second_half():
 def test_length_of_a_run():
     config = METHODS["pix2pix"].Config(batch=4)
     assert steps_per_epoch(config, 10) == 3
-    assert total_steps(config, 3) == 600
-    assert total_steps(METHODS["pix2pix"].Config(epochs=None, steps=50), 3) == 50
+    assert Schedule.of(config, 3).total == 600
+    assert Schedule.of(METHODS["pix2pix"].Config(epochs=None, steps=50), 3).total == 50
 
 
 CPU = torch.device("cpu")
@@ -217,10 +219,10 @@ def test_the_card_quotes_names_with_spaces():
 def test_other_folders_are_another_run():
     given = {"a": "/a", "b": "/b"}
     config = build(sources=given)
-    assert config.differences(build(sources=given)) == ""
-    assert "/c" in config.differences(build(sources={**given, "a": "/c"}))
-    assert "swap" in config.differences(build(sources={**given, "swap": True}))
-    assert "test_a" in config.differences(build(sources=given, test=given))
+    assert differences(config, build(sources=given)) == {}
+    assert differences(config, build(sources={**given, "a": "/c"}))["a"][1] == "/c"
+    assert "swap" in differences(config, build(sources={**given, "swap": True}))
+    assert "test_a" in differences(config, build(sources=given, test=given))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +257,7 @@ def test_what_a_preset_or_a_saved_config_sets_beside_another_objective_is_no_mis
     given = {"objective": objective, **norm}
     config = build(mode=mode, preset=preset, method=given)
     assert RunConfig.build(config.model_dump(mode="json")) == config
-    assert RunConfig.build(config.model_dump(mode="json")).differences(config) == ""
+    assert differences(RunConfig.build(config.model_dump(mode="json")), config) == {}
 
 
 @pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])

@@ -14,6 +14,7 @@ from img2img.methods import METHODS
 from img2img.methods.pix2pix import Pix2Pix
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 # What hands a tensor's value, or a shape that depends on values, to Python.
@@ -111,7 +112,7 @@ def with_heads(**settings):
     sizes = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "norm": "instance"}
     torch.manual_seed(0)
     method = WithHeads(WithHeads.Config(**sizes, epochs=None, steps=10, **settings)).double()
-    return Trainer(method, Runtime("cpu", "fp32"), 0, 10)
+    return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, 10))
 
 
 def test_a_third_group_learns_in_the_turn_that_it_names(monkeypatch):
