@@ -10,9 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from img2img.errors import UsageError
 from img2img.training import checkpoint
-from img2img.training.config import CHANGEABLE, PLACE, PastSettings, RunConfig, option
+from img2img.training.config import (
+    CHANGEABLE,
+    PLACE,
+    PastSettings,
+    RunConfig,
+    in_words,
+    option,
+)
 from img2img.training.settings import differences
 
 
@@ -23,7 +32,11 @@ def resumed(run: Path, options: Mapping[str, Any]) -> RunConfig:
     """
     refuse_fixed(options)
     saved = RunConfig.load(run)
-    config = saved.model_copy(update={name: options[name] for name in PLACE if name in options})
+    place = {name: options[name] for name in PLACE if name in options}
+    try:
+        config = RunConfig(**{**dict(saved), **place})
+    except ValidationError as error:
+        raise UsageError(in_words(error)) from None
     changes = {name: value for name, value in options.items() if name in CHANGEABLE}
     return changed(config, changes, run) if changes else config
 
@@ -57,8 +70,8 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     done = checkpoint.load(last)["trainer"]["step"] if last.exists() else 0
     history = config.history
     if done > (history[-1].until if history else 0):  # else they were never trained with
-        before = {name: getattr(config.method, name) for name in CHANGEABLE}
-        history = (*history, PastSettings(until=done, **before))
+        before = config.method.model_dump(include=set(CHANGEABLE))
+        history = (*history, PastSettings(until=done, patience=config.patience, **before))
     return after.model_copy(update={"history": history})
 
 

@@ -24,6 +24,7 @@ from img2img.export import graph
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
+from img2img.run import Run
 from img2img.training import checkpoint, examine, loop
 from img2img.training.config import RunConfig
 from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norms
@@ -379,6 +380,20 @@ def test_a_run_ends_early_where_its_distance_no_longer_improves(
         text.seek(0)
         text.truncate()
     assert [int(row["step"]) for row in rows(run)] == list(range(1, last + 1))
+
+
+def test_more_patience_trains_on(many, quiet, tmp_path, scripted):
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "patience": 1}
+    run = tmp_path / "run"
+    train(make_plan(many("cyclegan", run=settings, steps=8), quiet), run, quiet)
+    assert Run(run).metrics[-1]["step"] == 3
+    Run(run).resume(patience=2, quiet=True, keep=1)
+    assert Run(run).metrics[-1]["step"] == 4
+    Run(run).resume(patience=3, quiet=True)
+    assert Run(run).metrics[-1]["step"] == 8
+    assert [(past.until, past.patience) for past in Run(run).config.history] == [(3, 1), (4, 2)]
+    with pytest.raises(UsageError, match="keep"):
+        Run(run).resume(keep="some")
 
 
 def stopping_at(step, original):
