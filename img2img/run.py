@@ -70,8 +70,8 @@ class Run:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """What the looks diagnosed, in order: `step`, `check`, `way`, `seen`, `means`, `advice`, and
-        `pictures`, a path below the run's folder or "".
+        """What the looks diagnosed, in order: a dict each with `step`, `check`, `way`, `seen`,
+        `means`, `advice`, and `pictures`, a path below the run's folder or "".
         """
         from img2img.evaluate.diagnose import read_findings
 
@@ -106,8 +106,8 @@ class Run:
         running_statistics: bool = False,
         quiet: bool = False,
     ) -> list[Path]:
-        """Write ONNX files that `Translator` and any ONNX runtime can run, as `img2img export` does:
-        one for each direction, by default in the run's folder `export`.
+        """Write ONNX files that `Translator` and any ONNX runtime can run, as `img2img export`
+        does: one for each direction, by default in the run's folder `export`.
 
         output: the file, where there is one direction; with several its name gets the direction.
         checkpoint: by default the best, by its held-out distance, where one was measured; or a
@@ -141,17 +141,23 @@ class Run:
         max_minutes: float | None = None,
         callbacks: Sequence[Callback] = (),
         quiet: bool = False,
+        **settings: Any,
     ) -> Run:
-        """Train on exactly where the run was stopped. Arguments and errors are those of `train`."""
+        """Train on exactly where the run was stopped. settings: what may change, such as the length
+        in all (`epochs=300`), rates, `patience`, `device` or `keep`. The other arguments and the
+        errors are those of `train`.
+        """
         try:
             from img2img.training import loop
             from img2img.training.folder import require_checkpoint
             from img2img.training.plan import make_plan
+            from img2img.training.resume import resumed
         except ImportError as error:
             raise needs_extra("train", error) from None
+        config = resumed(self.path, settings)
         require_checkpoint(self.path)
         console = _console(quiet)
-        plan = make_plan(self.config, console)
+        plan = make_plan(config, console)
         loop.train(plan, self.path, console, max_minutes, callbacks=callbacks)
         return self
 
@@ -208,9 +214,9 @@ def train(
         from img2img.training.settings import layered
     except ImportError as error:
         raise needs_extra("train", error) from None
-    sources = _given(a=a, b=b, pairs=pairs, data=data, attributes=attributes)
+    sources = _given(a=a, b=b, pairs=pairs, data=_several(data), attributes=attributes)
     sources |= {"swap": direction == "ba"} | ({"attribute": tuple(attribute)} if attribute else {})
-    test = _given(a=test_a, b=test_b, pairs=test_pairs, data=test_data)
+    test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))
     options = _given(mode=mode, preset=preset, name=name, batch=batch, epochs=epochs, steps=steps)
     config = RunConfig.build(layered({}, settings | options, sources, test))
     for folder in (*config.sources.folders(), *config.test.folders()):
@@ -221,6 +227,12 @@ def train(
         plan = fit_batch(plan, console, Ranks())
     loop.train(plan, path, console, max_minutes, callbacks=callbacks)
     return Run(path)
+
+
+def _several(folders: AnyPath | Sequence[AnyPath] | None) -> tuple[AnyPath, ...] | None:
+    if folders is None:
+        return None
+    return (folders,) if isinstance(folders, AnyPath) else tuple(folders)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -47,17 +47,15 @@ class Draws:
 
     def split(self, count: int) -> list[Self]:
         """One for each of `count` equal parts of the batch; a scalar goes to all of them."""
-        return [
-            replace(
-                self,
-                **{
-                    name: value.chunk(count)[number]
-                    for name, value in vars(self).items()
-                    if isinstance(value, Tensor) and value.ndim
-                },
-            )
-            for number in range(count)
+        chunks = {
+            name: value.chunk(count)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and value.ndim
+        }
+        parts: list[dict[str, Any]] = [
+            {name: chunk[number] for name, chunk in chunks.items()} for number in range(count)
         ]
+        return [replace(self, **part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -158,18 +156,27 @@ class Method(nn.Module, ABC):
             return changed
         return noisy(changed, self.config.noise * (1 - draws.progress))
 
+    def generator(self, name: str) -> Generator:
+        """One of `generators`, with its type."""
+        generator = self.generators[name]
+        assert isinstance(generator, Generator)
+        return generator
+
     def generate(self, name: str, *inputs: Tensor) -> Tensor:
         """What a generator makes in training. With `recompute` the activations are not kept for the
         gradient but made again for it, one call's at a time (Chen et al. 2016, section 4.1).
         """
         generator = self.generators[name]
+        image: Tensor
         if not (self.config.recompute and torch.is_grad_enabled()):
-            return generator(*inputs)
+            image = generator(*inputs)
+            return image
 
-        def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return nullcontext(), running_averages_kept(generator)
 
-        return checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
+        image = checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
+        return image
 
     def penalty_scale(self, step: int) -> float:
         """The factor of R1 and R2 in a step. Lazy penalties are computed in every
@@ -292,7 +299,7 @@ def in_one_call(
     """The network's answers to each of the images [N, C, H, W], by one call unless `apart`."""
     if apart:
         return tuple(network(image) for image in images)
-    return network(torch.cat(images)).split([len(image) for image in images])
+    return torch.split(network(torch.cat(images)), [len(image) for image in images])
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

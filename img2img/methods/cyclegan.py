@@ -128,7 +128,7 @@ class CycleGAN(Method):
         return terms
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        terms = {}
+        terms: dict[str, Tensor] = {}
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
@@ -160,8 +160,8 @@ class CycleGAN(Method):
         a, b = self.config.in_channels, self.config.out_channels
         channels = {"ab": (a, b), "ba": (b, a)}
         return {
-            direction: ExportSpec(generator, *channels[direction])
-            for direction, generator in self.generators.items()
+            direction: ExportSpec(self.generator(direction), *channels[direction])
+            for direction in self.generators
         }
 
     def _critic(self, domain: str, draws: Draws) -> Critic:

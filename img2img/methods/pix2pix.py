@@ -87,7 +87,7 @@ class Pix2Pix(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
 
     def _critic(self, condition: Tensor, draws: Draws | None = None) -> Critic:
         """The discriminator's score of an image beside the condition [N, C, H, W]. With the draws
@@ -99,6 +99,7 @@ class Pix2Pix(Method):
             if draws is not None:
                 channels = (self.config.in_channels, self.config.out_channels)
                 both = self.seen(both, draws, channels)
-            return self.discriminators["b"](both)
+            answer: Tensor = self.discriminators["b"](both)
+            return answer
 
         return judge

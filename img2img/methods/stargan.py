@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -136,7 +137,7 @@ class StarGAN(Method):
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))
-            real, judged = scores.split(len(image))
+            real, judged = torch.split(scores, len(image))
             classes = classes[: len(image)]
         terms = self.objective.d_terms(real, judged, c.smooth)
         terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
@@ -165,7 +166,6 @@ class StarGAN(Method):
     def ways(self, batch: Batch) -> dict[str, Way]:
         """To each domain, the pictures of its data set that lack it."""
         image, label, labels = batch["image"], batch["domain"], self.config.labels
-        generator, judge = self.generators["any"], self.discriminators["all"]
         ways = {}
         for index, name in enumerate(labels.names):
             number, _ = self._place(name)
@@ -175,16 +175,27 @@ class StarGAN(Method):
             ways[name] = Way(
                 source=image[~has & own],
                 real=image[has],
-                translate=lambda x, was=was, name=name: generator(x, self._towards(was, name)),
-                critic=(lambda x: judge(x)[0]) if self.objective.answers == 1 else None,
-                back=lambda x, was=was: generator(x, was),
+                translate=partial(self._switched, was, name),
+                critic=self._score if self.objective.answers == 1 else None,
+                back=partial(self._translated, was),
             )
         return ways
 
+    def _switched(self, was: Tensor, name: str, image: Tensor) -> Tensor:
+        """The image in the domain, from its label vectors [N, D]."""
+        return self._translated(self._towards(was, name), image)
+
+    def _translated(self, label: Tensor, image: Tensor) -> Tensor:
+        translated: Tensor = self.generators["any"](image, label)
+        return translated
+
+    def _score(self, image: Tensor) -> Tensor:
+        score: Tensor = self.discriminators["all"](image)[0]
+        return score
+
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        generator = self.generators["any"]
-        return {"to": ExportSpec(generator, c.in_channels, c.out_channels, c.labels)}
+        return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
 
     def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The discriminator's scores and class logits, of what it sees in training."""

@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2img.errors import needs_extra
+from img2img.errors import UsageError, needs_extra
 from img2img.files import write_whole
 
 if TYPE_CHECKING:
@@ -97,14 +97,20 @@ class WandB(Callback):
 
     def on_begin(self, run: "Run", step: int) -> None:
         identity = _identity(run.path, "wandb") or secrets.token_hex(8)
-        self.session = self.wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "img2img"),
-            name=run.config.name,
-            id=identity,
-            resume="allow",
-            dir=str(run.path),
-            config=run.config.model_dump(mode="json"),
-        )
+        try:
+            self.session = self.wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "img2img"),
+                name=run.config.name,
+                id=identity,
+                resume="allow",
+                dir=str(run.path),
+                config=run.config.model_dump(mode="json"),
+            )
+        except self.wandb.Error as error:
+            raise UsageError(
+                f"Weights & Biases can't be logged to: {_first_line(error)}. Log in with: wandb "
+                "login; or set WANDB_MODE=offline."
+            ) from None
         _remember(run.path, "wandb", identity)
 
     def on_row(self, row: dict[str, float]) -> None:
@@ -136,7 +142,12 @@ class MLflow(Callback):
 
     def on_begin(self, run: "Run", step: int) -> None:
         identity = _identity(run.path, "mlflow")
-        session = self.mlflow.start_run(run_id=identity, run_name=run.config.name)
+        try:
+            session = self.mlflow.start_run(run_id=identity, run_name=run.config.name)
+        except self.mlflow.exceptions.MlflowException as error:
+            raise UsageError(
+                f"MLflow can't be logged to: {_first_line(error)}. Set MLFLOW_TRACKING_URI."
+            ) from None
         self.began = True
         if identity is None:
             self.mlflow.log_params(_flat(run.config.model_dump(mode="json")))
@@ -158,6 +169,10 @@ LOGGERS: dict[str, type[Callback]] = {
     "wandb": WandB,
     "mlflow": MLflow,
 }
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
 
 
 def _numbers(row: dict[str, float]) -> dict[str, float]:

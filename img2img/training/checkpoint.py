@@ -45,7 +45,8 @@ def load(path: Path) -> dict[str, Any]:
     """Tensors and plain values only, on the CPU; DataError for anything else."""
     _require_plain_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
     except OSError as error:
         raise DataError(f"The checkpoint {path} can't be loaded ({error.strerror}).") from None
     except Exception as error:  # unpickling damaged bytes raises almost anything

@@ -45,8 +45,8 @@ def _as_loggers(value: Any) -> Any:
     return () if names == ["none"] else tuple(names)
 
 
-# Where a run computes, and how: it trains the same, so these are free when it is resumed.
-PLACE = ("device", "workers", "cache", "compile")
+# Where a run computes and what it writes. It trains the same, so these are free when it is resumed.
+PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
 
 
 class PastSettings(BaseModel):

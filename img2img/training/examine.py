@@ -254,7 +254,9 @@ class Examiner:
 
     def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
         self._go_on()
-        return extract(self.features, pictures).features
+        assert self.features  # who calls this measures distances
+        seen: np.ndarray = extract(self.features, pictures).features
+        return seen
 
     def _go_on(self) -> None:
         if self.stopping():
@@ -262,6 +264,7 @@ class Examiner:
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
         """Without alpha, in the size in which the feature network looks at it."""
+        assert self.features
         return images.resize(picture[..., :3], self.features.side, self.features.side)
 
     def _judge(self, name: str, way: Gathered, known: np.ndarray, scores: bool) -> Found:

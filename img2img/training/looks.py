@@ -1,4 +1,4 @@
-"""The looks at a run while it trains: distances, diagnosis, the best weights, and when to give up."""
+"""The looks at a run while it trains: distances, diagnosis, best weights, and when to give up."""
 
 from collections.abc import Callable, Sequence
 

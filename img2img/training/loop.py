@@ -208,7 +208,8 @@ class Loop:
         self.save()
 
     def _steps(self, deadline: float) -> None:
-        made, trainer, late, failure = self.batches(), self.trainer, False, None
+        made, trainer, late = self.batches(), self.trainer, False
+        failure: Img2ImgError | None = None
         while trainer.step < self.plan.total and not late and not self.looks.gives_up:
             began = time.monotonic()
             try:
@@ -247,7 +248,8 @@ class Loop:
         workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
-        made, failure = iter(loader), None
+        made = iter(loader)
+        failure: Img2ImgError | None = None
         while failure is None:
             try:
                 batch = next(made)

@@ -10,9 +10,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from img2img.errors import UsageError
 from img2img.training import checkpoint
-from img2img.training.config import CHANGEABLE, PLACE, PastSettings, RunConfig, option
+from img2img.training.config import (
+    CHANGEABLE,
+    PLACE,
+    PastSettings,
+    RunConfig,
+    in_words,
+    option,
+)
 from img2img.training.settings import differences
 
 
@@ -22,7 +31,11 @@ def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfi
     Raises UsageError for an option that can't change.
     """
     refuse_fixed(options)
-    config = saved.model_copy(update={name: options[name] for name in PLACE if name in options})
+    place = {name: options[name] for name in PLACE if name in options}
+    try:
+        config = RunConfig(**{**dict(saved), **place})
+    except ValidationError as error:
+        raise UsageError(in_words(error)) from None
     changes = {name: value for name, value in options.items() if name in CHANGEABLE}
     return changed(config, changes, run) if changes else config
 
@@ -35,7 +48,8 @@ def refuse_fixed(options: Iterable[str]) -> None:
         place = ", ".join(map(option, PLACE))
         raise UsageError(
             f"--resume takes {option(fixed[0])} from the run; leave it out. What can change is the "
-            f"length, the rates and their schedule ({can}), and where it computes ({place})."
+            f"length, the rates and their schedule ({can}), where it computes and what it writes "
+            f"({place})."
         )
 
 
@@ -56,8 +70,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     history = config.history
     if done > (history[-1].until if history else 0):  # else they were never trained with
         before = config.method.model_dump(include=set(CHANGEABLE))
-        past = PastSettings(until=done, patience=config.patience, **before)
-        history = (*history, past)
+        history = (*history, PastSettings(until=done, patience=config.patience, **before))
     return after.model_copy(update={"history": history})
 
 

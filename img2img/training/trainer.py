@@ -1,6 +1,7 @@
 """One training step of any method, and the state that it carries from step to step."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,9 +90,7 @@ class Trainer:
         terms = Terms()
         for side in sides:
             self._begin_turn(side)
-            terms |= summed(
-                method, parts, lambda part, side=side: self._backward(side, sides, part)
-            )
+            terms |= summed(method, parts, partial(self._backward, side, sides))
             terms |= self._pull_to_past(side)
             self._descend(side)
         if self.ema and "generators" in sides:
@@ -120,7 +119,7 @@ class Trainer:
         scene = self._scene(side, sides, part)
         terms = self._terms(side, part, scene)
         count = self.method.config.accumulate
-        (torch.stack(list(terms.values())).sum() / count).backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum() / count)
         # Of several parts only one's graph is held at a time.
         part.scene = _detached(scene) if part.number else scene
         return {f"{side[0]}/{name}": term.detach() / count for name, term in terms.items()}
@@ -163,7 +162,7 @@ class Trainer:
             return {}
         off = [self.past[name].distance(self.groups[name]) for name in self._learners(side)]
         pull = self.method.config.historical * torch.stack(off).sum()
-        pull.backward()
+        torch.autograd.backward(pull)
         return {f"{side[0]}/historical": pull.detach()}
 
     def _descend(self, side: Side) -> None:

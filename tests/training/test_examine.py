@@ -1,6 +1,7 @@
 """Looks at a run: what they measure, that they change nothing, and which weights are kept."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from states import assert_bitwise
 
 from img2img.data.augment import Augment
@@ -22,6 +24,7 @@ from img2img.export import graph
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
+from img2img.run import Run
 from img2img.training import checkpoint, examine, loop
 from img2img.training.config import RunConfig
 from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norms
@@ -332,6 +335,83 @@ def test_a_stop_in_the_last_look_is_made_up_for_too(many, quiet, tmp_path, monke
     assert "health/gradient" not in rows(tmp_path / "run")[-1]
     train(make_plan(RunConfig.load(tmp_path / "run"), quiet), tmp_path / "run", quiet)
     assert float(rows(tmp_path / "run")[-1]["health/gradient"]) > 0
+
+
+SCORES = {1: 0.5, 2: 0.3, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1, 7: 0.1, 8: 0.1}
+
+
+@pytest.fixture
+def scripted(colours, monkeypatch):
+    """Looks that measure SCORES by step."""
+    monkeypatch.setattr(
+        Examiner,
+        "look",
+        lambda self, trainer, *_: Look({"health/gradient": 1.0}, [], SCORES[trainer.step], {}),
+    )
+
+
+@pytest.mark.parametrize(("patience", "last"), [(1, 3), (2, 4), (3, 8), (None, 8)])
+@pytest.mark.parametrize("stopped_at", [None, 1, 2])
+def test_a_run_ends_early_where_its_distance_no_longer_improves(
+    patience, last, stopped_at, many, tmp_path, scripted, monkeypatch
+):
+    """As early when it was interrupted; going on again, it stays ended."""
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "patience": patience}
+    text, run = io.StringIO(), tmp_path / "run"
+    console = Console(file=text, width=500)
+    plan = make_plan(many("cyclegan", run=settings, steps=8), console)
+    if stopped_at:
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "update", stopping_at(stopped_at, Trainer.update))
+            with pytest.raises(Interrupted):
+                train(plan, run, console)
+    for _ in range(2):
+        config = RunConfig.load(run) if run.exists() else plan.config
+        train(make_plan(config, console), run, console)
+        assert checkpoint.load(run / checkpoint.LAST)["trainer"]["step"] == last
+        assert (run / "samples" / f"step-{last:07d}.png").exists()
+        ended = f"ended early, at step {last} of 8" in text.getvalue()
+        assert ended == (last < 8)
+        if ended:
+            assert f"not improved for {patience} looks" in text.getvalue()
+            assert f"--patience {2 * patience}" in text.getvalue()
+        else:
+            assert "is complete" in text.getvalue() or "Done" in text.getvalue()
+        text.seek(0)
+        text.truncate()
+    assert [int(row["step"]) for row in rows(run)] == list(range(1, last + 1))
+
+
+def test_more_patience_trains_on(many, quiet, tmp_path, scripted):
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "patience": 1}
+    run = tmp_path / "run"
+    train(make_plan(many("cyclegan", run=settings, steps=8), quiet), run, quiet)
+    assert Run(run).metrics[-1]["step"] == 3
+    Run(run).resume(patience=2, quiet=True, keep=1)
+    assert Run(run).metrics[-1]["step"] == 4
+    Run(run).resume(patience=3, quiet=True)
+    assert Run(run).metrics[-1]["step"] == 8
+    assert [(past.until, past.patience) for past in Run(run).config.history] == [(3, 1), (4, 2)]
+    with pytest.raises(UsageError, match="keep"):
+        Run(run).resume(keep="some")
+
+
+def stopping_at(step, original):
+    def update(self, *arguments):
+        terms = original(self, *arguments)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return terms
+
+    return update
+
+
+def test_patience_needs_a_distance(make_config, quiet):
+    config = make_config("pix2pix", run={"patience": 3})
+    with pytest.raises(UsageError, match="--patience needs a held-out distance"):
+        make_plan(config, quiet)
+    with pytest.raises(UsageError, match="--patience would change nothing: --eval-every 0"):
+        make_config("pix2pix", run={"patience": 3, "eval_every": 0})
 
 
 def stop():
