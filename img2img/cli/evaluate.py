@@ -84,7 +84,7 @@ def evaluate(
         raise UsageError("--back and --to go with --model.")
     try:
         from img2img.evaluate import features
-        from img2img.evaluate.measure import Maker
+        from img2img.evaluate.cases import Translations
         from img2img.evaluate.report import evaluation_page
         from img2img.evaluate.run import evaluate as measure
         from img2img.evaluate.segmentation import Segmenter
@@ -92,10 +92,10 @@ def evaluate(
         raise needs_extra("eval", error) from None
     from img2img.files import write_whole
 
-    eye = features.extractor(extractor, weights)
+    network = features.extractor(extractor, weights)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
-    maker, run = _models(model, direction, back) if model else (Maker(), None)
+    translations, run = _models(model, direction, back) if model else (Translations(), None)
     if by_domain:
         from img2img.data.folders import Sources
         from img2img.evaluate.domains import evaluate_domains
@@ -104,18 +104,20 @@ def evaluate(
         test = Sources(data=tuple(data), **listed)
         train = Sources(data=tuple(train_data), **listed) if train_data else None
         result = evaluate_domains(
-            test, maker.translator, eye, console, train, wanted, seed, bootstrap
+            test, translations.translator, network, console, train, wanted, seed, bootstrap
         )
-        maker = Maker(maker.translator, maker.translator)
-        title = f"{maker.describe('its inputs')}, by domain"
+        translations = Translations(translations.translator, translations.translator)
+        title = f"{translations.describe('its inputs')}, by domain"
     else:
         seer = Segmenter(segmenter, labels, segmenter_input, palette) if segmenter else None
-        result = measure(target, a or fake, maker, eye, console, to, wanted, seed, bootstrap, seer)
-        title = f"{maker.describe((a or fake).name)} against {target.name}"
+        result = measure(
+            target, a or fake, translations, network, console, to, wanted, seed, bootstrap, seer
+        )
+        title = f"{translations.describe((a or fake).name)} against {target.name}"
     if csv:
         _write_csv(csv, result)
     if report:
-        write_whole(report, evaluation_page(title, result, maker, run))
+        write_whole(report, evaluation_page(title, result, translations, run))
         console.print(f"see {report}")
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
@@ -125,7 +127,7 @@ def evaluate(
 
 def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, Path | None]:
     """The model with its way back, and the run that it was exported from, if they can be found."""
-    from img2img.evaluate.measure import Maker
+    from img2img.evaluate.cases import Translations
     from img2img.infer.registry import find
     from img2img.infer.translator import Translator
 
@@ -138,7 +140,7 @@ def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, P
             way_back = Translator(other)
     run = path.parent.parent
     known = path.parent.name == "export" and (run / "metrics.csv").exists()
-    return Maker(translator, way_back), run if known else None
+    return Translations(translator, way_back), run if known else None
 
 
 def _show(result: Any) -> None:
