@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from img2img.cli.quickstart import quickstart
 from img2img.cli.serve import serve
 from img2img.cli.train import train
 from img2img.cli.translate import translate
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="img2img",
@@ -100,17 +103,17 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(written_out, text)
 
 
-def stderr_console():
+def stderr_console() -> "Console":
     """For progress and remarks."""
     return _console(stderr=True)
 
 
-def stdout_console():
+def stdout_console() -> "Console":
     """For tables."""
     return _console(stderr=False)
 
 
-def _console(stderr: bool):
+def _console(stderr: bool) -> "Console":
     """A console that shows every text as it is: paths with brackets or colons are no markup, and
     what a terminal would obey is written out.
     """

@@ -1,11 +1,15 @@
 """img2img evaluate: how good translations are, in numbers that carry their protocol."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from img2img.cli.options import option
+
+if TYPE_CHECKING:
+    from img2img.evaluate.measure import Evaluation
+    from img2img.infer.translator import Translator
 
 
 def _domains(text: str) -> Any:
@@ -95,8 +99,8 @@ def evaluate(
     network = features.extractor(extractor, weights)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
-    translations, run = _models(model, direction, back) if model else (Translations(), None)
-    if by_domain:
+    translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
+    if data and translator:  # by domain
         from img2img.data.folders import Sources
         from img2img.evaluate.domains import evaluate_domains
 
@@ -104,16 +108,22 @@ def evaluate(
         test = Sources(data=tuple(data), **listed)
         train = Sources(data=tuple(train_data), **listed) if train_data else None
         result = evaluate_domains(
-            test, translations.translator, network, console, train, wanted, seed, bootstrap
+            test, translator, network, console, train, wanted, seed, bootstrap
         )
-        translations = Translations(translations.translator, translations.translator)
+        translations = Translations(translator, translator)
         title = f"{translations.describe('its inputs')}, by domain"
     else:
-        seer = Segmenter(segmenter, labels, segmenter_input, palette) if segmenter else None
-        result = measure(
-            target, a or fake, translations, network, console, to, wanted, seed, bootstrap, seer
+        folder = a or fake
+        assert target is not None  # by_folder
+        assert folder is not None
+        labelled = (
+            Segmenter(segmenter, labels, segmenter_input, palette) if segmenter and labels else None
         )
-        title = f"{translations.describe((a or fake).name)} against {target.name}"
+        translations = Translations(translator, way_back)
+        result = measure(
+            target, folder, translations, network, console, to, wanted, seed, bootstrap, labelled
+        )
+        title = f"{translations.describe(folder.name)} against {target.name}"
     if csv:
         _write_csv(csv, result)
     if report:
@@ -125,9 +135,12 @@ def evaluate(
         _show(result)
 
 
-def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, Path | None]:
-    """The model with its way back, and the run that it was exported from, if they can be found."""
-    from img2img.evaluate.cases import Translations
+def _models(
+    model: str, direction: str | None, back: str | None
+) -> tuple["Translator", "Translator | None", Path | None]:
+    """The model, the model of the opposite direction, and the run that it was exported from, where
+    these can be found.
+    """
     from img2img.infer.registry import find
     from img2img.infer.translator import Translator
 
@@ -139,11 +152,11 @@ def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, P
         if way in ("ab", "ba") and other.exists():
             way_back = Translator(other)
     run = path.parent.parent
-    known = path.parent.name == "export" and (run / "metrics.csv").exists()
-    return Translations(translator, way_back), run if known else None
+    is_run = path.parent.name == "export" and (run / "metrics.csv").exists()
+    return translator, way_back, run if is_run else None
 
 
-def _show(result: Any) -> None:
+def _show(result: "Evaluation") -> None:
     from rich.table import Table
 
     from img2img.cli import printable, stdout_console
@@ -161,7 +174,7 @@ def _show(result: Any) -> None:
     print(printable("; ".join(f"{key}: {value}" for key, value in result.protocol.items())))
 
 
-def _write_csv(path: Path, result: Any) -> None:
+def _write_csv(path: Path, result: "Evaluation") -> None:
     import csv
     import io
 

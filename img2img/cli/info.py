@@ -1,8 +1,11 @@
 """img2img info: what a model says of itself."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from img2img.manifest import Manifest
 
 
 def info(
@@ -54,7 +57,7 @@ def info(
     stdout_console().print(table, soft_wrap=True)
 
 
-def _on_cpus(manifest: Any) -> str:
+def _on_cpus(manifest: "Manifest") -> str:
     """What precision `--provider auto` computes in there."""
     from img2img.manifest import BF16_DB
 

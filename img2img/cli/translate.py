@@ -1,11 +1,18 @@
 """img2img translate: files, folders and globs through a model. No torch."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from img2img.cli.options import option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from img2img.infer.translator import Translator
 
 
 def translate(
@@ -113,7 +120,11 @@ def translate(
     rate = summary.done / max(summary.seconds, 1e-9)
     provider, precision = translator.provider, translator.precision
     if as_json:
-        report = {"output": str(output), "provider": provider, "precision": precision}
+        report: dict[str, object] = {
+            "output": str(output),
+            "provider": provider,
+            "precision": precision,
+        }
         report["passed_over"] = dict(passed_over.files)
         report["outputs_passed_over"] = list(map(str, passed_over.outputs))
         print(json.dumps({**vars(summary), **report}))
@@ -134,7 +145,7 @@ def translate(
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
 
 
-def _folders(translator: Any) -> dict[str, str]:
+def _folders(translator: "Translator") -> dict[str, str]:
     """A folder of its own for each domain. The model's names are a stranger's: no paths."""
     import unicodedata
 
@@ -186,7 +197,7 @@ def _one_line(name: str) -> str:
     return name.replace("\n", "\\n")
 
 
-def _progress(console, total: int):
+def _progress(console: "Console", total: int) -> AbstractContextManager[Callable[[int], None]]:
     """A context that gives a function to call once a picture; a bar, or a line now and then."""
     import time
     from contextlib import contextmanager
@@ -194,7 +205,7 @@ def _progress(console, total: int):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     @contextmanager
-    def plain():
+    def plain() -> Iterator[Callable[[int], None]]:
         done, last = 0, time.monotonic()
 
         def advance(count: int) -> None:
@@ -207,7 +218,7 @@ def _progress(console, total: int):
         yield advance
 
     @contextmanager
-    def bar():
+    def bar() -> Iterator[Callable[[int], None]]:
         columns = "translating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total)

@@ -18,7 +18,6 @@ from img2img import images, memory
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
-from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 
 BATCHES = (1, 2, 4, 8)
@@ -44,7 +43,7 @@ class Speed:
 
 def bench(
     models: Sequence[Path],
-    providers: Sequence[Provider],
+    providers: Sequence[str],
     pictures: Sequence[np.ndarray],
     seconds: float = 3.0,
     threads: int | None = None,
@@ -75,7 +74,7 @@ def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) ->
 
 
 def _in_own_process(
-    wanted: tuple[Path, Provider, list[np.ndarray], float, int | None],
+    wanted: tuple[Path, str, list[np.ndarray], float, int | None],
 ) -> tuple[Speed, list[np.ndarray]]:
     """What _measure, given this, says in a process of its own."""
     model, provider, *_ = wanted
@@ -102,7 +101,7 @@ def _in_own_process(
 def _answer(
     pipe: Connection,
     model: Path,
-    provider: Provider,
+    provider: str,
     pictures: list[np.ndarray],
     seconds: float,
     threads: int | None,
@@ -115,7 +114,7 @@ def _answer(
 
 def _measure(
     model: Path,
-    provider: Provider,
+    provider: str,
     pictures: list[np.ndarray],
     seconds: float,
     threads: int | None,

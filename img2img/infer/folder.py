@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Summary:
         counted = self.notes.setdefault(kind, {"pictures": 0, "first": first})
         counted["pictures"] += pictures
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Summary") -> "Summary":
         total = Summary(
             self.done + other.done,
             self.skipped + other.skipped,
@@ -79,7 +79,7 @@ class Settings:
 
     def fingerprint(self) -> str:
         """A hash of what decides the outputs' pixels."""
-        decisive = [self.to, images.QUALITY, *filter(None, [self.max_side])]
+        decisive: list[object] = [self.to, images.QUALITY, *filter(None, [self.max_side])]
         decisive += [["quality", self.quality]] if self.quality is not None else []
         decisive += [["tile", self.tile]] if self.tile else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
@@ -295,12 +295,12 @@ def _translate(
         return
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[:2]
-    in_tiles = tiler and max(height, width) > tiler.whole_side
-    reason = None if in_tiles else room.refusal(height, width)
+    tiles = tiler if tiler and max(height, width) > tiler.whole_side else None
+    reason = None if tiles else room.refusal(height, width)
     if not reason:
         try:
-            if in_tiles:
-                results = [tiler(pixels, domain) for pixels in pictures]
+            if tiles:
+                results = [tiles(pixels, domain) for pixels in pictures]
             else:
                 results = translator(pictures, to=domain)
         except Exception as error:  # the runtimes' own kinds: out of memory, most of all

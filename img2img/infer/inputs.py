@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, SupportsFloat
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -10,8 +10,17 @@ from PIL import Image
 from img2img import images
 from img2img.errors import UsageError
 
-# An array is numpy's, or what numpy takes for one: a torch tensor on the CPU, say.
-One = np.ndarray | Image.Image | str | Path | bytes | BinaryIO | Any
+
+class ArrayLike(Protocol):
+    """What numpy can read as an array, such as a torch tensor on the CPU."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __array__(self) -> np.ndarray: ...
+
+
+One = np.ndarray | ArrayLike | Image.Image | str | Path | bytes | BinaryIO
 TAKEN = (
     "a path, the bytes of a file, an open file, a PIL image, or pixels: uint8 [H, W, {channels}], "
     "of numpy or of torch on the CPU"
@@ -69,7 +78,7 @@ def _array(image: Any, channels: int) -> np.ndarray:
     )
 
 
-def label_of(vector: np.ndarray | Sequence[SupportsFloat], width: int, name: str) -> np.ndarray:
+def label_of(vector: object, width: int, name: str) -> np.ndarray:
     """Float32 [width] of numbers of any kind. Raises UsageError for what is no such vector."""
     try:
         numbers = np.asarray(vector)
@@ -78,7 +87,7 @@ def label_of(vector: np.ndarray | Sequence[SupportsFloat], width: int, name: str
         with np.errstate(over="ignore"):  # to infinity, which is refused
             label = numbers.astype(np.float32)
     except Exception:  # a tensor on a GPU, or one that needs a gradient; words
-        label = np.empty(0)
+        label = np.empty(0, np.float32)
     if label.shape != (width,) or not np.isfinite(label).all():
         raise UsageError(f"{name} takes label vectors of {width} finite numbers.")
     return label

@@ -80,7 +80,7 @@ def pays_off() -> bool:
 
 
 @cache
-def _core():
+def _core() -> "openvino.Core":
     """OpenVINO's, one for the process: with the last one its plugin would be unloaded, and the next
     process that this one starts would crash it.
     """
@@ -89,7 +89,7 @@ def _core():
     return openvino.Core()
 
 
-def _use_subpixels(model) -> None:
+def _use_subpixels(model: "openvino.Model") -> None:
     """Make transposed convolutions of kernel 4, stride 2 and padding 1 into convolutions and a
     shuffle of channels, which is the same (Shi et al. 2016). OpenVINO runs those that end a
     network, all of a U-Net's, in fp32 otherwise.

@@ -58,11 +58,11 @@ def make_plan(
         target = os.path.join(out, folder, _renamed(relative, extension, names))
         key = hash(_folded(target))
         if key in claimed:
-            other = jobs[claimed[key]].source
-            if os.path.realpath(other) == os.path.realpath(source):
+            claimant = jobs[claimed[key]].source
+            if os.path.realpath(claimant) == os.path.realpath(source):
                 continue  # named twice
             if names != "number":
-                raise _clash(other, source, target)
+                raise _clash(claimant, source, target)
             plain, (stem, suffix) = key, os.path.splitext(target)
             while key in claimed:
                 numbers[plain] = numbers.get(plain, 1) + 1

@@ -73,7 +73,9 @@ class Record:
         been moved, copied or touched. From then on `holds` knows it, and `moved` has it.
         """
         key = self._hash(job)
-        _, size, contents, written = ENTRY.unpack(self._made[key])
+        entry = self._made[key]
+        assert entry is not None  # `holds` answers False then
+        _, size, contents, written = ENTRY.unpack(entry)
         try:
             status = os.stat(job.source)
             with open(job.source, "rb") as file:

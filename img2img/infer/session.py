@@ -53,23 +53,24 @@ class Model:
 
 def load(
     path: Path,
-    provider: Provider = "auto",
+    provider: str = "auto",
     threads: int | None = None,
     content: bytes | None = None,
 ) -> Model:
     """Load a bundle. threads: of one operator; by default all cores that this process may use.
     content: of the file, where it is known.
 
-    Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
+    Raises DataError for a file that is no bundle, UsageError for an unknown provider, and
+    DeviceError for one that does not bind.
     """
     content, explicit = content or read(path), provider != "auto"
     sha256 = hashlib.sha256(content).hexdigest()
     for name in _candidates(provider):
         if name == "openvino":
             if opened := _open_with_openvino(content, path, threads, explicit):
-                session, manifest = opened
-                precision = _precision(manifest, session.precision)
-                return Model(session, manifest, name, precision, sha256)
+                on_openvino, manifest = opened
+                precision = _precision(manifest, on_openvino.precision)
+                return Model(on_openvino, manifest, name, precision, sha256)
         elif session := _open(content, path, threads, name, explicit):
             try:
                 metadata = session.get_modelmeta().custom_metadata_map
@@ -103,9 +104,9 @@ def session_of(content: bytes, path: Path, provider: str, threads: int | None) -
             return openvino.OpenVinoSession(openvino.read(content), threads, exact=True)
         except Exception as error:
             raise DataError(f"OpenVINO can't run {path} in tiles ({reason(error)}).") from None
-    found = _open(content, path, threads, provider, explicit=True)
-    assert found  # else it would have raised
-    return found
+    session: Session | None = _open(content, path, threads, provider, explicit=True)
+    assert session  # a provider that was asked for binds, or _open has raised
+    return session
 
 
 def available() -> list[str]:
@@ -138,7 +139,7 @@ def _options(threads: int | None) -> ort.SessionOptions:
     return options
 
 
-def _candidates(provider: Provider) -> Iterator[str]:
+def _candidates(provider: str) -> Iterator[str]:
     """The providers to try in turn; whether OpenVINO pays off is only asked once the others of the
     machine have failed, since it takes half a second.
     """

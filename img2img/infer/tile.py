@@ -8,7 +8,7 @@ margin as wide as the network sees, the tiles meet without a seam.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Box(NamedTuple):
     def of(self, pixels: np.ndarray) -> np.ndarray:
         return pixels[self.top : self.bottom, self.left : self.right]
 
-    def within(self, other: Self) -> Self:
+    def within(self, other: "Box") -> "Box":
         """Its place in another that holds it."""
         top, left = other.top, other.left
         return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
@@ -117,7 +117,7 @@ class Tiler:
             mean = mean + apart * size / (count + size)
             count += size
         names = self.graph.statistics(number)
-        return dict(zip(names, np.float32([mean, squares / count]), strict=True))
+        return dict(zip(names, np.asarray([mean, squares / count], np.float32), strict=True))
 
     def _session(self, graph: bytes) -> Session:
         t = self.translator

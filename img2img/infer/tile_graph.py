@@ -31,7 +31,8 @@ class TileGraph:
         return f"mean_{number}", f"variance_{number}"
 
     def whole(self) -> bytes:
-        return self.model.SerializeToString()
+        content: bytes = self.model.SerializeToString()
+        return content
 
     def before(self, number: int) -> tuple[bytes, set[str]]:
         """The part of the graph that a norm depends on, which gives the norm's input, and the
@@ -49,4 +50,5 @@ class TileGraph:
         part = helper.make_graph(nodes[::-1], "part", inputs, [output], weights)
         opset, version = self.model.opset_import, self.model.ir_version
         model = helper.make_model(part, opset_imports=opset, ir_version=version)
-        return model.SerializeToString(), {value.name for value in inputs}
+        content: bytes = model.SerializeToString()
+        return content, {value.name for value in inputs}

@@ -1,15 +1,15 @@
 """A trained model as a function from pictures to pictures."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, SupportsFloat, overload
+from typing import Any, SupportsFloat, cast, overload
 
 import numpy as np
 
 from img2img.errors import UsageError
 from img2img.infer import registry
 from img2img.infer.inputs import One, is_one, label_of, pixels_of
-from img2img.infer.session import Model, Provider, load, read
+from img2img.infer.session import Model, load, read
 from img2img.manifest import Manifest
 
 MAX_BATCH = 8
@@ -29,7 +29,7 @@ class Translator:
     def __init__(
         self,
         model: str | Path,
-        provider: Provider = "auto",
+        provider: str = "auto",
         direction: str | None = None,
         threads: int | None = None,
         together: int = MAX_BATCH,
@@ -63,8 +63,8 @@ class Translator:
         self.threads, self._content = state["threads"], state["content"]
         self._open(load(self.path, self._wanted, self.threads, self._content))
 
-    @overload
-    def __call__(self, images: One, to: To = None) -> np.ndarray: ...
+    @overload  # a str is a sequence of strings, too
+    def __call__(self, images: One, to: To = None) -> np.ndarray: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
 
@@ -81,8 +81,9 @@ class Translator:
         """
         channels = self.manifest.in_channels
         if is_one(images):
-            return self._all([pixels_of(images, channels)], self.domain(to))[0]
-        return self._all([pixels_of(image, channels) for image in images], self.domain(to))
+            return self._all([pixels_of(cast(One, images), channels)], self.domain(to))[0]
+        several = cast(Iterable[One], images)
+        return self._all([pixels_of(image, channels) for image in several], self.domain(to))
 
     def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -91,10 +92,9 @@ class Translator:
         results: list[np.ndarray] = [np.empty(0)] * len(images)
         for indices in by_size.values():
             for start in range(0, len(indices), self._together):
-                some = indices[start : start + self._together]
-                for index, result in zip(
-                    some, self._run([images[i] for i in some], domain), strict=True
-                ):
+                batch = indices[start : start + self._together]
+                outputs = self._run([images[index] for index in batch], domain)
+                for index, result in zip(batch, outputs, strict=True):
                     results[index] = result
         return results
 
