@@ -19,9 +19,17 @@ To = str | Sequence[str] | Sequence[SupportsFloat] | np.ndarray | None
 class Translator:
     """Translates uint8 pictures of any size: `Translator("flat-to-3d")(array_or_path_or_list)`.
 
-    model: a bundle's path, or the name of a shipped model or a run. Raises DataError for a model
-    that is missing or unusable, DeviceError for a provider that does not bind. together: pictures
-    of one size that run at once. Several threads may call one translator at once.
+    Several threads may call one translator at the same time, and it can be pickled.
+
+    Args:
+        model: a bundle's path, or the name of a shipped model or of a run.
+        provider: "auto" or one of img2img.infer.session.Provider.
+        direction: "ab" or "ba", where the model has both.
+        threads: of one operator on the CPU, by default all cores that the process may use.
+        together: how many pictures of one size run in one batch, at most.
+
+    Raises DataError for a model that is missing or unusable, UsageError for an unknown provider,
+    and DeviceError for a provider that is not available.
     """
 
     manifest: Manifest
@@ -36,7 +44,7 @@ class Translator:
     ):
         self.path = registry.find(model, direction).path
         self._wanted, self.threads, self._most = provider, threads, together
-        self._content: bytes | None = None  # where there may be no such file
+        self._content: bytes | None = None  # of an unpickled translator, whose file may be missing
         self._open(load(self.path, provider, threads))
         registry.require_direction(direction, self.manifest.direction, self.path)
 
@@ -44,11 +52,11 @@ class Translator:
         self.manifest, self.provider, self.sha256 = model.manifest, model.provider, model.sha256
         self.precision = model.precision
         self._session = model.session
-        # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
+        # OpenVINO's bf16 kernels round a batch differently from one picture, and are no faster.
         self._together = 1 if self.provider == "openvino" else self._most
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the file's content: where it is unpickled there may be no such file."""
+        """With the file's content, because another machine may not have the file."""
         return {
             "path": self.path,
             "content": self._content or read(self.path),
@@ -58,7 +66,7 @@ class Translator:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """The provider is chosen anew: it is another machine's choice."""
+        """Chooses the provider again, because this may be another machine."""
         self.path, self._wanted, self._most = state["path"], state["provider"], state["together"]
         self.threads, self._content = state["threads"], state["content"]
         self._open(load(self.path, self._wanted, self.threads, self._content))
@@ -99,21 +107,22 @@ class Translator:
         return results
 
     def domain(self, to: To) -> np.ndarray | None:
-        """The label vector, float32 [D], for a domain's name; UsageError for a wrong one.
+        """The label vector float32 [D] of a domain, attributes or a vector; None for a model
+        without domains. Raises UsageError for a wrong one.
 
-        No names at all, or "none": a picture with none of the (first set of) attributes.
+        An empty list or "none" means none of the attributes (of the first set that has any).
         """
         labels = self.manifest.labels
         if to is not None and labels.sets and not _are_names(to):
             return label_of(to, labels.width, self.manifest.name)
         if not labels.sets:
             if to is not None and not (isinstance(to, Sized) and len(to) == 0):
-                raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
+                raise UsageError(f"{self.manifest.name} has no domains to choose from: omit --to.")
             return None
         names = [to] if isinstance(to, str) else list(to) if to is not None else []
         nothing = to == "none" or (to is not None and not names)
         if isinstance(to, str) and to in labels.names:
-            wanted = {to}  # its name may have a comma
+            wanted = {to}  # a domain's name may contain a comma
         elif nothing:
             wanted = set()
         else:
