@@ -1,4 +1,4 @@
-"""img2img evaluate: how good translations are, in numbers that carry their protocol."""
+"""img2img evaluate: the quality of translations, in numbers with their protocol."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,47 +22,59 @@ def _labels(text: str) -> Any:
 
 def evaluate(
     real: Annotated[Path | None, option("Folder of real pictures.")] = None,
-    fake: Annotated[Path | None, option("Folder of translated ones.")] = None,
+    fake: Annotated[Path | None, option("Folder of translated pictures.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="In place of --fake: translate --a.")
+        str | None,
+        typer.Option("--model", "-m", help="Instead of --fake: the model that translates --a."),
     ] = None,
     a: Annotated[Path | None, option("Folder that the model translates.")] = None,
-    b: Annotated[Path | None, option("The real pictures; the same as --real.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, option("Where the model has two.")] = None,
+    b: Annotated[Path | None, option("Folder of real pictures; the same as --real.")] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, option("For a model with two directions.")
+    ] = None,
     to: Annotated[str | None, option("Target domain.")] = None,
     back: Annotated[
-        str | None, option("Model of the way back, for the cycle; a run's is found by itself.")
+        str | None,
+        option("Model of the opposite direction, for cycle metrics; found by itself in a run."),
     ] = None,
-    metrics: Annotated[str, option("Names with commas; all that make sense by default.")] = "",
+    metrics: Annotated[str, option("Names with commas. Default: all that apply.")] = "",
     extractor: Annotated[
-        Literal["auto", "inception", "efficientnet-lite0"], option("Network behind the distances.")
+        Literal["auto", "inception", "efficientnet-lite0"],
+        option("Network whose features the distances compare."),
     ] = "auto",
-    weights: Annotated[Path | None, option("File of Inception's weights.")] = None,
+    weights: Annotated[Path | None, option("File with Inception's weights.")] = None,
     data: Annotated[
         list[Path] | None,
-        _domains("Test pictures, one sub-folder a domain; or the folder that has test below it."),
+        _domains("Test pictures, one sub-folder per domain; or a folder that contains test."),
     ] = None,
     train_data: Annotated[
-        list[Path] | None, _domains("Others, for the classifier; else halves of --data.")
+        list[Path] | None,
+        _domains("Training pictures for the classifier. Default: halves of --data."),
     ] = None,
     attributes: Annotated[
-        Path | None, _domains("List of the first --data, as CelebA's or CSV.")
+        Path | None, _domains("Attribute list of the first --data, as CelebA's or CSV.")
     ] = None,
-    attribute: Annotated[list[str] | None, _domains("A column of that list; repeat.")] = None,
-    segmenter: Annotated[Path | None, _labels("ONNX model that labels real pictures.")] = None,
-    labels: Annotated[Path | None, _labels("Folder of the label maps, by name.")] = None,
+    attribute: Annotated[list[str] | None, _domains("A column of that list; repeatable.")] = None,
+    segmenter: Annotated[Path | None, _labels("ONNX model that segments real pictures.")] = None,
+    labels: Annotated[
+        Path | None, _labels("Folder of label maps with the pictures' names.")
+    ] = None,
     segmenter_input: Annotated[
         Literal["imagenet", "unit", "signed", "raw"],
-        _labels("How its float input is scaled: ImageNet's mean, 0..1, -1..1, 0..255."),
+        _labels("Scale of its input: ImageNet's mean and deviation, 0..1, -1..1, or 0..255."),
     ] = "imagenet",
-    palette: Annotated[Path | None, _labels("JSON: the colour of each class.")] = None,
-    seed: Annotated[int, option("Of the bootstrap.")] = 0,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
-    csv: Annotated[Path | None, option("Write the numbers to this file, too.")] = None,
-    report: Annotated[Path | None, option("Write an HTML page with pictures to this file.")] = None,
+    palette: Annotated[Path | None, _labels("JSON file with the color of each class.")] = None,
+    seed: Annotated[int, option("Seed of the bootstrap.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples for the confidence intervals.")
+    ] = 200,
+    csv: Annotated[Path | None, option("Also write the numbers to this file.")] = None,
+    report: Annotated[
+        Path | None, option("Also write an HTML page with pictures to this file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Measure translations against real pictures, and against their truths where names match.
+    """Measure translations against real pictures, and against their ground truth where names match.
 
     img2img evaluate --real photos --fake out\n
     img2img evaluate -m flat-to-3d --a flat --b 3d\n
@@ -79,11 +91,13 @@ def evaluate(
     by_folder = by_folder and bool(model) == bool(a) and not (data or train_data or attributes)
     if not (by_domain or by_folder):
         raise UsageError(
-            "Give --real DIR with --fake DIR, or --model M with --a DIR and --b DIR; for a model "
-            "with domains also --model M with --data DIR."
+            "Give --real DIR and --fake DIR, or --model M with --a DIR and --b DIR, or, for a "
+            "model with domains, --model M with --data DIR."
         )
     if bool(segmenter) != bool(labels) or (palette and not labels):
-        raise UsageError("--segmenter FILE needs --labels DIR (and --palette, where in colours).")
+        raise UsageError(
+            "--segmenter FILE needs --labels DIR (and --palette, if the labels are colors)."
+        )
     if (back and not model) or (to and not model):
         raise UsageError("--back and --to go with --model.")
     try:
