@@ -273,7 +273,7 @@ def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, mon
     assert "41.2 dB from itself in bf16" in console.file.getvalue()
     assert not Translator(path, "cpu").manifest.is_near_in_bf16
     shown = info(path)
-    assert "in fp32: bf16 is 41.2 dB from it (45 are wanted)" in shown
+    assert "in fp32: bf16 has a PSNR of only 41.2 dB against it (45 dB are required)" in shown
     assert "multiples of 32 px, 32 px at least" in shown
     assert "no: a pixel depends on the whole picture" in shown
 
