@@ -13,7 +13,7 @@ ALLOWED = {
     "nets": {"nets", "table", "manifest", "sizes"},
     "methods": {"methods", "nets", "data", "manifest", "errors", "sizes", "table"},
     "data": {"data", "table", *FACE},
-    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
+    "training": {"training", "methods", "nets", "data", "evaluate", "run", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},
@@ -68,7 +68,7 @@ def test_nobody_imports_the_command_line(path):
     [
         "import img2img",
         "import img2img.cli",
-        "from img2img import Translator, Manifest",
+        "from img2img import Translator, Manifest, Run, Callback, train",
         "import img2img.infer.folder, img2img.infer.plan, img2img.evaluate.metrics",
     ],
 )
@@ -95,5 +95,6 @@ def test_help_needs_neither_numpy_nor_pydantic_nor_onnxruntime():
 def test_public_names_are_these():
     import img2img
 
-    assert sorted(img2img.__all__) == ["Manifest", "Translator", "__version__"]
+    public = ["Callback", "Manifest", "Run", "Translator", "__version__", "train"]
+    assert sorted(img2img.__all__) == public
     assert all(hasattr(img2img, name) for name in img2img.__all__)

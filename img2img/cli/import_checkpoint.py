@@ -13,7 +13,8 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
     ],
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None, option("By default read off the file.")
+        Literal["pix2pix", "cyclegan", "stargan"] | None,
+        option("Method of the run; by default the one whose paper has such a generator."),
     ] = None,
     direction: Annotated[
         Literal["ab", "ba"] | None, option("CycleGAN: which way a lone generator translates.")
@@ -68,7 +69,6 @@ def import_checkpoint(
     import shlex
 
     from img2img.cli import stderr_console
-    from img2img.cli.train import new_folder
     from img2img.errors import needs_extra
 
     try:
@@ -76,6 +76,7 @@ def import_checkpoint(
         from img2img.export.run import export_run
         from img2img.methods import METHODS
         from img2img.training.config import RunConfig
+        from img2img.training.folder import new_folder
     except ImportError as error:
         raise needs_extra("train", error) from None
 

@@ -56,6 +56,8 @@ def export_run(
     if "metric" in said:
         distance = f"{said['metric']} {float(said['value']):.4f}"
         console.print(f"of step {int(said['step']):,}, the best by {distance}")
+    elif isinstance(chosen, int):
+        console.print(f"of step {chosen:,}")
     specs = method.exports()
     if running_statistics:
         if not any(isinstance(layer, nn.BatchNorm2d) for layer in method.generators.modules()):

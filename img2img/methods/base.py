@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,31 @@ from img2img.nets.minibatch import activations
 from img2img.nets.norm import running_averages_kept, spectral_normalise
 
 Side = Literal["generators", "discriminators"]
-Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels, by name
+Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
 Scene = dict[str, Tensor]  # the images that one step makes, by name
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What one step adds to its batch: random tensors, and where in the run it stands. A method
+    that draws more has a subclass with more fields: tensors [N, ...] or scalars.
+    """
+
+    mix: Tensor  # [N, 1, 1, 1] in [0, 1], where WGAN-GP looks between a real picture and a fake
+    progress: Tensor  # the part of the run that is done, 0 to 1, a scalar on the device
+    penalty_scale: float  # factor of R1 and R2; a plain number, since 0 leaves them out
+
+    def split(self, count: int) -> list[Self]:
+        """One for each of `count` equal parts of the batch; a scalar goes to all of them."""
+        chunks = {
+            name: value.chunk(count)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and value.ndim
+        }
+        parts: list[dict[str, Any]] = [
+            {name: chunk[number] for name, chunk in chunks.items()} for number in range(count)
+        ]
+        return [replace(self, **part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,12 @@ class Method(nn.Module, ABC):
     layouts: ClassVar[tuple[str, ...]]  # of LAYOUTS; the first that accepts the sources is opened
     sources_hint: ClassVar[str]  # which folders it needs, in a sentence for those who gave others
     translate_hint: ClassVar[str] = ""  # what `img2img translate` needs beside a model of its
+    # The groups of networks, attributes of the method, and in whose turn each learns. Each group
+    # has an optimizer of its own; its rate is that of the side.
+    learners: ClassVar[dict[str, Side]] = {
+        "generators": "generators",
+        "discriminators": "discriminators",
+    }
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
     pooled: ClassVar[tuple[str, ...]] = ()  # scene images that pass through the image pool
     channels_last: ClassVar[bool] = False  # whether bf16 training is faster in that layout
@@ -122,56 +151,73 @@ class Method(nn.Module, ABC):
         due = (step + 1) % self.config.d_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
 
-    def seen(self, image: Tensor, batch: Batch, channels: tuple[int, ...] = ()) -> Tensor:
-        """What a discriminator is shown in training of an image, or of pictures of so many channels
-        that lie on each other.
+    def seen(self, image: Tensor, draws: Draws, channels: tuple[int, ...] = ()) -> Tensor:
+        """What a discriminator sees in training in place of an image [N, C, H, W]: augmented, and
+        with noise that falls to 0 by the end of the run.
+
+        channels: of the pictures that are stacked in the image, by default one picture.
         """
-        left = 1 - float(batch.get("progress", 0.0))
         changed = augmented(image, self.config.augment, channels or (image.shape[1],))
-        return noisy(changed, self.config.noise * left)
+        if not self.config.noise:
+            return changed
+        return noisy(changed, self.config.noise * (1 - draws.progress))
+
+    def generator(self, name: str) -> Generator:
+        """One of `generators`, with its type."""
+        generator = self.generators[name]
+        assert isinstance(generator, Generator)
+        return generator
 
     def generate(self, name: str, *inputs: Tensor) -> Tensor:
         """What a generator makes in training. With `recompute` the activations are not kept for the
         gradient but made again for it, one call's at a time (Chen et al. 2016, section 4.1).
         """
         generator = self.generators[name]
+        image: Tensor
         if not (self.config.recompute and torch.is_grad_enabled()):
-            return generator(*inputs)
+            image = generator(*inputs)
+            return image
 
-        def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return nullcontext(), running_averages_kept(generator)
 
-        return checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
+        image = checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
+        return image
 
-    def penalty_scale(self, step: int) -> Tensor:
-        """What R1 and R2 are multiplied with in a step: lazily, every so many steps as many times
-        (Karras et al. 2020, appendix B). On the CPU, where looking at it waits for no device.
+    def penalty_scale(self, step: int) -> float:
+        """The factor of R1 and R2 in a step. Lazy penalties are computed in every
+        `penalty_every`-th step alone and multiplied by `penalty_every` there, which keeps their
+        mean (Karras et al. 2020, appendix B).
         """
         every = self.config.penalty_every
-        return torch.tensor(float(every if step % every == 0 else 0))
+        return float(every if step % every == 0 else 0)
 
-    def draws(self, batch: Batch) -> Batch:
-        """The step's random tensors. What the batch already brings by that name wins."""
+    def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> Draws:
+        """The random tensors of a step on this batch, from torch's global generators."""
         image = next(iter(batch.values()))
-        return {"mix": torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)}
+        mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
+        return Draws(mix, progress, penalty_scale)
+
+    # The scene and the terms are functions of tensors alone: no branch on a tensor's value, nothing
+    # that waits for the device, so that they can be recorded as a graph.
 
     @abstractmethod
-    def scene(self, batch: Batch) -> Scene:
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
         """The images of one step, computed once and used by both sides."""
 
     @abstractmethod
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         """Weighted, named scalars of the discriminators; the scene comes without gradients."""
 
     @abstractmethod
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         """Weighted, named scalars of the generators."""
 
-    def forward(self, side: Side, batch: Batch, scene: Scene) -> dict[str, Tensor]:
+    def forward(self, side: Side, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         """The terms of a side: what torch.func.functional_call calls with other weights."""
         if side == "discriminators":
-            return self.d_terms(batch, scene)
-        return self.g_terms(batch, scene)
+            return self.d_terms(batch, scene, draws)
+        return self.g_terms(batch, scene, draws)
 
     @abstractmethod
     def grid(self, batch: Batch) -> dict[str, Tensor]:
@@ -180,6 +226,19 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def ways(self, batch: Batch) -> dict[str, Way]:
         """Every way that it translates, by direction or target domain, on one batch."""
+
+    def direction_spec(self, direction: str) -> ExportSpec:
+        """What is exported of the generator of "ab" or "ba"."""
+        c = self.config
+        channels = {"a": c.in_channels, "b": c.out_channels}
+        source, target = direction[0], direction[1]
+        return ExportSpec(
+            self.generator(direction),
+            channels[source],
+            channels[target],
+            from_labels=source in c.palettes,
+            palette=c.palettes.get(target, ()),
+        )
 
     @abstractmethod
     def exports(self) -> dict[str, ExportSpec]:
@@ -190,24 +249,25 @@ class Method(nn.Module, ABC):
         critic: Critic,
         real: Tensor,
         fake: Tensor,
-        batch: Batch,
+        draws: Draws,
         weight: float = 1.0,
         apart: bool = True,
     ) -> dict[str, Tensor]:
         """The objective's terms and penalties for a critic of one output, all times weight, so that
         they keep the proportion of the objective's formula.
 
-        apart: what it answers depends on what else is in the call.
+        apart: judge real pictures and fakes in two calls, because the critic's answer to a picture
+        depends on the others in its call.
         """
         apart = apart or self.config.discriminator.compares
         # Fakes first, as the authors do: BatchNorm's averages see the order.
         judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
         terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)
-        terms |= self.penalty_terms(critic, real, fake, batch)
+        terms |= self.penalty_terms(critic, real, fake, draws)
         return {name: weight * term for name, term in terms.items()}
 
     def penalty_terms(
-        self, critic: Critic, real: Tensor, fake: Tensor, batch: Batch
+        self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws
     ) -> dict[str, Tensor]:
         """The weighted penalties on the critic, as the objective and the config want them."""
         c, terms = self.config, {}
@@ -215,8 +275,8 @@ class Method(nn.Module, ABC):
             given = c.gradient_penalty
             weight = self.objective.interpolates if given is None else given
             witness = self.objective.witness(critic, real, fake)
-            terms["gradient_penalty"] = weight * gradient_penalty(witness, real, fake, batch["mix"])
-        scale = float(batch.get("penalty_scale", 1.0))
+            terms["gradient_penalty"] = weight * gradient_penalty(witness, real, fake, draws.mix)
+        scale = draws.penalty_scale
         for (name, weight), images in zip(c.slope_weights.items(), (real, fake), strict=True):
             if weight:
                 penalty = zero_centred_penalty(critic, images) if scale else real.new_zeros(())
@@ -258,7 +318,7 @@ def in_one_call(
     """The network's answers to each of the images [N, C, H, W], by one call unless `apart`."""
     if apart:
         return tuple(network(image) for image in images)
-    return network(torch.cat(images)).split([len(image) for image in images])
+    return torch.split(network(torch.cat(images)), [len(image) for image in images])
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class MethodConfig(BaseModel):
     # What the method sets otherwise than the networks do, in those that have such a setting.
     generator_defaults: ClassVar[dict[str, Any]] = {}
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
+    one_hot: ClassVar[bool] = False  # whether no gradient has to reach the inputs of its generators
     conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
 
     size: TrainingSize = Field(
@@ -205,6 +206,13 @@ class MethodConfig(BaseModel):
             raise ValueError(
                 "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
                 "with a discriminator that normalizes over the batch; set norm=instance"
+            )
+        if self.conditional and (self.labels_in or self.labels_out):
+            raise ValueError("its pictures have domains, and it translates no label maps")
+        if self.labels_in == "one-hot" and not self.one_hot:
+            raise ValueError(
+                "its losses need the gradient of inputs, which one-hot labels have not; set "
+                "labels_in=color"
             )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size

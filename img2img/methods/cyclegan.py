@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from img2img.methods.base import (
     Batch,
+    Draws,
     ExportSpec,
     Method,
     Scene,
@@ -36,11 +37,6 @@ class CycleGANConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.labels_in == "one-hot":
-            raise ValueError(
-                "the cycle needs the gradient of label maps, which one-hot has not; set "
-                "labels_in=color"
-            )
         if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and min(self.size) < 64:
             raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
         if self.identity and self.in_channels != self.out_channels:
@@ -96,7 +92,7 @@ class CycleGAN(Method):
         )
         self.initialize()
 
-    def scene(self, batch: Batch) -> Scene:
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
         ab, ba = partial(self.generate, "ab"), partial(self.generate, "ba")
         a, b = batch["a"], batch["b"]
         if not (self.config.identity and torch.is_grad_enabled()):
@@ -112,8 +108,8 @@ class CycleGAN(Method):
             return fakes
         return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge_a, judge_b = (self._critic(domain, batch) for domain in "ab")
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge_a, judge_b = (self._critic(domain, draws) for domain in "ab")
         c = self.config
         terms = {
             "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
@@ -131,26 +127,25 @@ class CycleGAN(Method):
                 terms[f"identity_{domain}"] = c.identity * c.cycle * off
         return terms
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        terms = {}
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
-            judge = self._critic(domain, batch)
-            apart = self.config.discriminator.mixes
-            parts = self.critic_terms(judge, real, fake, batch, weight=0.5, apart=apart)
+            judge, mixes = self._critic(domain, draws), self.config.discriminator.mixes
+            parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=mixes)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        scene = self.scene(batch)
+        fake_b, fake_a = self.generate("ab", batch["a"]), self.generate("ba", batch["b"])
         return {
             "a": batch["a"],
-            "a to b": scene["fake_b"],
-            "back to a": self.generate("ba", scene["fake_b"]),
+            "a to b": fake_b,
+            "back to a": self.generate("ba", fake_b),
             "b": batch["b"],
-            "b to a": scene["fake_a"],
-            "back to b": self.generate("ab", scene["fake_a"]),
+            "b to a": fake_a,
+            "back to b": self.generate("ab", fake_a),
         }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -162,17 +157,8 @@ class CycleGAN(Method):
         }
 
     def exports(self) -> dict[str, ExportSpec]:
-        a, b = self.config.in_channels, self.config.out_channels
-        channels, palettes = {"ab": (a, b), "ba": (b, a)}, self.config.palettes
-        return {
-            direction: ExportSpec(
-                generator,
-                *channels[direction],
-                from_labels=direction[0] in palettes,
-                palette=palettes.get(direction[1], ()),
-            )
-            for direction, generator in self.generators.items()
-        }
+        return {direction: self.direction_spec(direction) for direction in self.generators}
 
-    def _critic(self, domain: str, batch: Batch) -> Critic:
-        return lambda image: self.discriminators[domain](self.seen(image, batch))
+    def _critic(self, domain: str, draws: Draws) -> Critic:
+        """The domain's discriminator, on what it sees in training."""
+        return lambda image: self.discriminators[domain](self.seen(image, draws))

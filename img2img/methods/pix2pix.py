@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.methods.base import Batch, ExportSpec, Method, Scene, Way, l1
+from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, l1
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import Critic
 from img2img.nets.colors import OneHotInput
@@ -20,6 +20,8 @@ class Pix2PixConfig(MethodConfig):
     # Of a ResNet, too: what the authors' code gives one in pix2pix.
     generator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch", "dropout": True}
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch"}
+
+    one_hot: ClassVar[bool] = True
 
     l1: float = Field(100.0, ge=0, description="weight of the L1 term")
 
@@ -64,16 +66,16 @@ class Pix2Pix(Method):
         self.discriminators = nn.ModuleDict({"b": judge})
         self.initialize()
 
-    def scene(self, batch: Batch) -> Scene:
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
         return {"fake_b": self.generate("ab", batch["a"])}
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"], batch)
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        critic = self._critic(batch["a"], draws)
         # Halved, to slow the discriminator down relative to the generator (section 3.3).
-        return self.critic_terms(critic, batch["b"], scene["fake_b"], batch, weight=0.5)
+        return self.critic_terms(critic, batch["b"], scene["fake_b"], draws, weight=0.5)
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"], batch)
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        critic = self._critic(batch["a"], draws)
         fake, real = scene["fake_b"], batch["b"]
         return {
             "adversarial": self.generator_loss(critic, fake, real),
@@ -84,7 +86,8 @@ class Pix2Pix(Method):
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        return {"input a": batch["a"], "output": self.scene(batch)["fake_b"], "truth b": batch["b"]}
+        output = self.generate("ab", batch["a"])
+        return {"input a": batch["a"], "output": output, "truth b": batch["b"]}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b = batch["a"], batch["b"]
@@ -92,24 +95,19 @@ class Pix2Pix(Method):
         return {"ab": Way(a, b, self.generators["ab"], critic, paired=True)}
 
     def exports(self) -> dict[str, ExportSpec]:
-        c = self.config
-        spec = ExportSpec(
-            self.generators["ab"],
-            c.in_channels,
-            c.out_channels,
-            from_labels=c.labels_in is not None,
-            palette=c.palettes.get("b", ()),
-        )
-        return {"ab": spec}
+        return {"ab": self.direction_spec("ab")}
 
-    def _critic(self, condition: Tensor, training: Batch | None = None) -> Critic:
-        """Of images that belong to the condition; in training of what it is shown of both."""
+    def _critic(self, condition: Tensor, draws: Draws | None = None) -> Critic:
+        """The discriminator's score of an image beside the condition [N, C, H, W]. With the draws
+        of a training step both are augmented alike before it sees them.
+        """
 
         def judge(image: Tensor) -> Tensor:
             both = torch.cat([condition, image], 1)
-            if training is not None:
+            if draws is not None:
                 channels = (self.config.in_channels, self.config.out_channels)
-                both = self.seen(both, training, channels)
-            return self.discriminators["b"](both)
+                both = self.seen(both, draws, channels)
+            answer: Tensor = self.discriminators["b"](both)
+            return answer
 
         return judge

@@ -3,6 +3,8 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +17,7 @@ from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
 from img2img.methods.base import (
     Batch,
+    Draws,
     ExportSpec,
     Method,
     Scene,
@@ -55,8 +58,6 @@ class StarGANConfig(MethodConfig):
     def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
             raise ValueError("StarGAN needs as many channels in as out")
-        if self.labels_in or self.labels_out:
-            raise ValueError("StarGAN translates no label maps; leave labels_in and labels_out out")
         return self
 
     def require_share(self, share: int) -> None:
@@ -68,6 +69,11 @@ class StarGANConfig(MethodConfig):
     def load_size(self) -> Size | None:
         """The paper crops once from the middle, then resizes: no random crop by default."""
         return (self.size if self.resize is None else self.resize) or None
+
+
+@dataclass(frozen=True)
+class StarGANDraws(Draws):
+    target: Tensor  # [N, D], the label that each picture is translated to
 
 
 class StarGAN(Method):
@@ -114,39 +120,41 @@ class StarGAN(Method):
         """With several data sets each gives a batch in turn, and each its generator step."""
         return super().sides(step // max(len(self.config.labels.sets), 1))
 
-    def penalty_scale(self, step: int) -> Tensor:
+    def penalty_scale(self, step: int) -> float:
         """Counted in turns, so that each data set gets its share of lazy penalties."""
         return super().penalty_scale(step // max(len(self.config.labels.sets), 1))
 
-    def draws(self, batch: Batch) -> Batch:
+    def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> StarGANDraws:
+        """The targets are the labels of the batch in a random order."""
         label = batch["domain"]
         others = torch.randperm(len(label), device=label.device)
-        return super().draws(batch) | {"target": label[others]}
+        shared = super().draws(batch, progress, penalty_scale)
+        return StarGANDraws(**vars(shared), target=label[others])
 
-    def scene(self, batch: Batch) -> Scene:
-        return {"fake": self.generate("any", batch["image"], batch["target"])}
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
+        return {"fake": self.generate("any", batch["image"], _target(draws))}
 
-    def d_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, c = self._judge(batch), self.config
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge, c = self._judge(draws), self.config
         image, fake = batch["image"], scene["fake"]
         if c.discriminator.mixes:  # a call's pictures are compared with each other
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))
-            real, judged = scores.split(len(image))
+            real, judged = torch.split(scores, len(image))
             classes = classes[: len(image)]
         terms = self.objective.d_terms(real, judged, c.smooth)
         terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
-        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, batch)
+        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
 
-    def g_terms(self, batch: Batch, scene: Scene) -> dict[str, Tensor]:
-        judge, whole, c = self._judge(batch), self.discriminators["all"], self.config
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        judge, whole, c = self._judge(draws), self.discriminators["all"], self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.compares else None
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
             "adversarial": self.objective.g_loss(fake, real),
-            "classification": c.classification * self._class_loss(fake_classes, batch["target"]),
+            "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
             **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
         }
@@ -162,7 +170,6 @@ class StarGAN(Method):
     def ways(self, batch: Batch) -> dict[str, Way]:
         """To each domain, the pictures of its data set that lack it."""
         image, label, labels = batch["image"], batch["domain"], self.config.labels
-        generator, judge = self.generators["any"], self.discriminators["all"]
         ways = {}
         for index, name in enumerate(labels.names):
             number, _ = self._place(name)
@@ -172,20 +179,31 @@ class StarGAN(Method):
             ways[name] = Way(
                 source=image[~has & own],
                 real=image[has],
-                translate=lambda x, was=was, name=name: generator(x, self._towards(was, name)),
-                critic=(lambda x: judge(x)[0]) if self.objective.answers == 1 else None,
-                back=lambda x, was=was: generator(x, was),
+                translate=partial(self._switched, was, name),
+                critic=self._score if self.objective.answers == 1 else None,
+                back=partial(self._translated, was),
             )
         return ways
 
+    def _switched(self, was: Tensor, name: str, image: Tensor) -> Tensor:
+        """The image in the domain, from its label vectors [N, D]."""
+        return self._translated(self._towards(was, name), image)
+
+    def _translated(self, label: Tensor, image: Tensor) -> Tensor:
+        translated: Tensor = self.generators["any"](image, label)
+        return translated
+
+    def _score(self, image: Tensor) -> Tensor:
+        score: Tensor = self.discriminators["all"](image)[0]
+        return score
+
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        generator = self.generators["any"]
-        return {"to": ExportSpec(generator, c.in_channels, c.out_channels, c.labels)}
+        return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
 
-    def _judge(self, batch: Batch) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The discriminator, real or fake and the domain, on what it is shown in training."""
-        return lambda image: self.discriminators["all"](self.seen(image, batch))
+    def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The discriminator's scores and class logits, of what it sees in training."""
+        return lambda image: self.discriminators["all"](self.seen(image, draws))
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean over the pictures, each in its own data set's part (equations 2, 3 and 7)."""
@@ -217,3 +235,8 @@ class StarGAN(Method):
         labels = self.config.labels
         number = next(i for i, labelled in enumerate(labels.sets) if name in labelled.domains)
         return number, labels.parts[number]
+
+
+def _target(draws: Draws) -> Tensor:
+    assert isinstance(draws, StarGANDraws)  # as StarGAN.draws gives them
+    return draws.target

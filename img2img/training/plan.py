@@ -16,7 +16,7 @@ from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
 from img2img.training.examine import fit_extractor
-from img2img.training.schedule import steps_per_epoch, total_steps
+from img2img.training.schedule import Schedule, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Plan:
     config: RunConfig
     training: Dataset
     held_out: Dataset
-    epoch_steps: int
+    schedule: Schedule
 
     @property
     def total(self) -> int:
-        return total_steps(self.config.method, self.epoch_steps)
+        """Steps of the whole run."""
+        return self.schedule.total
 
     def augment(self, training: bool, cache: Cache | None = None) -> Augment:
         return augmentation(self.config.method, training, cache)
@@ -104,7 +105,8 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
             "test": config.test.absolute(),
         }
     )
-    return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
+    epoch_steps = steps_per_epoch(fitted, len(training))
+    return Plan(config, training, held_out, Schedule.of(fitted, epoch_steps, config.history))
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:

@@ -18,10 +18,11 @@ from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
 from img2img.export.graph import load_run
 from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
-from img2img.export.run import _reader, export_run
+from img2img.export.run import _of, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
-from img2img.nets.unet import UNet
+from img2img.methods import METHODS
+from img2img.nets.unet import UNet, UNetConfig
 from img2img.sizes import Size
 
 SAMPLE = shipped("quickstart")
@@ -77,6 +78,12 @@ def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained
     assert translator(np.zeros((37, 21, 3), np.uint8), to).shape == (37, 21, 3)
     operators = {node.op_type for node in onnx.load(path).graph.node}
     assert ("QuantizeLinear" in operators) == (precision == "int8")
+
+
+def test_a_precision_that_the_generator_does_not_offer_is_refused(trained, quiet, monkeypatch):
+    monkeypatch.setattr(UNetConfig, "precisions", ("fp32", "fp16"))
+    with pytest.raises(UsageError, match="unet can't be exported in int8; it can in fp32, fp16"):
+        export_run(trained("pix2pix"), quiet, precision="int8")
 
 
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
@@ -193,8 +200,8 @@ def test_of_pairs_side_by_side_int8_sees_the_input_alone(trained, emoji, tmp_pat
     Image.fromarray(pair).save(tmp_path / "pairs" / "one.png")
     for swap, value in ((False, 0), (True, 200)):
         sources = Sources(pairs=tmp_path / "pairs", swap=swap)
-        found = _reader(config.model_copy(update={"sources": sources}), 3, False)
-        assert (found(tmp_path / "pairs" / "one.png") == value).all()
+        inputs = _of(METHODS[config.mode].open_data(sources, (3, 3)), "ab", 3)
+        assert (inputs.read(tmp_path / "pairs" / "one.png") == value).all()
 
 
 def test_int8_of_a_run_without_its_pictures_wants_others(trained, quiet, tmp_path, emoji):

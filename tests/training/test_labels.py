@@ -104,8 +104,9 @@ def test_photos_are_no_label_maps(facades, make_config, quiet):
 @pytest.mark.parametrize(
     ("mode", "settings", "message"),
     [
-        ("stargan", {"labels_out": True}, "StarGAN translates no label maps"),
-        ("cyclegan", {"labels_in": "one-hot"}, "needs the gradient of label maps"),
+        ("stargan", {"labels_out": True}, "it translates no label maps"),
+        ("cut", {"labels_in": "one-hot"}, "need the gradient of inputs"),
+        ("cyclegan", {"labels_in": "one-hot"}, "need the gradient of inputs"),
     ],
 )
 def test_methods_that_have_no_use_for_label_maps_say_so(make_config, mode, settings, message):
