@@ -13,6 +13,7 @@ from img2img.nets import GENERATORS
 from img2img.nets.patchgan import PixelConfig
 from img2img.nets.resnet import ResNetConfig
 from img2img.nets.unet import UNetConfig
+from img2img.sizes import Size
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 
@@ -147,7 +148,6 @@ from typing import ClassVar
 from torch import nn
 
 from img2img.nets.generator import Generator, GeneratorConfig
-from img2img.sizes import Size
 
 
 class Flat(Generator):
