@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from img2img.methods import METHODS
 from img2img.methods.base import Batch, Draws
+from img2img.methods.cut import CUTDraws
 from img2img.methods.stargan import StarGANDraws
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
@@ -86,11 +87,13 @@ def trained(
     named: dict[str, Callable[[dict[str, float]], float]],
     parts: dict[str, str],
     drift: float,
+    least: float = 0.0,
 ) -> Iterator[Row]:
     """Ten steps: losses in float64 and in float32, then every tensor's sum and norm.
 
     named: the authors' loss -> a function of our terms; parts: their network -> ours; drift: what
-    is allowed to float32 when it goes its own way.
+    is allowed to float32 when it goes its own way; least: norms below it are compared as if they
+    were it, for a bias before a norm holds nothing but rounding.
     """
     losses = json.loads((folder / "trajectory.json").read_text())["losses"]
     guided, free = as_float32(trainer), as_float32(trainer)
@@ -120,9 +123,14 @@ def trained(
         state = trainer.method.get_submodule(name).state_dict()
         known = {k: v for k, v in norms[part].items() if k in state and "num_batches" not in k}
         pairs = [(norm, state[key].norm().item()) for key, (_, norm) in known.items()]
-        yield worst(f"norm of a tensor of {part}, {len(pairs)} tensors", pairs, 1e-6)
+        yield worst(f"norm of a tensor of {part}, {len(pairs)} tensors", pairs, 1e-6, least)
         sums = (
-            worst(f"sum of a tensor of {part}", [(total, state[key].sum().item())], 1e-6, norm)
+            worst(
+                f"sum of a tensor of {part}",
+                [(total, state[key].sum().item())],
+                1e-6,
+                max(norm, least),
+            )
             for key, (total, norm) in known.items()
         )
         yield max(sums, key=lambda row: row.difference)
@@ -139,7 +147,10 @@ def values(terms: dict[str, Tensor]) -> dict[str, float]:
 
 def narrow(values: dict[str, Any]) -> dict[str, Any]:
     """The values with every tensor in float32."""
-    return {k: v.float() if isinstance(v, Tensor) else v for k, v in values.items()}
+    return {
+        k: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v
+        for k, v in values.items()
+    }
 
 
 def as_float32(trainer: Trainer) -> Trainer:
@@ -240,6 +251,46 @@ def stargan(name: str, kind: str) -> Iterator[Row]:
     yield from trained(trainer, batch, folder, named, parts, drift=1e-4)
 
 
+def cut(name: str, **settings: Any) -> Iterator[Row]:
+    folder = GOLDEN / name
+    parts = {"G": "generators.ab", "F": "heads.ab", "D": "discriminators.b"}
+    files = {ours: folder / f"init_net_{theirs}.pth" for theirs, ours in parts.items()}
+    sizes = {"size": 32, "batch": 2, "width": 8, "d_width": 8, "blocks": 6}
+    patches = {"nce_patches": 24, "nce_width": 32}
+    trainer = make_trainer("cut", files, **sizes, **patches, **settings)
+    data = load_file(folder / "batches.safetensors")
+    drawn = json.loads((folder / "trajectory.json").read_text())
+
+    def batch(step: int) -> tuple[Batch, Draws]:
+        uses = [tuple(map(torch.tensor, layers)) for layers in drawn["places"][step]]
+        draws = CUTDraws(
+            mix=torch.zeros(2, 1, 1, 1),
+            progress=torch.tensor(0.0),
+            penalty_scale=1.0,
+            places=(uses[0], uses[-1]),
+            flipped=torch.tensor(drawn["flipped"][step]),
+        )
+        return {k: data[k][step].double() for k in "ab"}, draws
+
+    golden = load_file(folder / "step1_images.safetensors")
+    scene = trainer.method.scene(*batch(0))
+    for theirs, ours in {"fake_B": "fake_b", "idt_B": "same_b"}.items():
+        if theirs in golden:
+            yield pictures(f"image {theirs} of step 1", golden[theirs], scene[ours].detach(), 1e-6)
+    share = 0.5 if "NCE_Y" in drawn["losses"][0] else 1.0
+    named = {
+        "G_GAN": lambda t: t["g/adversarial"],
+        "NCE": lambda t: t["g/nce"] / share,  # theirs is written down before halving, as D's are
+        "NCE_Y": lambda t: t["g/nce_identity"] / share,
+        "G": lambda t: sum(value for name, value in t.items() if name.startswith("g/")),
+        "D_real": lambda t: 2 * t["d/real"],
+        "D_fake": lambda t: 2 * t["d/fake"],
+    }
+    named = {loss: named[loss] for loss in drawn["losses"][0]}
+    # In float32 small losses of the discriminator part sooner: its pictures are 32 px wide.
+    yield from trained(trainer, batch, folder, named, parts, drift=0.1, least=0.1)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "patchgan_n3_instance_ndf8": lambda: PatchGAN(3, 8, 3, "instance"),
     "patchgan_n5_batch_ndf4_in6": lambda: PatchGAN(6, 4, 5, "batch"),
@@ -279,6 +330,8 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "CycleGAN": cyclegan,
     "StarGAN on classes": lambda: stargan("rafd", "classes"),
     "StarGAN on attributes": lambda: stargan("celeba", "attributes"),
+    "CUT": lambda: cut("cut"),
+    "FastCUT": lambda: cut("fastcut", **METHODS["cut"].presets["fastcut"]),
     **{f"network {name}": lambda name=name: network(name) for name in NETS},
     "learning rate": schedule,
 }

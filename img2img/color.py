@@ -26,7 +26,7 @@ def split(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image 
         both = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
         alpha, colors = both.getchannel("A"), both.convert(both.mode[:-1])
     colors.info.pop("transparency", None)
-    return colors, alpha if alpha.getextrema()[0] < 255 else None
+    return colors, None if alpha.getextrema() == (255, 255) else alpha
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
@@ -39,12 +39,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
             return _grey_to_srgb(image.getchannel("R"), profile, notes)
     if profile:
         try:
-            image = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
+            image = _profile_to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError):
             notes.append(UNUSABLE)
     return image.convert("RGB")
@@ -64,6 +59,17 @@ def _grey_to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -
     return _eight_bits(image).convert("L")
 
 
+def _profile_to_srgb(
+    image: Image.Image,
+    profile: ImageCms.ImageCmsProfile,
+    flags: ImageCms.Flags = ImageCms.Flags.NONE,
+) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB", flags=flags)
+    assert converted is not None  # it is only where the image is converted in place
+    return converted
+
+
 def _is_grey(profile: bytes) -> bool:
     """Whether it is of one channel: the color space in an ICC header (ICC.1:2022, section 7.2)."""
     return profile[16:20] == b"GRAY"
@@ -81,9 +87,9 @@ def _grey_levels(profile: bytes, depth: np.dtype) -> np.ndarray:
     if source.profile.xcolor_space.strip() == "RGB":  # of equal red, green and blue
         levels = _eight_bits(levels).convert("RGB")
     # Optimized, lcms is up to ten levels off in the darks of a linear profile.
-    flags, srgb = ImageCms.Flags.NOOPTIMIZE, ImageCms.createProfile("sRGB")
-    found = ImageCms.profileToProfile(levels, source, srgb, outputMode="RGB", flags=flags)
-    return np.asarray(found.convert("L"))[0]
+    converted = _profile_to_srgb(levels, source, ImageCms.Flags.NOOPTIMIZE)
+    first_row: np.ndarray = np.asarray(converted.convert("L"))[0]
+    return first_row
 
 
 def _sixteen_bits(image: Image.Image) -> Image.Image:

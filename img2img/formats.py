@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from img2img.errors import DataError
 from img2img.jxl import JxlHeader, read_jxl_header
@@ -85,7 +85,7 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
                 io.BytesIO(source) if isinstance(source, bytes) else source,
                 formats=(kind,) if kind in OPTIONAL else FORMATS,
             )
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"{name}: {_unidentified(source)}.") from None
     except Exception as error:  # a header that is not what it should be raises almost any
         if isinstance(source, Path) and isinstance(error, OSError):
@@ -145,7 +145,7 @@ def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) ->
 
 def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
     """The opened picture, decoded."""
-    if image.format == "PPM" and image.tile[0].codec_name == "ppm":
+    if isinstance(image, PpmImagePlugin.PpmImageFile) and image.tile[0].codec_name == "ppm":
         return _deep_pnm(image, content)
     image.load()
     return image
@@ -153,7 +153,9 @@ def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
 
 def has_spare_bands(image: Image.Image) -> bool:
     """Whether a TIFF has bands that are neither color nor alpha, which Pillow passes over."""
-    return image.format == "TIFF" and image.tag_v2.get(277, 1) > len(image.getbands())
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return int(image.tag_v2.get(277, 1)) > len(image.getbands())
 
 
 def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -283,13 +285,15 @@ def _check_jxl(name: str, content: bytes, max_pixels: int) -> None:
         raise DataError(f"{name}: an animated JPEG XL. Convert its first frame to PNG first.")
 
 
-def _deep_pnm(image: Image.Image, content: bytes) -> Image.Image:
+def _deep_pnm(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     """A binary PNM of another depth than 8 bits, for which Pillow takes 10 s a megapixel.
 
     Grey beyond 8 bits becomes I;16, everything else 8 bits. DataError where pixels are missing.
     https://netpbm.sourceforge.net/doc/ppm.html
     """
-    bands, [_, largest] = len(image.getbands()), image.tile[0].args
+    bands, arguments = len(image.getbands()), image.tile[0].args
+    assert isinstance(arguments, tuple)  # of Pillow's decoder for these files
+    largest = int(arguments[1])
     count, dtype = image.width * image.height * bands, ">u2" if largest > 255 else "u1"
     start = image.tile[0].offset
     if len(content) < start + count * np.dtype(dtype).itemsize:

@@ -75,9 +75,10 @@ class Picture:
         result: uint8 [H, W, C']. Where this picture can't be seen and both have as many channels,
         its stored colors stay.
         """
-        if self.hidden is not None and result.shape[-1] == self.hidden.shape[-1]:
+        hidden, alpha = self.hidden, self.alpha
+        if hidden is not None and alpha is not None and result.shape[-1] == hidden.shape[-1]:
             result = result.copy()
-            result[transparency.is_hidden(self.alpha)] = self.hidden
+            result[transparency.is_hidden(alpha)] = hidden
         return replace(self, pixels=result, hidden=None)
 
 
@@ -303,7 +304,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-1]
     return text

@@ -7,10 +7,12 @@ Whatever is odd there costs the metadata, with a note, and never the picture.
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from xml.dom import minidom
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 MAX_EXIF, MAX_XMP, MAX_TEXT = 2**20, 2**18, 2**20  # bytes that are carried
 MAX_JPEG_EXIF, MAX_JPEG_XMP = 65_533, 65_502  # bytes, of a segment
@@ -52,6 +54,8 @@ EXTENDED = ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP")
 # Texts that say again what EXIF, XMP or the header say, or describe a thumbnail.
 OTHER_TEXTS = ("XML:com.adobe.xmp", "Raw profile type", "Thumb::", "exif:", "png:")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -65,7 +69,9 @@ class Metadata:
 
 def is_turned_tiff(image: Image.Image) -> bool:
     """Whether Pillow exchanges the sides of a TIFF that is not yet loaded, and forgets that."""
-    return image.format == "TIFF" and image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bool]:
@@ -88,27 +94,34 @@ def collect(image: Image.Image, turned: bool, notes: list[str]) -> Metadata:
     """What of a loaded file's metadata goes along; the rest is noted. turned: its sides changed
     places.
     """
-    parts = {}
-    for name, read in (("EXIF", _exif), ("XMP", _xmp), ("text", _texts), ("resolution", _dpi)):
+
+    def part(name: str, read: Callable[[Image.Image, bool], T], default: T) -> T:
         try:
-            parts[name] = read(image, turned)
+            return read(image, turned)
         except Exception as error:  # of hostile bytes, almost any
             reason = str(error) if isinstance(error, TooLong) else "can't be read"
             note = f"the {name} {reason}; it is left out"
             if note not in notes:
                 notes.append(note)
-    xmp, extended = parts.get("XMP", (None, False))
+            return default
+
+    exif = part("EXIF", _exif, None)
+    no_xmp: tuple[bytes | None, bool] = (None, False)
+    no_texts: tuple[tuple[str, str], ...] = ()
+    xmp, extended = part("XMP", _xmp, no_xmp)
+    texts = part("text", _texts, no_texts)
+    dpi = part("resolution", _dpi, None)
     if extended:
         notes.append("the extended part of its XMP is left out")
     photoshop = image.info.get("photoshop")
     if isinstance(photoshop, dict) and IPTC_RESOURCE in photoshop:
         notes.append("the IPTC is left out")
-    return Metadata(parts.get("EXIF"), xmp, parts.get("text", ()), parts.get("resolution"))
+    return Metadata(exif, xmp, texts, dpi)
 
 
-def save_options(metadata: Metadata, kind: str) -> dict[str, object]:
+def save_options(metadata: Metadata, kind: str) -> dict[str, Any]:
     """Pillow's options for saving it, as far as the format (Pillow's name of it) has room."""
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     exif, xmp, dpi = metadata.exif, metadata.xmp, metadata.dpi
     if dpi and kind in ("WEBP", "AVIF") and not exif:
         resolution = Image.Exif()
@@ -251,7 +264,8 @@ def strip_exif(exif: bytes, turned: bool) -> bytes | None:
         raise ValueError("no TIFF header")
 
     def number(at: int) -> int:
-        return struct.unpack_from(order + "I", content, at)[0]
+        [value] = struct.unpack_from(order + "I", content, at)
+        return int(value)
 
     entries, thumbnail = _strip_directory(content, order, number(4))
     if EXIF_POINTER in entries:
@@ -321,7 +335,7 @@ def _contradicts(namespace: str | None, name: str) -> bool:
 
 
 def _texts(image: Image.Image, turned: bool) -> tuple[tuple[str, str], ...]:
-    if image.format != "PNG":
+    if not isinstance(image, PngImagePlugin.PngImageFile):
         return ()
     texts = tuple(
         (str(keyword), str(text))

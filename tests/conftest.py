@@ -34,6 +34,15 @@ TINY = {  # settings that make a method train in seconds
         "batch": 4,
         "d_steps": 2,
     },
+    "cut": {
+        "size": 32,
+        "resize": 36,
+        "generator": {"width": 4, "blocks": 2},
+        "discriminator": {"width": 4, "layers": 2},
+        "nce_patches": 16,
+        "nce_width": 8,
+        "batch": 2,
+    },
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from img2img.manifest import Labels
 from img2img.methods import METHODS
 from img2img.methods.base import Batch, Draws
+from img2img.methods.cut import CUTDraws
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.stargan import StarGANDraws
 from img2img.training.ranks import Ranks, joined
@@ -39,6 +40,7 @@ def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
     own = {
         "pix2pix": {"norm": "instance", "dropout": False},
         "cyclegan": {"blocks": 1},
+        "cut": {"blocks": 1, "nce_patches": 16, "nce_width": 8},
         "stargan": {"blocks": 1, "labels": Labels(sets=sets)},
     }
     config = METHODS[mode].Config(**{**SMALL, **own[mode], **settings}, epochs=None, steps=10)
@@ -56,6 +58,9 @@ def four_pictures(mode: str) -> tuple[Batch, Draws]:
 
     mix = torch.rand(4, 1, 1, 1, generator=generator, dtype=torch.float64)
     draws = Draws(mix, progress=torch.tensor(0.0), penalty_scale=1.0)
+    if mode == "cut":
+        places = tuple(torch.arange(16) for _ in range(4))  # of the layers of one residual block
+        draws = CUTDraws(**vars(draws), places=(places, places), flipped=torch.tensor(True))
     if mode != "stargan":
         return {"a": pictures(), "b": pictures()}, draws
     label = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 1]]

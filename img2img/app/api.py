@@ -5,11 +5,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -32,6 +32,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from img2img import __version__, images
@@ -110,7 +111,7 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together)
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # has no annotations
         return generate_latest(together)
 
 
@@ -155,7 +156,7 @@ class Service:
     ) -> tuple[bytes, tuple[str, ...], dict[str, float]]:
         """The answer's bytes, notes on the picture, and the seconds that its parts took."""
         translator, loop = self.models.get(name), asyncio.get_running_loop()
-        domain, format = translator.domain(parameters.to), parameters.format
+        domain, format = translator.domain(parameters.to), parameters.format or "png"
         began = time.perf_counter()
         picture = await loop.run_in_executor(
             self._decoders, self._decode, content, translator, parameters.max_side
@@ -198,8 +199,10 @@ class Service:
         except images.TooLarge as error:
             raise HTTPException(413, str(error)) from None
         width, height = picture.pixels.shape[1::-1]
-        padded = (max(least, -(-side // multiple) * multiple) for side in (width, height))
-        _require_at_most(limits.max_pixels, *padded, hint)
+        padded_width, padded_height = (
+            max(least, -(-side // multiple) * multiple) for side in (width, height)
+        )
+        _require_at_most(limits.max_pixels, padded_width, padded_height, hint)
         return picture
 
     def close(self) -> None:
@@ -211,13 +214,13 @@ class Service:
 class LimitBody:
     """Ends a request whose body is larger than allowed, however it is sent."""
 
-    def __init__(self, app: Callable, most: int):
+    def __init__(self, app: ASGIApp, most: int):
         self.app, self.most = app, most
 
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen = 0
 
-        async def counted() -> dict:
+        async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
@@ -401,7 +404,9 @@ REQUEST_BODY = {
 SENTENCE = {
     "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
 }
-REFUSED = {422: {"description": "An unknown or a wrong parameter.", "content": SENTENCE}}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    422: {"description": "An unknown or a wrong parameter.", "content": SENTENCE}
+}
 SAID = {
     400: "No picture, or a domain that the model has not.",
     404: "No such model.",
@@ -409,7 +414,7 @@ SAID = {
     429: "Too many requests wait.",
     504: "It took too long.",
 }
-RESPONSES = {
+RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The translation, in the size of the picture.",
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},

@@ -19,8 +19,11 @@ class Waiting:
 
     def fits(self, other: "Waiting") -> bool:
         """Whether both can be of one batch."""
-        alike = self.pixels.shape == other.pixels.shape
-        return alike and (self.domain is None or np.array_equal(self.domain, other.domain))
+        if self.pixels.shape != other.pixels.shape:
+            return False
+        if self.domain is None or other.domain is None:
+            return self.domain is other.domain
+        return np.array_equal(self.domain, other.domain)
 
 
 class Batcher:
@@ -33,11 +36,11 @@ class Batcher:
         self.run, self.most, self.window = run, most, window
         self.waiting: deque[Waiting] = deque()
         self._thread = ThreadPoolExecutor(1)
-        self._worker: asyncio.Task | None = None
+        self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, pixels: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
         """Raises whatever the model does."""
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self.waiting.append(Waiting(pixels, domain, answer))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())

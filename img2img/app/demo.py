@@ -1,4 +1,4 @@
-"""The page in the browser: drop a picture in, see its translation."""
+"""What the demo page does with a visitor's pictures: decode, translate, and offer the results."""
 
 import contextlib
 import re
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -22,18 +23,21 @@ from img2img.errors import DataError, Img2ImgError
 from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 
+Update = dict[str, Any]  # Gradio's change of a component
+Shown = tuple[Any, Update, str]  # a value for the picture, the download button, a message
+
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
 MAX_DECODED = 25_000_000  # pixels of a file: what cameras and phones make
 MAX_SECONDS = 600.0  # of a batch: others wait
 MAX_ZIP = 2**29  # bytes of its results
 SHOWN = 24  # of a batch's results
-EMPTY = (None, gr.update(visible=False), "")  # no picture, no download, nothing said
-KEPT = 3600  # seconds that results can be downloaded
+EMPTY: Shown = (None, gr.update(visible=False), "")  # no picture, no download, no message
+KEPT = 3600  # seconds for which results can be downloaded
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a visitor chose."""
+    """The model and the domain or attributes that a visitor chose."""
 
     name: str
     translator: Translator
@@ -50,7 +54,7 @@ class Demo:
 
     def __init__(self, models: Models, folder: Path):
         self.models, self.folder = models, folder
-        self.ways: dict[str, dict[str, str]] = {}  # what is offered -> direction -> model
+        self.ways: dict[str, dict[str, str]] = {}  # title -> direction -> model
         for name in models.names:
             base, _, way = name.rpartition("-")
             paired = way in ("ab", "ba") and {f"{base}-ab", f"{base}-ba"} <= set(models.names)
@@ -62,18 +66,18 @@ class Demo:
         translator = self.models.get(name)
         labels = translator.manifest.labels
         classes, attributes = labels.of_kind("classes"), labels.of_kind("attributes")
-        # What was chosen for another model may come along.
+        # The choice may still be one that was made for another model.
         ticked = [name for name in several or () if name in attributes]
         if ticked or not classes:
             return Choice(name, translator, ticked if attributes else None)
         return Choice(name, translator, domain if domain in classes else classes[0])
 
     def read(self, path: str | Path, choice: Choice) -> images.Picture:
-        """A visitor's file through our own decoder."""
+        """A visitor's file, decoded by img2img and not by Gradio."""
         try:
             content = Path(path).read_bytes()
         except FileNotFoundError:
-            raise DataError("The picture was deleted meanwhile. Drop it in again.") from None
+            raise DataError("The picture was deleted in the meantime. Drop it in again.") from None
         return self.decode(content, choice)
 
     def decode(self, content: bytes, choice: Choice) -> images.Picture:
@@ -88,29 +92,44 @@ class Demo:
         return path
 
     def new_folder(self) -> Path:
-        """For one result, whose address nobody can guess. What is too old to be downloaded goes."""
+        """A folder for one result, with a name that nobody can guess.
+
+        Deletes results that are older than KEPT. Raises DataError where visitors' files take too
+        much space.
+        """
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another visitor was faster
                 if time.time() - path.stat().st_mtime > KEPT:
                     shutil.rmtree(path, ignore_errors=True)
         if stored() > MAX_STORED:
-            raise DataError("There is no more room for results. Try again later.")
+            raise DataError("There is no space left for results. Try again later.")
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
         return folder
 
-    def translate(self, path, title, way, domain, several):
-        """For the first tab: before and after, the file, and what it took."""
+    def translate(
+        self, path: str | None, title: str, way: str | None, domain: str | None, several: list[str]
+    ) -> Shown:
+        """For the first tab: before and after, the file, and how long it took."""
         if not path:
             return EMPTY
         choice = self.choose(title, way, domain, several)
         picture = self.read(path, choice)
-        result, download, said = self._translated(picture, path, choice)
+        result, download, message = self._translated(picture, path, choice)
         # Before and after on one background, where there is transparency.
-        return (colour(images.on_white(picture)), result), download, said
+        return (colour(images.on_white(picture)), result), download, message
 
-    def draw(self, drawing, title, way, domain, several):
-        """For the canvas: what was drawn, at the size that the model knows; the file; the time."""
+    def draw(
+        self,
+        drawing: str | None,
+        title: str,
+        way: str | None,
+        domain: str | None,
+        several: list[str],
+    ) -> Shown:
+        """For the canvas: the translation of the drawing, resized to the model's training size; the
+        file; and how long it took.
+        """
         if not drawing:
             return EMPTY
         choice = self.choose(title, way, domain, several)
@@ -118,7 +137,7 @@ class Demo:
         small = images.shrink(picture, choice.translator.manifest.trained_size)
         return self._translated(images.Picture(images.on_white(small)), "drawing", choice)
 
-    def _translated(self, picture: images.Picture, source: str, choice: Choice):
+    def _translated(self, picture: images.Picture, source: str, choice: Choice) -> Shown:
         began = time.perf_counter()
         result = choice.translator(picture.pixels, choice.to)
         took = time.perf_counter() - began
@@ -126,43 +145,61 @@ class Demo:
         notes = "".join(f"; {note}" for note in picture.notes)
         answer = _answer(picture, result)
         saved = str(self.save(answer, source, choice.title))
-        said = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
+        message = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
         shown = saved if picture.alpha is None else colour(images.on_white(answer))
-        return shown, gr.update(value=saved, visible=True), said
+        return shown, gr.update(value=saved, visible=True), message
 
-    def everywhere(self, path, title, way):
-        """The picture in every domain: nothing new before each, all of them at last."""
+    def all_domains(
+        self, path: str | None, title: str, way: str | None
+    ) -> Iterator[list[tuple[np.ndarray, str]] | Update]:
+        """The picture in every domain.
+
+        Yields an update that changes nothing before each domain, so that Gradio can stop between
+        two of them, and all pictures at the end.
+        """
         if not path:
             raise gr.Error("Drop a picture in first.")
         choice = self.choose(title, way, None, [])
         picture = self.read(path, choice)
-        shown = []
+        shown: list[tuple[np.ndarray, str]] = []
         for name in choice.translator.manifest.labels.names:
             yield gr.skip()
             answer = _answer(picture, choice.translator(picture.pixels, name))
             shown.append((colour(images.on_white(answer)), name))
         yield shown
 
-    def batch(self, paths, title, way, domain, several):
-        """Many pictures into a zip; what fails is told and costs the others nothing.
+    def batch(
+        self,
+        paths: list[str] | None,
+        title: str,
+        way: str | None,
+        domain: str | None,
+        several: list[str],
+    ) -> Iterator[Shown]:
+        """Many pictures into a zip; failures are reported and do not stop the others.
 
-        Yields what the page shows: before each picture its number, at last the results. Between
-        two pictures Gradio closes it where the visitor has gone; then the zip is deleted.
+        Yields what the page shows: the number of each picture before it is translated, and the
+        results at the end. Where the visitor has left, Gradio closes the generator between two
+        pictures; the zip is deleted then.
         """
         if not paths:
             raise gr.Error("Choose some pictures, or a zip of them.")
         choice = self.choose(title, way, domain, several)
         target = self.new_folder() / f"{plain(choice.title)}.zip"
-        shown, failed, done, left = [], [], 0, 0
+        shown: list[tuple[np.ndarray, str]] = []
+        failed: list[str] = []
+        done, left_out = 0, 0
         notes: Counter[str] = Counter()
         passed_over = PassedOver()
-        found, began = list(members([Path(p) for p in paths], passed_over)), time.monotonic()
-        whole = deleted_unless_whole(target.parent)
-        with whole, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
-            for number, (name, read) in enumerate(found):
-                yield *EMPTY[:2], f"Picture {number + 1} of {len(found)} ..."
+        pictures = list(members([Path(path) for path in paths], passed_over))
+        began = time.monotonic()
+        cleanup = deleted_unless_complete(target.parent)
+        # Stored, because PNG is compressed already.
+        with cleanup, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
+            for number, (name, read) in enumerate(pictures):
+                yield None, gr.update(visible=False), f"Picture {number + 1} of {len(pictures)} ..."
                 if time.monotonic() - began > MAX_SECONDS or target.stat().st_size > MAX_ZIP:
-                    left = len(found) - number
+                    left_out = len(pictures) - number
                     break
                 try:
                     content = read()
@@ -181,15 +218,15 @@ class Demo:
                 done += 1
                 if len(shown) < SHOWN:
                     shown.append((colour(images.on_white(answer)), name))
-        more = f" {left} left out: too many for one batch here." if left else ""
-        said = f"{done} translated, {len(failed)} failed.{more}"
+        more = f" {left_out} left out: too many for one batch here." if left_out else ""
+        summary = f"{done} translated, {len(failed)} failed.{more}"
         if str(passed_over):
-            said += f" {passed_over}."
+            summary += f" {passed_over}."
         noted = [f"- {count} of them: {note}." for note, count in notes.items()]
         yield (
             shown,
             gr.update(value=str(target), visible=done > 0),
-            "\n".join([said, *noted, *failed[:20]]),
+            "\n".join([summary, *noted, *failed[:20]]),
         )
 
     def card(self, choice: Choice) -> str:
@@ -216,8 +253,8 @@ class Demo:
 
 
 @contextlib.contextmanager
-def deleted_unless_whole(folder: Path) -> Iterator[None]:
-    """Deletes what is written there when the work is ended before it is done."""
+def deleted_unless_complete(folder: Path) -> Iterator[None]:
+    """Delete the folder where the work in the context is stopped before it is done."""
     try:
         yield
     except BaseException:  # GeneratorExit, too

@@ -36,6 +36,6 @@ def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: st
     return str(path)
 
 
-Block.async_move_resource_to_block_cache = own_files
+Block.async_move_resource_to_block_cache = own_files  # type: ignore[method-assign]  # on purpose
 processing_utils.save_pil_to_cache = save_whole
 component_meta.create_or_modify_pyi = lambda *_: None  # it writes files beside subclasses' source

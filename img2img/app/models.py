@@ -9,7 +9,6 @@ from img2img.errors import DataError, UsageError
 from img2img.files import find_pictures
 from img2img.infer import registry, session
 from img2img.infer.registry import Entry
-from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 
 
@@ -20,7 +19,7 @@ class NoModel(DataError):
 class Models:
     """Translators by name. What a request names is looked up here and is never a path."""
 
-    def __init__(self, models: Iterable[str], provider: Provider = "auto"):
+    def __init__(self, models: Iterable[str], provider: str = "auto"):
         """models: paths or names; without any, all that ship or lie in ./weights and ./runs.
 
         Raises DataError where there are none, or one that was named is missing or no model.

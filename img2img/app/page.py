@@ -1,4 +1,4 @@
-"""How the demo looks: the tabs, and what happens when something is chosen."""
+"""The demo page: its tabs, and what a visitor's choices and uploads start."""
 
 import os
 import signal
@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import gradio as gr
+import numpy as np
 from gradio import routes
 from gradio.components import Component
 from gradio.events import Dependency
@@ -16,7 +18,7 @@ from starlette.middleware import Middleware
 
 from img2img import images
 from img2img.app.canvas import canvas
-from img2img.app.demo import EMPTY, KEPT, Demo
+from img2img.app.demo import EMPTY, KEPT, Demo, Shown, Update
 from img2img.app.models import Models
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import (
@@ -30,63 +32,79 @@ from img2img.app.uploads import (
 from img2img.errors import Img2ImgError
 from img2img.files import PICTURE_SUFFIXES
 
+if TYPE_CHECKING:
+    import pandas
+
+T = TypeVar("T")
+Listener = Callable[..., Dependency]  # a component's event: called with what it runs
+
 MAX_WAITING = 64  # visitors in the queue
-MAX_SESSIONS = 200  # pages that Gradio remembers, 0.1 MB each; of older ones only what is on them
-FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-# What was drawn is small and shown as large as the canvas.
+MAX_SESSIONS = 200  # pages whose state Gradio keeps, 0.1 MB each
+# The drawing's translation is small, and is shown as large as the canvas.
 CSS = "#drawn img { width: 100%; height: 100%; object-fit: contain; }"
 ACCEPTED = [*sorted(PICTURE_SUFFIXES), ".zip"]
 
 
+class Choices(NamedTuple):
+    """The components in which a visitor chooses the model and what it translates to."""
+
+    title: gr.Dropdown
+    way: gr.Radio
+    domain: ChosenDomain
+    several: ChosenAttributes
+
+
 @contextmanager
-def as_message() -> Iterator[None]:
-    """What a visitor can mend is shown as a message, and the page lives on."""
+def errors_as_messages() -> Iterator[None]:
+    """Show an error that a visitor can correct as a message on the page."""
     try:
         yield
     except Img2ImgError as error:
         raise gr.Error(str(error), print_exception=False) from None
 
 
-def told(function: Callable) -> Callable:
-    """The function with `as_message`."""
+def with_messages(function: Callable[..., T]) -> Callable[..., T]:
+    """The function with `errors_as_messages`."""
 
-    def call(*arguments):
-        with as_message():
+    def call(*arguments: Any) -> T:
+        with errors_as_messages():
             return function(*arguments)
 
     return call
 
 
-def told_in_steps(function: Callable) -> Callable:
-    """The generator function with `as_message`. Gradio takes the next step only while the visitor
-    is there: nobody waits for the work of who has closed the page.
+def steps_with_messages(function: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
+    """The generator function with `errors_as_messages`. Gradio asks for the next step only while
+    the visitor's page is open, so that work stops when it is closed.
     """
 
-    def call(*arguments):
-        with as_message():
+    def call(*arguments: Any) -> Iterator[T]:
+        with errors_as_messages():
             yield from function(*arguments)
 
     return call
 
 
-def answered(translate: Callable) -> Callable:
-    """Like `told`, but it answers with nothing: what was there before would look like the answer,
-    and Gradio forgets a drawing that waits while an older one fails. An answer that comes after
-    the question that followed, to a slower model, is not shown.
-    """
-    asked: dict[str, object] = {}  # by each visitor last, where the answer is awaited
+def latest_only(translate: Callable[..., Shown]) -> Callable[..., Shown | list[Update]]:
+    """The function for an event that a visitor can fire again before it has answered.
 
-    def call(request: gr.Request, *arguments):
-        question = asked[request.session_hash] = object()
+    Only the answer to a visitor's last call is shown; earlier ones, of a slower model perhaps, are
+    skipped. An error gives a warning and clears the outputs: an older result would look like the
+    answer, and Gradio drops a call that waits while one before it fails.
+    """
+    last_call: dict[str | None, object] = {}  # by the visitor's session
+
+    def call(request: gr.Request, *arguments: Any) -> Shown | list[Update]:
+        this_call = last_call[request.session_hash] = object()
         try:
             answer = translate(*arguments)
         except Img2ImgError as error:
             gr.Warning(str(error))
             answer = EMPTY
         finally:
-            if last := asked.get(request.session_hash) is question:
-                del asked[request.session_hash]
-        return answer if last else [gr.skip()] * len(EMPTY)
+            if is_last := last_call.get(request.session_hash) is this_call:
+                del last_call[request.session_hash]
+        return answer if is_last else [gr.skip()] * len(EMPTY)
 
     return call
 
@@ -94,24 +112,26 @@ def answered(translate: Callable) -> Callable:
 def build(demo: Demo, runs: Path) -> gr.Blocks:
     """The page."""
     titles = list(demo.ways)
-    with gr.Blocks(
+    page = gr.Blocks(
         title="img2img", analytics_enabled=False, delete_cache=(KEPT, KEPT), fill_width=True
-    ) as page:
+    )
+    with page:
         gr.Markdown("# img2img\nDrop a picture in; it is translated on this machine.")
         with gr.Row():
             title = gr.Dropdown(titles, value=titles[0], label="Model", scale=2)
             way = gr.Radio([("a → b", "ab"), ("b → a", "ba")], value="ab", label="Direction")
             domain = ChosenDomain([], label="Domain")
             several = ChosenAttributes([], label="Attributes")
-        chosen = [title, way, domain, several]
-        choices = told(partial(_choices, demo)), chosen, [way, domain, several]
+        chosen = Choices(title, way, domain, several)
+        choices = with_messages(partial(_choices, demo)), [*chosen], [way, domain, several]
         loaded = page.load(*choices)
-        # A picture is led to a class, or to attributes: what was touched last counts.
+        # A picture is translated to a class or to attributes: the last choice counts.
         cleared = domain.input(list, None, several, trigger_mode="always_last")
-        beside = told(partial(_beside, demo))
-        several.input(beside, chosen, domain, trigger_mode="always_last")
-        # What is translated to depends on them: it comes after. A listener of the same event would
-        # not do: "always_last" fires the whole event again, which would undo a click meanwhile.
+        beside = with_messages(partial(_beside, demo))
+        several.input(beside, [*chosen], domain, trigger_mode="always_last")
+        # The translation depends on these choices, so it runs after them. A second listener of the
+        # same event would not do: "always_last" fires the whole event again, which would undo a
+        # choice that was made in the meantime.
         after = [title.change(*choices), cleared]
         with gr.Tab("One picture"):
             _one(demo, chosen, loaded, after)
@@ -124,31 +144,32 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
     return page
 
 
-def _choices(demo: Demo, title: str, way: str, domain: str | None, several: list[str]):
-    """Which of direction, domain and attributes the model has, and of what was chosen."""
+def _choices(
+    demo: Demo, title: str, way: str, domain: str | None, several: list[str]
+) -> tuple[Update, Update, Update]:
+    """The directions, domains and attributes that the model has, with the visitor's choices."""
     choice = demo.choose(title, way, domain, several)
     labels = choice.translator.manifest.labels
     classes, attributes = labels.of_kind("classes"), labels.of_kind("attributes")
     one = choice.to if isinstance(choice.to, str) else None
     ticked = [] if one else choice.to or attributes[:1]
-    # What is chosen already is not set again: the visitor may have chosen another one meanwhile.
-    class_left = gr.update(visible=bool(classes), choices=classes)
-    attributes_left = gr.update(visible=bool(attributes), choices=attributes)
+    # A choice is not set again: the visitor may have made another one in the meantime.
+    classes_shown = gr.update(visible=bool(classes), choices=classes)
+    attributes_shown = gr.update(visible=bool(attributes), choices=attributes)
     return (
         gr.update(visible=len(demo.ways[title]) > 1, value=way),
-        class_left if one == domain else {**class_left, "value": one},
-        attributes_left if ticked == several else {**attributes_left, "value": ticked},
+        classes_shown if one == domain else {**classes_shown, "value": one},
+        attributes_shown if ticked == several else {**attributes_shown, "value": ticked},
     )
 
 
 def _beside(demo: Demo, title: str, way: str, domain: str | None, several: list[str]) -> str | None:
-    """The class that counts beside those attributes: none where any is ticked."""
+    """The class that is in effect with these attributes: None where any is ticked."""
     to = demo.choose(title, way, domain, several).to
     return to if isinstance(to, str) else None
 
 
-def _one(demo: Demo, chosen: list, loaded: Dependency, after: list[Dependency]) -> None:
-    title, way, _, several = chosen
+def _one(demo: Demo, chosen: Choices, loaded: Dependency, after: list[Dependency]) -> None:
     with gr.Row():
         with gr.Column():
             picture = UploadedPicture(
@@ -170,64 +191,69 @@ def _one(demo: Demo, chosen: list, loaded: Dependency, after: list[Dependency]) 
             timing = gr.Markdown(elem_id="timing")
             with gr.Row():
                 download = gr.DownloadButton("Download PNG", visible=False, elem_id="download")
-                everywhere = gr.Button("All domains", visible=False)
+                all_domains = gr.Button("All domains", visible=False)
             gallery = gr.Gallery(label="All domains", format="png", visible=False, columns=2)
         card = gr.Markdown(elem_id="card")
 
-    def describe(*given):
+    def describe(
+        title: str, way: str | None, domain: str | None, several: list[str]
+    ) -> tuple[str | Update, ...]:
         try:
-            choice = demo.choose(*given)
-        except Img2ImgError:  # which _choices tells
+            choice = demo.choose(title, way, domain, several)
+        except Img2ImgError:  # _choices shows it
             return "", *[gr.update(visible=False)] * (1 + len(examples))
         several_domains = len(choice.translator.manifest.labels.names) > 1
         shown = [gr.update(visible=example == choice.name) for example in examples]
         return demo.card(choice), gr.update(visible=several_domains), *shown
 
-    described = [card, everywhere, *examples.values()]
-    opened = [loaded.then, *(done.then for done in after), way.input, several.input]
+    described = [card, all_domains, *examples.values()]
+    opened: list[Listener] = [loaded.then, *(done.then for done in after)]
+    opened += [chosen.way.input, chosen.several.input]
     for event in opened:
-        event(describe, chosen, described, trigger_mode="always_last")
-    asked = everywhere.click(told_in_steps(demo.everywhere), [picture, title, way], gallery)
-    asked.success(lambda: gr.update(visible=True), None, gallery)
-    other = [title.change, way.input, picture.change]
-    gr.on(other, None, cancels=[asked])
+        event(describe, [*chosen], described, trigger_mode="always_last")
+    grid = all_domains.click(
+        steps_with_messages(demo.all_domains), [picture, chosen.title, chosen.way], gallery
+    )
+    grid.success(lambda: gr.update(visible=True), None, gallery)
+    other = [chosen.title.change, chosen.way.input, picture.change]
+    gr.on(other, None, cancels=[grid])
     gr.on(other, lambda: gr.update(visible=False), None, gallery)
     outputs = [slider, download, timing]
     _translate(demo.translate, picture, picture.change, chosen, after, outputs)
 
 
-def _examples(found: list[Path], picture: UploadedPicture) -> gr.Row:
-    """Pictures to click; gr.Examples would call without the queue."""
-    shown = [[str(path)] for path in found]
-    with gr.Row(visible=False) as row:
+def _examples(paths: list[Path], picture: UploadedPicture) -> gr.Row:
+    """Pictures to click on. gr.Examples is not used because it bypasses the queue."""
+    shown = [[str(path)] for path in paths]
+    row = gr.Row(visible=False)
+    with row:
         dataset = gr.Dataset(components=["image"], samples=shown, type="index", label="Examples")
-    dataset.click(lambda index: images.read(found[index]).pixels, dataset, picture)
+    dataset.click(lambda index: images.read(paths[index]).pixels, dataset, picture)
     return row
 
 
 def _translate(
-    translate: Callable,
+    translate: Callable[..., Shown],
     source: Component,
-    given: Callable,
-    chosen: list,
+    given: Listener,
+    chosen: Choices,
     after: list[Dependency],
-    outputs: list,
+    outputs: list[Component],
 ) -> None:
-    """Translates what `source` holds when it is `given`, something is chosen, or `after` something
-    that was chosen has changed the other choices.
+    """Translate the value of `source` when it is `given`, when a choice is made, and `after` a
+    choice has changed the other choices.
 
-    outputs: the picture, its download, what is said.
+    outputs: the picture, its download button, the message.
     """
-    _, way, _, several = chosen
-    inputs, translate = [source, *chosen], answered(translate)
-    given_again = [given, way.input, several.input]
-    gr.on(given_again, translate, inputs, outputs, trigger_mode="always_last", api_name="translate")
+    inputs, listener = [source, *chosen], latest_only(translate)
+    triggers = [given, chosen.way.input, chosen.several.input]
+    gr.on(triggers, listener, inputs, outputs, trigger_mode="always_last", api_name="translate")
     for done in after:
-        done.then(translate, inputs, outputs, trigger_mode="always_last")
+        done.then(listener, inputs, outputs, trigger_mode="always_last")
         done.failure(lambda: EMPTY, None, outputs)
 
 
-def _draw(demo: Demo, chosen: list, after: list[Dependency]) -> None:
+def _draw(demo: Demo, chosen: Choices, after: list[Dependency]) -> None:
     with gr.Row():
         with gr.Column():
             drawing = canvas()
@@ -247,7 +273,7 @@ def _draw(demo: Demo, chosen: list, after: list[Dependency]) -> None:
     _translate(demo.draw, drawing, drawing.input, chosen, after, outputs)
 
 
-def _many(demo: Demo, chosen: list) -> None:
+def _many(demo: Demo, chosen: Choices) -> None:
     files = UploadedFiles(
         file_count="multiple",
         file_types=ACCEPTED,
@@ -256,14 +282,14 @@ def _many(demo: Demo, chosen: list) -> None:
         elem_id="files",
     )
     start = gr.Button("Translate all", variant="primary", interactive=False)
-    said = gr.Markdown(elem_id="said")
+    message = gr.Markdown(elem_id="said")
     zipped = gr.DownloadButton("Download zip", visible=False, elem_id="zip")
     gallery = gr.Gallery(label="Results", format="png", columns=6)
 
-    # Their names are on the page while they are still on their way.
+    # The page shows the files' names before they are uploaded.
     files.change(lambda paths: gr.update(interactive=bool(paths)), files, start)
-    outputs = [gallery, zipped, said]
-    start.click(told_in_steps(demo.batch), [files, *chosen], outputs, concurrency_limit=1)
+    outputs = [gallery, zipped, message]
+    start.click(steps_with_messages(demo.batch), [files, *chosen], outputs, concurrency_limit=1)
 
 
 def _runs(folder: Path, page: gr.Blocks) -> None:
@@ -271,7 +297,7 @@ def _runs(folder: Path, page: gr.Blocks) -> None:
     names = shown_runs(folder)
     with gr.Row():
         run = gr.Dropdown(names, value=names[0] if names else None, label="Run")
-        again = gr.Button("Look again")
+        refresh = gr.Button("Refresh")
     curves = gr.LinePlot(x="step", y="value", color="term", title="Losses", height=300)
     with gr.Row():
         step = gr.Slider(0, 1, value=0, step=1, label="Sample grid", visible=False)
@@ -284,27 +310,29 @@ def _runs(folder: Path, page: gr.Blocks) -> None:
     )
     findings = gr.Dataframe(headers=["step", "what", "what it means", "what to try"], wrap=True)
 
-    def known(name: str | None) -> Path | None:
-        """A run of the list, never a path."""
-        return folder / name if name in shown_runs(folder) else None
+    def path_of(name: str | None) -> Path | None:
+        """A visitor sends names of the list only, never paths."""
+        return folder / name if name and name in shown_runs(folder) else None
 
-    def follow(name: str | None):
-        """What goes on, without the grid that someone looks at."""
+    def follow(name: str | None) -> tuple["pandas.DataFrame | None", list[list[str]]]:
+        """The curves and findings, which are updated without touching the grid."""
         import pandas
 
-        if not (path := known(name)):
+        if not (path := path_of(name)):
             return None, []
         return pandas.DataFrame(losses(path), columns=["step", "term", "value"]), diagnoses(path)
 
-    def show(name: str | None):
-        path = known(name)
+    def show(
+        name: str | None,
+    ) -> tuple["pandas.DataFrame | None", Update, np.ndarray | None, list[list[str]]]:
+        path = path_of(name)
         last = len(samples(path)) - 1 if path else -1
         slider = gr.update(visible=last > 0, maximum=max(last, 1), value=max(last, 0))
-        rows, found = follow(name)
-        return rows, slider, turned(name, last), found
+        rows, latest = follow(name)
+        return rows, slider, sample_grid(name, last), latest
 
-    def turned(name: str | None, number: int):
-        path = known(name)
+    def sample_grid(name: str | None, number: int) -> np.ndarray | None:
+        path = path_of(name)
         grids = samples(path) if path else []
         if not 0 <= number < len(grids):
             return None
@@ -314,8 +342,8 @@ def _runs(folder: Path, page: gr.Blocks) -> None:
     gr.Timer(10).tick(follow, run, [curves, findings])
     for opened in (page.load, run.change):
         opened(show, run, outputs)
-    again.click(lambda: gr.update(choices=shown_runs(folder)), None, run).then(show, run, outputs)
-    step.input(turned, [run, step], grid, trigger_mode="always_last")
+    refresh.click(lambda: gr.update(choices=shown_runs(folder)), None, run).then(show, run, outputs)
+    step.input(sample_grid, [run, step], grid, trigger_mode="always_last")
 
 
 def launch(
@@ -328,12 +356,13 @@ def launch(
     max_mb: int,
     browser: bool,
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM; visitors' files are deleted then."""
+    """Serve the page until SIGINT or SIGTERM, and then delete the visitors' files."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # many files are sent at once
+    largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # one request may carry many files
     with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        routes.DEFAULT_TEMP_DIR = folder  # which Gradio read when it was imported
+        # Gradio reads the variable only when it is imported.
+        routes.DEFAULT_TEMP_DIR = folder  # type: ignore[attr-defined]  # not exported
         results = Path(folder) / "results"
         results.mkdir()
         page = build(Demo(models, results), runs)
@@ -350,7 +379,9 @@ def launch(
             ssr_mode=False,
             enable_monitoring=False,
             run_history=False,
-            theme=gr.themes.Soft(**FONTS),
+            theme=gr.themes.Soft(
+                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
             css=CSS,
             footer_links=[],
             app_kwargs={"middleware": [Middleware(Guard, max_upload=largest)]},

@@ -1,7 +1,7 @@
 """What a request may ask for, in the query or in the fields of a form; all else is refused."""
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
@@ -28,7 +28,7 @@ class Parameters(BaseModel):
     max_side: Side | Missing = Field(None, description="Make a larger picture smaller, px.")
 
 
-def require_known(given: ImmutableMultiDict, known: Collection[str], kind: str) -> None:
+def require_known(given: ImmutableMultiDict[str, Any], known: Collection[str], kind: str) -> None:
     """HTTPException 422 for a name that does not exist or is given more than once: an answer
     without it would be to another question.
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from typing import Any
 
 from img2img.errors import Img2ImgError, UsageError
 
@@ -34,7 +35,7 @@ def require_free(host: str, port: int) -> None:
         )
 
 
-def _bind(family: int, address: tuple) -> None:
+def _bind(family: int, address: tuple[Any, ...]) -> None:
     """As a server does, for a moment."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name == "posix":  # on Windows it would share what is taken

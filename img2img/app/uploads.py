@@ -5,12 +5,14 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import gradio as gr
-from gradio.data_classes import FileData, ListFiles
+from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.utils import get_upload_folder
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import img2img.app.mended  # noqa: F401
 from img2img.files import SIGNATURE_BYTES, PassedOver, is_hidden, is_picture_name
@@ -59,7 +61,7 @@ class UploadedPicture(gr.Image):
 
     is_template = True  # looks like gr.Image
 
-    def preprocess(self, payload: FileData | None) -> str | None:
+    def preprocess(self, payload: ImageData | None) -> str | None:
         return uploaded(payload.path) if payload and payload.path else None
 
 
@@ -91,7 +93,7 @@ class ChosenAttributes(gr.CheckboxGroup):
 
     is_template = True
 
-    def preprocess(self, payload: object) -> list[str]:
+    def preprocess(self, payload: object) -> list[str | int | float]:
         names = payload if isinstance(payload, list) else []
         return [name for name in names if isinstance(name, str)]
 
@@ -103,6 +105,7 @@ def members(
     what is no zip; a reader raises for a damaged member. passed_over: takes what else is in zips.
     """
     count, unpacked = 0, 0
+    found: list[tuple[str, Callable[[], bytes]]]
     for path in dict.fromkeys(paths):
         if path.suffix.lower() != ".zip":
             found = [(path.stem, path.read_bytes)]
@@ -115,10 +118,7 @@ def members(
                 raise gr.Error(f"{path.name} lists more than {MAX_LISTED:,} files.")
             inside = [i for i in archive.infolist() if _is_picture(archive, i, passed_over)]
             unpacked += sum(info.file_size for info in inside)
-            found = [
-                (Path(info.filename).stem, lambda archive=archive, info=info: _read(archive, info))
-                for info in inside
-            ]
+            found = [(Path(info.filename).stem, partial(_read, archive, info)) for info in inside]
         count += len(found)
         if count > MAX_FILES or unpacked > MAX_UNPACKED:
             raise gr.Error(
@@ -160,10 +160,10 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 class Guard:
     """Lets through what the page asks for, in sizes that it has."""
 
-    def __init__(self, app: Callable, max_upload: int):
+    def __init__(self, app: ASGIApp, max_upload: int):
         self.app, self.max_upload = app, max_upload
 
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -183,7 +183,7 @@ class Guard:
             await refused(scope, receive, send)
             return
 
-        async def counted() -> dict:
+        async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))

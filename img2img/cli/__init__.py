@@ -1,8 +1,8 @@
-"""The command line: one file a command, whose heavy imports happen only when it runs."""
+"""The command line: one file per command, which imports heavy packages only when it runs."""
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from img2img.cli.serve import serve
 from img2img.cli.train import train
 from img2img.cli.translate import translate
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 app = typer.Typer(
     name="img2img",
     help="Image-to-image translation with GANs: train on your folders, run the result anywhere.",
@@ -30,7 +33,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command()(check)
-# Options that it does not declare are settings of the method.
+# Options that train does not declare are settings of the method.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
@@ -49,17 +52,17 @@ def root(
         raise typer.Exit
 
 
-# What would steer a terminal or turn the order of its letters, and the bytes that are no UTF-8.
+# Control characters, those that change the direction of text, and bytes that are not UTF-8.
 UNPRINTABLE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one sentence and an exit code."""
+    """Run the command line. Errors that a user can correct are one sentence and an exit code."""
     from img2img.errors import Img2ImgError
 
-    for stream in (sys.stdout, sys.stderr):  # names of files may be what they can't encode
+    for stream in (sys.stdout, sys.stderr):  # which may be unable to encode the names of files
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -67,9 +70,9 @@ def main() -> None:
         if code == 130:
             raise KeyboardInterrupt
         raise SystemExit(code)
-    except typer.TyperException as error:  # wrong usage: typer's sentence, without its box
-        if said := error.format_message():  # empty where the help was shown in its place
-            print(f"img2img: {printable(said)} (--help says more)", file=sys.stderr)
+    except typer.TyperException as error:  # wrong usage: typer's message, without its frame
+        if message := error.format_message():  # empty where the help was shown instead
+            print(f"img2img: {printable(message)} (see --help)", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except Img2ImgError as error:
         print(f"img2img: {printable(str(error))}", file=sys.stderr)
@@ -77,7 +80,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("img2img: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of the output has closed the pipe, as `| head` does
         sys.stderr.close()
         raise SystemExit(1) from None
     except OSError as error:  # a folder that can't be written, a full disk
@@ -87,32 +90,32 @@ def main() -> None:
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey written out: the names of files, and the models of
-    strangers, may have escape codes in them.
+    """The text with control characters escaped: file names and other people's models may contain
+    escape sequences that a terminal would execute.
     """
 
-    def written_out(match: re.Match[str]) -> str:
+    def escaped(match: re.Match[str]) -> str:
         code = ord(match[0])
-        if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
             code -= 0xDC00
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
-    return UNPRINTABLE.sub(written_out, text)
+    return UNPRINTABLE.sub(escaped, text)
 
 
-def stderr_console():
-    """For progress and remarks."""
+def stderr_console() -> "Console":
+    """The console for progress and remarks."""
     return _console(stderr=True)
 
 
-def stdout_console():
-    """For tables."""
+def stdout_console() -> "Console":
+    """The console for tables."""
     return _console(stderr=False)
 
 
-def _console(stderr: bool):
-    """A console that shows every text as it is: paths with brackets or colons are no markup, and
-    what a terminal would obey is written out.
+def _console(stderr: bool) -> "Console":
+    """A console that prints text literally: brackets and colons in paths are not markup, and
+    control characters are escaped.
     """
     from rich.console import Console
     from rich.text import Text

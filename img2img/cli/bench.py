@@ -1,4 +1,4 @@
-"""img2img bench: how fast a model is here, by precision and provider, and how near."""
+"""img2img bench: the speed, memory and accuracy of a model, by precision and provider."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,23 +9,29 @@ from img2img.cli.options import option
 
 
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Bundles, or names of models or runs.")],
+    models: Annotated[list[str], typer.Argument(help="Model files, or names of models or runs.")],
     provider: Annotated[
-        list[str] | None, option("cpu, cuda, ...; repeat. By default all but tensorrt that bind.")
+        list[str] | None,
+        option("cpu, cuda, ...; repeatable. By default all that work here, except tensorrt."),
     ] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
-    pictures: Annotated[Path | None, option("Folder of real ones; the sample by default.")] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, option("For a model with two directions.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, option("Folder of pictures to run. Default: the shipped sample.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(min=8, help="Side, px; as trained by default.")
+        int | None,
+        typer.Option(min=8, help="Side of the pictures, px. Default: the training size."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="For each timing.")] = 3.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration of each timing.")] = 3.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Measure load time, latency, throughput, memory and fidelity of models.
+    """Measure the load time, latency, throughput, memory and accuracy of models.
 
-    Bundles of other precisions beside a model are measured, too, and their pictures compared with
-    those of fp32 on the first provider.
+    Files of the same model in other precisions are measured, too; accuracy is the PSNR against fp32
+    on the first provider.
 
     img2img bench flat-to-3d --provider cpu
     """
@@ -47,8 +53,8 @@ def bench(
         side = size or manifest.trained_size
         real = load_pictures(files, manifest.in_channels, side, 64)
         with console.status(f"measuring {', '.join(path.stem for path in family)}"):
-            found = measure(family, provider or binding(*family), real, seconds, threads)
-        rows += [{**row, "size": side, "pictures": len(real)} for row in found]
+            measured = measure(family, provider or binding(*family), real, seconds, threads)
+        rows += [{**row, "size": side, "pictures": len(real)} for row in measured]
     if as_json:
         print(json.dumps({"models": rows}, indent=2))
         return
@@ -58,7 +64,7 @@ def bench(
 
     table = Table("model", "px", "load", "p50", "p95", "most", "memory", "PSNR", box=None)
     for row in rows:
-        near = row["psnr_mean"]
+        accuracy = row["psnr_mean"]
         memory = row["peak_mib"]
         table.add_row(
             f"{row['model']}, {row['precision']} on {row['provider']}",
@@ -68,15 +74,15 @@ def bench(
             f"{1000 * row['latency_p95']:.1f} ms",
             f"{row['throughput']:.1f}/s by {row['batch']}",
             "-" if memory is None else f"{memory:,.0f} MiB",
-            "-" if near is None else f"{near:.1f} dB, worst {row['psnr_worst']:.1f}",
+            "-" if accuracy is None else f"{accuracy:.1f} dB, worst {row['psnr_worst']:.1f}",
         )
     stdout_console().print(table)
 
 
 def _family(path: Path) -> tuple[Path, ...]:
-    """The fp32 bundle first, where there is one, and what lies beside it in other precisions."""
+    """A model's files in all precisions, fp32 first where it exists."""
     from img2img.infer.session import load
 
     stem = path.stem.removesuffix(f"-{load(path, 'cpu').manifest.precision}")
-    names = (f"{stem}{mark}{path.suffix}" for mark in ("", "-fp16", "-int8"))
+    names = (f"{stem}{precision}{path.suffix}" for precision in ("", "-fp16", "-int8"))
     return tuple(p for p in map(path.with_name, names) if p == path or p.exists())

@@ -1,4 +1,4 @@
-"""img2img compare: runs beside each other on one page."""
+"""img2img compare: several runs side by side on one page."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,14 +10,20 @@ from img2img.cli.options import option
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Exported runs.")],
-    inputs: Annotated[Path, option("Folder of pictures that all of them translate.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path(
+    inputs: Annotated[Path, option("Folder of pictures that every run translates.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
         "compare.html"
     ),
-    real: Annotated[Path | None, option("Folder of real results: measure against these.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, option("Where models have two.")] = None,
+    real: Annotated[
+        Path | None, option("Folder of real pictures to measure the translations against.")
+    ] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, option("For models with two directions.")
+    ] = None,
     to: Annotated[str | None, option("Target domain.")] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples for the confidence intervals.")
+    ] = 200,
 ) -> None:
     """Show runs side by side: the same inputs, the numbers, the losses, the settings.
 

@@ -1,4 +1,4 @@
-"""img2img demo: the models in a browser."""
+"""img2img demo: models in the browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,22 +11,29 @@ from img2img.cli.options import option
 def demo(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="A bundle, a model or a run by name; repeat. All here."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model file, or the name of a model or run; repeatable. Default: all.",
+        ),
     ] = None,
-    runs: Annotated[Path, option("Where runs are, for the tab that shows them.")] = Path("runs"),
-    host: Annotated[str, option("0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    runs: Annotated[Path, option("Folder of the runs to show.")] = Path("runs"),
+    host: Annotated[
+        str, option("Address to listen on; 0.0.0.0 admits other machines.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="A free one from 7860.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Default: the first free port from 7860 on."),
     ] = None,
     provider: Annotated[
-        str, option("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
+        str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    share: Annotated[bool, option("A public address, through Gradio's servers.")] = False,
-    auth: Annotated[str | None, option("NAME:PASSWORD; --share needs it.")] = None,
-    max_mb: Annotated[int, typer.Option(min=1, help="Of an uploaded file.")] = 64,
-    browser: Annotated[bool, option("Open the page.")] = False,
+    share: Annotated[bool, option("Publish the page through Gradio's servers.")] = False,
+    auth: Annotated[str | None, option("Require this NAME:PASSWORD; needed for --share.")] = None,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, MB.")] = 64,
+    browser: Annotated[bool, option("Open the page in a browser.")] = False,
 ) -> None:
-    """Open a page: drop a picture in, see its translation.
+    """Serve a web page that translates pictures.
 
     img2img demo
     """
@@ -35,9 +42,9 @@ def demo(
 
     name, colon, password = (auth or "").partition(":")
     if auth and not (name and colon and password):
-        raise UsageError("--auth: write it as NAME:PASSWORD.")
+        raise UsageError("--auth is not of the form NAME:PASSWORD.")
     if share and not auth:
-        raise UsageError("--share lets anyone in who finds the address: give --auth NAME:PASSWORD.")
+        raise UsageError("--share makes the page public, so it needs --auth NAME:PASSWORD.")
     require_free(host.strip("[]"), port or 0)
     try:
         from img2img.app.page import launch

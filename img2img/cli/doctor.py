@@ -1,4 +1,4 @@
-"""img2img doctor: what this machine can do."""
+"""img2img doctor: what this machine can run."""
 
 from typing import Annotated
 
@@ -6,9 +6,9 @@ import typer
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Show versions, devices and execution providers, and whatever is wrong with them."""
+    """Show versions, devices and execution providers, and problems with them."""
     import json
     import os
     import platform
@@ -24,9 +24,9 @@ def doctor(
             return None
 
     packages = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "albumentations", "gradio")
-    found = {name: installed(name) for name in packages}
+    versions = {name: installed(name) for name in packages}
     problems = []
-    if found["onnxruntime"] and found["onnxruntime-gpu"]:
+    if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         problems.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
             "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install img2img again"
@@ -40,28 +40,30 @@ def doctor(
             try:
                 if sample:
                     session.load(sample.path, name)
-                providers[name] = "works" if sample else "brought, not tried (no model here)"
+                providers[name] = (
+                    "works" if sample else "installed, not tried (there is no model to run)"
+                )
             except Img2ImgError as error:
                 providers[name] = str(error)
     except ImportError as error:
         problems.append(f"onnxruntime can't be imported: {error}")
     devices = ["cpu"]
-    if found["torch"]:
+    if versions["torch"]:
         try:
             import torch
 
             devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
             devices += ["mps"] if torch.backends.mps.is_available() else []
-        except (ImportError, OSError) as error:  # a library of it is missing or broken
+        except (ImportError, OSError) as error:  # one of its libraries is missing or broken
             problems.append(f"torch can't be imported: {error}")
     report = {
         "img2img": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "packages": found,
+        "packages": versions,
         "providers": providers,
-        "training devices": devices if found["torch"] else "none: pip install 'img2img[train]'",
+        "training devices": devices if versions["torch"] else "none: pip install 'img2img[train]'",
         "problems": problems,
     }
     if as_json:

@@ -1,11 +1,15 @@
-"""img2img evaluate: how good translations are, in numbers that carry their protocol."""
+"""img2img evaluate: the quality of translations, in numbers with their protocol."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from img2img.cli.options import option
+
+if TYPE_CHECKING:
+    from img2img.evaluate.measure import Evaluation
+    from img2img.infer.translator import Translator
 
 
 def _domains(text: str) -> Any:
@@ -18,47 +22,59 @@ def _labels(text: str) -> Any:
 
 def evaluate(
     real: Annotated[Path | None, option("Folder of real pictures.")] = None,
-    fake: Annotated[Path | None, option("Folder of translated ones.")] = None,
+    fake: Annotated[Path | None, option("Folder of translated pictures.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="In place of --fake: translate --a.")
+        str | None,
+        typer.Option("--model", "-m", help="Instead of --fake: the model that translates --a."),
     ] = None,
     a: Annotated[Path | None, option("Folder that the model translates.")] = None,
-    b: Annotated[Path | None, option("The real pictures; the same as --real.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, option("Where the model has two.")] = None,
+    b: Annotated[Path | None, option("Folder of real pictures; the same as --real.")] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, option("For a model with two directions.")
+    ] = None,
     to: Annotated[str | None, option("Target domain.")] = None,
     back: Annotated[
-        str | None, option("Model of the way back, for the cycle; a run's is found by itself.")
+        str | None,
+        option("Model of the opposite direction, for cycle metrics; found by itself in a run."),
     ] = None,
-    metrics: Annotated[str, option("Names with commas; all that make sense by default.")] = "",
+    metrics: Annotated[str, option("Names with commas. Default: all that apply.")] = "",
     extractor: Annotated[
-        Literal["auto", "inception", "efficientnet-lite0"], option("Network behind the distances.")
+        Literal["auto", "inception", "efficientnet-lite0"],
+        option("Network whose features the distances compare."),
     ] = "auto",
-    weights: Annotated[Path | None, option("File of Inception's weights.")] = None,
+    weights: Annotated[Path | None, option("File with Inception's weights.")] = None,
     data: Annotated[
         list[Path] | None,
-        _domains("Test pictures, one sub-folder a domain; or the folder that has test below it."),
+        _domains("Test pictures, one sub-folder per domain; or a folder that contains test."),
     ] = None,
     train_data: Annotated[
-        list[Path] | None, _domains("Others, for the classifier; else halves of --data.")
+        list[Path] | None,
+        _domains("Training pictures for the classifier. Default: halves of --data."),
     ] = None,
     attributes: Annotated[
-        Path | None, _domains("List of the first --data, as CelebA's or CSV.")
+        Path | None, _domains("Attribute list of the first --data, as CelebA's or CSV.")
     ] = None,
-    attribute: Annotated[list[str] | None, _domains("A column of that list; repeat.")] = None,
-    segmenter: Annotated[Path | None, _labels("ONNX model that labels real pictures.")] = None,
-    labels: Annotated[Path | None, _labels("Folder of the label maps, by name.")] = None,
+    attribute: Annotated[list[str] | None, _domains("A column of that list; repeatable.")] = None,
+    segmenter: Annotated[Path | None, _labels("ONNX model that segments real pictures.")] = None,
+    labels: Annotated[
+        Path | None, _labels("Folder of label maps with the pictures' names.")
+    ] = None,
     segmenter_input: Annotated[
         Literal["imagenet", "unit", "signed", "raw"],
-        _labels("How its float input is scaled: ImageNet's mean, 0..1, -1..1, 0..255."),
+        _labels("Scale of its input: ImageNet's mean and deviation, 0..1, -1..1, or 0..255."),
     ] = "imagenet",
-    palette: Annotated[Path | None, _labels("JSON: the colour of each class.")] = None,
-    seed: Annotated[int, option("Of the bootstrap.")] = 0,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals.")] = 200,
-    csv: Annotated[Path | None, option("Write the numbers to this file, too.")] = None,
-    report: Annotated[Path | None, option("Write an HTML page with pictures to this file.")] = None,
+    palette: Annotated[Path | None, _labels("JSON file with the color of each class.")] = None,
+    seed: Annotated[int, option("Seed of the bootstrap.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples for the confidence intervals.")
+    ] = 200,
+    csv: Annotated[Path | None, option("Also write the numbers to this file.")] = None,
+    report: Annotated[
+        Path | None, option("Also write an HTML page with pictures to this file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Measure translations against real pictures, and against their truths where names match.
+    """Measure translations against real pictures, and against their ground truth where names match.
 
     img2img evaluate --real photos --fake out\n
     img2img evaluate -m flat-to-3d --a flat --b 3d\n
@@ -75,16 +91,18 @@ def evaluate(
     by_folder = by_folder and bool(model) == bool(a) and not (data or train_data or attributes)
     if not (by_domain or by_folder):
         raise UsageError(
-            "Give --real DIR with --fake DIR, or --model M with --a DIR and --b DIR; for a model "
-            "with domains also --model M with --data DIR."
+            "Give --real DIR and --fake DIR, or --model M with --a DIR and --b DIR, or, for a "
+            "model with domains, --model M with --data DIR."
         )
     if bool(segmenter) != bool(labels) or (palette and not labels):
-        raise UsageError("--segmenter FILE needs --labels DIR (and --palette, where in colours).")
+        raise UsageError(
+            "--segmenter FILE needs --labels DIR (and --palette, if the labels are colors)."
+        )
     if (back and not model) or (to and not model):
         raise UsageError("--back and --to go with --model.")
     try:
         from img2img.evaluate import features
-        from img2img.evaluate.measure import Maker
+        from img2img.evaluate.cases import Translations
         from img2img.evaluate.report import evaluation_page
         from img2img.evaluate.run import evaluate as measure
         from img2img.evaluate.segmentation import Segmenter
@@ -92,11 +110,11 @@ def evaluate(
         raise needs_extra("eval", error) from None
     from img2img.files import write_whole
 
-    eye = features.extractor(extractor, weights)
+    network = features.extractor(extractor, weights)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
-    maker, run = _models(model, direction, back) if model else (Maker(), None)
-    if by_domain:
+    translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
+    if by_domain and translator:
         from img2img.data.sources import Sources
         from img2img.evaluate.domains import evaluate_domains
 
@@ -104,18 +122,26 @@ def evaluate(
         test = Sources(data=tuple(data), **listed)
         train = Sources(data=tuple(train_data), **listed) if train_data else None
         result = evaluate_domains(
-            test, maker.translator, eye, console, train, wanted, seed, bootstrap
+            test, translator, network, console, train, wanted, seed, bootstrap
         )
-        maker = Maker(maker.translator, maker.translator)
-        title = f"{maker.describe('its inputs')}, by domain"
+        translations = Translations(translator, translator)
+        title = f"{translations.describe('its inputs')}, by domain"
     else:
-        seer = Segmenter(segmenter, labels, segmenter_input, palette) if segmenter else None
-        result = measure(target, a or fake, maker, eye, console, to, wanted, seed, bootstrap, seer)
-        title = f"{maker.describe((a or fake).name)} against {target.name}"
+        folder = a or fake
+        assert target is not None  # by_folder
+        assert folder is not None
+        labelled = (
+            Segmenter(segmenter, labels, segmenter_input, palette) if segmenter and labels else None
+        )
+        translations = Translations(translator, way_back)
+        result = measure(
+            target, folder, translations, network, console, to, wanted, seed, bootstrap, labelled
+        )
+        title = f"{translations.describe(folder.name)} against {target.name}"
     if csv:
         _write_csv(csv, result)
     if report:
-        write_whole(report, evaluation_page(title, result, maker, run))
+        write_whole(report, evaluation_page(title, result, translations, run))
         console.print(f"see {report}")
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
@@ -123,9 +149,12 @@ def evaluate(
         _show(result)
 
 
-def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, Path | None]:
-    """The model with its way back, and the run that it was exported from, if they can be found."""
-    from img2img.evaluate.measure import Maker
+def _models(
+    model: str, direction: str | None, back: str | None
+) -> tuple["Translator", "Translator | None", Path | None]:
+    """The model, the model of the opposite direction, and the run that it was exported from, where
+    these can be found.
+    """
     from img2img.infer.registry import find
     from img2img.infer.translator import Translator
 
@@ -137,11 +166,11 @@ def _models(model: str, direction: str | None, back: str | None) -> tuple[Any, P
         if way in ("ab", "ba") and other.exists():
             way_back = Translator(other)
     run = path.parent.parent
-    known = path.parent.name == "export" and (run / "metrics.csv").exists()
-    return Maker(translator, way_back), run if known else None
+    is_run = path.parent.name == "export" and (run / "metrics.csv").exists()
+    return translator, way_back, run if is_run else None
 
 
-def _show(result: Any) -> None:
+def _show(result: "Evaluation") -> None:
     from rich.table import Table
 
     from img2img.cli import printable, stdout_console
@@ -159,7 +188,7 @@ def _show(result: Any) -> None:
     print(printable("; ".join(f"{key}: {value}" for key, value in result.protocol.items())))
 
 
-def _write_csv(path: Path, result: Any) -> None:
+def _write_csv(path: Path, result: "Evaluation") -> None:
     import csv
     import io
 

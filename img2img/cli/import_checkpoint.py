@@ -13,7 +13,8 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
     ],
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None, option("By default read off the file.")
+        Literal["pix2pix", "cyclegan", "stargan"] | None,
+        option("Method of the run; by default the one whose paper has such a generator."),
     ] = None,
     direction: Annotated[
         Literal["ab", "ba"] | None, option("CycleGAN: which way a lone generator translates.")

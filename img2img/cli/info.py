@@ -1,16 +1,21 @@
-"""img2img info: what a model says of itself."""
+"""img2img info: the manifest of a model."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from img2img.manifest import Manifest
+
 
 def info(
-    model: Annotated[str, typer.Argument(help="A bundle, or the name of a model or a run.")],
-    direction: Annotated[Literal["ab", "ba"] | None, typer.Option(help="Where it has two.")] = None,
+    model: Annotated[str, typer.Argument(help="A model file, or the name of a model or run.")],
+    direction: Annotated[
+        Literal["ab", "ba"] | None, typer.Option(help="For a model with two directions.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a model translates, how it was trained and how exact its export is."""
+    """Show what a model translates, how it was trained, and how exact its export is."""
     import json
 
     from img2img.cli import stdout_console
@@ -34,16 +39,17 @@ def info(
         "method": f"{manifest.method}, direction {manifest.direction}",
         "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
-        "pads to": f"multiples of {manifest.size_multiple} px, {manifest.min_size} px at least",
+        "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
         "gives": f"the same size, {manifest.out_channels} channels",
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
-        + (f", begun with {before}" if (before := manifest.data.get("pretrained")) else ""),
+        + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),
         "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
         "licence": manifest.licence or "not stated",
-        "tiles": "no: a pixel depends on the whole picture"
+        "tiles": "no: each output pixel depends on the whole picture"
         if manifest.reach is None
-        else f"yes: a pixel depends on {manifest.reach} px around it, and on the norms' statistics",
+        else f"yes: each output pixel depends on {manifest.reach} px around it, and the norms'"
+        " statistics",
         "on CPUs": _on_cpus(manifest),
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",
         "metrics": ", ".join(f"{k} {v:.4g}" for k, v in manifest.metrics.items()) or "-",
@@ -54,13 +60,19 @@ def info(
     stdout_console().print(table, soft_wrap=True)
 
 
-def _on_cpus(manifest: Any) -> str:
-    """What precision `--provider auto` computes in there."""
+def _on_cpus(manifest: "Manifest") -> str:
+    """The precision in which `--provider auto` computes on CPUs."""
     from img2img.manifest import BF16_DB
 
-    near = manifest.parity.get("bf16_psnr_mean")
-    if near is None:
-        return f"in {manifest.precision}: how near bf16 comes was not measured"
+    psnr = manifest.parity.get("bf16_psnr_mean")
+    if psnr is None:
+        return f"in {manifest.precision}: the accuracy of bf16 was not measured"
     if not manifest.is_near_in_bf16:
-        return f"in {manifest.precision}: bf16 is {near:.1f} dB from it ({BF16_DB:.0f} are wanted)"
-    return f"in bf16 where the CPU and OpenVINO can, {near:.1f} dB from {manifest.precision}"
+        return (
+            f"in {manifest.precision}: bf16 has a PSNR of only {psnr:.1f} dB against it "
+            f"({BF16_DB:.0f} dB are required)"
+        )
+    return (
+        f"in bf16 where the CPU and OpenVINO support it (PSNR {psnr:.1f} dB against "
+        f"{manifest.precision})"
+    )

@@ -1,4 +1,4 @@
-"""Words that several commands' options share."""
+"""Help texts that the options of several commands share."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ import typer
 
 
 def option(text: str) -> Any:
-    """An option with a help text and nothing else."""
+    """An option that has only a help text."""
     return typer.Option(help=text)

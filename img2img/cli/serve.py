@@ -1,4 +1,4 @@
-"""img2img serve: the models over HTTP."""
+"""img2img serve: models over HTTP."""
 
 from typing import Annotated
 
@@ -10,22 +10,30 @@ from img2img.cli.options import option
 def serve(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="A bundle, a model or a run by name; repeat. All here."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model file, or the name of a model or run; repeatable. Default: all.",
+        ),
     ] = None,
-    host: Annotated[str, option("0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    host: Annotated[
+        str, option("Address to listen on; 0.0.0.0 admits other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free port.")] = 8000,
     provider: Annotated[
-        str, option("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
+        str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with all models.")] = 1,
-    max_mb: Annotated[int, typer.Option(min=1, help="Of a picture's file.")] = 16,
-    max_pixels: Annotated[int, typer.Option(min=64, help="Of a picture that is run.")] = 4_194_304,
-    seconds: Annotated[float, typer.Option(min=0.1, help="A request may take.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each loads all models.")] = 1,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest picture file, MB.")] = 16,
+    max_pixels: Annotated[
+        int, typer.Option(min=64, help="Most pixels that a model runs.")
+    ] = 4_194_304,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit of a request.")] = 60.0,
     waiting: Annotated[
-        int, typer.Option(min=1, help="Requests that may be in a process at once.")
+        int, typer.Option(min=1, help="Most requests in one process at a time.")
     ] = 96,
 ) -> None:
-    """Serve models over HTTP: POST a picture to /v1/translate. /docs tells the rest.
+    """Serve models over HTTP: POST a picture to /v1/translate. The API is documented at /docs.
 
     img2img serve -m flat-to-3d
     """

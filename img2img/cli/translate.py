@@ -1,63 +1,77 @@
-"""img2img translate: files, folders and globs through a model. No torch."""
+"""img2img translate: run files, folders and globs through a model, without torch."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from img2img.cli.options import option
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from img2img.infer.translator import Translator
+
 
 def translate(
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; or a file for one.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder to write to; for one input, a folder or a file."
+        ),
+    ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A bundle, or the name of a model or a run.")
+        str, typer.Option("--model", "-m", help="A model file, or the name of a model or run.")
     ],
     to: Annotated[
         str | None,
-        option("Target domain; attributes with commas, or none; all: a folder for each."),
+        option("Target domain, or attributes with commas, or none. all: every domain in a folder."),
     ] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, option("Where it has two.")] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, option("For a model with two directions.")
+    ] = None,
     provider: Annotated[
-        str, option("auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
+        str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    batch: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU provider.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures per batch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
     existing: Annotated[
         Literal["skip", "replace", "error"],
-        option("Outputs: skip what is done and unchanged. A named file: error."),
+        option("Existing outputs. skip: keep those whose input is unchanged."),
     ] = "skip",
     names: Annotated[
         Literal["plain", "full", "number"],
         option(
-            "Where two inputs would become one file. plain: error; full: a.gif.png beside a.png; "
-            "number: a.png, a-2.png."
+            "For inputs with the same output name. plain: an error; full: a.gif.png and a.png; "
+            "number: a.png and a-2.png."
         ),
     ] = "plain",
     ext: Annotated[
-        Literal["keep", "png", "jpg", "webp", "avif"], option("Format of outputs.")
+        Literal["keep", "png", "jpg", "webp", "avif"], option("Format of the outputs.")
     ] = "keep",
     quality: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=100,
-            help="Of jpg, webp, avif: 95. 100: lossless webp; a lossless webp stays so without.",
+            help="Of jpg, webp, avif: 95; a lossless webp stays lossless. 100: lossless webp.",
         ),
     ] = None,
     max_side: Annotated[
-        int | None, typer.Option(min=1, help="Make larger pictures smaller first, px.")
+        int | None, typer.Option(min=1, help="Shrink larger pictures to this side first, px.")
     ] = None,
     tile: Annotated[
         int | None, typer.Option(min=64, help="Run larger pictures in tiles of this side, px.")
     ] = None,
-    max_pixels: Annotated[int, option("Refuse larger pictures.")] = 100_000_000,
-    shard: Annotated[str, option("i/n: the i-th of n equal parts.")] = "1/1",
+    max_pixels: Annotated[int, option("Refuse pictures with more pixels.")] = 100_000_000,
+    shard: Annotated[str, option("i/n: only the i-th of n equal parts of the inputs.")] = "1/1",
     fail_fast: Annotated[bool, option("Stop at the first failure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Translate pictures; names and sub-folders are kept, inputs are never touched.
+    """Translate pictures. Names and sub-folders are kept; inputs are never changed.
 
     img2img translate photos -o out -m flat-to-3d
     """
@@ -95,10 +109,10 @@ def translate(
             with console.status("listing the pictures"):
                 jobs = make_plan(inputs, output, ext, shard, folder, unreadable, passed_over, names)
             parts.append((jobs, Record(output / folder, shard), settings))
-    if everywhere:  # nothing is written where a later domain would be refused
+    if everywhere:  # refuse before anything is written, whichever domain is the cause
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
-        (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the whole as outputs
+        (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as outputs
     if str(passed_over) and not as_json:
         console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
@@ -107,13 +121,17 @@ def translate(
             summary += translate_files(translator, jobs, record, settings, existing, advance)
             if fail_fast and summary.failed:
                 break
-    closed = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
-    summary.failed += closed
-    total += len(closed)
+    unlisted = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
+    summary.failed += unlisted
+    total += len(unlisted)
     rate = summary.done / max(summary.seconds, 1e-9)
     provider, precision = translator.provider, translator.precision
     if as_json:
-        report = {"output": str(output), "provider": provider, "precision": precision}
+        report: dict[str, object] = {
+            "output": str(output),
+            "provider": provider,
+            "precision": precision,
+        }
         report["passed_over"] = dict(passed_over.files)
         report["outputs_passed_over"] = list(map(str, passed_over.outputs))
         print(json.dumps({**vars(summary), **report}))
@@ -128,32 +146,36 @@ def translate(
             line = f"{pictures}: {kind} (first: {counted['first']})"
             console.print(line, highlight=False, markup=False)
     if summary.failed:
-        failed = list(dict.fromkeys(summary.failed))  # an input may fail for every domain alike
+        failed = list(
+            dict.fromkeys(summary.failed)
+        )  # an input may fail for every domain in the same way
         listed = "\n".join(f"  {_one_line(name)}: {reason}" for name, reason in failed[:50])
         more = f"\n  and {len(failed) - 50} more" if len(failed) > 50 else ""
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
 
 
-def _folders(translator: Any) -> dict[str, str]:
-    """A folder of its own for each domain. The model's names are a stranger's: no paths."""
+def _folders(translator: "Translator") -> dict[str, str]:
+    """Folder -> domain, for each domain. A model's names can't be trusted, so paths are refused."""
     import unicodedata
 
     from img2img.errors import UsageError
 
     name, domains = translator.manifest.name, translator.manifest.labels.names
     if not domains:
-        raise UsageError(f"{name} has no domains to choose from: no --to.")
-    known = {unicodedata.normalize("NFC", domain).casefold() for domain in domains}
+        raise UsageError(f"{name} has no domains to choose from: omit --to.")
+    folded = {unicodedata.normalize("NFC", domain).casefold() for domain in domains}
     for domain in domains:
         plain = domain.isprintable() and not (set(domain) & set('/\\:*?"<>|'))
-        if not (plain and domain.strip(" .")) or domain[0] == "." or len(known) < len(domains):
-            raise UsageError(f"{name}'s domain {domain!r} can't be a folder: name it with --to.")
+        if not (plain and domain.strip(" .")) or domain[0] == "." or len(folded) < len(domains):
+            raise UsageError(
+                f"{name}'s domain {domain!r} can't be a folder's name: translate to it with --to."
+            )
     return {domain: domain for domain in domains}
 
 
 def _is_file_name(inputs: list[str], output: Path) -> bool:
-    """One file into one named file: `-o out.png`. UsageError for the name of a file that can't be
-    written, or can't hold what there is.
+    """Whether `-o` names the file for one input (`-o out.png`). Raises UsageError for a format that
+    can't be written, and for a file where the input is not a single file.
     """
     import glob
     import mimetypes
@@ -167,18 +189,20 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     if output.is_dir():
         return False
     if len(inputs) == 1 and not os.path.exists(inputs[0]) and not glob.has_magic(inputs[0]):
-        return False  # which the plan tells
+        return False  # the plan reports the missing input
     one = len(inputs) == 1 and Path(inputs[0]).is_file()
-    folder = "For a folder of that name, make it first."
+    folder = "If you mean a folder of that name, create it first."
     if not one and suffix in PICTURE_SUFFIXES | WRITERS.keys():
         raise UsageError(f"-o {output} names a file, but the input is not one file. {folder}")
     if one and suffix in WRITERS:
         return True
-    # Not the system's list, which tells another thing on every machine.
-    known = suffix in PICTURE_SUFFIXES or suffix in mimetypes.MimeTypes().types_map[True]
-    if one and known:
-        written = ", ".join(sorted(WRITERS))
-        raise UsageError(f"-o {output}: {suffix} can't be written; {written} can. {folder}")
+    # Not the system's list of types, which differs between machines.
+    is_format = suffix in PICTURE_SUFFIXES or suffix in mimetypes.MimeTypes().types_map[True]
+    if one and is_format:
+        formats = ", ".join(sorted(WRITERS))
+        raise UsageError(
+            f"-o {output}: {suffix} can't be written. Formats to write: {formats}. {folder}"
+        )
     return False
 
 
@@ -186,15 +210,17 @@ def _one_line(name: str) -> str:
     return name.replace("\n", "\\n")
 
 
-def _progress(console, total: int):
-    """A context that gives a function to call once a picture; a bar, or a line now and then."""
+def _progress(console: "Console", total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A context with a function that advances the progress by a number of pictures; it is shown as
+    a bar on a terminal, else as a line every ten seconds.
+    """
     import time
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     @contextmanager
-    def plain():
+    def plain() -> Iterator[Callable[[int], None]]:
         done, last = 0, time.monotonic()
 
         def advance(count: int) -> None:
@@ -207,7 +233,7 @@ def _progress(console, total: int):
         yield advance
 
     @contextmanager
-    def bar():
+    def bar() -> Iterator[Callable[[int], None]]:
         columns = "translating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total)

@@ -5,9 +5,12 @@ own, so that memory is its own, too.
 import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +18,6 @@ from img2img import images, memory
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
-from img2img.infer.session import Provider
 from img2img.infer.translator import Translator
 
 BATCHES = (1, 2, 4, 8)
@@ -41,11 +43,11 @@ class Speed:
 
 def bench(
     models: Sequence[Path],
-    providers: Sequence[Provider],
+    providers: Sequence[str],
     pictures: Sequence[np.ndarray],
     seconds: float = 3.0,
     threads: int | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Measure every model on every provider; the first pair is what the others are compared with.
 
     pictures: uint8 [H, W, C] of one size; all are compared, the first is timed. seconds: for each
@@ -72,7 +74,7 @@ def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) ->
 
 
 def _in_own_process(
-    wanted: tuple[Path, Provider, list[np.ndarray], float, int | None],
+    wanted: tuple[Path, str, list[np.ndarray], float, int | None],
 ) -> tuple[Speed, list[np.ndarray]]:
     """What _measure, given this, says in a process of its own."""
     model, provider, *_ = wanted
@@ -92,19 +94,27 @@ def _in_own_process(
     process.join()
     if isinstance(answer, Exception):
         raise answer
-    return answer
+    speed, outputs = answer
+    return speed, outputs
 
 
-def _answer(pipe, *arguments) -> None:
+def _answer(
+    pipe: Connection,
+    model: Path,
+    provider: str,
+    pictures: list[np.ndarray],
+    seconds: float,
+    threads: int | None,
+) -> None:
     try:
-        pipe.send(_measure(*arguments))
+        pipe.send(_measure(model, provider, pictures, seconds, threads))
     except Exception as error:
         pipe.send(error)
 
 
 def _measure(
     model: Path,
-    provider: Provider,
+    provider: str,
     pictures: list[np.ndarray],
     seconds: float,
     threads: int | None,
@@ -123,7 +133,7 @@ def _measure(
     for batch in BATCHES:
         several = [pictures[i % len(pictures)] for i in range(batch)]
         translator(several, to)
-        run = _timed(lambda some=several: translator(some, to), seconds)
+        run = _timed(partial(translator, several, to), seconds)
         rates[batch] = batch / statistics.median(run)
         if rates[batch] < 0.9 * max(rates.values()):
             break  # larger ones only need more memory
@@ -143,9 +153,10 @@ def _measure(
     return speed, translator(pictures, to)
 
 
-def _timed(run, seconds: float) -> list[float]:
+def _timed(run: Callable[[], object], seconds: float) -> list[float]:
     """Seconds of every run within the time, at least five."""
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:
         began = time.perf_counter()
         run()

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from img2img import images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import report
+from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.diagnose import LOG
 from img2img.evaluate.features import extractor
-from img2img.evaluate.measure import Case, Evaluation, Maker
+from img2img.evaluate.measure import Evaluation
 from img2img.evaluate.run import evaluate, folder_cases
 from img2img.infer.translator import Translator
 
@@ -22,7 +24,7 @@ def compare(
     console: Console,
     direction: str | None = None,
     to: str | None = None,
-    times: int = 200,
+    resamples: int = 200,
 ) -> str:
     """The page, as HTML. Every run is represented by its exported model.
 
@@ -33,16 +35,24 @@ def compare(
     if len(set(names)) < len(names):
         raise UsageError("Two of the runs have one name; rename one of the folders.")
     models = {
-        name: Maker(Translator(run, "auto", direction))
+        name: Translations(Translator(run, "auto", direction))
         for name, run in zip(names, runs, strict=True)
     }
     results: dict[str, Evaluation] = {}
     if real:
-        eye, known = extractor(), {}
-        for name, maker in models.items():
+        network = extractor()
+        real_features: dict[tuple[Path, int], np.ndarray] = {}
+        for name, translations in models.items():
             console.print(f"measuring {name}")
             results[name] = evaluate(
-                real, inputs, maker, eye, console, to, times=times, known=known
+                real,
+                inputs,
+                translations,
+                network,
+                console,
+                to,
+                resamples=resamples,
+                real_features=real_features,
             )
     cases = folder_cases(inputs, real, to)
     sections = [report.heading("The same inputs"), _pictures(models, cases)]
@@ -64,11 +74,11 @@ def compare(
     return report.page(" / ".join(names), *sections)
 
 
-def _pictures(models: dict[str, Maker], cases: list[Case]) -> str:
+def _pictures(models: dict[str, Translations], cases: list[Case]) -> str:
     rows, truths = [], any(case.truth for case in cases)
-    for case in report.some(cases):
-        made = [maker.make(case) for maker in models.values()]
-        row: list[object] = [case.name, made[0][0], *(output for _, output in made)]
+    for case in report.sample_of(cases):
+        translated = [translations.translate(case) for translations in models.values()]
+        row: list[object] = [case.name, translated[0][0], *(output for _, output in translated)]
         if truths:
             row.append(images.read(case.truth).pixels if case.truth else "-")
         rows.append(row)

@@ -203,7 +203,8 @@ def vanishing(way: str, ratio: float) -> Finding | None:
 def noisy(output: np.ndarray, seed: int = 0) -> np.ndarray:
     """The pictures, uint8, with every value moved by 2 grey levels up or down."""
     signs = np.random.default_rng(seed).choice((-NOISE, NOISE), output.shape)
-    return np.clip(output + signs, 0, 255).astype(np.uint8)
+    moved: np.ndarray = np.clip(output + signs, 0, 255).astype(np.uint8)
+    return moved
 
 
 def cheating(way: str, clean: float, noisy: float) -> Finding | None:
@@ -338,19 +339,19 @@ def oscillation(name: str, values: Sequence[float]) -> Finding | None:
 
 def _thumb(picture: np.ndarray) -> np.ndarray:
     small = images.resize(picture, THUMB, THUMB)
-    return (np.broadcast_to(small[..., :3], (THUMB, THUMB, 3)) / 127.5 - 1).ravel()
+    return np.ravel(np.broadcast_to(small[..., :3], (THUMB, THUMB, 3)) / 127.5 - 1)
 
 
 def _luma(picture: np.ndarray) -> np.ndarray:
-    return picture[..., :3].mean(-1)
+    return np.asarray(picture[..., :3].mean(-1))
 
 
 def _chroma(picture: np.ndarray) -> np.ndarray:
     """What is left of the colour without its brightness."""
-    return picture[..., :3] - picture[..., :3].mean(-1, keepdims=True)
+    return np.asarray(picture[..., :3] - picture[..., :3].mean(-1, keepdims=True))
 
 
-def _against(first: Pictures, second: Pictures, part: Callable) -> float:
+def _against(first: Pictures, second: Pictures, part: Callable[[np.ndarray], np.ndarray]) -> float:
     """The share of pictures whose two versions have a correlation under -0.3; those without enough
     contrast don't count.
     """

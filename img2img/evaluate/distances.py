@@ -67,12 +67,13 @@ class Kernel:
     def __call__(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
         """Weights [T, N] and [T, M] of T resamples -> [T]."""
         # A picture, or its double in a resample, is not compared with itself.
-        within = sum(
+        within: np.ndarray = sum(
             _weighted(features, features, w, w) / (w.sum(1) ** 2 - np.square(w).sum(1))
             for features, w in ((self.real, real), (self.fake, fake))
         )
         between = _weighted(self.real, self.fake, real, fake)
-        return within - 2 * between / (real.sum(1) * fake.sum(1))
+        distance: np.ndarray = within - 2 * between / (real.sum(1) * fake.sum(1))
+        return distance
 
 
 def _weighted(
@@ -151,7 +152,8 @@ def _factor(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean, and a matrix R [min(N, D), D] with R'R the covariance."""
     features = features.astype(np.float64)
     mean = features.mean(0)
-    return mean, np.linalg.qr((features - mean) / np.sqrt(len(features) - 1), mode="r")
+    factor = np.linalg.qr((features - mean) / np.sqrt(len(features) - 1), mode="r")
+    return mean, np.asarray(factor)
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -160,7 +162,8 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
     if a is b or (a.shape == b.shape and np.array_equal(a, b)):
         np.fill_diagonal(squared, 0)
-    return np.sqrt(np.maximum(squared, 0))
+    result: np.ndarray = np.sqrt(np.maximum(squared, 0))
+    return result
 
 
 def nearest(a: np.ndarray, b: np.ndarray) -> np.ndarray:

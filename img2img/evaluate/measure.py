@@ -1,4 +1,4 @@
-"""Metrics of translations: what each needs, their intervals, and what is wrong in passing."""
+"""The metrics of translations against real pictures, with their intervals and protocol."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,8 @@ from rich.progress import track
 
 from img2img import __version__, images
 from img2img.errors import DataError, UsageError
-from img2img.evaluate import diagnose, metrics
+from img2img.evaluate import diagnose
+from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.diagnose import Finding
 from img2img.evaluate.distances import (
     NEIGHBOURS,
@@ -23,24 +24,27 @@ from img2img.evaluate.distances import (
     inception_score,
     nearest,
 )
-from img2img.evaluate.features import Extractor, Seen, extract, perceptual
+from img2img.evaluate.features import Activations, Extractor, extract
+from img2img.evaluate.gather import (
+    CHECKED_PICTURES,
+    CYCLE,
+    PAIRED,
+    Gathered,
+    Gatherer,
+    Samples,
+    crop_sample,
+)
 from img2img.evaluate.segmentation import Segmenter
 from img2img.files import spread
-from img2img.infer.translator import Translator
 
-PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "l1": metrics.l1,
-    "psnr": metrics.psnr,
-    "ssim": metrics.ssim,
-    "lite0_perceptual": perceptual,
+NEIGHBOURHOOD = ("precision", "recall", "density", "coverage")
+HIGHER_IS_BETTER = {
+    *("psnr", "ssim", "cycle_psnr", "cycle_ssim", "is"),
+    *NEIGHBOURHOOD,
+    *Segmenter.METRICS,
 }
-CYCLE = {f"cycle_{name}": measure for name, measure in PAIRED.items()}
-AROUND = ("precision", "recall", "density", "coverage")
-HIGHER_IS_BETTER = {"psnr", "ssim", "cycle_psnr", "cycle_ssim", "is", *AROUND, *Segmenter.METRICS}
-FEWEST = 50  # pictures in each set, below which no distance between sets says anything
+FEWEST = 50  # pictures in each set; below, no distance between sets means anything
 FEWEST_IS = 1000
-DIAGNOSED = 64  # pictures that the checks look at
-MIDDLE = 512  # pixels of them
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,7 @@ class Metric:
     low: float | None
     high: float | None
     better: str  # "higher" or "lower"
-    pictures: int  # how many fakes it is over
-
-
-@dataclass(frozen=True)
-class Case:
-    """One translation that is measured: of which file, to what, and what it should look like."""
-
-    name: str
-    path: Path
-    truth: Path | None = None
-    to: str | np.ndarray | None = None  # domain or label vector, where the model has a choice
-    was: np.ndarray | None = None  # the picture's own labels, to which the way back leads
-    target: str = ""  # the domain's name, of one among several
+    pictures: int  # how many translations it is computed over
 
 
 @dataclass
@@ -81,292 +73,236 @@ class Evaluation:
     cases: dict[str, Case] = field(default_factory=dict)  # by name
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: without the cases, which are for showing them."""
+        """For JSON: everything but the cases, which only the report's pictures need."""
         return {name: value for name, value in asdict(self).items() if name != "cases"}
 
 
-@dataclass(frozen=True)
-class Maker:
-    """Makes the translation of a case: by a model, or by reading it from its file."""
-
-    translator: Translator | None = None
-    back: Translator | None = None  # the way back of a cycle
-
-    @property
-    def channels(self) -> int:
-        """Of the translations, and so of the real pictures that they are compared with."""
-        return self.translator.manifest.out_channels if self.translator else 3
-
-    def describe(self, folder: str) -> str:
-        if self.translator is None:
-            return folder
-        made = self.translator
-        where = f"on {made.provider} in {made.precision}"
-        return f"{made.manifest.name} (sha256 {made.sha256[:16]}, {where}) of {folder}"
-
-    def make(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """The case's file, and the translation: uint8 [H, W, C]."""
-        if self.translator is None:
-            pixels = images.read(case.path).pixels
-            return pixels, pixels
-        pixels = images.read(case.path, self.translator.manifest.in_channels).pixels
-        return pixels, self.translator([pixels], to=case.to)[0]
-
-    def remake(self, case: Case, output: np.ndarray) -> np.ndarray | None:
-        """What the cycle makes of the translation, where there is a way back."""
-        if self.back is None or output.shape[-1] != self.back.manifest.in_channels:
-            return None
-        return self.back([output], to=case.was)[0]
-
-
-class Measuring:
-    """Gathers the metrics of one or several ways, with what every one of them needs."""
+class Evaluator:
+    """Turns translations, and real pictures' features, into the metrics of one Evaluation."""
 
     def __init__(
         self,
-        eye: Extractor,
+        network: Extractor,
         console: Console,
         wanted: Sequence[str] = (),
         seed: int = 0,
-        times: int = 200,
+        resamples: int = 200,
         segmenter: Segmenter | None = None,
-        more: Sequence[str] = (),
+        additional: Sequence[str] = (),
     ):
-        """more: names of metrics that the caller adds. UsageError for one that nobody knows."""
-        self.eye, self.console, self.wanted = eye, console, wanted
-        self.seed, self.times, self.segmenter = seed, times, segmenter
+        """wanted: names of metrics, all by default; additional: names of metrics that the caller
+        adds by itself. Raises UsageError for an unknown name.
+        """
+        self.network, self.console, self.wanted = network, console, wanted
+        self.seed, self.resamples, self.segmenter = seed, resamples, segmenter
         self.result = Evaluation()
-        sets = [eye.kernel, *AROUND, eye.frechet, *(["is"] if eye.name == "inception" else [])]
-        parts = Segmenter.METRICS if segmenter else ()
-        known = [*sets, *PAIRED, *CYCLE, *parts, *more]
-        if unknown := [name for name in wanted if name not in known]:
-            there = ", ".join(known)
-            raise UsageError(f"There is no metric {unknown[0]} with {eye.name}; there are {there}.")
+        sets = [network.kernel, *NEIGHBOURHOOD, network.frechet]
+        sets += ["is"] if network.name == "inception" else []
+        segmentation = Segmenter.METRICS if segmenter else ()
+        available = [*sets, *PAIRED, *CYCLE, *segmentation, *additional]
+        if unknown := [name for name in wanted if name not in available]:
+            raise UsageError(
+                f"There is no metric {unknown[0]} with {network.name}. Available metrics: "
+                f"{', '.join(available)}."
+            )
 
     def wants(self, name: str) -> bool:
+        """Whether the metric is to be measured."""
         return not self.wanted or name in self.wanted
 
     def protocol(self) -> dict[str, object]:
-        eye = self.eye
+        """How the numbers are made, as far as it is the same for every evaluation."""
+        network = self.network
         return {
-            "features": f"{eye.name}, weights sha256 {eye.sha256[:16]}",
-            "resize": f"Lanczos to {eye.side} px, of decoded pictures in both sets",
-            "interval": f"95 %, basic bootstrap of {self.times}, seed {self.seed}; none of "
-            f"{self.eye.frechet} and IS, which resampling shifts",
+            "features": f"{network.name}, weights sha256 {network.sha256[:16]}",
+            "resize": f"Lanczos to {network.side} px, of decoded pictures in both sets",
+            "interval": f"95 %, basic bootstrap of {self.resamples}, seed {self.seed}; none of "
+            f"{network.frechet} and IS, which resampling shifts",
             "neighbours": NEIGHBOURS,
             "img2img": __version__,
         }
 
-    def least(self, name: str) -> int:
-        """The fewest pictures in a set that carry the metric."""
-        # Below one picture a feature the Frechet distance's covariance is not known.
-        return {self.eye.frechet: self.eye.dimensions, "is": FEWEST_IS}.get(name, FEWEST)
-
     def require(self, sizes: Sequence[tuple[int, int]], cycle: bool) -> None:
-        """DataError, before any work, for a wanted metric that can't be had."""
+        """Raises DataError, before any work, for a wanted metric that can't be measured.
+
+        sizes: pictures in the real and in the translated set, of each direction or domain; cycle:
+        whether there is a model of the opposite direction.
+        """
         for name in self.wanted:
-            if name in (self.eye.kernel, *AROUND, self.eye.frechet, "is"):
+            if name in (self.network.kernel, *NEIGHBOURHOOD, self.network.frechet, "is"):
                 for counts in sizes:
-                    if min(counts) < self.least(name):
+                    if min(counts) < self._fewest(name):
                         raise _misleading(name, self._too_few(name, counts))
             if name in CYCLE and not cycle:
-                raise _misleading(name, "there is no way back (give --back)")
+                raise _misleading(name, "there is no model of the opposite direction (give --back)")
 
-    def checked(self) -> Evaluation:
-        """The result; DataError where a wanted metric is not among it."""
-        have = {metric.name.rpartition("/")[2] for metric in self.result.metrics}
+    def complete_result(self) -> Evaluation:
+        """The result. Raises DataError where a wanted metric is missing from it."""
+        measured = {metric.name.rpartition("/")[2] for metric in self.result.metrics}
         for name in self.wanted:
-            if name not in have:
-                reasons = self.result.left_out.items()
-                why = [reason for key, reason in reasons if key.rpartition("/")[2] == name]
-                raise _misleading(name, (why or ["there is nothing to measure it on"])[0])
+            if name not in measured:
+                reasons = [
+                    reason
+                    for key, reason in self.result.left_out.items()
+                    if key.rpartition("/")[2] == name
+                ]
+                raise _misleading(name, (reasons or ["there is nothing to measure it on"])[0])
         return self.result
 
-    def see(self, files: Sequence[Path], channels: int) -> Seen:
-        """What the network sees in real pictures, read as translations of `channels` are."""
-        shown = track(files, "real", console=self.console, transient=True)
-        return extract(self.eye, (images.read(p, channels).pixels[..., :3] for p in shown))
+    def activations(self, files: Sequence[Path], channels: int) -> Activations[np.ndarray]:
+        """What the network computes from real pictures, read with the translations' channels."""
+        paths = track(files, "real", console=self.console, transient=True)
+        return extract(self.network, (images.read(p, channels).pixels[..., :3] for p in paths))
 
-    def way(
+    def measure(
         self,
         prefix: str,
-        maker: Maker,
+        translations: Translations,
         cases: Sequence[Case],
         reals: Sequence[Path],
         real: np.ndarray,
-    ) -> Seen:
-        """Translate and measure against the features of the real ones; names get the prefix."""
-        passing = _Passing(self, maker, cases)
+    ) -> Activations[np.ndarray]:
+        """Translate the cases and measure them; the metrics' names get the prefix.
+
+        reals: the real pictures of the target domain; real: their features, float32 [N, D].
+        Returns what the network computes from the translations.
+        """
+        names = [name for name in (*PAIRED, *CYCLE) if self.wants(name)]
+        gatherer = Gatherer(translations, len(cases), names, self.segmenter)
         title = f"translations {prefix}".rstrip(" /")
         shown = track(cases, title, console=self.console, transient=True)
-        seen = extract(self.eye, (passing.output(case) for case in shown))
-        fake = seen.features
+        activations = extract(self.network, (gatherer.add(case) for case in shown))
+        fake, gathered = activations.features, gatherer.gathered
         with self.console.status("measuring distances"):
-            self._add_sets(prefix, real, fake, seen.logits)
-        passing.add_metrics(prefix)
-        by_truth = len(passing.paired["l1"]) == len(cases)
-        scores = passing.paired["l1"] if by_truth else nearest(fake, real).tolist()
-        by = f"distance to the nearest real picture, {self.eye.name} features"
-        self.result.scored_by = "l1" if by_truth else by
-        self.result.cases |= {case.name: case for case in cases}
-        self.result.scores |= dict(zip((case.name for case in cases), scores, strict=True))
-        self._diagnose(prefix.strip("/") or cases[0].path.parent.name, passing, reals, real, fake)
-        return seen
+            self._add_distances(prefix, real, fake, activations.logits)
+        self._add_gathered(prefix, gathered, cases)
+        self._add_scores(cases, gathered.paired["l1"], real, fake)
+        direction = prefix.strip("/") or cases[0].path.parent.name
+        self._add_findings(
+            direction, gathered.samples, reals, translations.channels, real=real, fake=fake
+        )
+        return activations
 
     def add(
         self, name: str, statistic: Statistic, sizes: tuple[int, ...], interval: bool = True
     ) -> None:
         """The statistic's value over all pictures, with its interval; name: as `prefix/metric`."""
         better = "higher" if name.rpartition("/")[2] in HIGHER_IS_BETTER else "lower"
-        if interval and self.times:
-            found = bootstrap(statistic, sizes, self.seed, self.times)
-            metric = Metric(name, found.value, found.low, found.high, better, sizes[-1])
+        if interval and self.resamples:
+            estimate = bootstrap(statistic, sizes, self.seed, self.resamples)
+            low, high = estimate.low, estimate.high
+            metric = Metric(name, estimate.value, low, high, better, sizes[-1])
         else:
             [value] = statistic(*(np.ones((1, size)) for size in sizes))
             metric = Metric(name, float(value), None, None, better, sizes[-1])
         self.result.metrics.append(metric)
 
-    def add_mean(self, name: str, values: Sequence[float]) -> None:
+    def add_mean(self, name: str, values: Sequence[float] | np.ndarray) -> None:
+        """The mean of one value a picture, [N]."""
         array = np.array(values)
         self.add(name, lambda weights: weights @ array / weights.sum(1), (len(array),))
 
-    def _add_sets(
+    def _fewest(self, name: str) -> int:
+        """The fewest pictures in a set with which the metric can be trusted."""
+        # With fewer pictures than features, the Frechet distance's covariance is singular.
+        return {self.network.frechet: self.network.dimensions, "is": FEWEST_IS}.get(name, FEWEST)
+
+    def _too_few(self, name: str, sizes: tuple[int, int]) -> str:
+        return f"{min(sizes):,} pictures in a set, at least {self._fewest(name):,} are needed"
+
+    def _add_distances(
         self, prefix: str, real: np.ndarray, fake: np.ndarray, logits: np.ndarray
     ) -> None:
         """The distances between the two sets, the one that few pictures bias least first."""
         sizes = (len(real), len(fake))
-        near = cache(lambda: Neighbours(real, fake))
-        offered: dict[str, Callable[[], Statistic]] = {
-            self.eye.kernel: lambda: Kernel(real, fake),
-            **{name: lambda name=name: lambda a, b: near()(a, b)[name] for name in AROUND},
-            self.eye.frechet: lambda: lambda *_: np.array([frechet(real, fake)]),
+        neighbours = cache(lambda: Neighbours(real, fake))
+
+        def neighbourhood(name: str) -> Callable[[], Statistic]:
+            return lambda: lambda a, b: neighbours()(a, b)[name]
+
+        statistics: dict[str, Callable[[], Statistic]] = {
+            self.network.kernel: lambda: Kernel(real, fake),
+            **{name: neighbourhood(name) for name in NEIGHBOURHOOD},
+            self.network.frechet: lambda: lambda *_: np.array([frechet(real, fake)]),
         }
-        if self.eye.name == "inception":
-            offered["is"] = lambda: lambda *_: np.array([inception_score(logits)])
-        # A resample's doubles shift these by more than the spread: no interval would be true.
-        shifted = (self.eye.frechet, "is")
-        for name, statistic in offered.items():
-            if min(sizes) < self.least(name):
+        if self.network.name == "inception":
+            statistics["is"] = lambda: lambda *_: np.array([inception_score(logits)])
+        # Duplicates in a resample shift these by more than their spread: no interval is right.
+        without_interval = (self.network.frechet, "is")
+        for name, statistic in statistics.items():
+            if min(sizes) < self._fewest(name):
                 self.result.left_out[f"{prefix}{name}"] = self._too_few(name, sizes)
             elif self.wants(name):
-                self.add(f"{prefix}{name}", statistic(), sizes, name not in shifted)
+                self.add(f"{prefix}{name}", statistic(), sizes, name not in without_interval)
 
-    def _too_few(self, name: str, sizes: tuple[int, int]) -> str:
-        return f"{min(sizes):,} pictures in a set, {self.least(name):,} are the least"
+    def _add_gathered(self, prefix: str, gathered: Gathered, cases: Sequence[Case]) -> None:
+        """The means of what was measured on each picture by itself."""
+        with_truth = len(gathered.paired["l1"])
+        if with_truth == len(cases):
+            for name, values in gathered.paired.items():
+                if self.wants(name):
+                    self.add_mean(f"{prefix}{name}", values)
+        elif not any(case.target for case in cases):  # another domain has no ground truth
+            have = f"only {with_truth} of {len(cases)} fakes have" if with_truth else "no fake has"
+            reason = f"{have} a real picture of the same name"
+            self.result.left_out |= dict.fromkeys(map(prefix.__add__, PAIRED), reason)
+        for name, values in gathered.cycle.items():
+            if values:
+                self.add_mean(f"{prefix}{name}", values)
+        if gathered.confusions:
+            confusions = np.stack(gathered.confusions)
+            for name, score in Segmenter.METRICS.items():
+                if self.wants(name):
+                    statistic = _of_confusions(score, confusions)
+                    self.add(f"{prefix}{name}", statistic, (len(confusions),))
 
-    def _diagnose(
+    def _add_scores(
+        self, cases: Sequence[Case], l1: Sequence[float], real: np.ndarray, fake: np.ndarray
+    ) -> None:
+        """Rank the cases by L1 where all of them have a ground truth, else by their features."""
+        if len(l1) == len(cases):
+            self.result.scored_by, scores = "l1", l1
+        else:
+            name = self.network.name
+            self.result.scored_by = f"distance to the nearest real picture, {name} features"
+            scores = nearest(fake, real).tolist()
+        self.result.cases |= {case.name: case for case in cases}
+        self.result.scores |= dict(zip((case.name for case in cases), scores, strict=True))
+
+    def _add_findings(
         self,
-        way: str,
-        passing: "_Passing",
+        direction: str,
+        samples: Samples,
         reals: Sequence[Path],
+        channels: int,
+        *,
         real: np.ndarray,
         fake: np.ndarray,
     ) -> None:
-        channels = passing.maker.channels
-        chosen = (reals[index] for index in spread(DIAGNOSED, len(reals)))
-        some = [_middle(images.read(path, channels).pixels) for path in chosen]
-        source, output, truth = passing.sources, passing.outputs, passing.truths
-        dropped = diagnose.dropping(way, real, fake, self.seed)
-        found = [
-            diagnose.collapse(way, source or some, output, some),
-            diagnose.checkerboard(way, output, some),
-            dropped,
+        chosen = (reals[index] for index in spread(CHECKED_PICTURES, len(reals)))
+        real_pictures = [crop_sample(images.read(path, channels).pixels) for path in chosen]
+        sources, outputs, truths = samples.sources, samples.outputs, samples.truths
+        dropping = diagnose.dropping(direction, real, fake, self.seed)
+        findings = [
+            diagnose.collapse(direction, sources or real_pictures, outputs, real_pictures),
+            diagnose.checkerboard(direction, outputs, real_pictures),
+            dropping,
         ]
-        if source:
-            paired = len(truth) == len(source)
-            shown = truth if paired else some
-            found.append(diagnose.colour_inversion(way, source, output, shown, paired))
-        if passing.noisy:
-            clean, noisy = float(np.mean(passing.clean)), float(np.mean(passing.noisy))
-            found.append(diagnose.cheating(way, clean, noisy))
-        if dropped:
-            self.result.examples[way] = [str(reals[index]) for index in dropped.pictures]
-        self.result.findings += [f for f in found if f]
+        if sources:
+            paired = len(truths) == len(sources)
+            targets = truths if paired else real_pictures
+            findings.append(diagnose.colour_inversion(direction, sources, outputs, targets, paired))
+        if samples.noisy:
+            clean, noisy = float(np.mean(samples.clean)), float(np.mean(samples.noisy))
+            findings.append(diagnose.cheating(direction, clean, noisy))
+        if dropping:
+            self.result.examples[direction] = [str(reals[i]) for i in dropping.pictures]
+        self.result.findings += [finding for finding in findings if finding]
 
 
-class _Passing:
-    """What is measured on each translation while it passes by on its way to the features."""
-
-    def __init__(self, measuring: Measuring, maker: Maker, cases: Sequence[Case]):
-        self.measuring, self.maker, self.cases = measuring, maker, cases
-        wanted = {name: f for name, f in PAIRED.items() if name == "l1" or measuring.wants(name)}
-        self.metrics = wanted
-        self.paired: dict[str, list[float]] = {name: [] for name in wanted}
-        self.cycle: dict[str, list[float]] = {n: [] for n in CYCLE if measuring.wants(n)}
-        self.clean: list[float] = []  # L1 of the way back, of the pictures for the checks
-        self.noisy: list[float] = []  # and after noise on the translation
-        self.confusions: list[np.ndarray] = []
-        self.chosen, self.count = set(spread(DIAGNOSED, len(cases))), 0
-        # A few pictures for the checks; sources only where a model made the outputs.
-        self.sources: list[np.ndarray] = []
-        self.outputs: list[np.ndarray] = []
-        self.truths: list[np.ndarray] = []
-
-    def output(self, case: Case) -> np.ndarray:
-        """The translation, uint8 [H, W, 1 or 3]: without alpha."""
-        source, pixels = self.maker.make(case)
-        kept = self.count in self.chosen
-        self.count += 1
-        if case.truth:
-            truth = images.read(case.truth, pixels.shape[-1]).pixels
-            if truth.shape != pixels.shape:
-                truth = images.resize(truth, pixels.shape[1], pixels.shape[0])
-            for name, measure in self.metrics.items():
-                self.paired[name].append(measure(pixels, truth))
-            if kept:
-                self.truths.append(_middle(truth))
-        if self.cycle:
-            self._add_cycle(case, source, pixels, kept)
-        if self.measuring.segmenter:
-            self.confusions.append(self.measuring.segmenter.confusion(case.name, pixels))
-        if kept:
-            self.outputs.append(_middle(pixels))
-            if self.maker.translator:
-                self.sources.append(_middle(source))
-        return pixels[..., :3]
-
-    def add_metrics(self, prefix: str) -> None:
-        measuring, result = self.measuring, self.measuring.result
-        there, count = len(self.paired["l1"]), len(self.cases)
-        if there == count:
-            for name, values in self.paired.items():
-                if measuring.wants(name):
-                    measuring.add_mean(f"{prefix}{name}", values)
-        elif not any(case.target for case in self.cases):  # in another domain nothing is the truth
-            found = f"only {there} of {count} fakes have" if there else "no fake has"
-            why = f"{found} a real picture of the same name"
-            result.left_out |= dict.fromkeys(map(prefix.__add__, PAIRED), why)
-        for name, values in self.cycle.items():
-            if values:
-                measuring.add_mean(f"{prefix}{name}", values)
-        if self.confusions:
-            whole = np.stack(self.confusions)
-            for name, score in Segmenter.METRICS.items():
-                if measuring.wants(name):
-                    measuring.add(
-                        f"{prefix}{name}",
-                        lambda weights, score=score: np.array(
-                            [score(np.tensordot(w, whole, 1)) for w in weights]
-                        ),
-                        (len(whole),),
-                    )
-
-    def _add_cycle(self, case: Case, source: np.ndarray, pixels: np.ndarray, kept: bool) -> None:
-        again = self.maker.remake(case, pixels)
-        if again is None or again.shape != source.shape:
-            return
-        for name, values in self.cycle.items():
-            values.append(CYCLE[name](again, source))
-        if kept:
-            self.clean.append(metrics.l1(again, source))
-            noisy = self.maker.remake(case, diagnose.noisy(pixels, self.count))
-            self.noisy.append(metrics.l1(noisy, source))
-
-
-def _middle(pixels: np.ndarray) -> np.ndarray:
-    """At most 512 px of it in its own resolution: the checks keep dozens of pictures."""
-    top, left = (max(side - MIDDLE, 0) // 2 for side in pixels.shape[:2])
-    return pixels[top : top + MIDDLE, left : left + MIDDLE].copy()
+def _of_confusions(score: Callable[[np.ndarray], float], confusions: np.ndarray) -> Statistic:
+    """The score of confusion matrices [N, K, K + 1], summed with the weights of each resample."""
+    return lambda weights: np.array([score(np.tensordot(w, confusions, 1)) for w in weights])
 
 
 def _misleading(name: str, why: str) -> DataError:

@@ -25,7 +25,7 @@ def ssim(output: np.ndarray, truth: np.ndarray) -> float:
     except ImportError as error:
         raise needs_extra("eval", error) from None
     return float(
-        structural_similarity(
+        structural_similarity(  # type: ignore[no-untyped-call]  # without annotations in skimage
             output,
             truth,
             channel_axis=2,

@@ -5,13 +5,14 @@ import csv
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from img2img import images
+from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.diagnose import read_findings
-from img2img.evaluate.measure import Case, Evaluation, Maker
+from img2img.evaluate.measure import Evaluation
 from img2img.files import spread
 
 STYLE = """
@@ -112,23 +113,25 @@ def metrics_table(results: Mapping[str, Evaluation]) -> str:
     for name in names:
         cells, better = [], ""
         for result in results.values():
-            found = next((m for m in result.metrics if m.name == name), None)
-            if found is None:
+            metric = next((m for m in result.metrics if m.name == name), None)
+            if metric is None:
                 cells.append("-")
                 continue
-            better = found.better
-            between = "" if found.low is None else f" ({found.low:.4g} to {found.high:.4g})"
-            cells.append(f"{found.value:.4g}{between}")
+            better = metric.better
+            interval = "" if metric.low is None else f" ({metric.low:.4g} to {metric.high:.4g})"
+            cells.append(f"{metric.value:.4g}{interval}")
         rows.append([name, *cells, better])
     parts = [table(["metric", *results, "better"], rows)]
     for name, result in results.items():
-        told = "; ".join(f"{key}: {value}" for key, value in result.protocol.items())
+        protocol = "; ".join(f"{key}: {value}" for key, value in result.protocol.items())
         missing = "; ".join(f"{key} left out: {why}" for key, why in result.left_out.items())
-        parts.append(paragraph(f"{name}: {told}. {missing}"))
+        parts.append(paragraph(f"{name}: {protocol}. {missing}"))
     return "".join(parts)
 
 
-def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | None = None) -> str:
+def evaluation_page(
+    title: str, result: Evaluation, translations: Translations, run: Path | None = None
+) -> str:
     """The numbers, what looks wrong, a sample of the translations, the best and the worst; and
     of the run that the model comes from, if it is known, the curves and what was seen in training.
     """
@@ -136,35 +139,35 @@ def evaluation_page(title: str, result: Evaluation, maker: Maker, run: Path | No
     sections = [heading("Numbers"), metrics_table({"value": result})]
     sections += [heading("Signs of trouble in these pictures"), _findings(result)]
     if any(case.target for case in result.cases.values()):
-        sections += [heading("To every domain"), _grid(result, maker)]
+        sections += [heading("To every domain"), _grid(result, translations)]
     for name, chosen in (
-        ("A sample", some(list(result.cases))),
+        ("A sample", sample_of(list(result.cases))),
         (f"Best by {result.scored_by}", ranked[:SHOWN]),
         (f"Worst by {result.scored_by}", ranked[::-1][:SHOWN]),
     ):
-        sections += [heading(name), _rows(result, maker, chosen)]
+        sections += [heading(name), _rows(result, translations, chosen)]
     if run:
-        sections += [heading("While it trained"), diagnosis(run)]
+        sections += [heading("Signs of trouble during training"), diagnosis(run)]
         sections += [curves(name, {run.name: line}) for name, line in read_curves(run).items()]
     return page(title, *sections)
 
 
-def some(items: Sequence[T]) -> list[T]:
-    """Those that a page shows of many."""
+def sample_of(items: Sequence[T]) -> list[T]:
+    """The few that a page shows of many, evenly spread over them."""
     return [items[index] for index in spread(SHOWN, len(items))]
 
 
 def diagnosis(run: Path) -> str:
-    """What the looks of a training found: each check and way once, with its steps."""
-    seen: dict[tuple[str, str], list[dict]] = {}
+    """The findings of the checks during training: each check and direction once, with its steps."""
+    by_check: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in read_findings(run):
-        seen.setdefault((row["check"], row["way"]), []).append(row)
-    if not seen:
+        by_check.setdefault((row["check"], row["way"]), []).append(row)
+    if not by_check:
         return paragraph("No sign of trouble.")
     rows = []
-    for (check, way), found in seen.items():
-        last = found[-1]
-        steps = f"{found[0]['step']:,} to {last['step']:,}, in {len(found)} looks"
+    for (check, way), findings in by_check.items():
+        last = findings[-1]
+        steps = f"{findings[0]['step']:,} to {last['step']:,}, in {len(findings)} looks"
         sheet = run / last["pictures"] if last["pictures"] else None
         shown = Sheet(images.read(sheet).pixels) if sheet and sheet.is_file() else ""
         rows.append(
@@ -177,41 +180,47 @@ def _findings(result: Evaluation) -> str:
     if not result.findings:
         return paragraph("None.")
     rows = []
-    for found in result.findings:
-        examples = result.examples.get(found.way, []) if found.pictures else []
+    for finding in result.findings:
+        examples = result.examples.get(finding.way, []) if finding.pictures else []
         shown = [images.read(Path(path)).pixels for path in examples]
         sheet = Sheet(images.sheet_of(shown)) if shown else ""
         rows.append(
-            [found.check, found.way, found.seen, f"{found.means} Try {found.advice}.", sheet]
+            [
+                finding.check,
+                finding.way,
+                finding.seen,
+                f"{finding.means} Try {finding.advice}.",
+                sheet,
+            ]
         )
     return table(["check", "way", "seen", "what it means", "pictures"], rows)
 
 
-def _grid(result: Evaluation, maker: Maker) -> str:
-    """Some pictures, each translated to all domains that it lacks."""
+def _grid(result: Evaluation, translations: Translations) -> str:
+    """A sample of the pictures, each translated to every domain that it lacks."""
     targets: dict[Path, dict[str, Case]] = {}
     for case in result.cases.values():
         targets.setdefault(case.path, {})[case.target] = case
     names = sorted({name for cases in targets.values() for name in cases})
     rows = []
-    for path in some(list(targets)):
+    for path in sample_of(list(targets)):
         cases = targets[path]
-        made = {name: maker.make(case)[1] for name, case in cases.items()}
-        row: list[object] = [maker.make(next(iter(cases.values())))[0]]
-        rows.append(row + [made.get(name, "-") for name in names])
+        outputs = {name: translations.translate(case)[1] for name, case in cases.items()}
+        row: list[object] = [translations.translate(next(iter(cases.values())))[0]]
+        rows.append(row + [outputs.get(name, "-") for name in names])
     return table(["input", *names], rows)
 
 
-def _rows(result: Evaluation, maker: Maker, names: Sequence[str]) -> str:
+def _rows(result: Evaluation, translations: Translations, names: Sequence[str]) -> str:
     cases, rows = [result.cases[name] for name in names], []
     truths = any(case.truth for case in cases)
     for case in cases:
-        given, output = maker.make(case)
-        cells: list[object] = [case.name, *([given] if maker.translator else []), output]
+        source, output = translations.translate(case)
+        cells: list[object] = [case.name, *([source] if translations.translator else []), output]
         if truths:
             cells.append(images.read(case.truth).pixels if case.truth else "-")
         rows.append([*cells, result.scores[case.name]])
-    columns = ["name", *(["input"] if maker.translator else []), "translation"]
+    columns = ["name", *(["input"] if translations.translator else []), "translation"]
     columns += ["truth"] if truths else []
     return table([*columns, "score"], rows)
 
@@ -223,13 +232,13 @@ def read_curves(run: Path) -> dict[str, Curve]:
         return {}
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for name in [key for key in (rows[0] if rows else {}) if "/" in key]:
         kept = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if kept:
             steps, values = zip(*kept, strict=True)
-            found[name] = np.array(steps), np.array(values)
-    return found
+            curves[name] = np.array(steps), np.array(values)
+    return curves
 
 
 def _cell(value: object) -> str:

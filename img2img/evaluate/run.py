@@ -8,69 +8,75 @@ import numpy as np
 from rich.console import Console
 
 from img2img.errors import DataError
+from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.features import Extractor
-from img2img.evaluate.measure import Case, Evaluation, Maker, Measuring
+from img2img.evaluate.measure import Evaluation, Evaluator
 from img2img.evaluate.segmentation import Segmenter
 from img2img.files import pictures, stem
 
 
 def folder_cases(folder: Path, real: Path | None = None, to: str | None = None) -> list[Case]:
-    """Every picture of the folder, with the real one of its relative path without suffix."""
+    """A case for every picture of the folder.
+
+    The real picture with the same relative path, whatever its suffix, is the ground truth.
+    Raises DataError where there are two.
+    """
     truths: dict[str, list[Path]] = {}
-    for path in pictures(real) if real else ():
-        truths.setdefault(stem(path, real), []).append(path)
+    if real:
+        for path in pictures(real):
+            truths.setdefault(stem(path, real), []).append(path)
     files = pictures(folder)
     counts = Counter(stem(path, folder) for path in files)
     cases = []
     for path in files:
         name = stem(path, folder)
-        found = truths.get(name, [])
-        if len(found) > 1:
+        candidates = truths.get(name, [])
+        if len(candidates) > 1:
             raise DataError(
-                f"{found[0]} and {found[1]} have the same name without suffix, so it is not clear "
-                f"which of them is the truth of {path}. Remove one."
+                f"{candidates[0]} and {candidates[1]} differ only in their suffixes, so it is not "
+                f"clear which of them is the ground truth of {path}. Remove one."
             )
         shown = name if counts[name] == 1 else path.relative_to(folder).as_posix()
-        cases.append(Case(shown, path, found[0] if found else None, to))
+        cases.append(Case(shown, path, candidates[0] if candidates else None, to))
     return cases
 
 
 def evaluate(
     real: Path,
     folder: Path,
-    maker: Maker,
-    eye: Extractor,
+    translations: Translations,
+    network: Extractor,
     console: Console,
     to: str | None = None,
     wanted: Sequence[str] = (),
     seed: int = 0,
-    times: int = 200,
+    resamples: int = 200,
     segmenter: Segmenter | None = None,
-    known: dict[tuple[Path, int], np.ndarray] | None = None,
+    real_features: dict[tuple[Path, int], np.ndarray] | None = None,
 ) -> Evaluation:
-    """Compare translations of a folder (or a folder of them) with a folder of real pictures.
+    """Compare the translations of a folder's pictures with a folder of real pictures.
 
-    Where every one has a real picture of its name, that is its truth, and the paired metrics are
-    measured, too. wanted: names of metrics, by default all that there are enough pictures for.
-    known: features of real folders, kept between calls. Raises DataError for folders without
-    pictures and for metrics that so few pictures can't carry.
+    Where every translation has a real picture of its name, that is its ground truth, and the paired
+    metrics are measured, too. wanted: names of metrics, by default all for which there are enough
+    pictures. real_features: a cache by folder and channels, which the caller keeps between calls.
+    Raises DataError for folders without pictures and for wanted metrics that would need more.
     """
     cases = folder_cases(folder, real, to)
     reals = pictures(real)
-    measuring = Measuring(eye, console, wanted, seed, times, segmenter)
-    measuring.require([(len(reals), len(cases))], bool(maker.back))
-    known = {} if known is None else known
-    key = (real, maker.channels)
-    if key not in known:
-        known[key] = measuring.see(reals, maker.channels).features
-    measuring.way("", maker, cases, reals, known[key])
-    result = measuring.result
+    evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter)
+    evaluator.require([(len(reals), len(cases))], bool(translations.back))
+    real_features = {} if real_features is None else real_features
+    key = (real, translations.channels)
+    if key not in real_features:
+        real_features[key] = evaluator.activations(reals, translations.channels).features
+    evaluator.measure("", translations, cases, reals, real_features[key])
+    result = evaluator.result
     result.protocol = {
         "real": f"{len(reals)} pictures of {real.name}",
-        "fake": f"{len(cases)} pictures of {maker.describe(folder.name)}",
-        **measuring.protocol(),
+        "fake": f"{len(cases)} pictures of {translations.describe(folder.name)}",
+        **evaluator.protocol(),
         "paired by": "relative path without suffix",
     }
     if segmenter:
         result.protocol["segmenter"] = segmenter.describe()
-    return measuring.checked()
+    return evaluator.complete_result()

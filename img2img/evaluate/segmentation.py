@@ -1,5 +1,5 @@
-"""The FCN score (Isola et al. 2017, section 4.1): whether a segmenter that was trained on real
-pictures sees in translated ones the label maps that they were made from.
+"""The FCN score (Isola et al. 2017, section 4.1): how well a segmenter that was trained on real
+pictures recovers the label maps from the pictures that were translated from them.
 """
 
 import hashlib
@@ -15,19 +15,19 @@ from img2img.files import by_name
 from img2img.infer.session import open_session
 
 Scale = Literal["imagenet", "unit", "signed", "raw"]
-UNKNOWN = 255  # classes that a segmenter of labels may have; the value 255 is no class
+UNKNOWN = 255  # classes, of a model that outputs labels: values from 255 on are no class
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
-    """The share of pixels that get their label; confusion [K, K + 1]: true label, seen label;
-    the last is none of them.
+    """The share of pixels with the right label; confusion: [K, K + 1] by true and predicted label,
+    the last column for predictions that are no class.
     """
     return float(np.trace(confusion) / confusion.sum())
 
 
 def class_accuracy(confusion: np.ndarray) -> float:
-    """The mean over the classes that there are of the share of their pixels that get the label."""
+    """The share of each class's pixels with the right label, averaged over the classes present."""
     with np.errstate(invalid="ignore"):
         return float(np.nanmean(np.diag(confusion) / confusion.sum(1)))
 
@@ -85,51 +85,55 @@ class Segmenter:
         return f"{self.name} (sha256 {self.sha256[:16]}){floats}, pictures resized to {size}"
 
     def confusion(self, name: str, picture: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, C] -> counts [K, K + 1] of (true label, seen label or none of
-        them); DataError without a map.
+        """Compare the model's labels for the picture uint8 [H, W, C] with its label map.
+
+        Returns counts int [K, K + 1] by true label and predicted label; the last column counts
+        predictions that are no class. Raises DataError where the picture has no label map.
         """
         if name not in self.labels:
             raise DataError(f"There is no label map for {name}.")
         truth = self._read_labels(self.labels[name])
         height, width = self.size or truth.shape
         fitted = images.resize(picture, width, height)
-        scores = self.session.run(None, {self.input.name: self._fed(fitted)})[0][0]
+        scores = self.session.run(None, {self.input.name: self._network_input(fitted)})[0][0]
         axis = 0 if self.channels_first else 2
         if scores.ndim == 3 and scores.shape[axis] == 1 and scores.dtype.kind in "iu":
             scores = scores.squeeze(axis)
         if scores.ndim == 3:
             if scores.shape[axis] < 2:
                 raise DataError(f"{self.name} gives one score a pixel; labels need two classes.")
-            classes, seen = scores.shape[axis], scores.argmax(axis)
+            classes, predicted = scores.shape[axis], scores.argmax(axis)
         else:
-            classes, seen = UNKNOWN if self.palette is None else len(self.palette), scores
+            classes = UNKNOWN if self.palette is None else len(self.palette)
+            predicted = scores
         rows, columns = (
-            np.arange(side) * have // side
-            for side, have in zip(truth.shape, seen.shape, strict=True)
+            np.arange(side) * predicted_side // side
+            for side, predicted_side in zip(truth.shape, predicted.shape, strict=True)
         )
-        seen = seen[np.ix_(rows, columns)].astype(int)
-        seen[(seen < 0) | (seen > classes)] = classes
-        known = truth < classes
-        if not known.any():
+        predicted = predicted[np.ix_(rows, columns)].astype(int)
+        predicted[(predicted < 0) | (predicted > classes)] = classes
+        labelled = truth < classes
+        if not labelled.any():
             raise DataError(f"{self.labels[name]} has no pixel with one of {classes} labels.")
-        pairs = truth[known] * (classes + 1) + seen[known]
+        pairs = truth[labelled] * (classes + 1) + predicted[labelled]
         counts = np.bincount(pairs, minlength=classes * (classes + 1))
         return counts.reshape(classes, classes + 1)
 
-    def _fed(self, picture: np.ndarray) -> np.ndarray:
+    def _network_input(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, C] -> the scale, type and layout that the model takes, with N = 1."""
         pixels = np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3))
         if self.input.type != "tensor(uint8)":
-            unit = pixels / 255
-            scaled = {
-                "imagenet": lambda: (unit - MEAN) / STD,
-                "unit": lambda: unit,
-                "signed": lambda: unit * 2 - 1,
-                "raw": lambda: pixels,
-            }[self.scale]()
-            pixels = scaled.astype(np.float16 if "float16" in self.input.type else np.float32)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1) if self.channels_first else pixels)[
-            None
-        ]
+            match self.scale:
+                case "imagenet":
+                    pixels = (pixels / 255 - MEAN) / STD
+                case "unit":
+                    pixels = pixels / 255
+                case "signed":
+                    pixels = pixels / 255 * 2 - 1
+            pixels = pixels.astype(np.float16 if "float16" in self.input.type else np.float32)
+        if self.channels_first:
+            pixels = pixels.transpose(2, 0, 1)
+        return np.ascontiguousarray(pixels)[None]
 
     def _read_labels(self, path: Path) -> np.ndarray:
         """int [H, W]: the values of a grey or palette file as they are, colours by the palette."""
@@ -141,12 +145,14 @@ class Segmenter:
                         "which colour is which class."
                     )
                 try:
-                    return np.asarray(image).astype(int)
+                    labels: np.ndarray = np.asarray(image).astype(int)
                 except OSError as error:
                     raise DataError(f"{path}: the labels can't be decoded ({error}).") from None
+            return labels
         pixels = images.read(path).pixels.astype(int)
-        off = np.stack([np.abs(pixels - colour).sum(-1) for colour in self.palette])
-        return off.argmin(0)  # the nearest, since JPEG moves colours a little
+        errors = np.stack([np.abs(pixels - colour).sum(-1) for colour in self.palette])
+        nearest: np.ndarray = errors.argmin(0)  # JPEG changes colours a little
+        return nearest
 
 
 def _read_palette(path: Path) -> np.ndarray:

@@ -90,7 +90,8 @@ def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> 
 def _in_torch(pixels: Pixels, picture: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
     """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector, where there are any."""
     label = None if domain is None else torch.from_numpy(domain)[None]
-    return pixels(torch.from_numpy(picture.copy())[None], label)[0].numpy()
+    output: np.ndarray = pixels(torch.from_numpy(picture.copy())[None], label)[0].numpy()
+    return output
 
 
 def psnr(difference: np.ndarray) -> float:

@@ -22,7 +22,7 @@ Feed = dict[str, np.ndarray]  # what a session is run with
 MEAN_DB, WORST_DB = 38.0, 33.0  # PSNR against the float graph that is aimed at
 
 
-class _Feeds(CalibrationDataReader):
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
     def __init__(self, feeds: Sequence[Feed]):
         self.left: Iterator[Feed] = iter(feeds)
 

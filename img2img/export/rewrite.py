@@ -21,7 +21,7 @@ class SubPixel(nn.Module):
         self.convolution = nn.Conv2d(inner, outer, 2, padding=1, bias=bias is not None)
         self.convolution.weight.data = torch.from_numpy(weight)
         if bias is not None:
-            self.convolution.bias.data = bias.detach().repeat_interleave(4)
+            self.convolution.bias = nn.Parameter(bias.detach().repeat_interleave(4))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
@@ -35,7 +35,8 @@ class Wide(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.float()).to(x.dtype)
+        result: Tensor = self.layer(x.float()).to(x.dtype)
+        return result
 
 
 def subpixel(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Translating many files: decode, run and encode overlap, memory stays flat, nothing is lost."""
+"""Translating many files: decoding, inference and encoding overlap, in bounded memory."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,25 +27,24 @@ from img2img.infer.tile import Tiler
 from img2img.infer.translator import Translator
 
 Existing = Literal["skip", "replace", "error"]
-BATCH_PIXELS = 8 * 512 * 512  # larger pictures run in smaller batches
-WAITING = 2**29  # bytes of pictures that wait to be run, and again to be saved
+BATCH_PIXELS = 8 * 512 * 512  # of a batch: larger pictures run in smaller batches
+WAITING = 2**29  # bytes of decoded pictures in the queue, and as many in the queue to be saved
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass
 class Summary:
-    """How a run over many files ended."""
+    """The result of translating many files."""
 
     done: int = 0
     skipped: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)  # input, reason
     seconds: float = 0.0
-    # What the reader should know of pictures that were translated: by kind, of how many, and the
-    # first of them.
+    # Remarks on translated pictures: for each kind, the number of pictures and the first of them.
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add_notes(self, source: str, notes: Sequence[str]) -> None:
-        """What is behind a comma differs from picture to picture, and makes no other kind."""
+        """Count notes by kind: the text before a comma. The rest differs between pictures."""
         for kind in dict.fromkeys(note.partition(",")[0] for note in notes):
             self._count(kind, 1, source)
 
@@ -53,7 +52,7 @@ class Summary:
         counted = self.notes.setdefault(kind, {"pictures": 0, "first": first})
         counted["pictures"] += pictures
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Summary") -> "Summary":
         total = Summary(
             self.done + other.done,
             self.skipped + other.skipped,
@@ -67,19 +66,19 @@ class Summary:
 
 @dataclass(frozen=True)
 class Settings:
-    """What, beside the model, decides what the outputs look like, and how errors are taken."""
+    """How to translate, apart from the model."""
 
     to: str | None = None
     quality: int | None = None  # of lossy formats; None: 95, and lossless WebP stays lossless
     max_pixels: int = MAX_PIXELS
     batch: int | None = None
     fail_fast: bool = False
-    max_side: int | None = None  # larger pictures are made smaller first
-    tile: int | None = None  # side of the tiles that larger pictures are run in
+    max_side: int | None = None  # px; larger pictures are made smaller first
+    tile: int | None = None  # side, px, of the tiles in which larger pictures run
 
     def fingerprint(self) -> str:
-        """A hash of what decides the outputs' pixels."""
-        decisive = [self.to, images.QUALITY, *filter(None, [self.max_side])]
+        """A hash of the settings that affect the outputs' pixels."""
+        decisive: list[object] = [self.to, images.QUALITY, *filter(None, [self.max_side])]
         decisive += [["quality", self.quality]] if self.quality is not None else []
         decisive += [["tile", self.tile]] if self.tile else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
@@ -87,7 +86,7 @@ class Settings:
 
 @dataclass
 class Item:
-    """One picture on its way: read, then translated, then saved; or an error on the way."""
+    """One picture as it is read, translated and saved, or the error that stopped it."""
 
     job: Job
     picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
@@ -96,11 +95,11 @@ class Item:
     written: int = 0  # bytes of the output
     error: str | None = None
 
-    def described(self) -> dict[str, object]:
-        """What the record keeps of it."""
+    def as_dict(self) -> dict[str, object]:
+        """The item's fields in the record."""
         source = self.source or Source(os.path.abspath(self.job.source), 0, 0, "")
-        ended = {"written": self.written, "error": self.error, "notes": list(self.picture.notes)}
-        return source._asdict() | ended
+        result = {"written": self.written, "error": self.error, "notes": list(self.picture.notes)}
+        return source._asdict() | result
 
 
 def translate_files(
@@ -111,11 +110,11 @@ def translate_files(
     existing: Existing = "skip",
     progress: Callable[[int], None] = lambda count: None,
 ) -> Summary:
-    """Translate every job. Outputs are whole or absent; a second run does what is missing.
+    """Translate every job. Outputs are complete or absent; a second run does what is missing.
 
-    record: of the output folder; None (one file that the user named) keeps no record. Raises
-    DataError before the first picture where existing files are in the way, and UsageError for a
-    wrong domain; a picture that fails is told in the summary.
+    record: of the output folder; None for a single file that the user named. A picture that fails
+    is listed in the summary. Raises DataError, before the first picture, where existing files are
+    in the way, and UsageError for a wrong domain.
     """
     began, summary = time.monotonic(), Summary()
     domain = translator.domain(settings.to)
@@ -133,7 +132,7 @@ def translate_files(
                 return
             entry = {"output": record.key(item.job), "status": status, "at": time.time_ns()}
             if status != "begun":
-                entry |= item.described()
+                entry |= item.as_dict()
                 entry |= {"model": translator.sha256, "options": settings.fingerprint()}
             line = json.dumps(entry).encode() + b"\n"
             try:
@@ -142,7 +141,7 @@ def translate_files(
             except OSError as error:
                 raise DataError(
                     f"{record.path} can't be written ({error.strerror}); {summary.done:,} are "
-                    f"done, {len(summary.failed):,} failed. The same command goes on."
+                    f"done, {len(summary.failed):,} failed. Run the same command to continue."
                 ) from None
 
         for job, source, written in record.moved if record else ():
@@ -160,10 +159,10 @@ def translate_files(
                     summary.add_notes(item.job.source, item.picture.notes)
                 progress(1)
 
-        # Pictures that need tiles are large: one waits while another is run.
+        # Pictures that need tiles are large, so only one waits while another runs.
         ahead = _Ahead(1 if tiler else 4 * workers, workers)
         reads = _read_ahead(pool, todo, translator, settings, ahead)
-        # A GPU wants several pictures at a time; a CPU is as fast with one, in less memory.
+        # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
         batch = settings.batch or (1 if translator.provider in session.ON_CPU else 8)
         for items in _batched(reads, batch):
             _translate(translator, tiler, room, items, domain)
@@ -182,45 +181,47 @@ def translate_files(
 def undone(
     jobs: Sequence[Job], record: Record | None, model: str, options: str, existing: Existing
 ) -> list[Job]:
-    """The jobs still to do; DataError where a file is in the way that may not be replaced."""
+    """The jobs that remain. Raises DataError where a file exists that must not be replaced."""
     if existing == "replace":
         return list(jobs)
     if existing == "error" or record is None:
-        foreign, whose = [job for job in jobs if os.path.exists(job.target)], ""
+        foreign, origin = [job for job in jobs if os.path.exists(job.target)], ""
     else:
         jobs = _not_held(jobs, record, model, options)
         foreign = [job for job in jobs if record.is_foreign(job)]
-        whose = ", and were not made by img2img"
+        origin = ", and were not made by img2img"
     if foreign:
         raise DataError(
-            f"{len(foreign)} outputs exist already (first: {foreign[0].target}){whose}. "
-            "Choose another -o, or say --existing replace."
+            f"{len(foreign)} outputs exist already (first: {foreign[0].target}){origin}. "
+            "Choose another folder with -o, or use --existing replace."
         )
     return list(jobs)
 
 
 def _not_held(jobs: Sequence[Job], record: Record, model: str, options: str) -> list[Job]:
-    """The jobs whose output is not there as it should be."""
+    """The jobs whose output is missing or outdated."""
     held = [record.holds(job, model, options) for job in jobs]
     unsure = [index for index, answer in enumerate(held) if answer is None]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in range(0, len(unsure), 1000):  # bounded: results would pile up in memory
-            some = unsure[start : start + 1000]
-            same = pool.map(lambda index: record.confirm(jobs[index], model, options), some)
-            for index, answer in zip(some, same, strict=True):
+        for start in range(0, len(unsure), 1000):  # in parts, to bound memory
+            part = unsure[start : start + 1000]
+            answers = pool.map(lambda index: record.confirm(jobs[index], model, options), part)
+            for index, answer in zip(part, answers, strict=True):
                 held[index] = answer
     return [job for job, answer in zip(jobs, held, strict=True) if not answer]
 
 
 class _Ahead:
-    """How many pictures may wait: so many, or as many of the largest lately as fit in WAITING."""
+    """How many decoded pictures may wait: `most`, or as many of the largest recent ones as fit into
+    WAITING.
+    """
 
     def __init__(self, most: int, at_first: int):
         self.most, self.allowed = most, min(most, at_first)
         self.sizes: deque[int] = deque(maxlen=most)
 
-    def seen(self, size: int) -> None:
-        """A picture of so many bytes."""
+    def add(self, size: int) -> None:
+        """Take the size of a decoded picture, in bytes, into account."""
         self.sizes.append(size)
         self.allowed = max(1, min(self.most, WAITING // max(1, *self.sizes)))
 
@@ -232,7 +233,7 @@ def _read_ahead(
     settings: Settings,
     ahead: _Ahead,
 ) -> Iterator[Item]:
-    """Decoded pictures in the order of the jobs, no more of them waiting than allowed."""
+    """Decoded pictures in the order of the jobs, of which no more wait than allowed."""
     channels = translator.manifest.in_channels
     waiting: deque[Future[Item]] = deque()
     upcoming = iter(jobs)
@@ -242,7 +243,7 @@ def _read_ahead(
         if not waiting:
             return
         item = waiting.popleft().result()
-        ahead.seen(item.picture.pixels.nbytes)
+        ahead.add(item.picture.pixels.nbytes)
         yield item
 
 
@@ -255,18 +256,19 @@ def _read(job: Job, channels: int, settings: Settings) -> Item:
             content, channels, settings.max_pixels, settings.max_side, to_translate=True
         )
     except (DataError, OSError, MemoryError) as error:
-        told = isinstance(error, OSError) and error.strerror  # "Permission denied"
-        said = str(told or error).removeprefix("the picture: ").removeprefix(f"{path}: ")
-        reason = said or type(error).__name__
-        return Item(job, error=reason)
+        system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
+        message = str(system_message or error)
+        reason = message.removeprefix("the picture: ").removeprefix(f"{path}: ")
+        return Item(job, error=reason or type(error).__name__)
     digest = hashlib.sha256(content).hexdigest()
     return Item(job, picture, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest))
 
 
 def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
-    """Groups of one size, in order of their first picture; what failed to read comes alone.
+    """Groups of pictures of one size, in the order of their first picture. Items that could not be
+    read come alone.
 
-    Sizes that do not fill a batch wait, but never more than a few batches' worth of pictures.
+    Pictures of a size that does not fill a batch wait, but never more than a few batches of them.
     """
     groups: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
@@ -290,20 +292,20 @@ def _translate(
     items: list[Item],
     domain: np.ndarray | None,
 ) -> None:
-    """Fill in the results, or the reason why the model failed on this group."""
+    """Set the items' results, or the reason why the model failed on this group."""
     if items[0].error:
         return
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[:2]
-    in_tiles = tiler and max(height, width) > tiler.whole_side
-    reason = None if in_tiles else room.refusal(height, width)
+    tiles = tiler if tiler and max(height, width) > tiler.whole_side else None
+    reason = None if tiles else room.refusal(height, width)
     if not reason:
         try:
-            if in_tiles:
-                results = [tiler(pixels, domain) for pixels in pictures]
+            if tiles:
+                results = [tiles(pixels, domain) for pixels in pictures]
             else:
                 results = translator(pictures, to=domain)
-        except Exception as error:  # the runtimes' own kinds: out of memory, most of all
+        except Exception as error:  # the runtimes' types; most often, out of memory
             reason = f"{width}x{height}: the model failed ({session.reason(error)})"
     if reason:
         for item in items:
@@ -311,11 +313,11 @@ def _translate(
         return
     for item, result in zip(items, results, strict=True):
         item.result = result
-        item.picture = replace(item.picture, pixels=NO_PIXELS)  # which take the most memory
+        item.picture = replace(item.picture, pixels=NO_PIXELS)  # frees most of its memory
 
 
 def _save(item: Item, quality: int | None) -> Item:
-    """Encode and write one output; what of its metadata the format has no room for is noted."""
+    """Encode and write one output, with a note on metadata that its format can't hold."""
     if item.result is not None:
         try:
             picture = item.picture.translated(item.result)
@@ -323,13 +325,13 @@ def _save(item: Item, quality: int | None) -> Item:
             notes = images.left_out(picture, suffix)
             try:
                 content = images.encode(picture, suffix, quality)
-            except Exception:  # perhaps its metadata, which a stranger made
+            except Exception:  # possibly because of the metadata, which may be malformed
                 content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
                 notes = ("the metadata can't be written; it is left out",)
             write_whole(Path(item.job.target), content)
             item.written = len(content)
             item.picture = replace(item.picture, notes=(*item.picture.notes, *notes))
-        except Exception as problem:  # a full disk; what the format can't hold
-            item.error = f"can't be written: {str(problem) or type(problem).__name__}"
+        except Exception as error:  # a full disk, or a picture that the format can't hold
+            item.error = f"can't be written: {str(error) or type(error).__name__}"
         item.result = None
     return item

@@ -1,8 +1,8 @@
-"""What a translator takes as a picture: files, their bytes, and pixels of several libraries."""
+"""What a translator accepts as a picture: files, their bytes, and pixels of several libraries."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, SupportsFloat
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -10,33 +10,45 @@ from PIL import Image
 from img2img import images
 from img2img.errors import UsageError
 
-# An array is numpy's, or what numpy takes for one: a torch tensor on the CPU, say.
-One = np.ndarray | Image.Image | str | Path | bytes | BinaryIO | Any
-TAKEN = (
+
+class ArrayLike(Protocol):
+    """What numpy can read as an array, such as a torch tensor on the CPU."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __array__(self) -> np.ndarray: ...
+
+
+One = np.ndarray | ArrayLike | Image.Image | str | Path | bytes | BinaryIO
+ACCEPTED = (
     "a path, the bytes of a file, an open file, a PIL image, or pixels: uint8 [H, W, {channels}], "
-    "of numpy or of torch on the CPU"
+    "as a numpy array or a torch tensor on the CPU"
 )
 
 
-def is_one(given: One | Sequence[One]) -> bool:
-    """Whether it is one picture; of several a sequence or an iterator, or an array [N, H, W, C]."""
-    if hasattr(given, "shape"):
-        return len(given.shape) < 4
-    bytes_or_name = isinstance(given, str | bytes | bytearray | memoryview)
-    several = isinstance(given, Sequence | Iterator) and not hasattr(given, "read")
+def is_one(images: One | Sequence[One]) -> bool:
+    """Whether this is one picture; a sequence, an iterator or an array [N, H, W, C] are several."""
+    if hasattr(images, "shape"):
+        return len(images.shape) < 4
+    bytes_or_name = isinstance(images, str | bytes | bytearray | memoryview)
+    several = isinstance(images, Sequence | Iterator) and not hasattr(images, "read")
     return bytes_or_name or not several
 
 
 def pixels_of(image: One, channels: int) -> np.ndarray:
-    """Uint8 [H, W, channels]; of a file upright, in sRGB, and on white where it is transparent.
+    """The picture as uint8 [H, W, channels]; a file is turned upright, converted to sRGB, and
+    blended with white where it is transparent.
 
-    Raises DataError for a file that is no picture, ValueError for an array of another kind or
-    without a pixel, and TypeError for what is no picture at all.
+    Raises DataError for a file that is not a picture, ValueError for an array of another shape or
+    type or without pixels, and TypeError for any other object.
     """
     if hasattr(image, "read"):
         image = image.read()
         if isinstance(image, str):
-            raise TypeError("expected a file that is open in binary mode; this one is open as text")
+            raise TypeError(
+                "expected a file that is open in binary mode; this one is open in text mode"
+            )
     if isinstance(image, str | Path):
         pixels = images.read(Path(image), channels).pixels
     elif isinstance(image, bytes | bytearray | memoryview):
@@ -46,7 +58,9 @@ def pixels_of(image: One, channels: int) -> np.ndarray:
     elif hasattr(image, "shape"):
         pixels = _array(image, channels)
     else:
-        raise TypeError(f"expected {TAKEN.format(channels=channels)}; got {type(image).__name__}")
+        raise TypeError(
+            f"expected {ACCEPTED.format(channels=channels)}; got {type(image).__name__}"
+        )
     if not pixels.size:
         raise ValueError(f"the picture has no pixels: its shape is {list(pixels.shape)}")
     return pixels
@@ -61,24 +75,26 @@ def _array(image: Any, channels: int) -> np.ndarray:
         return pixels
     hint = ""
     if pixels.ndim == 3 and pixels.shape[0] == channels != pixels.shape[-1]:
-        hint = "; the channels come last"
+        hint = "; channels come last"
     elif pixels.dtype != np.uint8:
-        hint = "; levels are 0 to 255"
+        hint = "; values are 0 to 255"
     raise ValueError(
         f"expected uint8 [H, W, {channels}], got {pixels.dtype} {list(pixels.shape)}{hint}"
     )
 
 
-def label_of(vector: np.ndarray | Sequence[SupportsFloat], width: int, name: str) -> np.ndarray:
-    """Float32 [width] of numbers of any kind. Raises UsageError for what is no such vector."""
+def label_of(vector: object, width: int, name: str) -> np.ndarray:
+    """The label vector as float32 [width]. Raises UsageError for anything but `width` finite real
+    numbers.
+    """
     try:
         numbers = np.asarray(vector)
         if np.iscomplexobj(numbers):
             raise TypeError
-        with np.errstate(over="ignore"):  # to infinity, which is refused
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
             label = numbers.astype(np.float32)
-    except Exception:  # a tensor on a GPU, or one that needs a gradient; words
-        label = np.empty(0)
+    except Exception:  # a tensor on a GPU or with a gradient, or strings
+        label = np.empty(0, np.float32)
     if label.shape != (width,) or not np.isfinite(label).all():
         raise UsageError(f"{name} takes label vectors of {width} finite numbers.")
     return label

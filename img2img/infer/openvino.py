@@ -1,4 +1,4 @@
-"""OpenVINO as a provider: on CPUs that multiply in bf16 or 8 bits (AMX) the fastest there is."""
+"""OpenVINO as a provider: the fastest one on CPUs with bf16 or 8-bit matrix instructions (AMX)."""
 
 import importlib.util
 import io
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import openvino
 
 AXES = [2, 3]  # height and width of [N, C, H, W]
-# Kernels that are kept, of all the sizes of pictures that came: each size has some of its own, and
-# OpenVINO keeps 5,000 otherwise, which take gigabytes.
+# Compiled kernels that are kept. Each size of picture needs its own; OpenVINO's default of 5,000
+# takes gigabytes.
 KERNELS = 100
 SUBPIXEL = {  # attributes of the transposed convolutions that are rewritten
     "strides": [2, 2],
@@ -37,16 +37,16 @@ def read(content: bytes) -> "openvino.Model":
 
 
 def metadata(model: "openvino.Model") -> dict[str, str]:
-    """The ONNX file's own."""
+    """The metadata of the ONNX file."""
     entries = model.rt_info["framework"] if model.has_rt_info(["framework"]) else {}
     return {name: entries[name].value for name in entries}
 
 
 class OpenVinoSession:
-    """As much of an onnxruntime session as a translator needs. Several threads may run one."""
+    """The part of onnxruntime's session that a translator needs. Several threads may run one."""
 
     def __init__(self, model: "openvino.Model", threads: int | None = None, exact: bool = False):
-        """exact: fp32, even where the CPU is faster in bf16."""
+        """exact: compute in fp32 even where the CPU is faster in bf16."""
         _use_subpixels(model)
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -55,15 +55,15 @@ class OpenVinoSession:
             "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
         }
         self._compiled = _core().compile_model(model, "CPU", settings)
-        self._own = threading.local()  # a request serves one thread at a time
+        self._thread = threading.local()  # a request serves one thread at a time
         computed = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.precision = {"bf16": "bf16", "f16": "fp16"}.get(computed, "fp32")
 
     def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """All outputs, in their order."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        results = self._own.request.infer(feed)
+        """All outputs, in the graph's order."""
+        if not hasattr(self._thread, "request"):
+            self._thread.request = self._compiled.create_infer_request()
+        results = self._thread.request.infer(feed)
         return [results[output].copy() for output in self._compiled.outputs]
 
 
@@ -72,7 +72,7 @@ def is_installed() -> bool:
 
 
 def pays_off() -> bool:
-    """Whether this CPU computes in bf16: without it onnxruntime is as fast, and exact."""
+    """Whether this CPU computes in bf16. Without bf16, onnxruntime is as fast, and exact."""
     try:
         return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except Exception:  # a broken installation, or one without a CPU plugin
@@ -80,27 +80,27 @@ def pays_off() -> bool:
 
 
 @cache
-def _core():
-    """OpenVINO's, one for the process: with the last one its plugin would be unloaded, and the next
-    process that this one starts would crash it.
+def _core() -> "openvino.Core":
+    """The process's only openvino.Core. When the last one is deleted, its plugin is unloaded, and
+    starting a child process crashes after that.
     """
     import openvino
 
     return openvino.Core()
 
 
-def _use_subpixels(model) -> None:
-    """Make transposed convolutions of kernel 4, stride 2 and padding 1 into convolutions and a
-    shuffle of channels, which is the same (Shi et al. 2016). OpenVINO runs those that end a
-    network, all of a U-Net's, in fp32 otherwise.
+def _use_subpixels(model: "openvino.Model") -> None:
+    """Replace transposed convolutions of kernel 4, stride 2 and padding 1 by convolutions and a
+    pixel shuffle, which compute the same (Shi et al. 2016). Otherwise OpenVINO runs the last one of
+    a network, and all of a U-Net's, in fp32.
     """
     from openvino import opset13 as ops
 
     for node in model.get_ordered_ops():
         if node.get_type_name() != "ConvolutionBackpropData":
             continue
-        kernel, said = node.input_value(1).get_node(), node.get_attributes()
-        fits = said.items() >= SUBPIXEL.items() and node.get_input_size() == 2
+        kernel, attributes = node.input_value(1).get_node(), node.get_attributes()
+        fits = attributes.items() >= SUBPIXEL.items() and node.get_input_size() == 2
         if not fits or kernel.get_type_name() != "Constant" or kernel.data.shape[2:] != (4, 4):
             continue
         convolved = ops.convolution(
@@ -112,11 +112,11 @@ def _use_subpixels(model) -> None:
 
 
 def subpixel_kernel(kernel: np.ndarray) -> np.ndarray:
-    """[C, C', 4, 4] of a transposed convolution -> [4 C', C, 2, 2] of one whose shuffled channels,
-    without a border of 1, are the same.
+    """The kernel [C, C', 4, 4] of a transposed convolution -> the kernel [4 C', C, 2, 2] of a
+    convolution with the same result after a pixel shuffle and without its border of 1 pixel.
 
-    Shuffled position 2 p + r is output 2 p + r - 1, to which input p - 1 + a brings the kernel's
-    value at r + 2 (1 - a).
+    Position 2 p + r after the shuffle is output 2 p + r - 1, to which input p - 1 + a contributes
+    the kernel's value at r + 2 (1 - a).
     """
     inner, outer = kernel.shape[:2]
     taps = kernel.reshape(inner, outer, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]  # [C, C', a, r, b, s]

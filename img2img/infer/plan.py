@@ -34,35 +34,37 @@ def make_plan(
     passed_over: PassedOver | None = None,
     names: Names = "plain",
 ) -> list[Job]:
-    """Files, folders and globs -> jobs in a fixed order; relative paths are kept below `out`, or
-    below that folder in it. What lies in `out` is no input.
+    """Turn files, folders and globs into jobs in a fixed order. Relative paths are kept below
+    `out`, or below its sub-folder `folder`. Files in `out` are not inputs.
 
-    shard "i/n": only every n-th job from the i-th on. unreadable: takes the folders that can't be
-    listed; without it they raise OSError. passed_over: takes what is no picture, and what img2img
-    wrote. names: "full" keeps the input's suffix before another one (a.gif.png); "number" tells
-    outputs of one name apart (a.png, a-2.png).
+    Args:
+        shard: "i/n" for every n-th job, starting with the i-th.
+        unreadable: receives the folders that can't be listed; without it they raise OSError.
+        passed_over: receives the files that are not pictures, and those that img2img wrote.
+        names: "full" keeps the input's suffix before a new one (a.gif.png); "number" numbers
+            outputs of the same name (a.png, a-2.png).
 
-    Raises DataError for an input that is missing or has no pictures, for a folder that is `out`
-    itself, for two inputs that would become one file, and for an output that would be an input
-    (both compared as file systems do that ignore case and Unicode's forms).
+    Raises DataError for an input that is missing or has no pictures, for an input folder that is
+    `out` itself, for two inputs with the same output, and for an output that would replace an
+    input. Paths are compared without regard to case and Unicode form, as some file systems do.
     """
     number, count = parse_shard(shard)
     jobs: list[Job] = []
     claimed: dict[int, int] = {}  # hash of the target's folded name -> its job
-    numbers: dict[int, int] = {}  # the same -> the last number that was given to its name
+    numbers: dict[int, int] = {}  # the same hash -> the last number that was appended to it
     exact: set[int] = set()  # hashes of the sources' real paths
     alike: dict[int, int] = {}  # hash of the source's folded real path -> its job
-    left = PassedOver() if passed_over is None else passed_over
+    ignored = PassedOver() if passed_over is None else passed_over
     real = resolver()
-    for source, relative, real_source in _expand(inputs, out, real, unreadable, left):
+    for source, relative, real_source in _expand(inputs, out, real, unreadable, ignored):
         target = os.path.join(out, folder, _renamed(relative, extension, names))
         key = hash(_folded(target))
         if key in claimed:
-            other = jobs[claimed[key]].source
-            if os.path.realpath(other) == os.path.realpath(source):
-                continue  # named twice
+            claimant = jobs[claimed[key]].source
+            if os.path.realpath(claimant) == os.path.realpath(source):
+                continue  # the same file was given twice
             if names != "number":
-                raise _clash(other, source, target)
+                raise _clash(claimant, source, target)
             plain, (stem, suffix) = key, os.path.splitext(target)
             while key in claimed:
                 numbers[plain] = numbers.get(plain, 1) + 1
@@ -76,25 +78,27 @@ def make_plan(
         target = real(job.target)
         other = alike.get(hash(_folded(target)))
         if hash(target) in exact or (other is not None and _same(target, jobs[other].source)):
-            whose = "its own" if _same(target, job.source) else "an"
-            raise DataError(f"{job.target} would replace {whose} input. Choose another -o folder.")
+            which = "its own" if _same(target, job.source) else "an"
+            raise DataError(
+                f"{job.target} would replace {which} input. Choose another folder with -o."
+            )
     return jobs[number - 1 :: count]
 
 
 def _clash(one: str, other: str, target: str) -> DataError:
-    """The error for two inputs that would become one file, with what helps."""
+    """The error for two inputs with the same output, with the options that help."""
     names = [os.path.basename(path) for path in (one, other)]
     stems = [os.path.splitext(name)[0] for name in names]
-    advice = f"--names number tells them apart ({_numbered_example(target)})"
+    advice = f"--names number numbers the outputs ({_numbered_example(target)})"
     if names[0] != names[1] and _folded(names[0]) == _folded(names[1]):
-        advice = f"Some file systems take these names for one: {advice}"
+        advice = f"Some file systems treat these names as the same: {advice}"
     elif names[0] != names[1] and _folded(stems[0]) == _folded(stems[1]):
         suffix = os.path.splitext(target)[1]
         kept = next(name for name in names if not name.lower().endswith(suffix.lower()))
         advice = f"--names full keeps their suffixes ({kept}{suffix}), and {advice}"
     if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
-        one, other = ascii(one), ascii(other)  # they look alike
-    return DataError(f"{one} and {other} would both become {target}. {advice}.")
+        one, other = ascii(one), ascii(other)  # they look the same otherwise
+    return DataError(f"{one} and {other} would both be written to {target}. {advice}.")
 
 
 def _numbered_example(target: str) -> str:
@@ -103,8 +107,8 @@ def _numbered_example(target: str) -> str:
 
 
 def _folded(path: str) -> str:
-    """One name for what some file systems take for one file. APFS folds case in full: "ß" is "ss"
-    there, and a ligature its letters.
+    """The same name for all paths that some file system treats as one. APFS folds case completely:
+    it treats "ß" as "ss", and a ligature as its letters.
     """
     if path.isascii():
         return path.lower()
@@ -112,23 +116,23 @@ def _folded(path: str) -> str:
 
 
 def _same(path: str, other: str) -> bool:
-    """Whether both are one file or folder on the disk that they are on."""
+    """Whether both paths are the same file or folder on their file system."""
     if path == other:
         return True
-    there = os.path.exists(path) and os.path.exists(other)
-    return there and os.path.samefile(path, other)
+    both_exist = os.path.exists(path) and os.path.exists(other)
+    return both_exist and os.path.samefile(path, other)
 
 
 def _inside(path: str, folder: str) -> bool:
-    """Whether a real path leads into a real folder."""
-    folder = folder.rstrip(os.sep)  # which only the root has
+    """Whether a real path is below a real folder."""
+    folder = folder.rstrip(os.sep)  # only the root ends with it
     parts, depth = path.split(os.sep), folder.count(os.sep) + 1
     head = os.sep.join(parts[:depth])
     return len(parts) > depth and _folded(head) == _folded(folder) and _same(head, folder)
 
 
 def resolver() -> Callable[[str], str]:
-    """os.path.realpath for files, which looks up each folder once: there may be a million files."""
+    """A faster os.path.realpath for many files, which resolves each folder once."""
     folder = cache(os.path.realpath)
 
     def real(path: str) -> str:
@@ -144,7 +148,7 @@ def parse_shard(shard: str) -> tuple[int, int]:
     """ "2/8" -> (2, 8)."""
     number, slash, count = shard.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--shard {shard}: write it as 1/4, 2/4, 3/4 or 4/4.")
+        raise UsageError(f"--shard {shard} is not of the form 1/4, 2/4, 3/4 or 4/4.")
     return int(number), int(count)
 
 
@@ -155,49 +159,49 @@ def _expand(
     unreadable: list[Path] | None,
     passed_over: PassedOver,
 ) -> Iterator[tuple[str, str, str]]:
-    """(path, path relative to the input that named it, real path) for every picture, but for what
-    was made in `out`.
+    """(path, path relative to the input that it belongs to, real path) for every picture, except
+    the outputs in `out`.
     """
     out_real = os.path.realpath(out)
 
     @cache
-    def is_made(folder: str) -> bool:
+    def is_output(folder: str) -> bool:
         return _same(folder, out_real) or _inside(folder, out_real)
 
     for name in inputs:
-        left, before = PassedOver(), 0
+        ignored, count = PassedOver(), 0
         if os.path.isdir(name):
             base = str(Path(name))
             if _same(out_real, os.path.realpath(base)):
                 raise DataError(
-                    f"{name} is the output folder, too: what is made there would be taken for "
-                    "inputs when this goes on. Choose another -o folder."
+                    f"{name} is also the output folder, so outputs would become inputs of the next "
+                    "run. Choose another folder with -o."
                 )
-            found: Iterator[str] = map(str, find_pictures(Path(name), unreadable, left))
+            paths: Iterator[str] = map(str, find_pictures(Path(name), unreadable, ignored))
         elif os.path.isfile(name):
             yield name, os.path.basename(name), real(name)
             continue
         elif glob.has_magic(name):
             base, patterns = _split_glob(name)
-            found = _matches(base, patterns, unreadable, left)
+            paths = _matches(base, patterns, unreadable, ignored)
         else:
             raise _missing(name)
         prefix = _prefix(base)
-        below_out = is_made(os.path.realpath(base))
-        for path in found:
-            before += 1
+        below_out = is_output(os.path.realpath(base))
+        for path in paths:
+            count += 1
             real_path = real(path)
-            if not below_out and is_made(os.path.dirname(real_path)):
-                continue  # what was made is not made again
+            if not below_out and is_output(os.path.dirname(real_path)):
+                continue  # outputs are not translated again
             yield path, path[len(prefix) :], real_path
-        passed_over.files.update(left.files)
-        others = (path for path in left.outputs if not is_made(os.path.realpath(path)))
+        passed_over.files.update(ignored.files)
+        others = (path for path in ignored.outputs if not is_output(os.path.realpath(path)))
         passed_over.outputs.extend(others)
-        if before or unreadable:
+        if count or unreadable:
             continue
-        if not (left.files or os.path.isdir(name)):
+        if not (ignored.files or os.path.isdir(name)):
             raise DataError(f"There is no file or folder {name}, and no picture matches it.")
-        raise no_pictures(name, left)
+        raise no_pictures(name, ignored)
 
 
 def _missing(name: str) -> DataError:
@@ -213,7 +217,7 @@ def _missing(name: str) -> DataError:
 def _matches(
     base: str, patterns: Sequence[str], unreadable: list[Path] | None, passed_over: PassedOver
 ) -> Iterator[str]:
-    """The pictures below `base` that a glob names, by the same rules as those of a folder."""
+    """The pictures below `base` that match a glob, chosen by the same rules as in a folder."""
     if not os.path.isdir(base):
         return
     prefix = _prefix(base)
@@ -222,50 +226,50 @@ def _matches(
         return str(Path(path))[len(prefix) :].split(os.sep)
 
     def leads_to_matches(folder: str) -> bool:
-        return _begins(relative(folder), patterns)
+        return _may_lead_to_match(relative(folder), patterns)
 
     for entry in walk(Path(base), unreadable, passed_over, leads_to_matches):
-        if _fits(relative(entry.path), patterns) and is_picture(entry, passed_over):
+        if _matches_glob(relative(entry.path), patterns) and is_picture(entry, passed_over):
             yield str(Path(entry.path))
 
 
 def _prefix(base: str) -> str:
-    """What comes before the relative path in the paths below a folder."""
+    """The part of a path below a folder that precedes its relative path."""
     return "" if base == os.curdir else os.path.join(base, "")
 
 
-def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path is one that a glob names; what a part of the glob spells out is meant."""
+def _matches_glob(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a path matches a glob. A part that equals its pattern matches, even with brackets."""
     if not patterns:
         return not parts
     pattern, rest = patterns[0], patterns[1:]
-    if pattern == "**" and _fits(parts, rest):
+    if pattern == "**" and _matches_glob(parts, rest):
         return True
     if not parts:
         return False
     if pattern == "**":
-        return _fits(parts[1:], patterns)
-    return _names(pattern, parts[0]) and _fits(parts[1:], rest)
+        return _matches_glob(parts[1:], patterns)
+    return _matches_part(pattern, parts[0]) and _matches_glob(parts[1:], rest)
 
 
-def _begins(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether there may be something below a folder that a glob names."""
+def _may_lead_to_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a folder may contain something that matches a glob."""
     for part, pattern in zip(parts, patterns, strict=False):
         if pattern == "**":
             return True
-        if not _names(pattern, part):
+        if not _matches_part(pattern, part):
             return False
     return len(parts) < len(patterns)
 
 
-def _names(pattern: str, part: str) -> bool:
+def _matches_part(pattern: str, part: str) -> bool:
     return part == pattern or fnmatch.fnmatch(part, pattern)
 
 
 def _split_glob(name: str) -> tuple[str, Sequence[str]]:
-    """The folder in which a glob begins, and its patterns below that.
+    """The folder in which a glob begins, and its patterns below that folder.
 
-    Brackets are part of a name where there is a folder of that name.
+    Brackets are taken literally where a folder of that name exists.
     """
     parts = Path(name).parts
     fixed = 0

@@ -1,4 +1,6 @@
-"""OUT/.img2img/manifest.jsonl: what was made, from which file, with which model and options."""
+"""OUT/.img2img/manifest.jsonl: which outputs were made, from which files, by which model and
+options.
+"""
 
 import hashlib
 import json
@@ -12,11 +14,11 @@ from img2img.errors import DataError
 from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
 
-ENTRY = struct.Struct("<qqqq")  # as there may be a million of them
+ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
 
 
 class Source(NamedTuple):
-    """The file that an output was made from: its place, and what tells its contents."""
+    """The file that an output was made from: its path, and what identifies its contents."""
 
     input: str  # absolute path
     size: int  # bytes
@@ -25,32 +27,34 @@ class Source(NamedTuple):
 
 
 class Record:
-    """Lines of JSON, one when an output is begun and one when it ended.
+    """Lines of JSON: one when an output is begun, and one when it is finished or has failed.
 
-    Shards write a file each and read all of them, in the order in which things happened. A line is
-    written before its output can appear, so after a kill every file that we made is known as ours.
+    Each shard writes a file of its own and reads all of them, in the order of their times. A line
+    is written before its output can appear, so that even after a kill img2img knows its own files.
     """
 
     def __init__(self, out: Path, shard: str = "1/1"):
         self.out = out
         part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
         self.path = out / RECORD_FOLDER / f"manifest{part}.jsonl"
-        # Hashes of the outputs that were ever begun -> an ENTRY of the last one that was finished:
-        # hash of the source's place and time, its size, hash of its contents, the output's size.
+        # By the hash of the output: the ENTRY of its last finished line, None where it was begun
+        # and not finished. An ENTRY holds a hash of the source's path and time, its size, a hash of
+        # its contents, and the size of the output.
         self._made: dict[int, bytes | None] = {}
-        # Inputs that are elsewhere now, or look newer; the outputs' sizes. Not yet in the file.
+        # Inputs that were moved or touched since, with the sizes of their outputs; the caller
+        # writes them to the file.
         self.moved: list[tuple[Job, Source, int]] = []
         self._real = resolver()
-        last: dict[int, int] = {}  # when what is known of an output happened
+        last: dict[int, int] = {}  # time of the line that an output's entry comes from
         for path in sorted(self.path.parent.glob("manifest*.jsonl")):
             with path.open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     self._remember(line, last)
 
     def holds(self, job: Job, model: str, options: str) -> bool | None:
-        """Whether that very output is there, whole: same input, model and options.
+        """Whether the job's output exists, complete, from the same input, model and options.
 
-        None where it takes a look at the input's contents to tell: `confirm`.
+        None where only the input's contents can tell: see `confirm`.
         """
         entry = self._made.get(self._hash(job))
         if entry is None:
@@ -61,7 +65,7 @@ class Record:
                 return False
             status = os.stat(job.source)
         except OSError:
-            return False  # gone since the plan: reading it will say so
+            return False  # deleted since the plan was made: reading it will report that
         if status.st_size != size:
             return False
         if place == _place(self._real(job.source), status.st_mtime_ns, model, options):
@@ -69,11 +73,13 @@ class Record:
         return None
 
     def confirm(self, job: Job, model: str, options: str) -> bool:
-        """Whether the input of an output that is there has the contents that it had, though it has
-        been moved, copied or touched. From then on `holds` knows it, and `moved` has it.
+        """Whether an input that was moved, copied or touched still has the contents that its output
+        was made from. If so, `holds` answers True from then on, and `moved` has the job.
         """
         key = self._hash(job)
-        _, size, contents, written = ENTRY.unpack(self._made[key])
+        entry = self._made[key]
+        assert entry is not None  # else `holds` has answered False
+        _, size, contents, written = ENTRY.unpack(entry)
         try:
             status = os.stat(job.source)
             with open(job.source, "rb") as file:
@@ -93,19 +99,20 @@ class Record:
         return os.path.exists(job.target) and self._hash(job) not in self._made
 
     def key(self, job: Job) -> str:
+        """The output's path relative to the output folder."""
         return os.path.relpath(job.target, self.out)
 
     def open(self) -> FileIO:
-        """The file to add lines to; DataError where OUT can't be written."""
+        """The file to append lines to. Raises DataError where the folder can't be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lines = self.path.open("a+b")
             if lines.tell():
                 lines.seek(-1, os.SEEK_END)
                 if lines.read(1) != b"\n":
-                    lines.write(b"\n")  # ends the half line of a run that was killed
+                    lines.write(b"\n")  # completes the partial line of a run that was killed
             lines.close()
-            return self.path.open("ab", buffering=0)  # on a full disk nothing is left to flush
+            return self.path.open("ab", buffering=0)  # nothing to flush when the disk is full
         except OSError as error:
             raise DataError(f"{self.path.parent} can't be written ({error.strerror}).") from None
 
@@ -125,7 +132,7 @@ class Record:
                 contents = _contents(entry["sha256"], model, options)
                 self._made[output] = ENTRY.pack(place, entry["size"], contents, entry["written"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
-            return  # the half line of a run that was killed
+            return  # the partial line of a run that was killed
 
 
 def _place(source: str, mtime_ns: int, model: str, options: str) -> int:

@@ -1,4 +1,4 @@
-"""Finding models by name: a path, a model that ships, one in ./weights, or a run's export."""
+"""Finding a model by its name: a path, a shipped model, one in ./weights, or a run's export."""
 
 import hashlib
 import os
@@ -12,12 +12,20 @@ from img2img.files import RUN_FILE
 
 PACKAGE = Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
-WEIGHTS = (".pth", ".pt", ".ckpt", ".tar", ".safetensors", ".bin", ".pkl")  # as torch's users save
+WEIGHTS = (
+    ".pth",
+    ".pt",
+    ".ckpt",
+    ".tar",
+    ".safetensors",
+    ".bin",
+    ".pkl",
+)  # suffixes of torch's files
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle that can be named; sha256 where a SHA256SUMS file beside it tells."""
+    """A bundle and its name; sha256 where a SHA256SUMS file beside it has it."""
 
     name: str
     path: Path
@@ -25,7 +33,9 @@ class Entry:
 
 
 def shipped(folder: str) -> Path:
-    """`weights` or `quickstart` as it ships: in a wheel, or beside the package in a checkout."""
+    """The shipped folder `weights` or `quickstart`: inside a wheel, or beside the package in a
+    checkout.
+    """
     installed = PACKAGE / "shipped" / folder
     if installed.is_dir():
         return installed
@@ -33,7 +43,7 @@ def shipped(folder: str) -> Path:
 
 
 def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
-    """Every model that has a name here, shipped ones first."""
+    """Every model that can be named in the current folder, shipped ones first."""
     folders = [shipped("weights"), Path("weights")]
     for folder in dict.fromkeys(f.resolve() for f in folders if f.is_dir()):
         sums = _sums(folder)
@@ -46,37 +56,37 @@ def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
 
 
 def find(model: str | Path, direction: str | None = None) -> Entry:
-    """The bundle of that path or name; a run's name or folder finds its export.
+    """The bundle with this path or name; for a run's name or folder, its exported bundle.
 
-    A model of two directions is NAME-ab and NAME-ba; `direction` chooses. Raises DataError where
-    there is none, or its content is not that of SHA256SUMS; UsageError where it is not clear;
-    PermissionError for what is there and can't be read.
+    A model with two directions is stored as NAME-ab and NAME-ba; `direction` chooses one. Raises
+    DataError where there is no such model, or its content does not match SHA256SUMS; UsageError
+    where the direction is needed; PermissionError where a folder can't be read.
     """
     path = Path(model)
     if path.is_file():
         if path.suffix in WEIGHTS:
             raise DataError(
-                f"{path} holds a network's weights, and no exported model. Make one of a published "
-                f"generator with: img2img import {shlex.quote(str(path))}"
+                f"{path} holds a network's weights, not an exported model. To export a published "
+                f"generator: img2img import {shlex.quote(str(path))}"
             )
         return Entry(path.stem, path)
     known, name = _exported(path), path.resolve().name
-    if not known and not (path.is_dir() and len(path.parts) > 1):  # it is no run's folder
+    if not known and not (path.is_dir() and len(path.parts) > 1):  # not the folder of a run
         known = list(entries())
     matches = _named(known, name, direction)
     run = next((r for r in (path, Path("runs") / path) if _is_run(r)), path)
-    if not matches:  # the run was renamed, or there is a bundle of another precision alone
+    if not matches:  # the run was renamed, or has only a bundle of another precision
         matches = _alone(_exported(run), direction)
     if not matches:
         if _is_run(run) and not _exported(run):
             quoted = shlex.quote(str(run))
             raise DataError(f"{run} has no model yet. Export it first: img2img export {quoted}")
         names = ", ".join(dict.fromkeys(entry.name for entry in known or entries())) or "none yet"
-        raise DataError(f"There is no model {model}. Models by name here: {names}.")
+        raise DataError(f"There is no model {model}. Models that have a name here: {names}.")
     exact = [entry for entry in matches if entry.name == name]
     if not exact and len({entry.name for entry in matches}) > 1:
         names = " or ".join(entry.name for entry in matches)
-        raise UsageError(f"{model} has two directions: say --direction, or -m {names}.")
+        raise UsageError(f"{model} has two directions: choose one with --direction, or -m {names}.")
     entry = (exact or matches)[0]
     if entry.sha256 and hashlib.sha256(entry.path.read_bytes()).hexdigest() != entry.sha256:
         raise DataError(
@@ -107,8 +117,8 @@ def _named(known: list[Entry], name: str, direction: str | None) -> list[Entry]:
 
 
 def _alone(exported: list[Entry], direction: str | None) -> list[Entry]:
-    """A run's bundles, whatever their name, where there is one, or one for each direction."""
-    bases: dict[str, Entry] = {}  # without the mark of a precision; the shortest is fp32
+    """A run's bundles, whatever their names, if there is only one, or one for each direction."""
+    bases: dict[str, Entry] = {}  # by name without the precision; the shortest name is fp32
     for entry in sorted(exported, key=lambda entry: len(entry.name)):
         base = entry.name.removesuffix("-fp16").removesuffix("-int8")
         bases.setdefault(base, entry)
@@ -120,14 +130,14 @@ def _alone(exported: list[Entry], direction: str | None) -> list[Entry]:
     return [entry for way, entry in ways.items() if direction in (None, way[1:])]
 
 
-def require_direction(direction: str | None, found: str, path: Path) -> None:
-    """UsageError where a file translates another way than it was asked to."""
-    if direction and found != direction:
-        raise UsageError(f"{path} translates {found}, not {direction}: leave --direction out.")
+def require_direction(direction: str | None, actual: str, path: Path) -> None:
+    """Raises UsageError where a bundle translates in another direction than requested."""
+    if direction and actual != direction:
+        raise UsageError(f"{path} translates {actual}, not {direction}: omit --direction.")
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """`sha256sum`'s own format: a digest, two spaces, a file name."""
+    """Digests by file name, from the output of `sha256sum`: a digest, two spaces, a file name."""
     path = folder / SUMS
     if not path.exists():
         return {}

@@ -1,5 +1,5 @@
-"""The memory that a large picture needs, told before it is run: afterwards it is the system that
-ends the program, without a word.
+"""Whether a large picture fits into memory, checked before it is run: a system that is out of
+memory kills the program without a message.
 """
 
 import subprocess
@@ -12,27 +12,27 @@ from img2img import memory
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import Translator
 
-LARGE = 2048 * 2048  # pixels from which it is worth a look
-PROBE = 1024  # side, px, of the picture that it is measured with
-MARGIN = 1.1  # bytes a pixel differ by this much between sizes
+LARGE = 2048 * 2048  # pixels; smaller pictures are not checked
+PROBE = 1024  # side, px, of the picture that memory is measured with
+MARGIN = 1.1  # because bytes per pixel differ a little between sizes
 
 
 class Room:
-    """Whether pictures fit into memory, for one translator's whole pictures in turn."""
+    """The memory for the pictures that one translator runs whole, one after the other."""
 
     def __init__(self, translator: Translator):
         self.translator = translator
-        self.held = 0.0  # bytes that earlier pictures took and the next can use again
+        self.held = 0.0  # bytes that the runtime keeps from earlier pictures and uses again
 
     @cached_property
     def bytes_per_pixel(self) -> float | None:
-        """Measured when the first large picture comes."""
+        """Measured for the first large picture; None where that fails."""
         return measured(self.translator)
 
     def refusal(self, height: int, width: int) -> str | None:
-        """Why a picture of so many pixels can't be run; None where it can, or nobody knows."""
+        """Why a picture of this size can't be run; None where it can, or where that is unknown."""
         if height * width < LARGE or self.translator.provider not in ON_CPU:
-            return None  # a GPU says by itself that it is out of memory
+            return None  # a GPU that is out of memory reports it
         if self.bytes_per_pixel is None:
             return None
         need, have = self.bytes_per_pixel * height * width, max(0, memory.available()) + self.held
@@ -40,20 +40,20 @@ class Room:
             self.held = max(self.held, need)
             return None
         side = int(max(height, width) * (have / need) ** 0.5 * 0.95) // 64 * 64
-        ways = [f"--max-side {side} makes it smaller"] if side else []
+        remedies = [f"--max-side {side} makes it smaller"] if side else []
         if self.translator.manifest.reach is not None:
-            ways.append("--tile 1024 runs it in parts")
+            remedies.append("--tile 1024 runs it in parts")
         return (
-            f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, {have / 2**30:.1f} "
-            f"are there{': ' if ways else ''}{', '.join(ways)}"
+            f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, of which "
+            f"{have / 2**30:.1f} are available{': ' if remedies else ''}{', '.join(remedies)}"
         )
 
 
 def measured(translator: Translator) -> float | None:
-    """Bytes that running a picture adds for a pixel, by a process of its own; None where that
-    can't be told.
+    """Bytes of memory per pixel that running a picture takes, measured in a separate process; None
+    where they can't be measured.
     """
-    # Safe (-P): no module of the folder that the user happens to stand in.
+    # -P: no module is imported from the current folder, which may hold anything.
     line = [sys.executable, "-P", "-m", "img2img.infer.room", str(translator.path)]
     try:
         done = subprocess.run([*line, translator.provider], capture_output=True)

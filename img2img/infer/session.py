@@ -1,4 +1,4 @@
-"""A session on the best provider that really binds: onnxruntime's own ones, and OpenVINO."""
+"""A session on the best provider that works here: one of onnxruntime's, or OpenVINO."""
 
 import contextlib
 import ctypes
@@ -20,132 +20,135 @@ from img2img.infer import openvino
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
-PROVIDERS: dict[str, str] = {  # of onnxruntime
+PROVIDERS: dict[str, str] = {  # onnxruntime's names
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-ON_CPU = ("cpu", "openvino")  # providers that take the processor's time and memory
-MAX_BYTES = 2**31 - 1  # of an ONNX file: protobuf's own limit
-# A string that is "location", whose length is before it (with zeros after it, where someone hides
-# it): the key of weights that live in another file, which OpenVINO would read from anywhere.
+ON_CPU = ("cpu", "openvino")  # providers that use the CPU and its memory
+MAX_BYTES = 2**31 - 1  # of an ONNX file: the limit of protobuf
+# The serialized string "location", after its length (which may be padded, to hide it): the key of
+# weights in another file, which OpenVINO would read from any path.
 EXTERNAL_DATA = (b"\x08location", b"\x00location")
 
 
 class Session(Protocol):
-    """What runs a graph; several threads may call it at once."""
+    """Runs a graph; several threads may call it at the same time."""
 
     def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded bundle: a session, where it runs, and what the file says of itself."""
+    """A loaded bundle: the session, where it runs, and the file's manifest."""
 
     session: Session
     manifest: Manifest
     provider: str
-    precision: str  # that it computes in: of the file, or what the provider makes of it
+    precision: str  # of the computation: the file's, or the provider's if it differs
     sha256: str  # of the file
 
 
 def load(
     path: Path,
-    provider: Provider = "auto",
+    provider: str = "auto",
     threads: int | None = None,
     content: bytes | None = None,
 ) -> Model:
-    """Load a bundle. threads: of one operator; by default all cores that this process may use.
-    content: of the file, where it is known.
+    """Load a bundle.
 
-    Raises DataError for a file that is no bundle, DeviceError for a provider that does not bind.
+    threads: of one operator, by default all cores that this process may use. content: of the file,
+    where it has been read already.
+
+    Raises DataError for a file that is not a bundle, UsageError for an unknown provider, and
+    DeviceError for one that is not available here.
     """
     content, explicit = content or read(path), provider != "auto"
     sha256 = hashlib.sha256(content).hexdigest()
     for name in _candidates(provider):
         if name == "openvino":
             if opened := _open_with_openvino(content, path, threads, explicit):
-                session, manifest = opened
-                precision = _precision(manifest, session.precision)
-                return Model(session, manifest, name, precision, sha256)
+                on_openvino, manifest = opened
+                precision = _precision(manifest, on_openvino.precision)
+                return Model(on_openvino, manifest, name, precision, sha256)
         elif session := _open(content, path, threads, name, explicit):
             try:
                 metadata = session.get_modelmeta().custom_metadata_map
             except UnicodeDecodeError:
-                raise DataError(f"{path} is damaged: its manifest is no text.") from None
+                raise DataError(f"{path} is damaged: its manifest is not text.") from None
             manifest = Manifest.parse(metadata, str(path))
             return Model(session, manifest, name, manifest.precision, sha256)
-    raise AssertionError("the CPU provider always binds")
+    raise AssertionError("the CPU provider is always available")
 
 
 def manifest(path: Path) -> Manifest:
-    """What a bundle says of itself, on the CPU; errors as of `load`."""
+    """The manifest of a bundle, loaded on the CPU; errors as in `load`."""
     return load(path, "cpu", threads=1).manifest
 
 
 def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
-    """Onnxruntime's session on any self-contained ONNX file, and the file's content."""
+    """An onnxruntime session of any self-contained ONNX file, and the file's content."""
     content = read(path)
     for name in (*_accelerators(), "cpu"):
         if session := _open(content, path, None, name, explicit=False):
             return session, content
-    raise AssertionError("the CPU provider always binds")
+    raise AssertionError("the CPU provider is always available")
 
 
 def session_of(content: bytes, path: Path, provider: str, threads: int | None) -> Session:
-    """A session on a graph made from the bundle at `path`, on the provider that it runs on, in
-    full precision; errors as of `load`.
+    """A session of a graph that was made from the bundle at `path`, on the same provider, in full
+    precision; errors as in `load`.
     """
     if provider == "openvino":
         try:
             return openvino.OpenVinoSession(openvino.read(content), threads, exact=True)
         except Exception as error:
             raise DataError(f"OpenVINO can't run {path} in tiles ({reason(error)}).") from None
-    found = _open(content, path, threads, provider, explicit=True)
-    assert found  # else it would have raised
-    return found
+    session: Session | None = _open(content, path, threads, provider, explicit=True)
+    assert session  # with explicit=True, _open raises where there is none
+    return session
 
 
 def available() -> list[str]:
-    """The providers that are installed; whether one binds only a session tells."""
-    brought = ort.get_available_providers()
-    found = [name for name, full in PROVIDERS.items() if full in brought]
-    return [*found, "openvino"] if openvino.is_installed() else found
+    """The providers that are installed; only a session shows whether one works."""
+    installed = ort.get_available_providers()
+    names = [name for name, full_name in PROVIDERS.items() if full_name in installed]
+    return [*names, "openvino"] if openvino.is_installed() else names
 
 
 def binding(*paths: Path) -> list[str]:
-    """The providers that run all of these bundles here, but for TensorRT, which builds for
-    minutes. DataError for one that is no bundle.
+    """The providers that run all of these bundles here, except TensorRT, which builds an engine for
+    minutes. Raises DataError for a file that is not a bundle.
     """
-    found = []
+    names = []
     for name in available():
-        # The CPU runs every bundle that is one: there the reason is told.
-        passed_over = () if name == "cpu" else (DeviceError, DataError)
+        # The CPU runs every valid bundle, so its errors are errors of the file.
+        ignored = () if name == "cpu" else (DeviceError, DataError)
         if name != "tensorrt":
-            with contextlib.suppress(*passed_over):
+            with contextlib.suppress(*ignored):
                 for path in paths:
                     load(path, name)
-                found.append(name)
-    return found
+                names.append(name)
+    return names
 
 
 def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # a provider that does not bind is told in our own words
+    options.log_severity_level = 4  # img2img reports by itself that a provider does not work
     options.intra_op_num_threads = threads or usable_cores()
     return options
 
 
-def _candidates(provider: Provider) -> Iterator[str]:
-    """The providers to try in turn; whether OpenVINO pays off is only asked once the others of the
-    machine have failed, since it takes half a second.
+def _candidates(provider: str) -> Iterator[str]:
+    """The providers to try, in order. OpenVINO is only queried after the machine's other
+    accelerators have failed, because that takes half a second.
     """
     if provider != "auto":
         if provider not in get_args(Provider):
-            known = ", ".join(get_args(Provider))
-            raise UsageError(f"There is no provider {provider}; there are {known}.")
+            names = ", ".join(get_args(Provider))
+            raise UsageError(f"There is no provider {provider}. Choose one of: {names}.")
         if provider == "openvino" and provider not in available():
             raise _unbound(provider, "it is not installed: pip install 'img2img[openvino]'")
         if provider not in available():
@@ -161,8 +164,8 @@ def _candidates(provider: Provider) -> Iterator[str]:
 
 
 def _accelerators() -> list[str]:
-    """Onnxruntime's providers beyond the CPU that auto tries."""
-    # TensorRT builds an engine for minutes: only when asked. Without a driver, CUDA can't bind.
+    """Onnxruntime's providers that "auto" tries before the CPU."""
+    # Not TensorRT, which builds an engine for minutes. CUDA needs a driver.
     wanted = ["cuda"] if "cuda" in available() and _has_nvidia_driver() else []
     return wanted + [name for name in ("coreml", "directml") if name in available()]
 
@@ -170,8 +173,8 @@ def _accelerators() -> list[str]:
 def _open_with_openvino(
     content: bytes, path: Path, threads: int | None, explicit: bool
 ) -> tuple[openvino.OpenVinoSession, Manifest] | None:
-    """A session in the CPU's fastest precision, or None where that was not asked for and OpenVINO
-    can't run the file, or would not be near enough to what the file says.
+    """A session in the CPU's fastest precision. Without an explicit request for OpenVINO, None
+    where it can't run the file or would not be accurate enough.
     """
     try:
         model = openvino.read(content)
@@ -179,29 +182,29 @@ def _open_with_openvino(
         if not explicit and not manifest.is_near_in_bf16:
             return None
         return openvino.OpenVinoSession(model, threads), manifest
-    except DataError:  # of the manifest
+    except DataError:  # the manifest's
         raise
-    except Exception as error:  # its own kinds: a graph that it does not run, or no graph at all
+    except Exception as error:  # OpenVINO's types: an unsupported graph, or not a graph
         if explicit:
             raise DataError(f"OpenVINO can't run {path} ({reason(error)}).") from None
         return None
 
 
 def _precision(manifest: Manifest, computed: str) -> str:
-    """What a bundle is computed in where a provider computes in `computed` what is in floats."""
+    """The precision of a bundle on a provider that computes floats in `computed`."""
     if computed == "fp32":
         return manifest.precision
     return f"int8 and {computed}" if manifest.precision == "int8" else computed
 
 
 def _providers(name: str, content: bytes) -> list[tuple[str, dict[str, str]]]:
-    """What onnxruntime is asked for to run that file, with options."""
-    # Otherwise cuDNN tries every algorithm out, again for every size of picture.
+    """Onnxruntime's providers for the file, with their options."""
+    # By default cuDNN tries every algorithm, again for each size of picture.
     cuda = (PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
     if name == "cuda":
         return [cuda]
-    if name == "tensorrt":  # an engine takes minutes to build: once for a model, size and card
-        # A folder a model: onnxruntime names engines by the graph, whatever its weights.
+    if name == "tensorrt":  # an engine is built for minutes, once per model, size and GPU
+        # One folder per model: onnxruntime names engines by the graph, regardless of the weights.
         folder = cache_folder() / "tensorrt" / hashlib.sha256(content).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         cached = {
@@ -217,25 +220,29 @@ def _providers(name: str, content: bytes) -> list[tuple[str, dict[str, str]]]:
 def _open(
     content: bytes, path: Path, threads: int | None, name: str, explicit: bool
 ) -> ort.InferenceSession | None:
-    """A session on that very provider, or None where it does not bind and was not asked for."""
-    full, options = PROVIDERS[name], _options(threads)
+    """A session on this provider. Where it does not work, DeviceError if the provider was requested
+    explicitly, else None.
+    """
+    full_name, options = PROVIDERS[name], _options(threads)
     if name in ("cuda", "tensorrt"):
         if not _has_nvidia_driver():
             raise _unbound(name, "there is no NVIDIA driver")
         ort.set_default_logger_severity(4)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-            ort.preload_dlls()  # finds the CUDA libraries of pip packages, torch's among them
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
+            ort.preload_dlls()  # loads the CUDA libraries of pip packages, among them torch's
     try:
         session = ort.InferenceSession(
             content, options, providers=_providers(name, content), enable_fallback=0
         )
-    except Exception as error:  # onnxruntime's own kinds, one a status code
+    except Exception as error:  # onnxruntime has one type per status code
         if name == "cpu":
-            raise DataError(f"{path} is no ONNX model that can be run ({reason(error)}).") from None
+            raise DataError(
+                f"{path} is not an ONNX model that can be run ({reason(error)})."
+            ) from None
         if explicit:
             raise _unbound(name, reason(error)) from None
         return None
-    if full not in session.get_providers():
+    if full_name not in session.get_providers():
         if explicit:
             raise _unbound(name, _missing_library(name))
         return None
@@ -243,21 +250,21 @@ def _open(
 
 
 def reason(error: Exception) -> str:
-    """What a runtime says was wrong, in one line, without the places in its own source."""
+    """A runtime's error message in one line, without the positions in the runtime's source."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.endswith(":")]
-    return " ".join(told[:2]) or type(error).__name__
+    informative = [line for line in lines if line and not line.endswith(":")]
+    return " ".join(informative[:2]) or type(error).__name__
 
 
 def _unbound(name: str, reason: str) -> DeviceError:
     return DeviceError(
-        f"The provider {name} does not bind here ({reason}). "
-        "Use --provider auto, or see: img2img doctor"
+        f"The provider {name} does not work here ({reason}). "
+        "Use --provider auto, or run: img2img doctor"
     )
 
 
 def _missing_library(name: str) -> str:
-    """Load the provider's own library to learn from the linker what it misses."""
+    """Load the provider's library by itself, to learn from the linker what is missing."""
     library = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{name}.so"
     try:
         ctypes.CDLL(str(library))
@@ -265,7 +272,7 @@ def _missing_library(name: str) -> str:
         missing = re.match(r"(\S+): cannot open shared object file", str(error))
         if missing:
             return f"{missing[1]} is missing: pip install 'img2img[cuda]'"
-    return "a library it needs is missing: pip install 'img2img[cuda]'"
+    return "a library that it needs is missing: pip install 'img2img[cuda]'"
 
 
 def _has_nvidia_driver() -> bool:
@@ -277,7 +284,7 @@ def _has_nvidia_driver() -> bool:
 
 
 def read(path: Path) -> bytes:
-    """A bundle's content; DataError where it can't be one."""
+    """A bundle's content. Raises DataError for a file that can't be a bundle."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is larger than an ONNX file can be (2 GiB).")
@@ -286,7 +293,7 @@ def read(path: Path) -> bytes:
         raise DataError(f"The model {path} can't be read ({error.strerror}).") from None
     if any(key in content for key in EXTERNAL_DATA):
         raise DataError(
-            f"{path} keeps its weights in other files (it has a field called location); a model "
-            "must be one file."
+            f"{path} keeps its weights in other files (it has a field named location). A model "
+            "must be a single file."
         )
     return content

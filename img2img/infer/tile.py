@@ -1,14 +1,14 @@
-"""Pictures too large for memory, translated tile by tile, as they would be if they were run whole.
+"""Pictures too large for memory, translated in tiles, with the result of the whole picture.
 
-Generators that normalise each picture by its own statistics give other colours for a part of it
-than for the whole. So every tile is normalised by the statistics of the whole picture, which are
-collected from all tiles first: those of a norm depend on the norms before it alone, so that one
-round over the tiles a norm, each through the graph up to that norm, gives them exactly. With a
-margin as wide as the network sees, the tiles meet without a seam.
+Instance normalization uses the statistics of its input, so a tile by itself would get other colors
+than the same part of the whole picture. Therefore each tile is normalized by the statistics of the
+whole picture, which are computed first: one pass over all tiles per norm, each through the graph up
+to that norm, because the input of a norm depends only on the norms before it. With a margin as wide
+as the receptive field, tiles meet without a seam. `tile_graph` edits the graph accordingly.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from img2img.infer.translator import Translator
 
 
 class Box(NamedTuple):
-    """A part of the picture, in pixels: rows top to bottom, columns left to right."""
+    """A rectangle of the picture, in pixels; bottom and right are exclusive."""
 
     top: int
     bottom: int
@@ -28,19 +28,46 @@ class Box(NamedTuple):
     def of(self, pixels: np.ndarray) -> np.ndarray:
         return pixels[self.top : self.bottom, self.left : self.right]
 
-    def within(self, other: Self) -> Self:
-        """Its place in another that holds it."""
+    def within(self, other: "Box") -> "Box":
+        """The box in the coordinates of another box, which contains it."""
         top, left = other.top, other.left
         return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
 
 
-class Tiler:
-    """Translates with tiles of so many pixels a side, and a margin around each.
+class Moments:
+    """The mean and variance of each channel over several parts of a picture, in float64.
 
-    Raises UsageError for a model that looks at the whole picture at once (a U-Net).
+    Parts are merged by the deviations from their means (Chan et al. 1979): the difference of two
+    large sums would lose digits.
     """
 
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, np.zeros(1), np.zeros(1)
+
+    def add(self, part: np.ndarray) -> None:
+        """Add a part, [C, H, W]."""
+        mean, count = np.array([c.mean(dtype=np.float64) for c in part]), part[0].size
+        squares = np.array([c.var(dtype=np.float64) for c in part]) * count
+        difference, total = mean - self.mean, self.count + count
+        self._squares = self._squares + squares
+        self._squares += np.square(difference) * self.count * count / total
+        self.mean = self.mean + difference * count / total
+        self.count = total
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Over all pixels, without Bessel's correction, as norms use it: [C]."""
+        return np.asarray(self._squares / self.count)
+
+
+class Tiler:
+    """Translates in tiles, with a margin around each."""
+
     def __init__(self, translator: Translator, side: int):
+        """side: of a tile without its margin, px, rounded down to a multiple that the model takes.
+
+        Raises UsageError for a model without a bounded receptive field (a U-Net).
+        """
         try:
             from img2img.infer.tile_graph import TileGraph
         except ImportError as error:
@@ -48,8 +75,8 @@ class Tiler:
         manifest = translator.manifest
         if manifest.reach is None:
             raise UsageError(
-                f"{manifest.name} looks at the whole picture at once (as a U-Net does), so it "
-                "can't be run in tiles; --max-side makes the pictures smaller."
+                f"{manifest.name} can't run in tiles, because every output pixel depends on the "
+                "whole picture (as in a U-Net). Use --max-side to make the pictures smaller."
             )
         self.translator = translator
         self.multiple, self.least = manifest.size_multiple, manifest.min_size
@@ -60,26 +87,26 @@ class Tiler:
 
     @property
     def whole_side(self) -> int:
-        """Pictures up to this side are run whole."""
+        """Pictures up to this side, px, should be run whole."""
         return self.side + 2 * self.margin
 
     def __call__(self, pixels: np.ndarray, domain: np.ndarray | None = None) -> np.ndarray:
-        """Uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector, where there are any."""
+        """Uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector of a model with domains."""
         height, width = pixels.shape[:2]
         sizes = [_up(max(side, self.least), self.multiple) for side in (height, width)]
         padding = [(0, sizes[0] - height), (0, sizes[1] - width), (0, 0)]
-        padded = np.pad(pixels, padding, mode="edge")  # as the graph pads the whole picture
-        given = {} if domain is None else {"domain": domain[None]}
+        padded = np.pad(pixels, padding, mode="edge")  # as the graph pads a whole picture
+        inputs = {} if domain is None else {"domain": domain[None]}
         for number in range(len(self.graph.normalised)):
-            given |= self.statistics(number, padded, given)
+            inputs |= self.statistics(number, padded, inputs)
         result = np.empty((*sizes, self.translator.manifest.out_channels), np.uint8)
         for core, tile in self._tiles(*sizes):
-            [output] = self._whole.run(None, {"image": tile.of(padded)[None], **given})
+            [output] = self._whole.run(None, {"image": tile.of(padded)[None], **inputs})
             core.of(result)[:] = core.within(tile).of(output[0])
         return result[:height, :width]
 
     def _tiles(self, height: int, width: int) -> Iterator[tuple[Box, Box]]:
-        """Each core, and the tile that it is the inner part of."""
+        """Cores, which cover the picture, each with its tile: the core and the margin around it."""
         for top in range(0, height, self.side):
             for left in range(0, width, self.side):
                 bottom, right = min(top + self.side, height), min(left + self.side, width)
@@ -93,31 +120,26 @@ class Tiler:
                 yield core, tile
 
     def statistics(
-        self, number: int, pixels: np.ndarray, given: dict[str, np.ndarray]
+        self, number: int, pixels: np.ndarray, inputs: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Mean and variance of what a norm is given, float32 [C], of all of the picture.
+        """Mean and variance, float32 [C], of a norm's input over the whole picture.
 
-        given: the graph's other inputs, the statistics of the norms before among them.
+        inputs: the graph's other inputs, among them the statistics of the norms before.
         """
-        part, inputs = self.graph.before(number)
-        session = self._session(part)  # not kept: together they hold the weights many times over
-        given = {name: value for name, value in given.items() if name in inputs}
-        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        part, names = self.graph.before(number)
+        session = self._session(part)  # not kept: all of them would hold the weights many times
+        needed = {name: value for name, value in inputs.items() if name in names}
+        moments = Moments()
         for core, tile in self._tiles(*pixels.shape[:2]):
-            [x] = session.run(None, {"image": tile.of(pixels)[None], **given})
+            [x] = session.run(None, {"image": tile.of(pixels)[None], **needed})
             scale = (tile.bottom - tile.top) // x.shape[2]
             inner = Box(*(edge // scale for edge in core.within(tile)))
-            channels = [inner.of(channel) for channel in x[0]]
-            added, size = np.array([c.mean(dtype=np.float64) for c in channels]), channels[0].size
-            # Deviations from the tile's own mean, joined as Chan et al. (1979) do: a difference of
-            # large sums would lose the digits.
-            apart = added - mean
-            squares = squares + size * np.array([c.var(dtype=np.float64) for c in channels])
-            squares += np.square(apart) * count * size / (count + size)
-            mean = mean + apart * size / (count + size)
-            count += size
-        names = self.graph.statistics(number)
-        return dict(zip(names, np.float32([mean, squares / count]), strict=True))
+            moments.add(x[0][:, inner.top : inner.bottom, inner.left : inner.right])
+        mean_name, variance_name = self.graph.statistics(number)
+        return {
+            mean_name: moments.mean.astype(np.float32),
+            variance_name: moments.variance.astype(np.float32),
+        }
 
     def _session(self, graph: bytes) -> Session:
         t = self.translator
@@ -125,5 +147,5 @@ class Tiler:
 
 
 def _up(size: int, multiple: int) -> int:
-    """The next multiple."""
+    """The size, rounded up to a multiple."""
     return -(-size // multiple) * multiple

@@ -1,19 +1,19 @@
-"""A bundle's graph, whole or cut short, normalised by given statistics: what tiles are run with."""
+"""A bundle's graph edited so that its norms take their statistics as inputs, whole or cut short."""
 
 import onnx
 from onnx import TensorProto, helper
 
 
 class TileGraph:
-    """The graph with every InstanceNormalization as a BatchNormalization of the same scale, bias
-    and epsilon, whose mean and variance are inputs of the graph: float [C], `mean_0`, `variance_0`
-    and so on, in the order of the norms.
+    """The graph with every InstanceNormalization replaced by a BatchNormalization with the same
+    scale, bias and epsilon. Its mean and variance, float [C], are inputs of the graph, which are
+    called `mean_0`, `variance_0`, and so on in the order of the norms.
     """
 
     def __init__(self, content: bytes):
-        """content: an ONNX file's."""
+        """content: the bytes of an ONNX file."""
         self.model = onnx.load_from_string(content)
-        self.normalised: list[str] = []  # what each norm is given: the names of the tensors
+        self.normalised: list[str] = []  # names of the tensors that the norms take
         for node in self.model.graph.node:
             if node.op_type != "InstanceNormalization":
                 continue
@@ -27,19 +27,21 @@ class TileGraph:
 
     @staticmethod
     def statistics(number: int) -> tuple[str, str]:
-        """The names of the inputs that take a norm's mean and its variance."""
+        """The names of the inputs for a norm's mean and variance."""
         return f"mean_{number}", f"variance_{number}"
 
     def whole(self) -> bytes:
-        return self.model.SerializeToString()
+        """The edited graph, as an ONNX file."""
+        content: bytes = self.model.SerializeToString()
+        return content
 
     def before(self, number: int) -> tuple[bytes, set[str]]:
-        """The part of the graph that a norm depends on, which gives the norm's input, and the
-        names of the part's own inputs.
+        """The part of the graph that computes a norm's input, as an ONNX file, and the names of the
+        part's inputs.
         """
         graph, tensor = self.model.graph, self.normalised[number]
         needed, nodes = {tensor}, []
-        for node in reversed(graph.node):  # a graph is sorted: what a node needs comes before it
+        for node in reversed(graph.node):  # nodes are sorted: a node's inputs come before it
             if needed & set(node.output):
                 nodes.append(node)
                 needed |= set(node.input)
@@ -49,4 +51,5 @@ class TileGraph:
         part = helper.make_graph(nodes[::-1], "part", inputs, [output], weights)
         opset, version = self.model.opset_import, self.model.ir_version
         model = helper.make_model(part, opset_imports=opset, ir_version=version)
-        return model.SerializeToString(), {value.name for value in inputs}
+        content: bytes = model.SerializeToString()
+        return content, {value.name for value in inputs}

@@ -1,15 +1,15 @@
 """A trained model as a function from pictures to pictures."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, SupportsFloat, overload
+from typing import Any, SupportsFloat, cast, overload
 
 import numpy as np
 
 from img2img.errors import UsageError
 from img2img.infer import registry
 from img2img.infer.inputs import One, is_one, label_of, pixels_of
-from img2img.infer.session import Model, Provider, load, read
+from img2img.infer.session import Model, load, read
 from img2img.manifest import Manifest
 
 MAX_BATCH = 8
@@ -19,9 +19,17 @@ To = str | Sequence[str] | Sequence[SupportsFloat] | np.ndarray | None
 class Translator:
     """Translates uint8 pictures of any size: `Translator("flat-to-3d")(array_or_path_or_list)`.
 
-    model: a bundle's path, or the name of a shipped model or a run. Raises DataError for a model
-    that is missing or unusable, DeviceError for a provider that does not bind. together: pictures
-    of one size that run at once. Several threads may call one translator at once.
+    Several threads may call one translator at the same time, and it can be pickled.
+
+    Args:
+        model: a bundle's path, or the name of a shipped model or of a run.
+        provider: "auto" or one of img2img.infer.session.Provider.
+        direction: "ab" or "ba", where the model has both.
+        threads: of one operator on the CPU, by default all cores that the process may use.
+        together: how many pictures of one size run in one batch, at most.
+
+    Raises DataError for a model that is missing or unusable, UsageError for an unknown provider,
+    and DeviceError for a provider that is not available.
     """
 
     manifest: Manifest
@@ -29,14 +37,14 @@ class Translator:
     def __init__(
         self,
         model: str | Path,
-        provider: Provider = "auto",
+        provider: str = "auto",
         direction: str | None = None,
         threads: int | None = None,
         together: int = MAX_BATCH,
     ):
         self.path = registry.find(model, direction).path
         self._wanted, self.threads, self._most = provider, threads, together
-        self._content: bytes | None = None  # where there may be no such file
+        self._content: bytes | None = None  # of an unpickled translator, whose file may be missing
         self._open(load(self.path, provider, threads))
         registry.require_direction(direction, self.manifest.direction, self.path)
 
@@ -44,11 +52,11 @@ class Translator:
         self.manifest, self.provider, self.sha256 = model.manifest, model.provider, model.sha256
         self.precision = model.precision
         self._session = model.session
-        # OpenVINO's bf16 kernels round several pictures otherwise than one, and are no faster.
+        # OpenVINO's bf16 kernels round a batch differently from one picture, and are no faster.
         self._together = 1 if self.provider == "openvino" else self._most
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the file's content: where it is unpickled there may be no such file."""
+        """With the file's content, because another machine may not have the file."""
         return {
             "path": self.path,
             "content": self._content or read(self.path),
@@ -58,13 +66,13 @@ class Translator:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """The provider is chosen anew: it is another machine's choice."""
+        """Chooses the provider again, because this may be another machine."""
         self.path, self._wanted, self._most = state["path"], state["provider"], state["together"]
         self.threads, self._content = state["threads"], state["content"]
         self._open(load(self.path, self._wanted, self.threads, self._content))
 
-    @overload
-    def __call__(self, images: One, to: To = None) -> np.ndarray: ...
+    @overload  # a str is a sequence of strings, too
+    def __call__(self, images: One, to: To = None) -> np.ndarray: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
 
@@ -81,8 +89,9 @@ class Translator:
         """
         channels = self.manifest.in_channels
         if is_one(images):
-            return self._all([pixels_of(images, channels)], self.domain(to))[0]
-        return self._all([pixels_of(image, channels) for image in images], self.domain(to))
+            return self._all([pixels_of(cast(One, images), channels)], self.domain(to))[0]
+        several = cast(Iterable[One], images)
+        return self._all([pixels_of(image, channels) for image in several], self.domain(to))
 
     def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -91,29 +100,29 @@ class Translator:
         results: list[np.ndarray] = [np.empty(0)] * len(images)
         for indices in by_size.values():
             for start in range(0, len(indices), self._together):
-                some = indices[start : start + self._together]
-                for index, result in zip(
-                    some, self._run([images[i] for i in some], domain), strict=True
-                ):
+                batch = indices[start : start + self._together]
+                outputs = self._run([images[index] for index in batch], domain)
+                for index, result in zip(batch, outputs, strict=True):
                     results[index] = result
         return results
 
     def domain(self, to: To) -> np.ndarray | None:
-        """The label vector, float32 [D], for a domain's name; UsageError for a wrong one.
+        """The label vector float32 [D] of a domain, attributes or a vector; None for a model
+        without domains. Raises UsageError for a wrong one.
 
-        No names at all, or "none": a picture with none of the (first set of) attributes.
+        An empty list or "none" means none of the attributes (of the first set that has any).
         """
         labels = self.manifest.labels
         if to is not None and labels.sets and not _are_names(to):
             return label_of(to, labels.width, self.manifest.name)
         if not labels.sets:
             if to is not None and not (isinstance(to, Sized) and len(to) == 0):
-                raise UsageError(f"{self.manifest.name} has no domains to choose from: no --to.")
+                raise UsageError(f"{self.manifest.name} has no domains to choose from: omit --to.")
             return None
         names = [to] if isinstance(to, str) else list(to) if to is not None else []
         nothing = to == "none" or (to is not None and not names)
         if isinstance(to, str) and to in labels.names:
-            wanted = {to}  # its name may have a comma
+            wanted = {to}  # a domain's name may contain a comma
         elif nothing:
             wanted = set()
         else:

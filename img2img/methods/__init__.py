@@ -17,5 +17,6 @@ METHODS: "Table[type[Method]]" = Table(
         "pix2pix": "img2img.methods.pix2pix:Pix2Pix",
         "cyclegan": "img2img.methods.cyclegan:CycleGAN",
         "stargan": "img2img.methods.stargan:StarGAN",
+        "cut": "img2img.methods.cut:CUT",
     },
 )

@@ -96,6 +96,8 @@ class Discrepancy(Adversarial):
         return {"discrepancy": -mmd2(_patches(real), _patches(fake))}
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        if real is None:
+            raise TypeError("a discrepancy is between fakes and real pictures: give real")
         return mmd2(_patches(real), _patches(fake))
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
@@ -168,7 +170,8 @@ def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Ten
         scores = critic(at).reshape(len(at), -1)
         total = scores.sum() if over == "sum" else scores.mean(1).sum()
         (slope,) = torch.autograd.grad(total, at, create_graph=True)
-        return slope.flatten(1).norm(dim=1)
+        norms: Tensor = slope.flatten(1).norm(dim=1)
+        return norms
 
 
 def wide(x: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from img2img.methods.objectives import OBJECTIVES
 from img2img.nets import DISCRIMINATORS, GENERATORS
+from img2img.nets.config import NetworkConfig
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.table import Table
@@ -133,7 +133,7 @@ def _name(values: Mapping[str, Any], kind: str) -> str | None:
 def _nested(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The settings within `generator` or `discriminator`."""
     given = values.get(kind)
-    if isinstance(given, BaseModel):
+    if isinstance(given, NetworkConfig):
         return given.model_dump()
     if given is None or isinstance(given, str):
         return {}

@@ -1,14 +1,14 @@
 """What a generator says of itself: by its settings, and as a network, its sizes and its reach."""
 
 import copy
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from abc import abstractmethod
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from img2img.manifest import Precision
+from img2img.nets.config import NetworkConfig
 
 DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.Dropout)
 
@@ -27,12 +27,9 @@ class Generator(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} gives no features (encodes = False)")
 
 
-class GeneratorConfig(BaseModel, ABC):
+class GeneratorConfig(NetworkConfig):
     """The settings of a generator. A row of `img2img.nets.GENERATORS` is such a class."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: ClassVar[str]  # in the table, and in config.json
     local: ClassVar[bool]  # an output pixel depends on the pixels near it alone: it can be tiled
     conditional: ClassVar[bool] = False  # takes a domain vector [N, D] beside the image
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")  # of exported models
@@ -43,18 +40,16 @@ class GeneratorConfig(BaseModel, ABC):
         """What the sides of pictures are multiples of, for one built for pictures of `size`."""
 
     def require_size(self, size: int) -> None:
-        """Raise ValueError where pictures of `size` x `size` pixels are none that it takes."""
         multiple = self.size_multiple(size)
         if size % multiple:
             raise ValueError(f"size {size} is no multiple of {multiple}, as {self.name} needs")
 
-    @property
-    def batch_norm(self) -> bool:
-        """Whether its layers normalize over the batch in training."""
-        return False
-
     def feature_channels(self, in_channels: int) -> list[int]:
         """The channels of each of the features that `Generator.encode` gives."""
+        raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
+
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The heights and widths of these features, of a picture of height x width pixels."""
         raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
 
     @abstractmethod
@@ -63,10 +58,6 @@ class GeneratorConfig(BaseModel, ABC):
 
         domains: the length of the domain vector, of one that is `conditional`.
         """
-
-    @model_serializer(mode="wrap")
-    def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"name": self.name, **handler(self)}
 
 
 def reach(generator: Generator, channels: int, domains: int = 0) -> int:

@@ -112,7 +112,8 @@ class PatchGAN(nn.Module):
         self.model = nn.Sequential(*body, nn.Conv2d(channels, answers, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
 
 
 class PixelGAN(nn.Module):
@@ -131,4 +132,5 @@ class PixelGAN(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net(image)
+        output: Tensor = self.net(image)
+        return output

@@ -44,6 +44,14 @@ class ResNetConfig(GeneratorConfig):
         deep = 4 * self.width
         return [in_channels, 2 * self.width, deep, deep, *([] if self.blocks == 1 else [deep])]
 
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        halved = 1 if self.antialias else 2  # by the convolution itself, or by the blur after it
+        first = (height // halved, width // halved)
+        second = (height // 2 // halved, width // 2 // halved)
+        deep = (height // 4, width // 4)
+        padded = (height + 6, width + 6)
+        return [padded, first, second, deep, *([] if self.blocks == 1 else [deep])]
+
     def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         return ResNet(
             in_channels,
@@ -86,18 +94,18 @@ class ResNet(Generator):
         bias, deep = needs_bias(norm), 4 * width
         in_place = norm != "none"  # else it would write over a convolution that `encode` gives
 
-        def normed(convolution: nn.Module) -> list[nn.Module]:
+        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
             activation = nn.ReLU(inplace=in_place)
             return [convolution, norm_layer(norm, convolution.out_channels), activation]
 
         def down(channels: int) -> list[nn.Module]:
-            stride, mode = 1 if antialias else 2, "reflect" if padding == "reflect" else "zeros"
-            wider = 2 * channels
+            mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflect" else "zeros"
+            stride, wider = 1 if antialias else 2, 2 * channels
             convolution = nn.Conv2d(channels, wider, 3, stride, 1, bias=bias, padding_mode=mode)
             return [*normed(convolution), *([BlurDownsample(wider)] if antialias else [])]
 
         def up(channels: int) -> list[nn.Module]:
-            *before, convolution = doubling(upsample, channels, channels // 2, bias)
+            before, convolution = doubling(upsample, channels, channels // 2, bias)
             return [*before, *normed(convolution)]
 
         before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias))]
@@ -119,7 +127,8 @@ class ResNet(Generator):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """The features of CUT (Park et al. 2020, appendix C.2): the reflected image, what the two
@@ -152,7 +161,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
+        change: Tensor = self.conv_block(x)
+        return x + change
 
 
 def pad(padding: Padding, pixels: int) -> nn.Module:

@@ -71,7 +71,7 @@ class StarGenerator(Generator):
     def __init__(self, channels: int, domains: int, width: int = 64, blocks: int = 6):
         super().__init__()
 
-        def normed(convolution: nn.Module) -> list[nn.Module]:
+        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
             return [convolution, _norm(convolution.out_channels), nn.ReLU(inplace=True)]
 
         self.main = nn.Sequential(
@@ -87,7 +87,8 @@ class StarGenerator(Generator):
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         plane = domain[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
-        return self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        output: Tensor = self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        return output
 
 
 class StarResidualBlock(nn.Module):
@@ -102,7 +103,8 @@ class StarResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
+        change: Tensor = self.main(x)
+        return x + change
 
 
 class StarDiscriminator(nn.Module):

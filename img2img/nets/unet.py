@@ -35,10 +35,12 @@ class UNetConfig(GeneratorConfig):
         """The levels: by default down to 1 pixel where the size is a power of two, 8 at 256."""
         if self.levels is not None:
             return self.levels
-        return min((size & -size).bit_length() - 1, 9)
+        halvings = (size & -size).bit_length() - 1  # until the side is odd
+        return min(halvings, 9)
 
     def size_multiple(self, size: int) -> int:
-        return 2 ** max(self.depth(size), 4)
+        multiple: int = 2 ** max(self.depth(size), 4)
+        return multiple
 
     @property
     def batch_norm(self) -> bool:
@@ -69,7 +71,7 @@ class UNet(Generator):
         super().__init__()
         self.size_multiple = self.min_size = 2**levels
         channels = [width * min(2**level, 8) for level in range(levels)]
-        block = Innermost(channels[-2], channels[-1], norm)
+        block: Innermost | Between = Innermost(channels[-2], channels[-1], norm)
         for level in range(levels - 2, 0, -1):
             # In the published code the three decoder blocks beside the innermost, where there
             # are full-width ones, drop out.
@@ -78,11 +80,14 @@ class UNet(Generator):
         self.model = Outermost(in_channels, out_channels, channels[0], block)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
 
 
 class Outermost(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, width: int, block: nn.Module):
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, block: "Innermost | Between"
+    ):
         super().__init__()
         self.model = nn.Sequential(
             nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias),
@@ -93,7 +98,8 @@ class Outermost(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        output: Tensor = self.model(x)
+        return output
 
 
 class Skipping(nn.Module):

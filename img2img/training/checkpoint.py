@@ -129,5 +129,6 @@ def begin_with(generators: nn.Module, source: Path) -> None:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise DataError(
             f"The weights {path} are of other networks than this run's: {reason}. Give it the "
-            "same --mode, --width, --blocks or --levels, --norm, channels and number of domains."
+            "same --mode, --generator, --width, --blocks or --levels, --norm, channels and number "
+            "of domains."
         ) from None

@@ -244,22 +244,24 @@ WORDS = {  # pydantic's and ours
     "a valid number, unable to parse string as a number": "a number",
     "a valid boolean, unable to interpret input": "true or false",
     "Extra inputs are not permitted": "there is no such setting",
+    "Field required": "a value is missing",
 }
 
 
 def _problem(problem: ErrorDetails, options: bool) -> str:
-    text = problem["msg"]
+    text, where, value = problem["msg"], problem["loc"], problem["input"]
     for theirs, ours in WORDS.items():
         text = text.replace(theirs, ours)
-    where = problem["loc"]
-    if not where:
-        return f"{text}."
-    value, hint = problem["input"], ""
-    given = f" {value}" if isinstance(value, str | int | float) and value != "" else ""
+    hint = ""
     if problem["type"] == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
-    name = _option_at(where) if options else ".".join(map(str, where))
-    return f"{name}{given}: {text}.{hint}"
+    given = f" {value}" if isinstance(value, str | int | float) and value != "" else ""
+    if where and isinstance(where[0], str):
+        name = _option_at(where) if options else ".".join(map(str, where))
+        text = f"{name}{given}: {text}"
+    elif where:  # one of several values, of which the caller says where they are
+        text = f"{given.strip()} {text}".strip()
+    return text + ("" if text.endswith("?") else ".") + hint
 
 
 def _option_at(location: tuple[int | str, ...]) -> str:

@@ -6,7 +6,7 @@ pools and averages are kept. RunConfig.history records what was in force before,
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,12 @@ from img2img.training.config import (
 from img2img.training.settings import differences
 
 
-def resumed(run: Path, options: Mapping[str, Any]) -> RunConfig:
-    """The config that the run goes on with: its own, with the options that were given.
+def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfig:
+    """The config that a run goes on with: the saved one, with the options that were given.
 
-    Raises UsageError for an option that can't change, DataError where there is no run.
+    Raises UsageError for an option that can't change.
     """
     refuse_fixed(options)
-    saved = RunConfig.load(run)
     place = {name: options[name] for name in PLACE if name in options}
     try:
         config = RunConfig(**{**dict(saved), **place})
@@ -41,7 +40,7 @@ def resumed(run: Path, options: Mapping[str, Any]) -> RunConfig:
     return changed(config, changes, run) if changes else config
 
 
-def refuse_fixed(options: Mapping[str, Any]) -> None:
+def refuse_fixed(options: Iterable[str]) -> None:
     """UsageError for the first option that can't change when a run is resumed."""
     fixed = [name for name in options if name not in (*CHANGEABLE, *PLACE)]
     if fixed:
@@ -94,4 +93,4 @@ def continued(run: Path, given: RunConfig, keep_batch: bool) -> RunConfig:
             )
             advice = f"Go on with the new ones: --resume {shlex.quote(str(run))} {again}"
         raise UsageError(f"{run} was started with other settings ({told}). {advice}")
-    return saved.model_copy(update={name: getattr(given, name) for name in PLACE})
+    return saved.model_copy(update=given.model_dump(include=set(PLACE)))

@@ -33,7 +33,7 @@ from img2img.app import uploads
 from img2img.app.canvas import PNG, canvas
 from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
-from img2img.app.page import answered, build
+from img2img.app.page import build, latest_only
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
 from img2img.app.uploads import ChosenAttributes, ChosenDomain, UploadedFiles, UploadedPicture
 from img2img.errors import DataError
@@ -105,7 +105,7 @@ def test_attributes_add_up_and_domains_make_a_grid(demo, save, tmp_path):
     path = str(save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8)))
     (_, after), _, _ = demo.translate(path, "attributes", None, None, ["hat", "smile"])
     assert read(after).max() == 30
-    grid = last(demo.everywhere(path, "classes", None))
+    grid = last(demo.all_domains(path, "classes", None))
     assert [(name, int(picture.max())) for picture, name in grid] == [
         ("dawn", 10),
         ("noon", 20),
@@ -162,7 +162,7 @@ def test_half_transparent_colors_are_translated_as_they_are(demo, save, tmp_path
     with zipfile.ZipFile(zipped["value"]) as file:
         written = np.asarray(Image.open(io.BytesIO(file.read("0001-a.png"))))
     assert written[4, 4].tolist() == [226, 216, 196, 128]
-    grid = last(demo.everywhere(str(path), "classes", None))
+    grid = last(demo.all_domains(str(path), "classes", None))
     assert grid[0][0][4, 4].tolist() == [(v * 128 + 255 * 127 + 127) // 255 for v in (39, 49, 69)]
 
 
@@ -203,7 +203,7 @@ def test_what_fails_leaves_no_older_answer_on_the_page(demo, tmp_path, content):
     if content:  # without: an upload of an hour ago
         path.write_bytes(content)
     visitor = SimpleNamespace(session_hash="one")
-    answer = answered(demo.translate)(visitor, str(path), "alone", None, None, [])
+    answer = latest_only(demo.translate)(visitor, str(path), "alone", None, None, [])
     assert (answer[0], answer[1]["visible"], answer[2]) == (None, False, "")
 
 
@@ -314,7 +314,7 @@ def test_uploads_that_broke_off_are_deleted_and_results_are_bounded(
     assert uploads.stored() == 200
     assert [path.exists() for path in (whole, begun, old)] == [True, True, False]
     monkeypatch.setattr(demo_module, "MAX_STORED", 199)
-    with pytest.raises(DataError, match="no more room"):
+    with pytest.raises(DataError, match="no space left"):
         demo.translate(str(save(tmp_path / "a.png", noise(1, 9, 9))), "alone", None, None, [])
 
 

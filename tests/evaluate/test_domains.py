@@ -52,10 +52,12 @@ def styles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measure(quiet):
-    eye = extractor("efficientnet-lite0")
+    network = extractor("efficientnet-lite0")
 
     def get(data, translator, wanted=(ERROR, REAL_ERROR), **options):
-        found = evaluate_domains(data, translator, eye, quiet, wanted=wanted, times=20, **options)
+        found = evaluate_domains(
+            data, translator, network, quiet, wanted=wanted, resamples=20, **options
+        )
         return found, {metric.name: metric.value for metric in found.metrics}
 
     return get
@@ -131,7 +133,7 @@ def test_a_kind_of_one_picture_is_left_out_and_nothing_breaks(styles, measure, t
         (folder / style).mkdir(parents=True)
         for path in pictures(styles / style)[:count]:
             shutil.copy(path, folder / style)
-    with pytest.raises(DataError, match="needs two pictures of each kind"):
+    with pytest.raises(DataError, match="needs at least two pictures of each kind"):
         measure(Sources(data=(folder,)), Styler(styles, CLASSES, True))
 
 
@@ -142,9 +144,9 @@ def test_pictures_of_other_domains_are_refused(styles, measure):
 
 
 def test_a_distance_between_few_pictures_is_refused_before_the_work(styles, quiet):
-    model, eye = Styler(styles, CLASSES, True), extractor("efficientnet-lite0")
+    model, network = Styler(styles, CLASSES, True), extractor("efficientnet-lite0")
     with pytest.raises(DataError, match="lite0_kernel would mislead here: 24 pictures"):
         evaluate_domains(
-            Sources(data=(styles,)), model, eye, quiet, wanted=["lite0_kernel"], times=0
+            Sources(data=(styles,)), model, network, quiet, wanted=["lite0_kernel"], resamples=0
         )
     assert model.asked == []

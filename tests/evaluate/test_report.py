@@ -10,10 +10,11 @@ import pytest
 from img2img import Translator, images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import report
+from img2img.evaluate.cases import Translations
 from img2img.evaluate.compare import compare
 from img2img.evaluate.diagnose import LOG, Finding
 from img2img.evaluate.features import extractor
-from img2img.evaluate.measure import Evaluation, Maker
+from img2img.evaluate.measure import Evaluation
 from img2img.evaluate.run import evaluate
 from img2img.export.run import export_run
 from img2img.files import pictures, write_whole
@@ -49,10 +50,15 @@ def assert_self_contained(page: str) -> None:
 
 
 def test_an_evaluation_page_shows_numbers_and_the_best_and_worst(held_out, quiet):
-    maker, eye = Maker(Translator("flat-to-3d", "cpu")), extractor("efficientnet-lite0")
+    translations, network = (
+        Translations(Translator("flat-to-3d", "cpu")),
+        extractor("efficientnet-lite0"),
+    )
     wanted = ["l1", "lite0_kernel"]
-    result = evaluate(held_out / "3d", held_out / "flat", maker, eye, quiet, wanted=wanted, times=0)
-    page = report.evaluation_page("flat against 3d", result, maker)
+    result = evaluate(
+        held_out / "3d", held_out / "flat", translations, network, quiet, wanted=wanted, resamples=0
+    )
+    page = report.evaluation_page("flat against 3d", result, translations)
     assert_self_contained(page)
     assert page.count("<img") == 3 * 3 * report.SHOWN  # input, translation, truth
     best, worst = min(result.scores.values()), max(result.scores.values())
@@ -74,9 +80,9 @@ def test_a_page_shows_what_its_run_saw_while_it_trained(trained, tmp_path):
     assert "&lt;3&gt;" in page
     assert page.count("<img") == 1
     result = Evaluation(scored_by="l1")
-    whole = report.evaluation_page("title", result, Maker(), run)
+    whole = report.evaluation_page("title", result, Translations(), run)
     assert_self_contained(whole)
-    assert "While it trained" in whole
+    assert "Signs of trouble during training" in whole
     assert "g/cycle_a" in whole
     write_whole(run / LOG, "")
     assert "No sign of trouble" in report.diagnosis(run)
@@ -86,7 +92,7 @@ def test_kinds_that_are_never_made_are_shown_from_the_data(held_out):
     found = Finding("mode dropping", "flat", "seen", "means", "advice", tuple(range(6)))
     files = [str(path) for path in pictures(held_out / "3d")[:6]]
     result = Evaluation(findings=[found], examples={"flat": files}, scored_by="l1")
-    page = report.evaluation_page("title", result, Maker())
+    page = report.evaluation_page("title", result, Translations())
     assert page.count("<img") == 1
 
 

@@ -334,10 +334,27 @@ def test_what_is_no_published_generator_is_refused(what, tmp_path, monkeypatch):
     assert not Path("executed").exists()
 
 
-def test_another_mode_is_refused(tmp_path):
+def test_a_mode_that_has_no_such_generators_is_refused(tmp_path):
     path = save(ResNet(3, 3, 4, 1), tmp_path / "latest_net_G.pth")
-    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of pix2pix"):
+    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of stargan"):
+        import_run(path, tmp_path / "run", mode="stargan")
+    path = save(StarGenerator(3, 2, 4, 1), tmp_path / "1000-G.ckpt")
+    with pytest.raises(UsageError, match="holds a generator of stargan, not of pix2pix"):
         import_run(path, tmp_path / "run", mode="pix2pix")
+
+
+@pytest.mark.parametrize(
+    ("network", "mode"), [(ResNet(3, 3, 4, 1), "pix2pix"), (UNet(3, 3, 2, 5), "cyclegan")]
+)
+def test_a_generator_becomes_a_run_of_the_mode_that_is_asked_for(network, mode, tmp_path):
+    path = save(network, tmp_path / "latest_net_G.pth")
+    given = {} if mode == "pix2pix" else {"direction": "ba"}
+    config, generators = imported(path, tmp_path / "run", mode=mode, **given)
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        network, [ours] = network.eval(), generators.values()
+        assert torch.equal(ours.eval()(image), network(image))
+    assert config.generator.name == ("resnet" if mode == "pix2pix" else "unet")
 
 
 @pytest.mark.parametrize("running", [False, True])

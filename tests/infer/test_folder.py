@@ -141,21 +141,21 @@ def test_a_file_too_large_for_any_picture_is_not_read(invert, fill, monkeypatch)
 def test_large_pictures_wait_in_smaller_numbers():
     ahead = folder._Ahead(most=32, at_first=8)
     assert ahead.allowed == 8
-    ahead.seen(1000)
+    ahead.add(1000)
     assert ahead.allowed == 32
-    ahead.seen(72_000_000)
+    ahead.add(72_000_000)
     assert ahead.allowed == 7
-    ahead.seen(2**30)
+    ahead.add(2**30)
     assert ahead.allowed == 1
     for _ in range(32):  # the large ones are long gone
-        ahead.seen(1000)
+        ahead.add(1000)
     assert ahead.allowed == 32
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 def test_a_record_that_can_not_be_written_says_what_is_done(invert, fill, monkeypatch):
     fill(3)
-    said = r"manifest.jsonl can't be written \(No space left.*goes on"
+    said = r"manifest.jsonl can't be written \(No space left.*to continue"
     with monkeypatch.context() as patch, pytest.raises(DataError, match=said):  # noqa: PT012
         patch.setattr(Record, "open", lambda self: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
         go(invert)

@@ -242,7 +242,7 @@ def test_two_inputs_that_would_become_one_file_are_refused_by_name():
 
 def test_a_gif_and_a_png_of_one_name_clash_even_where_suffixes_are_kept():
     touch("in/a.gif", "in/a.png")
-    with pytest.raises(DataError, match="would both become"):
+    with pytest.raises(DataError, match="would both be written to"):
         plan("in")
 
 
@@ -255,7 +255,7 @@ def advice(*inputs: str, **options: str) -> str:
 def test_names_that_differ_by_suffix_alone_can_keep_it():
     touch("in/a.gif", "in/a.png", "in/b.gif", "in/c.png")
     said = advice("in")
-    assert "in/a.gif and in/a.png would both become" in said.replace(os.sep, "/")
+    assert "in/a.gif and in/a.png would both be written to" in said.replace(os.sep, "/")
     assert "--names full keeps their suffixes (a.gif.png)" in said
     assert list(plan("in", names="full").values()) == [
         "out/a.gif.png", "out/a.png", "out/b.gif.png", "out/c.png"
@@ -272,7 +272,7 @@ def test_full_names_keep_what_the_extension_asked_for_would_replace():
 
 def test_one_name_in_two_folders_can_be_numbered():
     touch("x/a.png", "y/a.png", "z/a.png", "z/a-2.png", "z/b.png")
-    assert "--names number tells them apart (a.png, a-2.png)" in advice("x", "y", "z")
+    assert "--names number numbers the outputs (a.png, a-2.png)" in advice("x", "y", "z")
     targets = list(plan("x", "y", "z", names="number").values())
     assert targets == ["out/a.png", "out/a-2.png", "out/a-2-2.png", "out/a-3.png", "out/b.png"]
 
@@ -288,7 +288,7 @@ def test_one_name_in_two_folders_can_be_numbered():
 def test_names_that_differ_by_case_or_unicode_form_are_told_apart_and_can_be_numbered(one, other):
     touch(f"in/{one}", f"in/{other}")
     said = advice("in")
-    assert "Some file systems take these names for one: --names number" in said
+    assert "Some file systems treat these names as the same: --names number" in said
     first, second = said.partition(" would")[0].split(" and ")
     assert first != second
     assert unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", second)
@@ -304,7 +304,7 @@ def test_names_that_differ_by_case_or_unicode_form_are_told_apart_and_can_be_num
 def test_names_that_full_case_folding_takes_for_one_clash(one, other):
     """As on macOS' APFS."""
     touch(f"x/{one}", f"y/{other}")
-    with pytest.raises(DataError, match="take these names for one: --names number"):
+    with pytest.raises(DataError, match="treat these names as the same: --names number"):
         plan("x", "y")
     assert len(plan("x", "y", names="number")) == 2
 
@@ -334,7 +334,7 @@ def test_a_picture_without_a_suffix_becomes_png():
 
 def test_one_name_in_two_input_folders_clashes():
     touch("x/a.png", "y/a.png")
-    with pytest.raises(DataError, match="would both become"):
+    with pytest.raises(DataError, match="would both be written to"):
         plan("x", "y")
 
 
@@ -352,7 +352,7 @@ def test_one_name_in_two_input_folders_clashes():
 )
 def test_names_that_some_file_systems_take_for_one_clash(one, other):
     touch(f"x/{one}", f"y/{other}")
-    with pytest.raises(DataError, match="would both become"):
+    with pytest.raises(DataError, match="would both be written to"):
         plan("x", "y")
 
 
@@ -382,7 +382,7 @@ def test_outputs_inside_the_input_are_not_translated_again():
 @pytest.mark.parametrize("name", ["in", "in/a.png", "in/*.png", "./in/"])
 def test_an_output_folder_that_is_the_input_folder_is_refused(name):
     touch("in/a.png")
-    with pytest.raises(DataError, match=r"is the output folder, too|would replace its own input"):
+    with pytest.raises(DataError, match=r"is also the output folder|would replace its own input"):
         plan(name, out=Path("in"))
 
 
@@ -429,7 +429,7 @@ def test_the_input_folder_is_recognised_behind_a_link():
     touch("in/a.png")
     os.symlink("in", "link")
     for name, out in (("in", "link"), ("link", "in")):
-        with pytest.raises(DataError, match="is the output folder, too"):
+        with pytest.raises(DataError, match="is also the output folder"):
             plan(name, out=Path(out))
 
 
@@ -507,7 +507,7 @@ def test_no_spelling_of_a_file_leads_out_of_the_output_folder(spelled):
 
 def test_a_clash_is_found_however_the_inputs_are_spelled():
     touch("in/a.png", "in2/a.png")
-    with pytest.raises(DataError, match="would both become"):
+    with pytest.raises(DataError, match="would both be written to"):
         make_plan(["in/a.png", "in2/./*.png"], Path("out"), "keep", "1/1")
 
 

@@ -163,7 +163,7 @@ def test_of_a_renamed_run_with_two_directions_one_must_be_chosen(model):
     make("runs/new/export/old-ab.onnx")
     make("runs/new/export/old-ba.onnx")
     make("runs/new/export/old-ab-int8.onnx")
-    with pytest.raises(UsageError, match="say --direction"):
+    with pytest.raises(UsageError, match="choose one with --direction"):
         registry.find(model)
     for direction in ("ab", "ba"):
         assert found(model, direction) == f"runs/new/export/old-{direction}.onnx"

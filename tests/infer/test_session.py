@@ -147,7 +147,7 @@ def test_a_provider_that_this_onnxruntime_lacks_is_a_device_error(bundle):
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones(bundle):
-    with pytest.raises(UsageError, match="no provider quantum; there are auto, cpu, cuda"):
+    with pytest.raises(UsageError, match=r"no provider quantum\. Choose one of: auto, cpu, cuda"):
         session.load(bundle(), "quantum")
 
 

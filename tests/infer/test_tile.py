@@ -159,5 +159,5 @@ def test_every_domain_can_be_tiled(stargan, wall):
 
 
 def test_a_network_that_sees_all_at_once_can_not_be_tiled():
-    with pytest.raises(UsageError, match="looks at the whole picture"):
+    with pytest.raises(UsageError, match="depends on the whole picture"):
         Tiler(Translator(shipped("weights") / "flat-to-3d.onnx", "cpu"), 256)

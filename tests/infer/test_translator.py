@@ -77,7 +77,7 @@ def test_torch_tensors_on_the_cpu_are_taken(invert, noise):
     assert np.array_equal(invert(torch.stack([tensor, tensor]))[1], 255 - picture)
     with pytest.raises(ValueError, match="channels come last"):
         invert(tensor.permute(2, 0, 1))
-    with pytest.raises(ValueError, match=r"float32 \[5, 7, 3\]; levels are 0 to 255"):
+    with pytest.raises(ValueError, match=r"float32 \[5, 7, 3\]; values are 0 to 255"):
         invert(tensor / 255)
 
 

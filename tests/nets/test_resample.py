@@ -31,7 +31,8 @@ def test_a_blur_is_nothing_to_learn_or_to_save():
 
 @pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
 def test_doubling_doubles(upsample):
-    layers = nn.Sequential(*doubling(upsample, 8, 4, bias=False))
+    before, convolution = doubling(upsample, 8, 4, bias=False)
+    layers = nn.Sequential(*before, convolution)
     assert layers(torch.zeros(1, 8, 5, 6)).shape == (1, 4, 10, 12)
 
 

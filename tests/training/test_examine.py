@@ -51,7 +51,7 @@ class Colours(NamedTuple):
 
     def __call__(self, pictures):
         small = torch.nn.functional.avg_pool2d(pictures.float() / 255, 4).flatten(1)
-        return features.Seen(small, small, small)
+        return features.Activations(small, small, small)
 
 
 @pytest.fixture
