@@ -156,7 +156,7 @@ class CUT(Method):
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         a, b = batch["a"], batch["b"]
-        generator = self.generators["ab"]
+        generator = self.generator("ab")
         return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -165,7 +165,7 @@ class CUT(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
 
     @property
     def _compares_identity(self) -> bool:
@@ -186,7 +186,8 @@ class CUT(Method):
         (equation 4). use: of the places, the translation's (0) or the identity's (1).
         """
         assert isinstance(draws, CUTDraws)
-        encode, project, places = self.generators["ab"].encode, self.heads["ab"], draws.places[use]
+        encode, project = self.generator("ab").encode, self.heads["ab"]
+        places = draws.places[use]
         queries = project([self._mirrored(layer, draws) for layer in encode(output)], places)
         with torch.no_grad():  # the keys are constants
             keys = project(encode(source), places)
@@ -212,4 +213,6 @@ def _unit(embedding: Tensor) -> Tensor:
     for fresh heads give short vectors.
     """
     embedding = wide(embedding)
-    return embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)
+    length = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
+    unit: Tensor = embedding / (length + 1e-7)
+    return unit
