@@ -124,7 +124,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["check", "a", "bad"], 3, "2 files can't be read"),
         (["check", "empty"], 3, "empty has no pictures"),
         (["compare", "a", "--inputs", "b"], 3, "There is no model a"),
-        (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
+        (["evaluate", "--real", "a"], 2, "Give --real DIR and --fake DIR"),
         (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
         (["evaluate", "-m", "flat-to-3d", "--data", "."], 2, "has no domains"),
         (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
