@@ -185,7 +185,7 @@ def measure_costs(data: Path) -> None:
             plan = make_plan(RunConfig.model_validate_json(config), Console(quiet=True), False)
             c, mode = plan.config.method, plan.config.mode
             runtime = Runtime("auto", "auto", METHODS[mode].channels_last)
-            trainer = Trainer(METHODS[mode](c), runtime, 0, plan.epoch_steps)
+            trainer = Trainer(METHODS[mode](c), runtime, 0, plan.schedule)
             augment = Augment(c.size, c.load_size, c.centre_crop, c.flip, True)
             batch = runtime.place(fixed_batch(plan.training, augment, list(range(c.batch))))
             steps[candidate] = (trainer, batch, [])

@@ -28,6 +28,7 @@ from img2img.manifest import Labels
 from img2img.methods import METHODS
 from img2img.methods.base import Method
 from img2img.training.runtime import Runtime
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -186,7 +187,8 @@ def ours(
     """Our step; channels_last and settings: other than the method has them."""
     method, raw = begin(mode, size, batch, settings)
     last = method.channels_last if channels_last is None else channels_last
-    trainer = Trainer(method, Runtime(device, channels_last=last), 0, 1000)
+    schedule = Schedule.of(method.config, epoch_steps=1000)
+    trainer = Trainer(method, Runtime(device, channels_last=last), 0, schedule)
     if compiled:
         trainer.compile()
     placed = trainer.runtime.place(raw)

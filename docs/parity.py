@@ -7,6 +7,7 @@ methods and the training step that `img2img train` runs. The suite runs the same
 """
 
 import copy
+import dataclasses
 import datetime
 import json
 import lzma
@@ -14,24 +15,27 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
+from img2img.methods.base import Batch, Draws
+from img2img.methods.cut import CUTDraws
+from img2img.methods.stargan import StarGANDraws
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet
 from img2img.training.runtime import Runtime
-from img2img.training.schedule import rate_factor
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"
 ONE_EPOCH = 10**9  # the rate stays constant, as in the authors' ten steps
-Batches = Callable[[int], dict[str, Tensor]]
+Batches = Callable[[int], tuple[Batch, Draws | None]]  # of a step; None: its own draws
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def make_trainer(mode: str, files: dict[str, Path], **settings) -> Trainer:
         state = torch.load(path, weights_only=True)
         # StarGAN's files carry running statistics that nothing reads.
         part.load_state_dict({k: v for k, v in state.items() if k in part.state_dict()})
-    return Trainer(method, Runtime("cpu", "fp32"), seed=0, epoch_steps=ONE_EPOCH)
+    return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, ONE_EPOCH))
 
 
 def trained(
@@ -83,11 +87,13 @@ def trained(
     named: dict[str, Callable[[dict[str, float]], float]],
     parts: dict[str, str],
     drift: float,
+    least: float = 0.0,
 ) -> Iterator[Row]:
     """Ten steps: losses in float64 and in float32, then every tensor's sum and norm.
 
     named: the authors' loss -> a function of our terms; parts: their network -> ours; drift: what
-    is allowed to float32 when it goes its own way.
+    is allowed to float32 when it goes its own way; least: norms below it are compared as if they
+    were it, for a bias before a norm holds nothing but rounding.
     """
     losses = json.loads((folder / "trajectory.json").read_text())["losses"]
     guided, free = as_float32(trainer), as_float32(trainer)
@@ -95,12 +101,14 @@ def trained(
     complete = next(n for n, at in enumerate(losses, 1) if len(at) == len(named))
     for step in range(len(losses)):
         if step < max(3, complete):
-            data = batch(step)
-            data = {k: v.float() if v.is_floating_point() else v for k, v in data.items()}
+            data, draws = batch(step)
+            data = narrow(data)
+            if draws is not None:
+                draws = dataclasses.replace(draws, **narrow(vars(draws)))
             guided.load_state_dict(copy.deepcopy(trainer.state_dict()))
-            each.append(values(guided.update(data)))
-            own.append(values(free.update(data)))
-        wide.append(values(trainer.update(batch(step))))
+            each.append(values(guided.update(data, draws)))
+            own.append(values(free.update(data, draws)))
+        wide.append(values(trainer.update(*batch(step))))
     runs = {
         "float64": (wide, 1e-6),
         "float32, each step from the state in float64": (each, 1e-4),
@@ -115,16 +123,34 @@ def trained(
         state = trainer.method.get_submodule(name).state_dict()
         known = {k: v for k, v in norms[part].items() if k in state and "num_batches" not in k}
         pairs = [(norm, state[key].norm().item()) for key, (_, norm) in known.items()]
-        yield worst(f"norm of a tensor of {part}, {len(pairs)} tensors", pairs, 1e-6)
+        yield worst(f"norm of a tensor of {part}, {len(pairs)} tensors", pairs, 1e-6, least)
         sums = (
-            worst(f"sum of a tensor of {part}", [(total, state[key].sum().item())], 1e-6, norm)
+            worst(
+                f"sum of a tensor of {part}",
+                [(total, state[key].sum().item())],
+                1e-6,
+                max(norm, least),
+            )
             for key, (total, norm) in known.items()
         )
         yield max(sums, key=lambda row: row.difference)
 
 
+def any_draws(trainer: Trainer, batch: Batch) -> Draws:
+    """Draws for a scene that does not depend on them."""
+    return trainer.method.draws(batch, trainer.progress, 1.0)
+
+
 def values(terms: dict[str, Tensor]) -> dict[str, float]:
     return {name: term.item() for name, term in terms.items()}
+
+
+def narrow(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with every tensor in float32."""
+    return {
+        k: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v
+        for k, v in values.items()
+    }
 
 
 def as_float32(trainer: Trainer) -> Trainer:
@@ -145,11 +171,12 @@ def cyclegan() -> Iterator[Row]:
     trainer = make_trainer("cyclegan", files, size=64, width=8, d_width=8, blocks=6, pool=0)
     data = load_file(folder / "batches.safetensors")
 
-    def batch(step: int) -> dict[str, Tensor]:
-        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}
+    def batch(step: int) -> tuple[Batch, None]:
+        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}, None
 
-    golden, first = load_file(folder / "step1_images.safetensors"), batch(0)
-    images = {name: image.detach() for name, image in trainer.method.scene(first).items()}
+    golden, (first, _) = load_file(folder / "step1_images.safetensors"), batch(0)
+    scene = trainer.method.scene(first, any_draws(trainer, first))
+    images = {name: image.detach() for name, image in scene.items()}
     names = {"fake_B": "fake_b", "fake_A": "fake_a", "rec_A": "cycle_a", "rec_B": "cycle_b"}
     for theirs, ours in (names | {"idt_A": "same_b", "idt_B": "same_a"}).items():
         yield pictures(f"image {theirs} of step 1", golden[theirs], images[ours], 1e-6)
@@ -175,11 +202,12 @@ def pix2pix() -> Iterator[Row]:
 
     trainer = make_trainer("pix2pix", files, width=4, d_width=8, dropout=False)
 
-    def batch(step: int) -> dict[str, Tensor]:
-        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}
+    def batch(step: int) -> tuple[Batch, None]:
+        return {k: data[k.upper()][step : step + 1].double() for k in "ab"}, None
 
     with torch.no_grad():  # by a copy, whose BatchNorm averages may move
-        fake = copy.deepcopy(trainer.method).scene(batch(0))["fake_b"]
+        first, _ = batch(0)
+        fake = copy.deepcopy(trainer.method).scene(first, any_draws(trainer, first))["fake_b"]
     golden = load_file(folder / "step1_images.safetensors")
     yield pictures("image fake_B of step 1", golden["fake_B"], fake, 1e-6)
     named = {
@@ -200,15 +228,16 @@ def stargan(name: str, kind: str) -> Iterator[Row]:
     trainer = make_trainer("stargan", files, **sizes, labels=labels)
     data = load_file(folder / "batches.safetensors")
 
-    def batch(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Batch, Draws]:
         label = data["labels"][step]
         label = (torch.eye(5)[label] if kind == "classes" else label).double()
-        return {
-            "image": data["images"][step].double(),
-            "domain": label,
-            "mix": data["alpha"][step].double(),
-            "target": label[data["permutation"][step]],
-        }
+        draws = StarGANDraws(
+            mix=data["alpha"][step].double(),
+            progress=torch.tensor(0.0),
+            penalty_scale=1.0,
+            target=label[data["permutation"][step]],
+        )
+        return {"image": data["images"][step].double(), "domain": label}, draws
 
     named = {
         "D/loss_real": lambda t: t["d/real"],
@@ -220,6 +249,46 @@ def stargan(name: str, kind: str) -> Iterator[Row]:
         "G/loss_cls": lambda t: t["g/classification"],
     }
     yield from trained(trainer, batch, folder, named, parts, drift=1e-4)
+
+
+def cut(name: str, **settings: Any) -> Iterator[Row]:
+    folder = GOLDEN / name
+    parts = {"G": "generators.ab", "F": "heads.ab", "D": "discriminators.b"}
+    files = {ours: folder / f"init_net_{theirs}.pth" for theirs, ours in parts.items()}
+    sizes = {"size": 32, "batch": 2, "width": 8, "d_width": 8, "blocks": 6}
+    patches = {"nce_patches": 24, "nce_width": 32}
+    trainer = make_trainer("cut", files, **sizes, **patches, **settings)
+    data = load_file(folder / "batches.safetensors")
+    drawn = json.loads((folder / "trajectory.json").read_text())
+
+    def batch(step: int) -> tuple[Batch, Draws]:
+        uses = [tuple(map(torch.tensor, layers)) for layers in drawn["places"][step]]
+        draws = CUTDraws(
+            mix=torch.zeros(2, 1, 1, 1),
+            progress=torch.tensor(0.0),
+            penalty_scale=1.0,
+            places=(uses[0], uses[-1]),
+            flipped=torch.tensor(drawn["flipped"][step]),
+        )
+        return {k: data[k][step].double() for k in "ab"}, draws
+
+    golden = load_file(folder / "step1_images.safetensors")
+    scene = trainer.method.scene(*batch(0))
+    for theirs, ours in {"fake_B": "fake_b", "idt_B": "same_b"}.items():
+        if theirs in golden:
+            yield pictures(f"image {theirs} of step 1", golden[theirs], scene[ours].detach(), 1e-6)
+    share = 0.5 if "NCE_Y" in drawn["losses"][0] else 1.0
+    named = {
+        "G_GAN": lambda t: t["g/adversarial"],
+        "NCE": lambda t: t["g/nce"] / share,  # theirs is written down before halving, as D's are
+        "NCE_Y": lambda t: t["g/nce_identity"] / share,
+        "G": lambda t: sum(value for name, value in t.items() if name.startswith("g/")),
+        "D_real": lambda t: 2 * t["d/real"],
+        "D_fake": lambda t: 2 * t["d/fake"],
+    }
+    named = {loss: named[loss] for loss in drawn["losses"][0]}
+    # In float32 small losses of the discriminator part sooner: its pictures are 32 px wide.
+    yield from trained(trainer, batch, folder, named, parts, drift=0.1, least=0.1)
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -245,10 +314,11 @@ def network(name: str) -> Iterator[Row]:
 
 def schedule() -> Iterator[Row]:
     golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
-    config: MethodConfig = METHODS["cyclegan"].Config(epochs=200)
+    config = METHODS["cyclegan"].Config(epochs=200)
+    factor = Schedule.of(config, epoch_steps=7).rate_factor
     rates = golden["lr_at_epoch_1_to_200"]
     pairs = [
-        (rate, config.generator_lr * rate_factor(config, epoch * 7 + step, 7))
+        (rate, config.generator_lr * factor(epoch * 7 + step))
         for epoch, rate in enumerate(rates)
         for step in (0, 6)  # the first and the last of an epoch of 7
     ]
@@ -260,6 +330,8 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "CycleGAN": cyclegan,
     "StarGAN on classes": lambda: stargan("rafd", "classes"),
     "StarGAN on attributes": lambda: stargan("celeba", "attributes"),
+    "CUT": lambda: cut("cut"),
+    "FastCUT": lambda: cut("fastcut", **METHODS["cut"].presets["fastcut"]),
     **{f"network {name}": lambda name=name: network(name) for name in NETS},
     "learning rate": schedule,
 }

@@ -7,7 +7,7 @@ import secrets
 import stat
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,11 @@ class PassedOver:
 
     files: Counter[str] = field(default_factory=Counter)  # by suffix, or by what they are
     outputs: list[Path] = field(default_factory=list)  # folders that img2img wrote
+
+    def add(self, other: "PassedOver") -> None:
+        """Count what another search left out, too."""
+        self.files.update(other.files)
+        self.outputs.extend(other.outputs)
 
     def __str__(self) -> str:
         """ "3 files passed over: 2 .mp4, 1 .pdf"; empty where nothing was left out."""
@@ -201,13 +206,13 @@ def is_picture_name(name: str, head: Callable[[], bytes]) -> bool:
     return suffix in PICTURE_SUFFIXES or (not suffix and bool(SIGNATURE.match(head())))
 
 
-def passed_over(folders: Iterable[Path]) -> PassedOver:
-    """What a search for pictures in these folders leaves out."""
-    ignored = PassedOver()
-    for folder in folders:
-        for _ in find_pictures(folder, passed_over=ignored):
-            pass
-    return ignored
+def beside(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
+    """The picture files in the folder itself, not in its sub-folders.
+
+    passed_over: receives the other files.
+    """
+    entries = walk(folder, enters=lambda path: False)
+    return [Path(entry.path) for entry in entries if is_picture(entry, passed_over)]
 
 
 def is_output(folder: Path) -> bool:
@@ -245,13 +250,18 @@ def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Pa
     return sorted(data)
 
 
-def pictures(folder: Path) -> tuple[Path, ...]:
-    """Every picture below the folder. Raises DataError where it is missing or has none."""
+def pictures(folder: Path, passed_over: PassedOver | None = None) -> tuple[Path, ...]:
+    """Every picture below the folder. Raises DataError where it is missing or has none.
+
+    passed_over: receives everything else.
+    """
     require_folder(folder)
     ignored = PassedOver()
     paths = tuple(find_pictures(folder, passed_over=ignored))
     if not paths:
         raise no_pictures(folder, ignored)
+    if passed_over is not None:
+        passed_over.add(ignored)
     return paths
 
 
@@ -263,10 +273,13 @@ def no_pictures(where: Path | str, ignored: PassedOver) -> DataError:
     return DataError(f"{where} has no pictures ({KINDS}).{more}")
 
 
-def by_name(folder: Path) -> dict[str, Path]:
-    """The folder's pictures by `stem`. Raises DataError where two have the same, or without any."""
+def by_name(folder: Path, passed_over: PassedOver | None = None) -> dict[str, Path]:
+    """The folder's pictures by `stem`. Raises DataError where two have the same, or without any.
+
+    passed_over: receives everything else.
+    """
     paths: dict[str, Path] = {}
-    for path in pictures(folder):
+    for path in pictures(folder, passed_over):
         name = stem(path, folder)
         if name in paths:
             raise DataError(

@@ -12,25 +12,36 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before anyone imports torch
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "quickstart"
 TINY = {  # settings that make a method train in seconds
-    "pix2pix": {"size": 32, "resize": 36, "width": 4, "d_width": 4, "d_layers": 2, "batch": 2},
+    "pix2pix": {
+        "size": 32,
+        "resize": 36,
+        "generator": {"width": 4},
+        "discriminator": {"width": 4, "layers": 2},
+        "batch": 2,
+    },
     "cyclegan": {
         "size": 32,
         "resize": 36,
-        "width": 4,
-        "d_width": 4,
-        "d_layers": 2,
-        "blocks": 1,
+        "generator": {"width": 4, "blocks": 1},
+        "discriminator": {"width": 4, "layers": 2},
         "pool": 3,
         "batch": 2,
     },
     "stargan": {
         "size": 32,
-        "width": 4,
-        "d_width": 4,
-        "d_layers": 3,
-        "blocks": 1,
+        "generator": {"width": 4, "blocks": 1},
+        "discriminator": {"width": 4, "layers": 3},
         "batch": 4,
         "d_steps": 2,
+    },
+    "cut": {
+        "size": 32,
+        "resize": 36,
+        "generator": {"width": 4, "blocks": 2},
+        "discriminator": {"width": 4, "layers": 2},
+        "nce_patches": 16,
+        "nce_width": 8,
+        "batch": 2,
     },
 }
 

@@ -6,9 +6,13 @@ import torch
 
 from img2img.manifest import Labels
 from img2img.methods import METHODS
+from img2img.methods.base import Batch, Draws
+from img2img.methods.cut import CUTDraws
 from img2img.methods.objectives import OBJECTIVES
+from img2img.methods.stargan import StarGANDraws
 from img2img.training.ranks import Ranks, joined
 from img2img.training.runtime import Runtime, seed_step
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_steps": 1, "pool": 0}
@@ -36,34 +40,41 @@ def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
     own = {
         "pix2pix": {"norm": "instance", "dropout": False},
         "cyclegan": {"blocks": 1},
+        "cut": {"blocks": 1, "nce_patches": 16, "nce_width": 8},
         "stargan": {"blocks": 1, "labels": Labels(sets=sets)},
     }
     config = METHODS[mode].Config(**{**SMALL, **own[mode], **settings}, epochs=None, steps=10)
     seed_step(0, 2**40)
     method = METHODS[mode](config).double()
-    return Trainer(method, Runtime("cpu", "fp32"), 0, 10, ranks)
+    return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(config, 10), ranks)
 
 
-def four_pictures(mode: str) -> dict[str, torch.Tensor]:
-    draws = torch.Generator().manual_seed(1)
+def four_pictures(mode: str) -> tuple[Batch, Draws]:
+    """A batch of the method, and draws for it."""
+    generator = torch.Generator().manual_seed(1)
 
     def pictures() -> torch.Tensor:
-        return torch.rand(4, 3, 32, 32, generator=draws, dtype=torch.float64) * 2 - 1
+        return torch.rand(4, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
 
-    mix = {"mix": torch.rand(4, 1, 1, 1, generator=draws, dtype=torch.float64)}
+    mix = torch.rand(4, 1, 1, 1, generator=generator, dtype=torch.float64)
+    draws = Draws(mix, progress=torch.tensor(0.0), penalty_scale=1.0)
+    if mode == "cut":
+        places = tuple(torch.arange(16) for _ in range(4))  # of the layers of one residual block
+        draws = CUTDraws(**vars(draws), places=(places, places), flipped=torch.tensor(True))
     if mode != "stargan":
-        return {"a": pictures(), "b": pictures(), **mix}
+        return {"a": pictures(), "b": pictures()}, draws
     label = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 1]]
-    return {"image": pictures(), "domain": label, "target": label.flip(0), **mix}
+    batch = {"image": pictures(), "domain": label}
+    return batch, StarGANDraws(**vars(draws), target=label.flip(0))
 
 
 def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor]:
     """Of the second step on the rank's share of four pictures: in the first there is no past."""
     trainer = start(mode, settings, ranks)
-    share = 4 // ranks.count
-    mine = slice(ranks.rank * share, (ranks.rank + 1) * share)
+    batch, draws = four_pictures(mode)
+    mine = {name: value.chunk(ranks.count)[ranks.rank] for name, value in batch.items()}
     for _ in range(2):
-        trainer.update({name: value[mine] for name, value in four_pictures(mode).items()})
+        trainer.update(mine, draws.split(ranks.count)[ranks.rank])
     found = trainer.method.named_parameters()
     return {name: p.grad.clone() for name, p in found if p.grad is not None}
 

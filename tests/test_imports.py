@@ -10,10 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest", "memory"}
 ALLOWED = {
-    "nets": {"nets"},
-    "methods": {"methods", "nets", "data", "manifest"},
-    "data": {"data", *FACE},
-    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
+    "nets": {"nets", "table", "manifest"},
+    "methods": {"methods", "nets", "data", "manifest", "errors", "table"},
+    "data": {"data", "table", *FACE},
+    "training": {"training", "methods", "nets", "data", "evaluate", "run", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},
@@ -55,7 +55,7 @@ def test_layer_imports_only_what_the_design_allows(path):
 def test_methods_use_of_data_only_the_data_set_classes(path):
     if path.parent.name == "methods":
         from_data = {m for m in imports(path) if m.startswith("img2img.data") and known(m)}
-        assert from_data <= {"img2img.data", "img2img.data.folders"}
+        assert from_data <= {"img2img.data", "img2img.data.dataset", "img2img.data.sources"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -68,7 +68,7 @@ def test_nobody_imports_the_command_line(path):
     [
         "import img2img",
         "import img2img.cli",
-        "from img2img import Translator, Manifest",
+        "from img2img import Translator, Manifest, Run, Callback, train",
         "import img2img.infer.folder, img2img.infer.plan, img2img.evaluate.metrics",
     ],
 )
@@ -95,5 +95,6 @@ def test_help_needs_neither_numpy_nor_pydantic_nor_onnxruntime():
 def test_public_names_are_these():
     import img2img
 
-    assert sorted(img2img.__all__) == ["Manifest", "Translator", "__version__"]
+    public = ["Callback", "Manifest", "Run", "Translator", "__version__", "train"]
+    assert sorted(img2img.__all__) == public
     assert all(hasattr(img2img, name) for name in img2img.__all__)

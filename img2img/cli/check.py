@@ -1,11 +1,16 @@
 """img2img check: what is in a data set, before anyone trains on it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from img2img.cli.options import option
+
+if TYPE_CHECKING:
+    from img2img.data.sources import Sources
+    from img2img.data.survey import Survey
+    from img2img.methods.base import Method
 
 
 def check(
@@ -18,10 +23,7 @@ def check(
         ),
     ],
     test: Annotated[list[Path] | None, option("The same, held out; repeat for two.")] = None,
-    mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None,
-        option("By default told from the folders."),
-    ] = None,
+    mode: Annotated[str | None, option("A method; by default chosen by the folders.")] = None,
     attributes: Annotated[Path | None, option("StarGAN: list, as CelebA's or CSV.")] = None,
     attribute: Annotated[list[str] | None, option("A column of that list; repeat.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -38,35 +40,34 @@ def check(
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError, needs_extra
-    from img2img.files import passed_over
 
     try:
         from img2img.data.check import require_same_domains
-        from img2img.data.layouts import resolve
-        from img2img.data.survey import Finding, survey
+        from img2img.data.parts import entered
+        from img2img.data.published import resolve
+        from img2img.data.survey import survey
         from img2img.methods import METHODS
     except ImportError as error:
         raise needs_extra("train", error) from None
-    method = METHODS[mode or _told_mode(data, attributes)]
-    if (len(data) > 2 and method.name != "stargan") or (test and len(test) != len(data)):
+    data = [entered(folder) for folder in data]
+    columns = tuple(attribute or ())
+    method = METHODS.choose(mode) if mode else _best_method(data, attributes, columns)
+    sources = _sources(method, data, attributes, columns)
+    if sources is None or (test and len(test) != len(data)):
         raise UsageError("Give one folder or two (of domains: any number), and as many --test.")
     resolved = resolve(
-        method.data,
-        _sources(method.name, data, attributes, attribute),
-        _sources(method.name, test, attributes, attribute) if test else None,
+        method.layouts, sources, _sources(method, test, attributes, columns) if test else None
     )
-    training = method.data.open(resolved.training, (3, 3))
+    training = method.open_data(resolved.training, (3, 3))
     held_out = None
     if resolved.held_out.given():
-        listed = {"attributes": attributes, "attribute": tuple(attribute or ())}
-        held_out = method.data.open(resolved.held_out.model_copy(update=listed), (3, 3))
+        listed = {"attributes": attributes, "attribute": columns}
+        held_out = method.open_data(resolved.held_out.model_copy(update=listed), (3, 3))
         require_same_domains(training, held_out)
     console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     result = survey(training, held_out, console)
-    if left := str(passed_over([*resolved.training.folders(), *resolved.held_out.folders()])):
-        result.findings.append(Finding("note", f"{left}."))
     if as_json:
         print(json.dumps({"mode": method.name, **result.as_dict()}, indent=2))
     else:
@@ -76,46 +77,43 @@ def check(
         raise DataError(" ".join(broken))
 
 
-def _told_mode(data: list[Path], attributes: Path | None) -> str:
-    """Two sets with some names in common are pairs; one folder with sub-folders has domains."""
-    from img2img.data.folders import Paired, Sources
-    from img2img.data.layouts import entered, has_domains, resolve, two_sets
+def _best_method(
+    data: list[Path], attributes: Path | None, columns: tuple[str, ...]
+) -> "type[Method]":
+    """The method that the folders fit best; of methods that they fit alike, the first.
 
-    folder = entered(data[0])
-    if len(data) == 1 and folder.is_dir() and two_sets(folder) and not attributes:
-        sources = Sources(data=(folder,))
-    elif len(data) == 2:
-        sources = Sources(a=data[0], b=data[1])
-    else:
-        training = resolve(Paired, Sources(pairs=folder)).training.pairs
-        return "stargan" if attributes or has_domains(training) else "pix2pix"
-    training = resolve(Paired, sources).training
-    return "pix2pix" if _mostly_pairs(training.a, training.b) else "cyclegan"
+    Methods of other packages are not asked: they are loaded only when --mode names them.
+    """
+    from img2img.data import LAYOUTS
+    from img2img.methods import METHODS
 
-
-def _mostly_pairs(a: Path, b: Path) -> bool:
-    """Whether over half of the smaller folder's pictures have a partner by name."""
-    from img2img.files import find_pictures, stem
-
-    if not (a.is_dir() and b.is_dir()):
-        return False
-    names = [{stem(path, folder) for path in find_pictures(folder)} for folder in (a, b)]
-    return 2 * len(set.intersection(*names)) > min(map(len, names))
+    fits: dict[str, float] = {}  # by layout
+    best, best_fit = METHODS["pix2pix"], -1.0
+    for name in METHODS.builtin:
+        for layout in METHODS[name].layouts:
+            if layout not in fits:
+                sources = LAYOUTS[layout].from_folders(data, attributes, columns)
+                fits[layout] = LAYOUTS[layout].fit(sources) if sources else -1.0
+            if fits[layout] > best_fit:
+                best, best_fit = METHODS[name], fits[layout]
+    return best
 
 
-def _sources(mode: str, folders: list[Path], attributes: Path | None, names: list[str] | None):
-    from img2img.data.folders import Sources
-    from img2img.data.layouts import entered, two_sets
+def _sources(
+    method: "type[Method]", folders: list[Path], attributes: Path | None, columns: tuple[str, ...]
+) -> "Sources | None":
+    """The folders as the first of the method's layouts takes them; None where none does."""
+    from img2img.data import LAYOUTS
+    from img2img.data.sources import Sources
 
-    if mode == "stargan":
-        return Sources(data=folders, attributes=attributes, attribute=tuple(names or ()))
-    if len(folders) == 2:
-        return Sources(a=folders[0], b=folders[1])
-    whole = mode == "cyclegan" or (folders[0].is_dir() and two_sets(entered(folders[0])))
-    return Sources(data=folders) if whole else Sources(pairs=folders[0])
+    for layout in method.layouts:
+        if sources := LAYOUTS[layout].from_folders(folders, attributes, columns):
+            return sources
+    # Opened, a single folder gets a message on what is missing in it.
+    return Sources(data=tuple(folders)) if len(folders) == 1 else None
 
 
-def _show(title: str, result: Any) -> None:
+def _show(title: str, result: "Survey") -> None:
     from rich.table import Table
 
     from img2img.cli import printable, stdout_console

@@ -114,8 +114,8 @@ def evaluate(
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
-    if data and translator:  # by domain
-        from img2img.data.folders import Sources
+    if by_domain and translator:
+        from img2img.data.sources import Sources
         from img2img.evaluate.domains import evaluate_domains
 
         listed = {"attributes": attributes, "attribute": tuple(attribute or ())}

@@ -18,8 +18,12 @@ def export(
         Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")
     ] = None,
     checkpoint: Annotated[
-        Literal["best", "last"] | None,
-        typer.Option(help="By default best, by its held-out distance, where one was measured."),
+        str | None,
+        typer.Option(
+            metavar="best|last|STEP",
+            help="By default best, by its held-out distance, where one was measured; STEP: of a "
+            "run that was trained with --keep.",
+        ),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"],
@@ -59,7 +63,7 @@ def export(
         weights,
         opset,
         running_statistics,
-        checkpoint,
+        _checkpoint(checkpoint),
         precision,
         calibration,
     )
@@ -73,3 +77,14 @@ def export(
                 near += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
             near += f"; bf16 {parity['bf16_psnr_mean']:.1f} dB from that"
             print(f"{path}  ({near})")
+
+
+def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
+    """best, last or the number of a step."""
+    from img2img.errors import UsageError
+
+    if text is None or text == "best" or text == "last":
+        return text
+    if not text.isdecimal():
+        raise UsageError(f"--checkpoint {text}: write best, last or the number of a step.")
+    return int(text)

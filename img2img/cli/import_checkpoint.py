@@ -13,7 +13,8 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
     ],
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None, option("By default read off the file.")
+        Literal["pix2pix", "cyclegan", "stargan"] | None,
+        option("Method of the run; by default the one whose paper has such a generator."),
     ] = None,
     direction: Annotated[
         Literal["ab", "ba"] | None, option("CycleGAN: which way a lone generator translates.")
@@ -39,9 +40,13 @@ def import_checkpoint(
         Literal["nearest", "bilinear"] | None,
         option("ResNet that enlarges before a convolution: nearest, or bilinear."),
     ] = None,
-    unet: Annotated[
+    form: Annotated[
         Literal["flat", "rectified", "aladdinpersson"] | None,
-        option("Flat U-Net: skips carry LeakyReLU's output, or ReLU's; or reflection padding."),
+        typer.Option(
+            "--form",
+            "--unet",
+            help="Flat U-Net: skips carry LeakyReLU's output, or ReLU's; or reflection padding.",
+        ),
     ] = None,
     running_stats: Annotated[
         bool | None,
@@ -62,20 +67,21 @@ def import_checkpoint(
     import shlex
 
     from img2img.cli import stderr_console
-    from img2img.cli.train import new_folder
     from img2img.errors import needs_extra
 
     try:
         from img2img.export.published import import_run
         from img2img.export.run import export_run
+        from img2img.methods import METHODS
         from img2img.training.config import RunConfig
+        from img2img.training.folder import new_folder
     except ImportError as error:
         raise needs_extra("train", error) from None
 
     made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
     run = new_folder(out, name or made_up or source.stem, numbered=name is None)
     given = {"norm": norm, "dropout": dropout, "size": size}
-    given |= {"padding": padding, "upsample": upsample, "unet": unet}
+    given |= {"padding": padding, "upsample": upsample, "form": form}
     settings = {key: value for key, value in given.items() if value is not None}
     network = import_run(
         source, run, mode, direction, tuple(domain or ()), labels, settings, licence, key
@@ -89,7 +95,6 @@ def import_checkpoint(
         print(f"Read as {network.reading}.")
         for path, parity in written:
             print(f"{path}  (at most {parity['max_levels']:.0f} grey levels from torch)")
-        towards = " --direction ab" if len(written) > 1 else ""
-        if RunConfig.load(run).mode == "stargan":
-            towards = " --to DOMAIN"
+        method = METHODS[RunConfig.load(run).mode]
+        towards = method.translate_hint if len(written) > 1 or method.Config.conditional else ""
         print(f"Use it:  img2img translate PICTURES -o OUT -m {shlex.quote(str(run))}{towards}")

@@ -41,13 +41,13 @@ def quickstart(
     from rich.table import Table
 
     from img2img.cli import stderr_console
-    from img2img.cli.train import new_folder
     from img2img.errors import Img2ImgError, needs_extra
     from img2img.infer.registry import shipped
 
     try:
         from img2img.export.run import export_run
         from img2img.training.config import RunConfig
+        from img2img.training.folder import new_folder
         from img2img.training.loop import train
         from img2img.training.plan import make_plan
     except ImportError as error:

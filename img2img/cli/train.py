@@ -1,12 +1,10 @@
 """img2img train: folders in, a trained translator out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-
-# What may follow a switch; --spectral alone is as good as --spectral true.
-BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
 
 
 def _data(text: str) -> Any:
@@ -17,70 +15,107 @@ def _run(text: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel="Run")
 
 
-def _how(text: str) -> Any:
+def _training(text: str) -> Any:
     return typer.Option(help=text, rich_help_panel="Training")
+
+
+def _list(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Lists")
 
 
 def train(
     context: typer.Context,
-    mode: Annotated[str | None, typer.Option(help="pix2pix, cyclegan or stargan.")] = None,
-    a: Annotated[Path | None, _data("Folder of inputs.")] = None,
-    b: Annotated[Path | None, _data("Folder of what they become.")] = None,
-    pairs: Annotated[Path | None, _data("pix2pix: folder of side-by-side a|b images.")] = None,
-    direction: Annotated[Literal["ab", "ba"] | None, _data("With --pairs or --data.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Method: pix2pix, cyclegan, stargan; see --list-methods.")
+    ] = None,
+    a: Annotated[Path | None, _data("Folder of input pictures.")] = None,
+    b: Annotated[Path | None, _data("Folder of target pictures.")] = None,
+    pairs: Annotated[
+        Path | None, _data("pix2pix: folder of files that show a on the left and b on the right.")
+    ] = None,
+    direction: Annotated[
+        Literal["ab", "ba"] | None, _data("pix2pix: which half of --pairs or --data is the input.")
+    ] = None,
     data: Annotated[
         list[Path] | None,
         _data(
-            "A published data set, with trainA and trainB or with train and test below it; its "
-            "test part (else val) is held out. StarGAN: one sub-folder a domain; repeat for "
-            "several sets."
+            "A published data set: trainA and trainB, or train and test, below one folder; its "
+            "test part (or else val) is held out. StarGAN: a folder with one sub-folder for each "
+            "domain; repeat for several sets."
         ),
     ] = None,
     attributes: Annotated[
-        Path | None, _data("StarGAN: list of the first --data, as CelebA's or CSV.")
+        Path | None, _data("StarGAN: attribute list of the first --data, CelebA's text or CSV.")
     ] = None,
-    attribute: Annotated[list[str] | None, _data("A column of that list; repeat.")] = None,
+    attribute: Annotated[
+        list[str] | None, _data("StarGAN: a column of the list to learn; repeat.")
+    ] = None,
     test_a: Annotated[
-        Path | None, _data("Held-out inputs, in place of the test part of --a.")
+        Path | None, _data("Folder of held-out inputs, in place of the test part of the data.")
     ] = None,
-    test_b: Annotated[Path | None, _data("Held-out b.")] = None,
-    test_pairs: Annotated[Path | None, _data("Held-out pairs.")] = None,
-    test_data: Annotated[list[Path] | None, _data("The same for --data.")] = None,
-    name: Annotated[str | None, _run("Name of the run; made up by default.")] = None,
-    out: Annotated[Path, _run("Where runs go.")] = Path("runs"),
-    config: Annotated[Path | None, _run("YAML or JSON: a run's config.json, say.")] = None,
-    settings: Annotated[list[str] | None, _run("The same as key=value; repeat.", "--set")] = None,
+    test_b: Annotated[Path | None, _data("Folder of held-out targets.")] = None,
+    test_pairs: Annotated[Path | None, _data("Folder of held-out pairs.")] = None,
+    test_data: Annotated[list[Path] | None, _data("Held-out data set; repeat.")] = None,
+    name: Annotated[
+        str | None, _run("Name of the run; by default the method and the folders.")
+    ] = None,
+    out: Annotated[Path, _run("Folder in which runs are created.")] = Path("runs"),
+    config: Annotated[
+        Path | None, _run("YAML or JSON file of settings, for example a run's config.json.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, _run("Any setting as key=value; repeat.", "--set")
+    ] = None,
     resume: Annotated[
         Path | None,
-        _run("Go on exactly where this run was; auto: with --name's, or begin it."),
+        _run(
+            "Folder of a run to continue exactly. --epochs or --steps (in all), --decay, "
+            "--generator-lr and --discriminator-lr may change. auto: continue the run of this "
+            "name, or start it."
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, _run("Check the settings and the data, print the config, and exit.")
+    ] = False,
+    check: Annotated[bool, _run("Decode every picture before training starts.")] = True,
+    preset: Annotated[
+        str | None,
+        _training("Settings that go together: paper (the default) or modern."),
+    ] = None,
+    size: Annotated[int | None, _training("Side of the training crops, in pixels.")] = None,
+    resize: Annotated[
+        int | None, _training("Side that pictures are resized to before the crop; 0: keep theirs.")
+    ] = None,
+    centre_crop: Annotated[
+        int | None, _training("Side of a square that is cut from the middle first.")
+    ] = None,
+    batch: Annotated[
+        str | None, _training("Pictures (or pairs) per step; auto: as many as fit into memory.")
+    ] = None,
+    epochs: Annotated[
+        int | None, _training("Length of the run in passes over the data, in all.")
+    ] = None,
+    steps: Annotated[int | None, _training("Length of the run in steps, in all.")] = None,
+    max_time: Annotated[
+        str | None, _training("Stop after 90s, 45m or 2h30m; --resume continues.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None, _training("Number format of the computations.")
+    ] = None,
+    device: Annotated[str | None, _training("auto, cpu, cuda, cuda:1 or mps.")] = None,
+    seed: Annotated[int | None, _training("Seed of every random choice.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that decode pictures.", rich_help_panel="Training", min=0),
+    ] = None,
+    list_methods: Annotated[bool, _list("Print the methods and exit.")] = False,
     list_objectives: Annotated[
-        bool, _run("Print the adversarial objectives, with formula and paper; stop.")
+        bool, _list("Print the adversarial objectives with formula and paper, and exit.")
     ] = False,
     list_settings: Annotated[
-        bool, _run("Print what else can be set with --mode's method, and what it means; stop.")
+        bool,
+        _list("Print every setting of --mode's method, its value and what it means, and exit."),
     ] = False,
-    dry_run: Annotated[bool, _run("Check settings and data, print the config, stop.")] = False,
-    check: Annotated[bool, _run("Decode every picture before training.")] = True,
-    preset: Annotated[
-        Literal["paper", "modern"] | None,
-        _how("Settings that go together; paper by default. docs/objectives.md compares them."),
-    ] = None,
-    size: Annotated[int | None, _how("Side of the training crops, px.")] = None,
-    resize: Annotated[int | None, _how("Resize to this side first; 0: not.")] = None,
-    centre_crop: Annotated[int | None, _how("Before that, cut this square.")] = None,
-    batch: Annotated[
-        str | None, _how("Pictures (or pairs) a step; auto: as many as fit into memory.")
-    ] = None,
-    epochs: Annotated[int | None, _how("Passes over the data.")] = None,
-    steps: Annotated[int | None, _how("In place of epochs.")] = None,
-    max_time: Annotated[str | None, _how("Stop after 90s, 45m, 2h30m; --resume goes on.")] = None,
-    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, _how("Of training.")] = None,
-    device: Annotated[str | None, _how("auto, cpu, cuda, cuda:1 or mps.")] = None,
-    seed: Annotated[int | None, _how("Of every random draw.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode.", rich_help_panel="Training", min=0)
-    ] = None,
 ) -> None:
     """Train a translator on folders of pictures.
 
@@ -88,333 +123,119 @@ def train(
 
     img2img train --mode cyclegan --data horse2zebra
 
-    Of folders with train and test (or val) below, as published data sets have them, it trains on
-    train and holds out test. Every setting of --list-settings is an option: --identity 0,
+    img2img train --resume runs/cyclegan-horses-zebras --epochs 300
+
+    If a folder has train and test (or val) sub-folders, as published data sets do, training uses
+    train and holds out test. Every setting of --list-settings is an option, too: --identity 0,
     --objective hinge, --no-flip.
     """
-    from img2img.cli import stderr_console
+    from img2img.cli import lists, stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
     from img2img.files import require_utf8
 
     try:
         from img2img.training.config import RunConfig
         from img2img.training.fit import fit_batch
-        from img2img.training.folder import is_begun, require_checkpoint
+        from img2img.training.folder import is_begun, new_folder, require_checkpoint
         from img2img.training.loop import train as run_training
         from img2img.training.plan import make_plan, resolve_sources
         from img2img.training.ranks import joined
+        from img2img.training.resume import continued, refuse_fixed, resumed
+        from img2img.training.settings import (
+            beneath_options,
+            layered,
+            read_file,
+            read_texts,
+            require_mode,
+        )
     except ImportError as error:
         raise needs_extra("train", error) from None
 
-    if list_objectives:
-        _show_objectives()
-        return
-    if list_settings:
-        _require_mode({"mode": mode})
-        _show_settings(mode, preset or "paper")
-        return
+    if list_methods or list_objectives:
+        if list_methods:
+            lists.show_methods()
+        if list_objectives:
+            lists.show_objectives()
+        return None
     console = stderr_console()
     max_minutes = _minutes(max_time) if max_time else None
-    settings = [*(settings or ()), *_as_settings(context.args)] or None
-    again = resume is not None and str(resume) == "auto"
-    if resume and not again:
-        fixed = (mode, a, b, pairs, direction, data, attributes, attribute, config, settings, name)
-        fixed += (test_a, test_b, test_pairs, test_data, preset, size, resize, centre_crop, batch)
-        if any(value is not None for value in (*fixed, epochs, steps, precision, seed)):
-            raise UsageError(
-                "--resume takes everything from the run; leave the other options out "
-                "(--max-time, --device, --workers and --no-check are fine)."
-            )
-        run_config, run = _moved(RunConfig.load(resume), device, workers), resume
-    else:
-        sources = {"a": a, "b": b, "pairs": pairs, "data": data, "attributes": attributes}
-        if attribute:
-            sources["attribute"] = tuple(attribute)
-        if direction:
-            sources["swap"] = direction == "ba"
-        test = {"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data}
-        method = {"size": size, "resize": resize, "centre_crop": centre_crop}
-        if batch not in (None, "auto"):
-            method["batch"] = batch
-        values = _read(config) if config else {}
-        if preset:
-            _forget_preset(values, mode or values.get("mode", ""))
-        _overlay(
-            values,
-            {"mode": mode, "preset": preset, "seed": seed, "device": device, "precision": precision}
-            | {"workers": workers, "sources": sources, "test": test, "method": method},
+    options = _given(
+        {"mode": mode, "preset": preset, "name": name, "seed": seed, "device": device}
+        | {"precision": precision, "workers": workers, "size": size, "resize": resize}
+        | {"centre_crop": centre_crop, "batch": batch, "epochs": epochs, "steps": steps}
+    )
+    swap = None if direction is None else direction == "ba"
+    sources = _given(
+        {"a": a, "b": b, "pairs": pairs, "swap": swap, "data": data}
+        | {"attributes": attributes, "attribute": attribute}
+    )
+    test = _given({"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data})
+    declared = [text for parameter in context.command.params for text in parameter.opts]
+    automatic = resume is not None and str(resume) == "auto"
+    run = None if automatic else resume
+    if run:
+        refuse_fixed([*options, *sources, *(f"test_{folder}" for folder in test)])
+        refuse_fixed(_given({"config": config}))
+        saved = RunConfig.load(run)
+        options |= read_texts(
+            context.args, assignments or [], saved.mode, saved.method.model_dump(), declared
         )
-        if epochs is not None or steps is not None:
-            values["method"] |= {"epochs": epochs, "steps": steps}
-        _apply_settings(values, settings or [])
-        _require_mode(values)
-        if batch == "auto":  # until it is measured
-            parts = values["method"].get("accumulate", 1)
-            values["method"]["batch"] = 2 * (parts if isinstance(parts, int) else 1)
-        values["name"] = name or str(values.get("name") or _name_from(values))
-        run, known = None, out / values["name"]
-        if again and is_begun(known):
-            run, saved = known, RunConfig.load(known)
-            if batch == "auto":
-                values["method"]["batch"] = saved.method.batch
-        run_config = RunConfig.build(values)
-        for path in (*run_config.sources.folders(), *run_config.test.folders()):
-            require_utf8(path)
-        if run:
-            if different := saved.differences(resolve_sources(run_config)[0]):
-                raise UsageError(
-                    f"{run} was started with other settings ({different}). Give them again, or "
-                    "choose another --name."
-                )
-            moving = {"device", "workers", "cache", "compile"}  # where it runs, as given now
-            run_config = saved.model_copy(update=run_config.model_dump(include=moving))
-    if run is not None:
-        require_checkpoint(run)  # before all pictures are looked at
+        run_config = resumed(run, saved, options)
+        fits = False
+    else:
+        file = read_file(config) if config else {}
+        method = require_mode(mode or file.get("mode"))
+        beneath = beneath_options(file, method, preset)
+        options |= read_texts(context.args, assignments or [], method, beneath, declared)
+        fits = options.get("batch") == "auto"
+        run_config = RunConfig.build(layered(file, options, sources, test))
+        if list_settings:
+            return lists.show_settings(run_config)
+        for folder in (*run_config.sources.folders(), *run_config.test.folders()):
+            require_utf8(folder)
+        known = out / run_config.name
+        if automatic and is_begun(known):
+            run, run_config = known, continued(known, resolve_sources(run_config)[0], fits)
+    if run:
+        require_checkpoint(run)  # before all pictures are decoded
     with joined() as ranks:
-        if not ranks.first:
-            console.quiet = True
+        console.quiet = not ranks.first
         begins = ranks.from_first(run is None)
         if run is None and not begins:
             raise DataError(f"Not all machines see {known}: they must share the disk it is on.")
         if begins:
-            numbered = name is None and not again
-            found = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
-            run = Path(ranks.from_first(found))
+            numbered = name is None and not automatic
+            folder = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
+            run = Path(ranks.from_first(folder))
             run_config = run_config.model_copy(update={"name": run.name})
         plan = make_plan(run_config, console, check and ranks.first)
-        if batch == "auto" and begins:
+        if fits and begins:
             plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
                 print(plan.config.to_json())
-            return
+            return None
         try:
             run_training(plan, run, console, max_minutes, ranks)
-        except (UsageError, Interrupted) as error:  # the same for all
+        except (UsageError, Interrupted) as error:  # every process raises it; the first reports it
             if ranks.first:
                 raise
             raise typer.Exit(error.exit_code) from None
 
 
-def _moved(run_config: Any, device: str | None, workers: int | None) -> Any:
-    """The run's config for where it goes on."""
-    moved = {"device": device, "workers": workers}
-    return run_config.model_copy(
-        update={key: value for key, value in moved.items() if value is not None}
-    )
-
-
-def _show_objectives() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from img2img.methods.objectives import OBJECTIVES
-
-    table = Table("--objective", "D and G minimise", "paper", "comes with")
-    for name, objective in OBJECTIVES.items():
-        table.add_row(name, objective.formula, objective.paper, objective.needs())
-    Console().print(table)
-    print("r, f: the logits of a real and a fake picture; s: the sigmoid; h: features of patches")
-
-
-def _show_settings(mode: str, preset: Literal["paper", "modern"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from img2img.methods import METHODS
-    from img2img.methods.base import MethodConfig
-    from img2img.methods.presets import preset_settings
-    from img2img.training.config import RunConfig
-
-    schema = METHODS[mode].Config
-    usual = schema(**preset_settings(preset, mode)).model_dump(mode="json")
-    table = Table("setting", f"in preset {preset}", "what it is")
-    for name, field in schema.model_fields.items():
-        if name != "labels":  # read from the data
-            shared = MethodConfig.model_fields.get(name, field)
-            said = field.description or shared.description
-            table.add_row(_flag(name), _shown(usual[name]), said)
-    table.add_section()
-    for name, field in RunConfig.model_fields.items():
-        if name in _settable() and not field.is_required():
-            table.add_row(_flag(name), _shown(field.default), field.description)
-    Console(highlight=False, markup=False).print(table)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _shown(value: Any) -> str:
-    """As it is written in YAML."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _settable() -> set[str]:
-    """The settings of a run that are not its method's, and need no option of their own."""
-    from img2img.training.config import RunConfig
-
-    made = {"method", "sources", "test", "fingerprint", "measured_by", "preset"}
-    return set(RunConfig.model_fields) - made
-
-
-def _as_settings(arguments: list[str]) -> list[str]:
-    """Options that `train` itself does not know, `--ema 0.999` or `--no-flip`, as key=value."""
-    from img2img.errors import UsageError
-    from img2img.methods import METHODS
-    from img2img.training.config import RunConfig
-
-    schemas = [RunConfig, *(method.Config for method in METHODS.values())]
-    fields = [item for schema in schemas for item in schema.model_fields.items()]
-    switches = {name for name, found in fields if found.annotation in (bool, bool | None)}
-    settings, left = [], list(arguments)
-    while left:
-        argument = left.pop(0)
-        if not argument.startswith("--"):
-            raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
-        key, equals, value = argument[2:].partition("=")
-        if not equals and key.startswith("no-"):
-            key, value = key.removeprefix("no-"), "false"
-        elif not equals and key.replace("-", "_") in switches:
-            value = left.pop(0) if left and left[0].lower() in BOOLEANS else "true"
-        elif not equals:
-            value = left.pop(0) if left else None
-        if value is None or (not equals and value.startswith("--")):
-            raise UsageError(f"{argument} needs a value.")
-        settings.append(f"{key.replace('-', '_')}={value}")
-    return settings
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _minutes(text: str) -> float:
+    """Minutes of a duration as --max-time takes it: 90s, 45m, 2h30m."""
     import re
 
     from img2img.errors import UsageError
 
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    if not found or not text:
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not match or not text:
         raise UsageError(f"--max-time {text}: write it as 90s, 45m or 2h30m.")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 60 + minutes + seconds / 60
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from img2img.errors import DataError
-
-    try:
-        values = yaml.safe_load(path.read_text())  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"The config {path} can't be read: {error}") from None
-    groups = ("method", "sources", "test")
-    if not isinstance(values, dict) or not all(
-        isinstance(values.get(group, {}), dict) for group in groups
-    ):
-        raise DataError(f"The config {path} has no settings (expected `key: value` lines).")
-    return values
-
-
-def _forget_preset(values: dict[str, Any], mode: str) -> None:
-    """Take what the file's own preset set out of its values, so that another one can set it; what
-    the file has of its own stays.
-    """
-    from img2img.methods import METHODS
-    from img2img.methods.presets import MODERN
-
-    known = METHODS.get(mode)
-    if known is None:
-        return
-    old = MODERN[mode] if values.get("preset") == "modern" else {}
-    usual = known.Config(**old).model_dump(mode="json")
-    values["method"] = {
-        key: value
-        for key, value in (values.get("method") or {}).items()
-        if key not in MODERN[mode] or value != usual[key]
-    }
-
-
-def _overlay(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """Put what was given over the file's values; given folders replace all of the file's, held-out
-    ones of the old data among them.
-
-    What was found in the data goes: the new run may hold out other pictures.
-    """
-    values.pop("fingerprint", None)
-    values.pop("measured_by", None)
-    if any(value is not None for value in given["sources"].values()):
-        values.pop("test", None)
-    for key, value in given.items():
-        if isinstance(value, dict):
-            inner = {k: v for k, v in value.items() if v is not None}
-            kept = {} if inner and key != "method" else values.get(key) or {}
-            values[key] = {**kept, **inner}
-        elif value is not None:
-            values[key] = value
-
-
-def _apply_settings(values: dict[str, Any], settings: list[str]) -> None:
-    """`--set key=value`: a setting of the method, or of the run where the method has none."""
-    import difflib
-
-    import yaml
-
-    from img2img.errors import UsageError
-    from img2img.methods import METHODS
-
-    method = METHODS.get(values.get("mode", ""))
-    inner = set(method.Config.model_fields) if method else set()
-    outer = _settable()
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: write it as key=value.")
-        if key not in inner | outer:
-            near = difflib.get_close_matches(key, inner | outer, 1)
-            hint = f" Did you mean {near[0]}?" if near else " --dry-run prints them all."
-            raise UsageError(f"There is no setting {key}.{hint}")
-        target = values["method"] if key in inner else values
-        try:
-            target[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {setting}: the value can't be read.") from None
-        if key in ("epochs", "steps"):
-            target["steps" if key == "epochs" else "epochs"] = None
-
-
-def _require_mode(values: dict[str, Any]) -> None:
-    from img2img.errors import UsageError
-    from img2img.methods import METHODS
-
-    if values.get("mode") not in METHODS:
-        given = f"There is no mode {values['mode']}." if values.get("mode") else "Which method?"
-        raise UsageError(f"{given} Choose --mode {', '.join(METHODS)}.")
-
-
-def _name_from(values: dict[str, Any]) -> str:
-    sources = values["sources"]
-    data = sources.get("data") or ()
-    folders = [sources.get(key) for key in ("a", "b", "pairs")]
-    folders += [data] if isinstance(data, str) else data
-    return "-".join([values["mode"], *(Path(f).resolve().name for f in folders if f)])
-
-
-def new_folder(out: Path, name: str, numbered: bool) -> Path:
-    """A folder in which no run was begun yet; made-up names get a number, chosen ones an error."""
-    import shlex
-
-    from img2img.errors import UsageError
-    from img2img.files import require_utf8
-    from img2img.training.folder import is_begun, is_vacant
-
-    if Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"--name {name}: a plain name, without folders.")
-    require_utf8(out / name)
-    run, number = out / name, 2
-    while not is_vacant(run):
-        if not numbered:
-            advice = "Choose another --name."
-            if is_begun(run):
-                advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
-            raise UsageError(f"{run} exists. {advice}")
-        run, number = out / f"{name}-{number}", number + 1
-    return run

@@ -1,1 +1,19 @@
 """Folders of pictures as endless, exactly repeatable streams of training batches."""
+
+from typing import TYPE_CHECKING
+
+from img2img.table import Table
+
+if TYPE_CHECKING:
+    from img2img.data.dataset import Dataset
+
+LAYOUTS: "Table[type[Dataset]]" = Table(
+    "data layout",
+    "img2img.layouts",
+    {
+        "pairs": "img2img.data.paired:Pairs",
+        "side-by-side": "img2img.data.paired:SideBySide",
+        "unpaired": "img2img.data.unpaired:Unpaired",
+        "labelled": "img2img.data.labelled:Labelled",
+    },
+)

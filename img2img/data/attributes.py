@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from img2img.errors import DataError
-from img2img.files import PICTURE_SUFFIXES, find_pictures
+from img2img.files import PICTURE_SUFFIXES, PassedOver, find_pictures
 
 # What lists call the column of file names, likeliest first.
 FILE_COLUMNS = (
@@ -41,13 +41,16 @@ class _Table:
     rows: Iterator[tuple[int, str, list[str]]]  # line number, file name, a value for each column
 
 
-def read_attributes(table: Path, folder: Path, names: tuple[str, ...]) -> Listed:
+def read_attributes(
+    table: Path, folder: Path, names: tuple[str, ...], passed_over: PassedOver | None = None
+) -> Listed:
     """Read a list of attributes for the pictures in `folder`.
 
     The list is CelebA's text (an optional count, the attribute names, then `file 1 -1 ...` a line)
     or CSV with a header, separated by commas, semicolons or tabs. A value is 1, true or yes; 0, -1,
     false or no. Raises DataError with the line for anything else, for rows that contradict each
     other, for file names that lead out of `folder`, and for a list that lacks one of `names`.
+    passed_over: takes the folder's other files.
     """
     content = _read_table(table)
     unknown = [name for name in names if name not in content.columns]
@@ -57,7 +60,7 @@ def read_attributes(table: Path, folder: Path, names: tuple[str, ...]) -> Listed
             f"It has: {', '.join(content.columns[:50])}."
         )
     positions = {name: content.columns.index(name) for name in names}
-    lookup = _Lookup(folder)
+    lookup = _Lookup(folder, passed_over)
     rows: dict[Path, tuple[int, tuple[str, ...]]] = {}
     missing: dict[Path, None] = {}
     negatives: dict[tuple[str, int], int] = {}  # attribute and 0 or -1: the first line with it
@@ -235,9 +238,9 @@ class _Lookup:
     name without folders, in any sub-folder. Unicode forms do not matter.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, passed_over: PassedOver | None):
         self.folder = folder
-        self.pictures = list(find_pictures(folder))
+        self.pictures = list(find_pictures(folder, passed_over=passed_over))
         self.tiers: dict[int, dict[str, list[Path]]] = {}  # made when one is first needed
 
     def _tier(self, number: int) -> dict[str, list[Path]]:

@@ -97,9 +97,6 @@ class Augment:
         except Exception as error:
             sizes = ", ".join(f"{p.shape[1]}x{p.shape[0]}" for p in pictures.values())
             raise DataError(f"A picture of {sizes} px can't be cropped to size: {error}") from error
-        return {
-            name: np.require(done["image" if name == first else name], requirements="CW").reshape(
-                self.size, self.size, -1
-            )
-            for name in names
-        }
+        done[first] = done.pop("image")
+        arrays = {name: np.require(done[name], requirements=("C", "W")) for name in names}
+        return {name: array.reshape(self.size, self.size, -1) for name, array in arrays.items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import images
-from img2img.data.folders import Dataset, Labelled, Paired
+from img2img.data.dataset import Dataset
 from img2img.errors import DataError
 from img2img.files import usable_cores
 
@@ -20,8 +21,7 @@ def fingerprint(dataset: Dataset) -> str:
     for path in dataset.files():
         parts = path.absolute().parts[-2:]  # as they are when the run goes on, from any folder
         digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % path.stat().st_size)
-    if isinstance(dataset, Labelled):  # an attribute list may say otherwise of the same files
-        digest.update(repr([domains for _, _, domains in dataset.items]).encode())
+    digest.update(dataset.identity())
     return digest.hexdigest()
 
 
@@ -31,11 +31,10 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
     With decode, each is decoded whole. Raises DataError naming the unreadable files (the first
     five), or the smallest picture where its shorter side is less than `crop`.
     """
-    side_by_side = isinstance(dataset, Paired) and dataset.items[0][1] is None
     broken: list[str] = []
     smallest: tuple[int, Path] | None = None
     files = list(dataset.files())
-    shares = range(0, len(files), 256)  # bounded: results would pile up in memory
+    shares: Iterable[int] = range(0, len(files), 256)  # bounded: results would pile up in memory
     if len(files) > 2000:
         shares = track(shares, "checking pictures", console=console, transient=True)
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -46,7 +45,7 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
                 if error:
                     broken.append(error)
                 else:
-                    side = min(size[0] // 2 if side_by_side else size[0], size[1])
+                    side = min(dataset.picture_size(size))
                     smallest = min(smallest or (side, path), (side, path))
     if broken:
         more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
@@ -54,7 +53,7 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
             f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
             "Mend or remove them, then start again."
         )
-    if smallest[0] < crop:
+    if smallest and smallest[0] < crop:
         raise DataError(
             f"The crop of {crop} px is larger than the smallest picture, {smallest[1]} "
             f"({smallest[0]} px). Use a smaller --size or --centre-crop, or let --resize enlarge."
@@ -63,37 +62,11 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
 
 def require_same_domains(training: Dataset, held_out: Dataset) -> None:
     """Raise DataError where the held-out pictures have other domains than the training pictures."""
-    if not (isinstance(training, Labelled) and isinstance(held_out, Labelled)):
-        return
     if held_out.labels != training.labels:
         raise DataError(
             f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
             f"training pictures {', '.join(training.labels.names)}. They must be the same."
         )
-
-
-def require_contrast(training: Dataset) -> None:
-    """Raise DataError for an attribute that every training picture has, or none: there is nothing
-    to tell it by.
-    """
-    if not isinstance(training, Labelled):
-        return
-    for labels, members in zip(training.labels.sets, training.parts, strict=True):
-        if labels.kind == "classes":
-            continue
-        for name in labels.domains:
-            count = sum(name in training.items[index][2] for index in members)
-            if count in (0, len(members)):
-                raise DataError(one_sided(name, count, len(members)))
-
-
-def one_sided(name: str, count: int, total: int) -> str:
-    """The message about an attribute that all of `total` pictures have, or none of them."""
-    whose = "All" if count else "None"
-    return (
-        f"{whose} of the {total:,} pictures have {name}, so it can't be learned. Leave the "
-        "attribute out, or look at whether the list belongs to these pictures."
-    )
 
 
 def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:

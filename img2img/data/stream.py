@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset as PictureDataset
+from img2img.data.dataset import Dataset as PictureDataset
 
 SHUFFLE, AUGMENT = 1, 2  # keep the two kinds of draws apart
 
 
-class Stream(Dataset):
+class Stream(Dataset[dict[str, torch.Tensor]]):
     """Sample number `position` of an endless stream that passes over the data set in epochs.
 
     Every epoch is a permutation of its own. The sample, its augmentation included, depends on
@@ -51,7 +51,9 @@ class Stream(Dataset):
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
 
-def batches(stream: Stream, start: int, stop: int, workers: int, pin: bool):
+def batches(
+    stream: Stream, start: int, stop: int, workers: int, pin: bool
+) -> DataLoader[dict[str, torch.Tensor]]:
     """The batches of steps start to stop - 1: uint8 pictures [N, H, W, C] and labels, by name."""
     return DataLoader(
         stream,
@@ -92,7 +94,8 @@ def _start_worker(worker: int) -> None:
 
 def _end_with_main() -> None:
     """SIGTERM from the main process itself: it exits, and waits for this worker to do so too."""
-    main = multiprocessing.parent_process().pid  # with a fork server not the same as getppid()
+    process = multiprocessing.parent_process()  # with a fork server not that of getppid()
+    main = process.pid if process else os.getppid()
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != main:
         pass
     os._exit(0)

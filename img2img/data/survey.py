@@ -4,10 +4,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,20 +15,14 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import images
-from img2img.data.check import one_sided
-from img2img.data.folders import Dataset, Labelled, Paired, Unpaired
+from img2img.data.dataset import Dataset
+from img2img.data.findings import SHOWN, Finding
 from img2img.errors import DataError
-from img2img.files import usable_cores
+from img2img.files import PassedOver, usable_cores
 
 NEAR = 8  # bits of 256 that near-duplicates may differ in
 SEARCHED = 20_000  # pictures among which near-duplicates are looked for; the search is quadratic
-SHIFT_SIDE = 256  # pixels at which the shift between the two of a pair is measured
-PAIRS_MEASURED = 200
-SHIFTED, CLEAR = 0.03, 0.4  # share of the side; the correlation's peak, of aligned edges about 0.7
-SHOWN = 20  # files named in a finding
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
-
-Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,7 @@ class Look:
     role: str  # "a", "b", a domain, ...; and whether it is of the held-out set: "test b"
     error: str | None = None
     size: tuple[int, int] = (0, 0)  # width, height
+    picture: tuple[int, int] = (0, 0)  # of one picture in it: of half a side-by-side file
     mode: str = ""  # Pillow's name of the pixels' kind
     notes: tuple[str, ...] = ()
     sha256: str = ""
@@ -46,19 +41,10 @@ class Look:
 
 
 @dataclass
-class Finding:
-    """One thing worth knowing; an error would break the training."""
-
-    level: Level
-    what: str
-    files: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Survey:
     """Counts and sizes by role, and what was found."""
 
-    roles: dict[str, dict[str, object]]
+    roles: dict[str, dict[str, Any]]
     findings: list[Finding]
 
     def as_dict(self) -> dict[str, object]:
@@ -67,9 +53,9 @@ class Survey:
 
 def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Survey:
     """Look at every file of the data sets, which are open already."""
-    files = [(path, role) for role, path in _roles(training)]
+    files = [(path, role, training) for role, path in training.roles()]
     if held_out:
-        files += [(path, f"test {role}") for role, path in _roles(held_out)]
+        files += [(path, f"test {role}", held_out) for role, path in held_out.roles()]
     with ThreadPoolExecutor(usable_cores()) as pool:
         seen = pool.map(lambda job: look(*job), files)
         shown = track(seen, "looking", total=len(files), console=console, transient=True)
@@ -77,11 +63,11 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
     findings = [
         *_unreadable(looks),
         *_left_out(training),
-        *_balance(training),
+        *training.findings(console),
         *_kinds(looks),
         *_sizes(looks),
         *_duplicates([one for one in looks if not one.error]),
-        *_shifts(training, console),
+        *_passed_over(training, held_out),
     ]
     by_role: dict[str, list[Look]] = defaultdict(list)
     for one in looks:
@@ -93,7 +79,7 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
     )
 
 
-def look(path: Path, role: str) -> Look:
+def look(path: Path, role: str, dataset: Dataset) -> Look:
     """Decode the file whole, once."""
     try:
         content = path.read_bytes()
@@ -109,50 +95,22 @@ def look(path: Path, role: str) -> Look:
     small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
     size = (picture.pixels.shape[1], picture.pixels.shape[0])
-    return Look(path, role, None, size, mode, notes, hashlib.sha256(content).hexdigest(), bits)
+    sha256, picture_size = hashlib.sha256(content).hexdigest(), dataset.picture_size(size)
+    return Look(path, role, None, size, picture_size, mode, notes, sha256, bits)
 
 
-def shift_of(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """How far b lies from a, as a share of the side, and how clear that is (0 to 1).
-
-    By phase correlation of the edges, which pictures of two styles have in common; uint8 [H, W, 3].
-    """
-    edges = []
-    for pixels in (a, b):
-        side = (SHIFT_SIDE, SHIFT_SIDE)
-        small = cv2.resize(pixels, side, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        wide = cv2.GaussianBlur(grey, (0, 0), 2).astype(np.float32)
-        across, down = cv2.Sobel(wide, cv2.CV_32F, 1, 0), cv2.Sobel(wide, cv2.CV_32F, 0, 1)
-        edges.append(cv2.magnitude(across, down))
-    window = cv2.createHanningWindow((SHIFT_SIDE, SHIFT_SIDE), cv2.CV_32F)
-    (x, y), clear = cv2.phaseCorrelate(*edges, window)
-    return float(np.hypot(x, y)) / SHIFT_SIDE, float(clear)
-
-
-def _roles(dataset: Dataset) -> list[tuple[str, Path]]:
-    if isinstance(dataset, Unpaired):
-        return [("a", path) for path in dataset.a] + [("b", path) for path in dataset.b]
-    if isinstance(dataset, Labelled):
-        classes = [labels.kind == "classes" for labels in dataset.labels.sets]
-        return [(names[0] if classes[n] else "pictures", p) for p, n, names in dataset.items]
-    if isinstance(dataset, Paired) and dataset.items[0][1] is None:
-        return [("pairs", path) for path in dataset.files()]
-    return [(role, path) for item in dataset.items for role, path in zip("ab", item, strict=True)]
-
-
-def _summary(looks: Sequence[Look]) -> dict[str, object]:
+def _summary(looks: Sequence[Look]) -> dict[str, Any]:
     sizes = np.array([one.size for one in looks if not one.error]).reshape(-1, 2)
-    told: dict[str, object] = {"pictures": len(looks)}
+    summary: dict[str, Any] = {"pictures": len(looks)}
     if len(sizes):
         aspects = sizes[:, 0] / sizes[:, 1]
-        told |= {
+        summary |= {
             "width": _range(sizes[:, 0]),
             "height": _range(sizes[:, 1]),
             "aspect": [round(float(value), 3) for value in _range(aspects)],
             "kinds": dict(Counter(one.mode for one in looks if not one.error)),
         }
-    return told
+    return summary
 
 
 def _range(values: np.ndarray) -> list[float]:
@@ -174,24 +132,11 @@ def _left_out(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _balance(dataset: Dataset) -> list[Finding]:
-    """Domains or attributes of which there are far fewer than of others."""
-    if not isinstance(dataset, Labelled):
-        return []
-    counts = Counter(name for _, _, names in dataset.items for name in names)
-    findings = []
-    for number, labels in enumerate(dataset.labels.sets):
-        total = sum(1 for _, n, _ in dataset.items if n == number)
-        most = max(counts[name] for name in labels.domains)
-        for name in labels.domains:
-            if labels.kind == "attributes" and counts[name] in (0, total):
-                findings.append(Finding("error", one_sided(name, counts[name], total)))
-                continue
-            few = counts[name] * 5 < most if labels.kind == "classes" else counts[name] * 20 < total
-            if few or (labels.kind == "attributes" and counts[name] * 20 > 19 * total):
-                what = f"{name} has {counts[name]:,} pictures of {total:,}: hard to learn."
-                findings.append(Finding("warning", what))
-    return findings
+def _passed_over(training: Dataset, held_out: Dataset | None) -> list[Finding]:
+    total = PassedOver()
+    for dataset in filter(None, (training, held_out)):
+        total.add(dataset.passed_over)
+    return [Finding("note", f"{total}.")] if str(total) else []
 
 
 def _kinds(looks: Sequence[Look]) -> list[Finding]:
@@ -213,11 +158,12 @@ def _kinds(looks: Sequence[Look]) -> list[Finding]:
 def _sizes(looks: Sequence[Look]) -> list[Finding]:
     """Shapes that squeezing to a square spoils, and pictures too small to learn from."""
     findings = []
-    long = [o for o in looks if not o.error and max(o.size) > 2 * min(o.size) and o.role != "pairs"]
+    seen = [one for one in looks if not one.error]
+    long = [one for one in seen if max(one.picture) > 2 * min(one.picture)]
     if long:
         what = f"{len(long)} pictures are over twice as long as wide; resizing squeezes them."
         findings.append(Finding("warning", what, [str(one.path) for one in long[:SHOWN]]))
-    small = [one for one in looks if not one.error and min(one.size) < 32]
+    small = [one for one in seen if min(one.picture) < 32]
     if small:
         what = f"{len(small)} pictures have a side under 32 px."
         findings.append(Finding("warning", what, [str(one.path) for one in small[:SHOWN]]))
@@ -263,29 +209,3 @@ def _near(looks: Sequence[Look]) -> list[tuple[Look, Look]]:
         for other in np.flatnonzero(differing <= NEAR):
             pairs.append((looks[index], looks[index + 1 + int(other)]))
     return pairs
-
-
-def _shifts(dataset: Dataset, console: Console) -> list[Finding]:
-    """Pairs whose contents do not lie on one another."""
-    if not isinstance(dataset, Paired):
-        return []
-    every = max(1, len(dataset.items) // PAIRS_MEASURED)
-    chosen = dataset.items[::every]
-    far, clear = [], 0
-    for first, second in track(chosen, "pairs", console=console, transient=True):
-        try:
-            a = images.read(first).pixels
-            b = images.read(second).pixels if second else None
-        except DataError:
-            continue
-        if b is None:
-            a, b = a[:, : a.shape[1] // 2], a[:, a.shape[1] // 2 :]
-        shift, certainty = shift_of(np.ascontiguousarray(a), np.ascontiguousarray(b))
-        if certainty > CLEAR:
-            clear += 1
-            if shift > SHIFTED:
-                far.append(f"{first} by {100 * shift:.0f} % of the side")
-    if not far:
-        return []
-    what = f"{len(far)} of {clear} pairs in which it can be told are shifted against each other."
-    return [Finding("warning" if 4 * len(far) > clear else "note", what, far[:SHOWN])]

@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 from rich.console import Console
 
-from img2img.data.folders import Labelled, Sources
-from img2img.data.layouts import held_out_part, training_part
+from img2img.data.labelled import Labelled
+from img2img.data.published import held_out_part, training_part
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.features import Extractor
@@ -52,9 +53,9 @@ def evaluate_domains(
     """
     if not translator.manifest.labels.sets:
         raise UsageError(f"{translator.manifest.name} has no domains: give --a DIR and --b DIR.")
-    data, notes = held_out_part(Labelled, data)
+    data, notes = held_out_part(("labelled",), data)
     if train:
-        train, more = training_part(Labelled, train)
+        train, more = training_part(("labelled",), train)
         notes += more
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -112,7 +113,7 @@ def _domains(dataset: Labelled) -> list[Domain]:
     for number, labels in enumerate(dataset.labels.sets):
         members = tuple(dataset.parts[number])
         for name in labels.domains:
-            has = np.array([name in dataset.items[index][2] for index in members])
+            has = np.array([name in dataset.domains_of(index) for index in members])
             if has.any() and not has.all():
                 result.append(Domain(number, name, members, has))
     return result
@@ -122,8 +123,8 @@ def _cases(dataset: Labelled, domain: Domain, data: Sources) -> list[Case]:
     """The pictures without the domain, to be translated to it."""
     cases = []
     for index, has in zip(domain.members, domain.has, strict=True):
-        path, number, source_domains = dataset.items[index]
         if not has:
+            path, number, source_domains = dataset.items[index]
             labels = dataset.labels
             to = labels.vector(number, labels.towards(number, source_domains, domain.name))
             back = labels.vector(number, source_domains)
@@ -226,7 +227,7 @@ class _Classifier:
 
 def _truth(dataset: Labelled, index: int, attribute: str | None) -> str:
     """The picture's class, or whether it has the attribute."""
-    domains = dataset.items[index][2]
+    domains = dataset.domains_of(index)
     return domains[0] if attribute is None else str(attribute in domains)
 
 

@@ -24,8 +24,9 @@ from img2img.nets.generator import reach
 from img2img.nets.norm import image_statistics
 from img2img.training import checkpoint
 from img2img.training.config import RunConfig
+from img2img.training.keep import kept_checkpoints
 
-Checkpoint = Literal["best", "last"]
+Checkpoint = Literal["best", "last"] | int  # or a step whose weights the run keeps
 OPSET = 20  # as new as DirectML takes, the oldest of the runtimes that translate offers
 OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
@@ -68,8 +69,9 @@ def load_run(
     """A run's config, and its method with the generators' weights; what weights, and of what step.
 
     weights: "ema" or "plain"; by default the average where there is one. chosen: of the last step,
-    or of the one with the best held-out distance; by default the best where one was measured.
-    Raises DataError for a run without such weights, UsageError for an average it has not.
+    of the one with the best held-out distance, or of a step whose weights the run keeps; by default
+    the best where a distance was measured. Raises DataError for a run without such weights,
+    UsageError for an average it has not.
     """
     config = RunConfig.load(run)
     method = METHODS[config.mode](config.method)
@@ -77,7 +79,10 @@ def load_run(
     if chosen is None:
         fits = best.exists() and weights in (None, checkpoint.load_weights(best)[1].get("weights"))
         chosen = "best" if fits else "last"
-    path = best if chosen == "best" else run / "weights.safetensors"
+    if isinstance(chosen, int):
+        path = _kept(run, chosen)
+    else:
+        path = best if chosen == "best" else run / checkpoint.WEIGHTS
     if not path.exists():
         why = (
             "no distance was measured while it trained; see --eval-every"
@@ -89,8 +94,11 @@ def load_run(
     if weights and weights != said.get("weights"):
         if weights == "ema":
             raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
-        if chosen == "best":
-            raise UsageError("The best weights are kept as the average only: leave --weights out.")
+        if chosen != "last":
+            raise UsageError(
+                "The best weights, and those of past saves, are kept as the average only: leave "
+                "--weights out."
+            )
         state = checkpoint.load(run / checkpoint.LAST)["trainer"]
         prefix = "generators."
         tensors = {
@@ -110,6 +118,16 @@ def load_run(
     return config, method, said
 
 
+def _kept(run: Path, step: int) -> Path:
+    """The weights of a step; DataError where the run does not keep them."""
+    kept = kept_checkpoints(run)
+    if step not in kept:
+        steps = ", ".join(map(str, kept))
+        which = f"it keeps those of {steps}" if kept else "train with --keep to keep some"
+        raise DataError(f"{run} has no weights of step {step}: {which}.")
+    return kept[step]
+
+
 def make_manifest(
     config: RunConfig,
     direction: str,
@@ -119,6 +137,7 @@ def make_manifest(
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
+    tiled = config.method.generator.local
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
         method=config.mode,
@@ -127,7 +146,7 @@ def make_manifest(
         out_channels=spec.out_channels,
         size_multiple=spec.module.size_multiple,
         min_size=spec.module.min_size,
-        reach=reach(spec.module, spec.in_channels, spec.labels.width),
+        reach=reach(spec.module, spec.in_channels, spec.labels.width) if tiled else None,
         trained_size=config.method.size,
         labels=spec.labels,
         statistics=spec.statistics,

@@ -39,7 +39,7 @@ EXPECTED = (
 SETTABLE = {
     "padding": ("paper", "reflect", "zeros"),
     "upsample": ("nearest",),
-    "unet": ("flat", "rectified", "aladdinpersson"),
+    "form": ("flat", "rectified", "aladdinpersson"),
 }
 CELEBA = LabelSet(
     kind="attributes", domains=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -209,17 +209,20 @@ def import_run(
     """Make a run of a published generator, or of a folder with CycleGAN's two. Gives what the
     first was recognized as.
 
-    direction: "ba" where a lone generator translates b to a; domains, labels: StarGAN's, where they
-    are not those of the published models; settings: of the method's Config, over what was read;
-    key: of the generator, in a file of several networks. Raises DataError for a file that is no
-    such generator, UsageError for options that do not fit.
+    mode: the method of the run, by default the one whose paper has such a generator; direction:
+    "ba" where a lone generator of CycleGAN translates b to a; domains, labels: StarGAN's, where
+    they are not those of the published models; settings: of the method's Config, over what was
+    read; key: of the generator, in a file of several networks.
+
+    Raises DataError for a file that is no such generator, UsageError for options that do not fit.
     """
     files = find(path)
     parts = {to: read(file, key) for to, file in files.items()}
     first = next(iter(parts))
-    kind, read_off = parts[first].mode, dict(parts[first].settings)
-    if mode not in (None, kind):
-        raise UsageError(f"{files[first]} holds a generator of {kind}, not of {mode}.")
+    usual, read_off = parts[first].mode, dict(parts[first].settings)
+    kind = mode or usual
+    if METHODS[kind].Config.conditional != METHODS[usual].Config.conditional:
+        raise UsageError(f"{files[first]} holds a generator of {usual}, not of {mode}.")
     if kind != "cyclegan" and len(files) > 1:
         names = ", ".join(file.name for file in files.values())
         raise DataError(f"A generator of {kind} stands alone, but {path} has {names}. Give one.")

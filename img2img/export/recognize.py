@@ -69,9 +69,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Recognized:
-    """A generator: the method and settings that build it, and its layers in order."""
+    """A generator: the settings that build it, and its layers in order."""
 
-    mode: str
+    mode: str  # the method whose paper has it
     settings: dict[str, object]
     layers: list[Layer]
     reading: str  # what it was taken for, for the user
@@ -214,7 +214,13 @@ def _resnet(layers: list[Layer]) -> Recognized:
         who = "the ResNet of CycleGAN's authors" if known else "a ResNet like CycleGAN's"
         if upsample == "nearest":
             resampling += " (assumed; or --upsample bilinear)"
-    settings |= {"dropout": dropout, "size": 256, "norm": norm, "padding": padding}
+    settings |= {
+        "generator": "resnet",
+        "dropout": dropout,
+        "size": 256,
+        "norm": norm,
+        "padding": padding,
+    }
     settings |= {"upsample": upsample, "antialias": antialias}
     reading = f"{who}: {resampling}, {borders}, {normalizing}"
     return Recognized("cyclegan", settings, layers, reading)
@@ -249,7 +255,7 @@ def _stargan(layers: list[Layer], settings: dict[str, object], transposed: bool)
             "It is a ResNet whose layers that halve and double are StarGAN's (kernels of 4), but "
             "it takes no labels"
         )
-    settings = {**settings, "in_channels": channels, "size": 128}
+    settings = {**settings, "generator": "stargan", "in_channels": channels, "size": 128}
     reading = f"StarGAN's generator: {width} labels, zeros at the border, instance norm"
     return Recognized("stargan", settings, layers, reading, label_width=width)
 
@@ -344,21 +350,22 @@ def _unet(layers: list[Layer]) -> Recognized:
     elif depths[0] < depths[1] < depths[2]:
         form, who = "paper", "the U-Net of pix2pix's authors"
     elif any(depths):
-        form, who = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --unet)"
+        form, who = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --form)"
     else:  # single convolutions with functions between them
-        form, who = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --unet)"
+        form, who = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --form)"
     unnormed = [layers[0], layers[levels - 1], last]
     normed = [layer for layer in layers if not any(layer is plain for plain in unnormed)]
     # With BatchNorm the paper's has no bias, where none follows either: one is of another norm.
     norm, normalizing = _norm(normed, unnormed, "instance_affine" if form == "paper" else "batch")
     settings = {
+        "generator": "unet",
         "in_channels": planes,
         "out_channels": last.channels[0 if nearest else 1],
         "width": width,
         "levels": levels,
         "size": max(2**levels, 64),
         "norm": norm,
-        "unet": form,
+        "form": form,
     }
     running = form == "aladdinpersson" and norm == "batch"
     if norm == "batch":

@@ -2,9 +2,10 @@
 
 import csv
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ from rich.console import Console
 from torch import nn
 
 from img2img import images
-from img2img.data.folders import Dataset, Paired, Sources
+from img2img.data.dataset import Dataset
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity, quantize, statistics
 from img2img.files import find_pictures, spread
@@ -44,9 +46,17 @@ def export_run(
     calibration: pictures that int8 takes its ranges from and is judged on, in place of the run's.
     """
     config, method, said = graph.load_run(run, weights, chosen)
+    generator = config.method.generator
+    if precision not in generator.precisions:
+        raise UsageError(
+            f"The generator {generator.name} can't be exported in {precision}; it can in "
+            f"{', '.join(generator.precisions)}."
+        )
     if "metric" in said:
         distance = f"{said['metric']} {float(said['value']):.4f}"
         console.print(f"of step {int(said['step']):,}, the best by {distance}")
+    elif isinstance(chosen, int):
+        console.print(f"of step {chosen:,}")
     specs = method.exports()
     if running_statistics:
         if not any(isinstance(layer, nn.BatchNorm2d) for layer in method.generators.modules()):
@@ -66,20 +76,19 @@ def export_run(
         named = (len(specs) > 1 or name == "ba") and not (output and direction)
         path = _output_path(run, config, output, name, named, precision)
         with console.status(f"exporting {path}"):
-            size, files = config.method.size, _inputs(config, name)
-            read = _reader(config, spec.in_channels, bool(calibration))
+            size, inputs = config.method.size, _inputs(config, name, spec.in_channels)
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
-                training, files = _int8_pictures(config, name, calibration)
-                learned = _feeds(spec, training, read, size, CALIBRATED)
-                judged = _feeds(spec, files, read, size, JUDGED)
+                training, inputs = _int8_pictures(config, name, calibration, spec.in_channels)
+                learned = _feeds(spec, training, size, CALIBRATED)
+                judged = _feeds(spec, inputs, size, JUDGED)
                 proto, left = quantize.quantized(proto, learned, judged)
                 console.print(
                     f"{left} convolutions stay in float; ranges of {len(learned)} pictures, judged "
                     f"on {len(judged)} others"
                     + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
                 )
-            pictures = parity.test_pictures(files, read, size)
+            pictures = parity.test_pictures(inputs.files, inputs.read, size)
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
@@ -116,31 +125,29 @@ def _output_path(
     return base.with_name("-".join([base.stem, *marks]) + ".onnx")
 
 
-def _reader(config: RunConfig, channels: int, foreign: bool) -> Callable[[Path], np.ndarray]:
-    """Gives the input in a file, uint8 [H, W, channels]: of a pair side by side, its half."""
-    swap = config.sources.swap
+class _Inputs(NamedTuple):
+    """Files, and what gives the input in one, uint8 [H, W, channels]."""
 
-    def read(path: Path) -> np.ndarray:
-        pixels = images.read(path, channels).pixels
-        if foreign or not config.sources.pairs:
-            return pixels
-        half = pixels.shape[1] // 2
-        return pixels[:, half : 2 * half] if swap else pixels[:, :half]
-
-    return read
+    files: list[Path]
+    read: Callable[[Path], np.ndarray]
 
 
-def _feeds(
-    spec: ExportSpec,
-    files: list[Path],
-    read: Callable[[Path], np.ndarray],
-    size: int,
-    most: int,
-) -> list[quantize.Feed]:
+def _plain(files: Iterable[Path], channels: int) -> _Inputs:
+    """Pictures that are inputs as they are."""
+    return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
+
+
+def _of(dataset: Dataset, direction: str, channels: int) -> _Inputs:
+    """The files of a data set that the direction translates."""
+    return _Inputs(dataset.inputs(direction), lambda path: dataset.read_input(path, channels))
+
+
+def _feeds(spec: ExportSpec, inputs: _Inputs, size: int, most: int) -> list[quantize.Feed]:
     """Pictures from all over the list, as the graph takes them; in turn to every domain."""
     feeds, labels = [], spec.labels
-    for number, index in enumerate(spread(most, len(files))):
-        feed = {"image": images.resize(read(files[index]), size, size)[None]}
+    for number, index in enumerate(spread(most, len(inputs.files))):
+        picture = inputs.read(inputs.files[index])
+        feed = {"image": images.resize(picture, size, size)[None]}
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains
@@ -150,42 +157,43 @@ def _feeds(
     return feeds
 
 
-def _inputs(config: RunConfig, direction: str) -> list[Path]:
+def _inputs(config: RunConfig, direction: str, channels: int) -> _Inputs:
     """Pictures that the direction takes: held-out ones, else the run's, else the sample."""
     sources = config.held_out_sources if config.test.given() else config.sources
     if sources.given():  # an imported run has none
         try:
-            return _open(config, sources).inputs(direction)
+            return _of(_open(config, sources), direction, channels)
         except DataError:
             pass  # the run was moved to a machine without them; for the parity others serve
-    return list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    return _plain(find_pictures(shipped("quickstart") / "test" / "flat"), channels)
 
 
 def _int8_pictures(
-    config: RunConfig, direction: str, calibration: Path | None
-) -> tuple[list[Path], list[Path]]:
+    config: RunConfig, direction: str, calibration: Path | None, channels: int
+) -> tuple[_Inputs, _Inputs]:
     """Pictures that int8 takes its ranges from, and others that it is judged on: the run's held-out
     ones; of a folder, or of a run without any, every fourth.
     """
     if calibration:
-        files, judged = list(find_pictures(calibration)), []
+        learned, judged = _plain(find_pictures(calibration), channels), _plain((), channels)
     elif config.sources.given():
         training, held_out = _split(config)
-        files, judged = training.inputs(direction), held_out.inputs(direction)
+        learned, judged = (_of(data, direction, channels) for data in (training, held_out))
     else:
         raise UsageError(
             "int8 is calibrated on the run's training pictures, and this run has none: give some "
             "of their kind with --calibration DIR."
         )
-    if len(files) + len(judged) < 2:
+    files = learned.files
+    if len(files) + len(judged.files) < 2:
         raise UsageError(
             "int8 is judged on other pictures than it is calibrated on, and there is one alone: "
             "give more of their kind with --calibration DIR."
         )
-    if not judged:
-        judged = files[::4]
-        files = [path for index, path in enumerate(files) if index % 4]
-    return files, judged
+    if not judged.files:
+        judged = learned._replace(files=files[::4])
+        learned = learned._replace(files=[p for index, p in enumerate(files) if index % 4])
+    return learned, judged
 
 
 def _statistics_advice(config: RunConfig, spec: ExportSpec) -> str | None:
@@ -194,9 +202,10 @@ def _statistics_advice(config: RunConfig, spec: ExportSpec) -> str | None:
     if together == 1 or not any(isinstance(m, nn.BatchNorm2d) for m in spec.module.modules()):
         return None
     running = spec.statistics == "running"
-    if METHODS[config.mode].data is Paired and config.sources.given():
+    if config.sources.given():
         try:
-            if len(held_out := _split(config)[1]):
+            held_out = _split(config)[1]
+            if held_out.paired and len(held_out):
                 return statistics.compare(spec, config.method, held_out).advice(together, running)
         except DataError:
             pass  # the run was moved to a machine without its pictures
@@ -217,7 +226,7 @@ def _split(config: RunConfig) -> tuple[Dataset, Dataset]:
 
 def _open(config: RunConfig, sources: Sources) -> Dataset:
     channels = (config.method.in_channels, config.method.out_channels)
-    return METHODS[config.mode].data.open(sources, channels)
+    return METHODS[config.mode].open_data(sources, channels)
 
 
 def _last_row(path: Path, step: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Paired
+from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.export.graph import Pixels
 from img2img.export.parity import psnr
@@ -42,8 +42,11 @@ class Comparison:
         )
 
 
-def compare(spec: ExportSpec, config: MethodConfig, held_out: Paired) -> Comparison:
-    """Both kinds of statistics on up to 16 of the pairs, at the size of the training."""
+def compare(spec: ExportSpec, config: MethodConfig, held_out: Dataset) -> Comparison:
+    """Both kinds of statistics on up to 16 of the pairs, at the size of the training.
+
+    held_out: of a paired layout.
+    """
     augment = Augment(config.size, config.load_size, config.centre_crop, flip=False, training=False)
     chosen = spread(MOST, len(held_out))
     batch = fixed_batch(held_out, augment, chosen)

@@ -1,8 +1,22 @@
-"""Methods: the networks and losses of a paper. A new one is a file here and a word in METHODS."""
+"""Methods: the networks and losses of a paper. A new one is a file here and a word in METHODS.
 
-from img2img.methods.base import Method
-from img2img.methods.cyclegan import CycleGAN
-from img2img.methods.pix2pix import Pix2Pix
-from img2img.methods.stargan import StarGAN
+Importing this module imports no torch; looking up a method does.
+"""
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Pix2Pix, CycleGAN, StarGAN)}
+from typing import TYPE_CHECKING
+
+from img2img.table import Table
+
+if TYPE_CHECKING:
+    from img2img.methods.base import Method
+
+METHODS: "Table[type[Method]]" = Table(
+    "method",
+    "img2img.methods",
+    {
+        "pix2pix": "img2img.methods.pix2pix:Pix2Pix",
+        "cyclegan": "img2img.methods.cyclegan:CycleGAN",
+        "stargan": "img2img.methods.stargan:StarGAN",
+        "cut": "img2img.methods.cut:CUT",
+    },
+)

@@ -24,9 +24,12 @@ def augmented(image: Tensor, changes: tuple[Change, ...], channels: tuple[int, .
     return image
 
 
-def noisy(image: Tensor, strength: float) -> Tensor:
-    """Instance noise (Sonderby et al. 2017): Gaussian of this deviation, in [-1, 1] units."""
-    return image + strength * torch.randn_like(image) if strength else image
+def noisy(image: Tensor, strength: Tensor) -> Tensor:
+    """Instance noise (Sonderby et al. 2017): Gaussian noise added to images in [-1, 1].
+
+    strength: its standard deviation, a scalar tensor.
+    """
+    return image + strength * torch.randn_like(image)
 
 
 def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.table import Table
+
 Critic = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]  # element by element
 
@@ -94,6 +96,8 @@ class Discrepancy(Adversarial):
         return {"discrepancy": -mmd2(_patches(real), _patches(fake))}
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        if real is None:
+            raise TypeError("a discrepancy is between fakes and real pictures: give real")
         return mmd2(_patches(real), _patches(fake))
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
@@ -166,7 +170,8 @@ def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Ten
         scores = critic(at).reshape(len(at), -1)
         total = scores.sum() if over == "sum" else scores.mean(1).sum()
         (slope,) = torch.autograd.grad(total, at, create_graph=True)
-        return slope.flatten(1).norm(dim=1)
+        norms: Tensor = slope.flatten(1).norm(dim=1)
+        return norms
 
 
 def wide(x: Tensor) -> Tensor:
@@ -174,83 +179,94 @@ def wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-ObjectiveName = Literal[
-    "bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "rpgan", "ebgan", "mmd"
-]
-OBJECTIVES: dict[ObjectiveName, Adversarial] = {
-    "bce": Pointwise(
-        formula="D: -log s(r) - log(1 - s(f)); G: -log s(f)",
-        paper="Goodfellow et al. 2014, section 3, non-saturating",
-        real=lambda r: F.softplus(-r),
-        fake=F.softplus,
-        generator=lambda f: F.softplus(-f),
-        smooths=True,
-    ),
-    "minimax": Pointwise(
-        formula="D: -log s(r) - log(1 - s(f)); G: log(1 - s(f))",
-        paper="Goodfellow et al. 2014, equation 1",
-        real=lambda r: F.softplus(-r),
-        fake=F.softplus,
-        generator=lambda f: -F.softplus(f),
-        smooths=True,
-    ),
-    "lsgan": Pointwise(
-        formula="D: (r - 1)^2 + f^2; G: (f - 1)^2",
-        paper="Mao et al. 2017, equation 9",
-        real=lambda r: (r - 1) ** 2,
-        fake=lambda f: f**2,
-        generator=lambda f: (f - 1) ** 2,
-        smooths=True,
-    ),
-    "hinge": Pointwise(
-        formula="D: max(0, 1 - r) + max(0, 1 + f); G: -f",
-        paper="Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17",
-        real=lambda r: F.relu(1 - r),
-        fake=lambda f: F.relu(1 + f),
-        generator=lambda f: -f,
-    ),
-    "wgan": Pointwise(
-        formula="D: f - r, weights within c; G: -f",
-        paper="Arjovsky et al. 2017, algorithm 1",
-        real=lambda r: -r,
-        fake=lambda f: f,
-        generator=lambda f: -f,
-        clips=0.01,
-        scores=True,
-    ),
-    "wgan-gp": Pointwise(
-        formula="D: f - r + w (|grad D| - 1)^2; G: -f",
-        paper="Gulrajani et al. 2017, equation 3",
-        real=lambda r: -r,
-        fake=lambda f: f,
-        generator=lambda f: -f,
-        interpolates=10.0,
-        scores=True,
-    ),
-    "rpgan": Pointwise(
-        formula="D: -log s(r - f) + R1 + R2; G: -log s(f - r)",
-        paper="Huang et al. 2024 (R3GAN), section 2",
-        real=lambda d: F.softplus(-d),
-        fake=F.softplus,
-        generator=lambda d: F.softplus(-d),
-        compares=True,
-        zero_centred=1.0,
-    ),
-    "ebgan": Pointwise(
-        formula="D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",
-        paper="Zhao et al. 2017, equations 1 and 2, margin 1",
-        real=lambda r: -r,
-        fake=lambda f: F.relu(1 + f),
-        generator=lambda f: -f,
-        energy=True,
-        scores=True,
-    ),
-    "mmd": Discrepancy(
-        formula="D: -MMD^2(h(r), h(f)) + w (|grad witness| - 1)^2; G: MMD^2(h(r), h(f))",
-        paper="Binkowski et al. 2018, sections 2.1 and 3, rq* kernel",
-        answers=16,
-        compares=True,
-        interpolates=1.0,
-        scores=True,
-    ),
-}
+BCE = Pointwise(
+    formula="D: -log s(r) - log(1 - s(f)); G: -log s(f)",
+    paper="Goodfellow et al. 2014, section 3, non-saturating",
+    real=lambda r: F.softplus(-r),
+    fake=F.softplus,
+    generator=lambda f: F.softplus(-f),
+    smooths=True,
+)
+MINIMAX = Pointwise(
+    formula="D: -log s(r) - log(1 - s(f)); G: log(1 - s(f))",
+    paper="Goodfellow et al. 2014, equation 1",
+    real=lambda r: F.softplus(-r),
+    fake=F.softplus,
+    generator=lambda f: -F.softplus(f),
+    smooths=True,
+)
+LSGAN = Pointwise(
+    formula="D: (r - 1)^2 + f^2; G: (f - 1)^2",
+    paper="Mao et al. 2017, equation 9",
+    real=lambda r: (r - 1) ** 2,
+    fake=lambda f: f**2,
+    generator=lambda f: (f - 1) ** 2,
+    smooths=True,
+)
+HINGE = Pointwise(
+    formula="D: max(0, 1 - r) + max(0, 1 + f); G: -f",
+    paper="Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17",
+    real=lambda r: F.relu(1 - r),
+    fake=lambda f: F.relu(1 + f),
+    generator=lambda f: -f,
+)
+WGAN = Pointwise(
+    formula="D: f - r, weights within c; G: -f",
+    paper="Arjovsky et al. 2017, algorithm 1",
+    real=lambda r: -r,
+    fake=lambda f: f,
+    generator=lambda f: -f,
+    clips=0.01,
+    scores=True,
+)
+WGAN_GP = Pointwise(
+    formula="D: f - r + w (|grad D| - 1)^2; G: -f",
+    paper="Gulrajani et al. 2017, equation 3",
+    real=lambda r: -r,
+    fake=lambda f: f,
+    generator=lambda f: -f,
+    interpolates=10.0,
+    scores=True,
+)
+RPGAN = Pointwise(
+    formula="D: -log s(r - f) + R1 + R2; G: -log s(f - r)",
+    paper="Huang et al. 2024 (R3GAN), section 2",
+    real=lambda d: F.softplus(-d),
+    fake=F.softplus,
+    generator=lambda d: F.softplus(-d),
+    compares=True,
+    zero_centred=1.0,
+)
+EBGAN = Pointwise(
+    formula="D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",
+    paper="Zhao et al. 2017, equations 1 and 2, margin 1",
+    real=lambda r: -r,
+    fake=lambda f: F.relu(1 + f),
+    generator=lambda f: -f,
+    energy=True,
+    scores=True,
+)
+MMD = Discrepancy(
+    formula="D: -MMD^2(h(r), h(f)) + w (|grad witness| - 1)^2; G: MMD^2(h(r), h(f))",
+    paper="Binkowski et al. 2018, sections 2.1 and 3, rq* kernel",
+    answers=16,
+    compares=True,
+    interpolates=1.0,
+    scores=True,
+)
+
+OBJECTIVES: Table[Adversarial] = Table(
+    "objective",
+    "img2img.objectives",
+    {
+        "bce": "img2img.methods.objectives:BCE",
+        "minimax": "img2img.methods.objectives:MINIMAX",
+        "lsgan": "img2img.methods.objectives:LSGAN",
+        "hinge": "img2img.methods.objectives:HINGE",
+        "wgan": "img2img.methods.objectives:WGAN",
+        "wgan-gp": "img2img.methods.objectives:WGAN_GP",
+        "rpgan": "img2img.methods.objectives:RPGAN",
+        "ebgan": "img2img.methods.objectives:EBGAN",
+        "mmd": "img2img.methods.objectives:MMD",
+    },
+)

@@ -1,1 +1,33 @@
-"""Networks of the papers, without losses; state-dict keys as in the published checkpoints."""
+"""Networks of the papers, without losses; state-dict keys as in the published checkpoints.
+
+A row of these tables is the class of a network's settings, which builds it. Importing this module
+imports no torch; looking up a row does.
+"""
+
+from typing import TYPE_CHECKING
+
+from img2img.table import Table
+
+if TYPE_CHECKING:
+    from img2img.nets.discriminator import DiscriminatorConfig
+    from img2img.nets.generator import GeneratorConfig
+
+GENERATORS: "Table[type[GeneratorConfig]]" = Table(
+    "generator",
+    "img2img.generators",
+    {
+        "unet": "img2img.nets.unet:UNetConfig",
+        "resnet": "img2img.nets.resnet:ResNetConfig",
+        "stargan": "img2img.nets.stargan:StarGeneratorConfig",
+    },
+)
+DISCRIMINATORS: "Table[type[DiscriminatorConfig]]" = Table(
+    "discriminator",
+    "img2img.discriminators",
+    {
+        "patch": "img2img.nets.patchgan:PatchConfig",
+        "pixel": "img2img.nets.patchgan:PixelConfig",
+        "autoencoder": "img2img.nets.autoencoder:AutoEncoderConfig",
+        "stargan": "img2img.nets.stargan:StarDiscriminatorConfig",
+    },
+)

@@ -1,11 +1,42 @@
 """The discriminator of energy-based GANs (Zhao et al. 2017, section 2)."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+
+
+class AutoEncoderConfig(DiscriminatorConfig):
+    """The discriminator of objectives of energy, which choose it by themselves."""
+
+    name: ClassVar[str] = "autoencoder"
+    energy: ClassVar[bool] = True
+    most_answers: ClassVar[int | None] = 1
+
+    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    layers: int = Field(3, ge=1, description="the autoencoder's layers that halve the picture")
+    norm: Norm = Field(
+        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+    )
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    def require_size(self, size: int) -> None:
+        if size % 2**self.layers:
+            raise ValueError(
+                f"size {size} is no multiple of {2**self.layers}, as {self.layers} layers of the "
+                "autoencoder need; set d_layers lower"
+            )
+
+    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        return AutoEncoder(channels, self.width, self.layers, self.norm)
 
 
 class AutoEncoder(nn.Module):

@@ -28,8 +28,6 @@ class FlatUNet(Generator):
     follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
     """
 
-    local = False
-
     def __init__(
         self,
         form: FlatForm,
@@ -44,7 +42,7 @@ class FlatUNet(Generator):
         self.size_multiple = self.min_size = 2**levels
         self.rectified = form == "rectified"
         bias = needs_bias(norm)
-        mode = "reflect" if form == "aladdinpersson" else "zeros"
+        mode: Literal["reflect", "zeros"] = "reflect" if form == "aladdinpersson" else "zeros"
         channels = [width * min(2**level, 8) for level in range(levels)]
         *outer, innermost = channels
 
@@ -98,4 +96,5 @@ class FlatUNet(Generator):
         for up in self.ups:
             skip = skips.pop()
             x = torch.cat([up(x), F.relu(skip) if self.rectified else skip], 1)
-        return self.last(x)
+        output: Tensor = self.last(x)
+        return output

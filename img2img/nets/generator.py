@@ -1,10 +1,14 @@
-"""What export asks of a generator, beyond running it: the sizes it takes and how far it sees."""
+"""What a generator says of itself: by its settings, and as a network, its sizes and its reach."""
 
 import copy
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from img2img.manifest import Precision
+from img2img.nets.config import NetworkConfig
 
 DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.Dropout)
 
@@ -14,18 +18,55 @@ class Generator(nn.Module):
 
     size_multiple: int  # H and W are multiples of it
     min_size: int  # and no smaller than this; itself a multiple of size_multiple
-    local: ClassVar[bool]  # whether an output pixel depends on the pixels near it alone
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features of the image for contrastive losses, from the first layers to the deepest, each
+        [N, C, h, w] with the channels of `GeneratorConfig.feature_channels`. Nothing after the
+        last of them is computed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no features (encodes = False)")
 
 
-def reach(generator: Generator, channels: int, domains: int = 0) -> int | None:
-    """The most pixels between an output pixel and an input pixel that it depends on; None where
-    that is all of the picture. What the norms' statistics carry does not count.
+class GeneratorConfig(NetworkConfig):
+    """The settings of a generator. A row of `img2img.nets.GENERATORS` is such a class."""
+
+    local: ClassVar[bool]  # an output pixel depends on the pixels near it alone: it can be tiled
+    conditional: ClassVar[bool] = False  # takes a domain vector [N, D] beside the image
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")  # of exported models
+    encodes: ClassVar[bool] = False  # whether `Generator.encode` gives features
+
+    @abstractmethod
+    def size_multiple(self, size: int) -> int:
+        """What the sides of pictures are multiples of, for one built for pictures of `size`."""
+
+    def require_size(self, size: int) -> None:
+        multiple = self.size_multiple(size)
+        if size % multiple:
+            raise ValueError(f"size {size} is no multiple of {multiple}, as {self.name} needs")
+
+    def feature_channels(self, in_channels: int) -> list[int]:
+        """The channels of each of the features that `Generator.encode` gives."""
+        raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
+
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The heights and widths of these features, of a picture of height x width pixels."""
+        raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
+
+    @abstractmethod
+    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        """A new network for training on pictures of `size` x `size` pixels.
+
+        domains: the length of the domain vector, of one that is `conditional`.
+        """
+
+
+def reach(generator: Generator, channels: int, domains: int = 0) -> int:
+    """The most pixels between an output pixel and an input pixel that it depends on. What the
+    norms' statistics carry does not count. The generator is `local`: of others that is everything.
 
     Measured, so that it holds for any layers: by the gradient of a copy without norms, whose
     weights are all positive, so that nothing cancels.
     """
-    if not generator.local:
-        return None
     linear = _without_norms(copy.deepcopy(generator).float().eval()).requires_grad_(False)
     for parameter in linear.parameters():
         # An average; biases are nothing, which keeps every ReLU open and the tanh straight.

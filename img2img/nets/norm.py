@@ -36,7 +36,7 @@ def spectral_normalise(module: nn.Module) -> None:
 def running_averages_kept(module: nn.Module) -> Iterator[None]:
     """Let BatchNorm in train mode leave its averages: the same pictures go through another time."""
     layers = _batch_norms(module)
-    before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
+    before = [(layer.momentum, _calls(layer).clone()) for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # to copy the averages back would invalidate a graph
     try:
@@ -44,7 +44,7 @@ def running_averages_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, (momentum, count) in zip(layers, before, strict=True):
             layer.momentum = momentum
-            layer.num_batches_tracked.copy_(count)
+            _calls(layer).copy_(count)
 
 
 class PartAverages:
@@ -71,6 +71,12 @@ class PartAverages:
         for buffer, moved in zip(self.buffers, self.moved, strict=True):
             count = not buffer.is_floating_point()  # of calls, which is the same for all parts
             buffer.copy_(moved[-1] if count else torch.stack(moved).mean(0))
+
+
+def _calls(layer: nn.BatchNorm2d) -> Tensor:
+    """The buffer that counts the layer's calls, which every one of `norm_layer` has."""
+    assert layer.num_batches_tracked is not None
+    return layer.num_batches_tracked
 
 
 def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:

@@ -1,9 +1,68 @@
 """Markovian discriminators of pix2pix (Isola et al. 2017, sections 3.3 and 6.1.2)."""
 
+from typing import ClassVar
+
+from pydantic import Field
 from torch import Tensor, nn
 
+from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.minibatch import Comparison, comparing
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+from img2img.nets.resample import BlurDownsample
+
+
+class PatchConfig(DiscriminatorConfig):
+    """The PatchGAN, each of whose logits judges a patch."""
+
+    name: ClassVar[str] = "patch"
+
+    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
+    norm: Norm = Field(
+        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+    )
+    minibatch: Comparison | None = Field(
+        None, description="discriminators see how much a batch differs: std or discrimination"
+    )
+    antialias: bool = Field(False, description="discriminators blur where they halve (Zhang 2019)")
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    @property
+    def compares(self) -> bool:
+        return self.minibatch is not None
+
+    def require_size(self, size: int) -> None:
+        if size < 3 * 2**self.layers:
+            raise ValueError(
+                f"size {size} is too small for {self.layers} PatchGAN layers; set d_layers lower"
+            )
+
+    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        return PatchGAN(
+            channels, self.width, self.layers, self.norm, self.minibatch, answers, self.antialias
+        )
+
+
+class PixelConfig(DiscriminatorConfig):
+    """The PixelGAN, which judges each pixel by itself."""
+
+    name: ClassVar[str] = "pixel"
+    most_answers: ClassVar[int | None] = 1
+
+    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    norm: Norm = Field(
+        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+    )
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        return PixelGAN(channels, self.width, self.norm)
 
 
 class PatchGAN(nn.Module):
@@ -11,6 +70,8 @@ class PatchGAN(nn.Module):
 
     4x4 convolutions: `layers` of stride 2, one of stride 1, and the head of stride 1. minibatch:
     the head also sees how much the pictures of the batch differ. answers: a patch, in place of 1.
+    antialias: the strided ones keep the size, and a blur behind the activation halves it (Zhang
+    2019), as the code of CUT has it.
     """
 
     def __init__(
@@ -21,30 +82,38 @@ class PatchGAN(nn.Module):
         norm: Norm = "batch",
         minibatch: Comparison | None = None,
         answers: int = 1,
+        antialias: bool = False,
     ):
         super().__init__()
-        bias = needs_bias(norm)
+        bias, halving = needs_bias(norm), 1 if antialias else 2
+
+        def blur(channels: int) -> list[nn.Module]:
+            return [BlurDownsample(channels)] if antialias else []
+
         body: list[nn.Module] = [
-            nn.Conv2d(in_channels, width, 4, 2, 1),
+            nn.Conv2d(in_channels, width, 4, halving, 1),
             nn.LeakyReLU(0.2, inplace=True),
+            *blur(width),
         ]
         channels = width
         for layer in range(1, layers + 1):
             wider = width * min(2**layer, 8)
-            stride = 2 if layer < layers else 1
+            halves = layer < layers
             body += [
-                nn.Conv2d(channels, wider, 4, stride, 1, bias=bias),
+                nn.Conv2d(channels, wider, 4, halving if halves else 1, 1, bias=bias),
                 norm_layer(norm, wider),
                 nn.LeakyReLU(0.2, inplace=True),
+                *(blur(wider) if halves else []),
             ]
             channels = wider
         if minibatch:
-            layer, channels = comparing(minibatch, channels)
-            body.append(layer)
+            compare, channels = comparing(minibatch, channels)
+            body.append(compare)
         self.model = nn.Sequential(*body, nn.Conv2d(channels, answers, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
 
 
 class PixelGAN(nn.Module):
@@ -63,4 +132,5 @@ class PixelGAN(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net(image)
+        output: Tensor = self.net(image)
+        return output

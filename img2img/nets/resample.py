@@ -16,6 +16,8 @@ class BlurDownsample(nn.Module):
     The border is reflected. The filter is no parameter, and not in the state dict.
     """
 
+    kernel: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -27,15 +29,16 @@ class BlurDownsample(nn.Module):
         return F.conv2d(padded, self.kernel, stride=2, groups=len(self.kernel))
 
 
-def doubling(upsample: Upsample, inner: int, outer: int, bias: bool) -> list[nn.Module]:
-    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W], the convolution last.
+def doubling(
+    upsample: Upsample, inner: int, outer: int, bias: bool
+) -> tuple[list[nn.Module], nn.Conv2d | nn.ConvTranspose2d]:
+    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W]: what comes before the convolution,
+    and that.
 
     transposed: a transposed convolution; nearest and bilinear: interpolation, then a convolution
     (Odena et al. 2016). Bilinear repeats the border: it is what Zhang's blur of four taps gives.
     """
     if upsample == "transposed":
-        return [nn.ConvTranspose2d(inner, outer, 3, 2, 1, output_padding=1, bias=bias)]
-    return [
-        nn.Upsample(scale_factor=2, mode=upsample),
-        nn.Conv2d(inner, outer, 3, padding=1, bias=bias),
-    ]
+        return [], nn.ConvTranspose2d(inner, outer, 3, 2, 1, output_padding=1, bias=bias)
+    convolution = nn.Conv2d(inner, outer, 3, padding=1, bias=bias)
+    return [nn.Upsample(scale_factor=2, mode=upsample)], convolution

@@ -1,14 +1,69 @@
 """The ResNet generator of CycleGAN (Zhu et al. 2017, appendix 7.2; Johnson et al. 2016)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.generator import Generator
+from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 from img2img.nets.resample import BlurDownsample, Upsample, doubling
 
 Padding = Literal["paper", "reflect", "zeros"]
+
+
+class ResNetConfig(GeneratorConfig):
+    """The ResNet, with CUT's ways of resampling (Park et al. 2020)."""
+
+    name: ClassVar[str] = "resnet"
+    local: ClassVar[bool] = True
+    encodes: ClassVar[bool] = True
+
+    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    blocks: int | None = Field(None, ge=1, description="residual blocks; 6 up to 128 px, else 9")
+    norm: Norm = Field(
+        "instance", description="of all networks: batch, instance, instance_affine or none"
+    )
+    dropout: bool = Field(False, description="in the generators' residual blocks")
+    upsample: Upsample = Field(
+        "transposed", description="how generators double: transposed, or nearest or bilinear first"
+    )
+    antialias: bool = Field(False, description="generators blur where they halve (Zhang 2019)")
+    padding: Padding = Field(
+        "paper", description="of the generators' convolutions: the paper's, reflect or zeros"
+    )
+
+    def size_multiple(self, size: int) -> int:
+        return ResNet.size_multiple
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    def feature_channels(self, in_channels: int) -> list[int]:
+        deep = 4 * self.width
+        return [in_channels, 2 * self.width, deep, deep, *([] if self.blocks == 1 else [deep])]
+
+    def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        halved = 1 if self.antialias else 2  # by the convolution itself, or by the blur after it
+        first = (height // halved, width // halved)
+        second = (height // 2 // halved, width // 2 // halved)
+        deep = (height // 4, width // 4)
+        padded = (height + 6, width + 6)
+        return [padded, first, second, deep, *([] if self.blocks == 1 else [deep])]
+
+    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        return ResNet(
+            in_channels,
+            out_channels,
+            self.width,
+            self.blocks if self.blocks is not None else (6 if size <= 128 else 9),
+            self.norm,
+            self.dropout,
+            self.upsample,
+            self.antialias,
+            self.padding,
+        )
 
 
 class ResNet(Generator):
@@ -21,7 +76,7 @@ class ResNet(Generator):
     and a blur halves it.
     """
 
-    size_multiple, min_size, local = 4, 8, True
+    size_multiple, min_size = 4, 8
 
     def __init__(
         self,
@@ -37,25 +92,32 @@ class ResNet(Generator):
     ):
         super().__init__()
         bias, deep = needs_bias(norm), 4 * width
+        in_place = norm != "none"  # else it would write over a convolution that `encode` gives
 
-        def normed(convolution: nn.Module) -> list[nn.Module]:
-            return [convolution, norm_layer(norm, convolution.out_channels), nn.ReLU(inplace=True)]
+        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+            activation = nn.ReLU(inplace=in_place)
+            return [convolution, norm_layer(norm, convolution.out_channels), activation]
 
         def down(channels: int) -> list[nn.Module]:
-            stride, mode = 1 if antialias else 2, "reflect" if padding == "reflect" else "zeros"
-            wider = 2 * channels
+            mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflect" else "zeros"
+            stride, wider = 1 if antialias else 2, 2 * channels
             convolution = nn.Conv2d(channels, wider, 3, stride, 1, bias=bias, padding_mode=mode)
             return [*normed(convolution), *([BlurDownsample(wider)] if antialias else [])]
 
         def up(channels: int) -> list[nn.Module]:
-            *before, convolution = doubling(upsample, channels, channels // 2, bias)
+            before, convolution = doubling(upsample, channels, channels // 2, bias)
             return [*before, *normed(convolution)]
 
+        before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias))]
+        halve, halve_again = down(width), down(2 * width)
+        first = len(before) + len(halve)
+        block, last = first + len(halve_again), min(blocks, 5) - 1
+        # Without repetition: of one block the first is the last, too.
+        self.feature_places = list(dict.fromkeys([0, len(before), first, block, block + last]))
         self.model = nn.Sequential(
-            pad(padding, 3),
-            *normed(nn.Conv2d(in_channels, width, 7, bias=bias)),
-            *down(width),
-            *down(2 * width),
+            *before,
+            *halve,
+            *halve_again,
             *(ResidualBlock(deep, norm, dropout, padding) for _ in range(blocks)),
             *up(deep),
             *up(deep // 2),
@@ -65,7 +127,22 @@ class ResNet(Generator):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The features of CUT (Park et al. 2020, appendix C.2): the reflected image, what the two
+        convolutions that halve give, before their norms, and what the first and the fifth residual
+        block give (of fewer blocks the last).
+        """
+        features, x = [], image
+        for place, layer in enumerate(self.model):
+            x = layer(x)
+            if place in self.feature_places:
+                features.append(x)
+            if place == self.feature_places[-1]:
+                break
+        return features
 
 
 class ResidualBlock(nn.Module):
@@ -84,7 +161,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
+        change: Tensor = self.conv_block(x)
+        return x + change
 
 
 def pad(padding: Padding, pixels: int) -> nn.Module:

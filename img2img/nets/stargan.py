@@ -1,10 +1,62 @@
 """Generator and discriminator of StarGAN (Choi et al. 2018, appendix 7.2, tables 4 and 5)."""
 
+from typing import ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.generator import Generator
+from img2img.nets.discriminator import DiscriminatorConfig
+from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.minibatch import Comparison, comparing
+
+
+class StarGeneratorConfig(GeneratorConfig):
+    """One generator for all domains, which are more channels of its input."""
+
+    name: ClassVar[str] = "stargan"
+    local: ClassVar[bool] = True
+    conditional: ClassVar[bool] = True
+
+    width: int = Field(64, ge=1, description="channels of the generator's first layer")
+    blocks: int = Field(6, ge=1, description="residual blocks")
+
+    def size_multiple(self, size: int) -> int:
+        return StarGenerator.size_multiple
+
+    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        if in_channels != out_channels:
+            raise ValueError("StarGAN's generator gives as many channels as it takes")
+        return StarGenerator(in_channels, domains, self.width, self.blocks)
+
+
+class StarDiscriminatorConfig(DiscriminatorConfig):
+    """A PatchGAN that also tells the domain."""
+
+    name: ClassVar[str] = "stargan"
+    classifies: ClassVar[bool] = True
+
+    width: int = Field(64, ge=1, description="channels of the discriminator's first layer")
+    layers: int = Field(6, ge=1, description="the discriminator's strided layers")
+    minibatch: Comparison | None = Field(
+        None, description="the discriminator sees how much a batch differs: std or discrimination"
+    )
+
+    @property
+    def compares(self) -> bool:
+        return self.minibatch is not None
+
+    def require_size(self, size: int) -> None:
+        if size % 2**self.layers:
+            raise ValueError(
+                f"size {size} is no multiple of {2**self.layers}, as {self.layers} discriminator "
+                "layers need; set d_layers lower"
+            )
+
+    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        return StarDiscriminator(
+            size, channels, domains, self.width, self.layers, self.minibatch, answers
+        )
 
 
 class StarGenerator(Generator):
@@ -14,12 +66,12 @@ class StarGenerator(Generator):
     statistics are always the picture's own (the authors never leave train mode).
     """
 
-    size_multiple, min_size, local = 4, 4, True
+    size_multiple, min_size = 4, 4
 
     def __init__(self, channels: int, domains: int, width: int = 64, blocks: int = 6):
         super().__init__()
 
-        def normed(convolution: nn.Module) -> list[nn.Module]:
+        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
             return [convolution, _norm(convolution.out_channels), nn.ReLU(inplace=True)]
 
         self.main = nn.Sequential(
@@ -35,7 +87,8 @@ class StarGenerator(Generator):
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         plane = domain[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
-        return self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        output: Tensor = self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        return output
 
 
 class StarResidualBlock(nn.Module):
@@ -50,7 +103,8 @@ class StarResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
+        change: Tensor = self.main(x)
+        return x + change
 
 
 class StarDiscriminator(nn.Module):

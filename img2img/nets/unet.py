@@ -1,10 +1,56 @@
 """The U-Net of pix2pix (Isola et al. 2017, sections 3.2 and 6.1)."""
 
+from typing import ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.generator import Generator
+from img2img.nets.flat_unet import FlatUNet, UNetForm
+from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+
+
+class UNetConfig(GeneratorConfig):
+    """The U-Net, as the authors wrote it or as other repositories did."""
+
+    name: ClassVar[str] = "unet"
+    local: ClassVar[bool] = False
+
+    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    levels: int | None = Field(
+        None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
+    )
+    form: UNetForm = Field(
+        "paper",
+        description="the paper's, or as others wrote it: flat, rectified, pytorch-gan or "
+        "aladdinpersson",
+    )
+    norm: Norm = Field(
+        "batch", description="of all networks: batch, instance, instance_affine or none"
+    )
+    dropout: bool = Field(True, description="in the U-Net's inner layers")
+
+    def depth(self, size: int) -> int:
+        """The levels: by default down to 1 pixel where the size is a power of two, 8 at 256."""
+        if self.levels is not None:
+            return self.levels
+        halvings = (size & -size).bit_length() - 1  # until the side is odd
+        return min(halvings, 9)
+
+    def size_multiple(self, size: int) -> int:
+        multiple: int = 2 ** max(self.depth(size), 4)
+        return multiple
+
+    @property
+    def batch_norm(self) -> bool:
+        return self.norm == "batch"
+
+    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        channels, depth = (in_channels, out_channels), self.depth(size)
+        if self.form == "paper":
+            return UNet(*channels, self.width, depth, self.norm, self.dropout)
+        return FlatUNet(self.form, *channels, self.width, depth, self.norm, self.dropout)
 
 
 class UNet(Generator):
@@ -12,8 +58,6 @@ class UNet(Generator):
 
     Channels are width x (1, 2, 4, 8, 8, ...), halving the picture at each of the `levels`.
     """
-
-    local = False
 
     def __init__(
         self,
@@ -27,7 +71,7 @@ class UNet(Generator):
         super().__init__()
         self.size_multiple = self.min_size = 2**levels
         channels = [width * min(2**level, 8) for level in range(levels)]
-        block = Innermost(channels[-2], channels[-1], norm)
+        block: Innermost | Between = Innermost(channels[-2], channels[-1], norm)
         for level in range(levels - 2, 0, -1):
             # In the published code the three decoder blocks beside the innermost, where there
             # are full-width ones, drop out.
@@ -36,11 +80,14 @@ class UNet(Generator):
         self.model = Outermost(in_channels, out_channels, channels[0], block)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model(image)
+        output: Tensor = self.model(image)
+        return output
 
 
 class Outermost(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, width: int, block: nn.Module):
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, block: "Innermost | Between"
+    ):
         super().__init__()
         self.model = nn.Sequential(
             nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias),
@@ -51,7 +98,8 @@ class Outermost(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        output: Tensor = self.model(x)
+        return output
 
 
 class Skipping(nn.Module):

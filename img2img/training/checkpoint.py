@@ -45,7 +45,8 @@ def load(path: Path) -> dict[str, Any]:
     """Tensors and plain values only, on the CPU; DataError for anything else."""
     _require_plain_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
     except OSError as error:
         raise DataError(f"The checkpoint {path} can't be loaded ({error.strerror}).") from None
     except Exception as error:  # unpickling damaged bytes raises almost anything
@@ -128,5 +129,6 @@ def begin_with(generators: nn.Module, source: Path) -> None:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise DataError(
             f"The weights {path} are of other networks than this run's: {reason}. Give it the "
-            "same --mode, --width, --blocks or --levels, --norm, channels and number of domains."
+            "same --mode, --generator, --width, --blocks or --levels, --norm, channels and number "
+            "of domains."
         ) from None

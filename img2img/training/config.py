@@ -1,10 +1,14 @@
 """Everything a run was started with. It is `config.json`, and a run can be repeated from it."""
 
+import difflib
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -12,16 +16,58 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticSerializationError
+from pydantic_core import ErrorDetails, PydanticSerializationError
 
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
-from img2img.methods.base import MethodConfig
-from img2img.methods.presets import PresetName, preset_settings
+from img2img.methods.config import MethodConfig
+from img2img.methods.route import UNPREFIXED
+from img2img.training.keep import Keep
 
 Precision = Literal["auto", "fp32", "bf16"]
 ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+
+
+def _as_keep(value: Any) -> Any:
+    """5 is as good as "5"."""
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str):
+        Keep.parse(text)
+    return text
+
+
+def _as_loggers(value: Any) -> Any:
+    """ "wandb,mlflow" is as good as a list, and "none" as an empty one."""
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [name.strip() for name in names if name.strip()]
+    return () if names == ["none"] else tuple(names)
+
+
+# Where a run computes and what it writes. It trains the same, so these are free when it is resumed.
+PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
+
+
+class PastSettings(BaseModel):
+    """Settings of a run that were in force until it was resumed with others.
+
+    Its fields, `until` aside, are the settings that may change when a run is resumed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    until: int = Field(ge=1, description="steps that were done with them")
+    epochs: int | None
+    steps: int | None
+    decay: float
+    generator_lr: float
+    discriminator_lr: float
+    patience: int | None
+
+
+# What may change when a run is resumed: its length, its rates and their schedule.
+CHANGEABLE = tuple(name for name in PastSettings.model_fields if name != "until")
 
 
 class RunConfig(BaseModel):
@@ -31,7 +77,7 @@ class RunConfig(BaseModel):
 
     name: str
     mode: str
-    preset: PresetName = "paper"
+    preset: str = "paper"
     method: SerializeAsAny[MethodConfig]
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
@@ -53,9 +99,19 @@ class RunConfig(BaseModel):
     eval_pictures: int = Field(200, ge=2, description="held-out samples that a look is on")
     extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
+        "none", description="saves whose weights stay: none, all, the last 5, or 'every 1000' steps"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="looks without a better held-out distance until training ends early"
+    )
+    loggers: Annotated[tuple[LoggerName, ...], BeforeValidator(_as_loggers)] = Field(
+        ("tensorboard",), description="where numbers also go: tensorboard, wandb, mlflow, or none"
+    )
     licence: str | None = Field(None, description="of the weights, for the model card")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
+    history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others
 
     @field_validator("pretrained")
     @classmethod
@@ -77,36 +133,49 @@ class RunConfig(BaseModel):
             return values
         method = values.get("method", {})
         if isinstance(method, dict):
-            known = METHODS.get(values.get("mode"))
-            if known is None:
+            if values.get("mode") not in METHODS:
                 raise ValueError(
                     f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
                 )
-            preset = preset_settings(values.get("preset", "paper"), values["mode"])
-            values = {**values, "method": known.Config(**{**preset, **method})}
+            known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
+            if name not in known.presets:
+                raise ValueError(
+                    f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
+                )
+            settings = known.Config.route(method, known.presets[name])
+            values = {**values, "method": known.Config(**settings)}
         return values
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> Self:
-        """Validate what the command line or a file gave; UsageError names the wrong setting, or one
-        that is not as usual and would change nothing.
+        """Validate the values of a command line, a file or a program.
+
+        Raises UsageError, which names the option: a value that is not allowed, values that do not
+        go together, or a setting that differs from its default and would change nothing.
         """
         try:
             config = cls(**values)
         except ValidationError as error:
-            raise UsageError(_sentence(error)) from None
+            raise UsageError(in_words(error)) from None
         if config.sources.swap and config.mode == "stargan":
             raise UsageError("stargan has no --direction: it learns all.")
-        # What the preset sets is nobody's mistake beside another objective.
-        preset = preset_settings(config.preset, config.mode)
-        usual = type(config.method)(**preset).model_dump()
+        # A preset sets what another objective then does not use: that is nobody's mistake.
+        usual = type(config.method)(**METHODS[config.mode].presets[config.preset]).flat()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
-        settings = config.method.model_dump() | config.model_dump(exclude={"method"})
+        settings = config.method.flat() | config.model_dump(exclude={"method"})
         for name, reason in config.without_effect().items():
             if settings[name] != usual[name]:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} would change nothing: {reason}. Leave it out.")
+                raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
         return config
+
+    def with_method(self, **settings: Any) -> Self:
+        """The config with other settings of the method, validated; UsageError as from `build`."""
+        values = {**self.method.model_dump(), **settings}
+        try:
+            method = type(self.method)(**values)
+        except ValidationError as error:
+            raise UsageError(in_words(error)) from None
+        return self.model_copy(update={"method": method})
 
     def without_effect(self) -> dict[str, str]:
         """The settings that change nothing beside the others, each with the reason."""
@@ -117,6 +186,7 @@ class RunConfig(BaseModel):
             reasons["held_out"] = "there are held-out folders (--test-...)"
         if self.eval_every == 0:
             reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 never looks at any"
+            reasons["patience"] = "--eval-every 0 measures no distance"
         return reasons
 
     @classmethod
@@ -130,7 +200,7 @@ class RunConfig(BaseModel):
         except OSError as error:
             raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
-            raise DataError(f"{path} can't be used: {_sentence(error)}") from None
+            raise DataError(f"{path} can't be used: {in_words(error, options=False)}") from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
 
@@ -144,15 +214,6 @@ class RunConfig(BaseModel):
                 "to be. Rename it."
             ) from None
 
-    def differences(self, other: "RunConfig") -> str:
-        """In what another config would train otherwise; "" where in nothing."""
-        mine, others = (_flat(config) for config in (self, other))
-        return ", ".join(
-            f"{name} {mine.get(name)}, not {others.get(name)}"
-            for name in sorted(mine.keys() | others.keys())
-            if mine.get(name) != others.get(name)
-        )
-
     @property
     def held_out_sources(self) -> Sources:
         """The user's own held-out folders, read the same way as the training ones."""
@@ -161,26 +222,63 @@ class RunConfig(BaseModel):
         return self.test.model_copy(update=shared)
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """The settings by name, but for what says only where it runs, or was found in the data."""
-    values = config.model_copy(
-        update={"sources": config.sources.absolute(), "test": config.test.absolute()}
-    ).model_dump(mode="json")
-    for name in ("device", "workers", "cache", "compile", "fingerprint", "measured_by"):
-        del values[name]
-    values["method"].pop("labels", None)
-    grouped = {f"test_{key}": value for key, value in values.pop("test").items()}
-    return grouped | {
-        key: value
-        for name, found in values.items()
-        for key, value in (found.items() if isinstance(found, dict) else [(name, found)])
-    }
+def option(name: str) -> str:
+    """The command line's spelling of a setting: save_every -> --save-every."""
+    return "--" + name.replace("_", "-")
 
 
-def _sentence(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        said = problem["msg"].removeprefix("Value error, ")
-        parts.append(f"{where}: {said}" if where else said)
-    return "; ".join(parts) + "."
+def in_words(error: ValidationError, options: bool = True) -> str:
+    """What is wrong with each setting and what is allowed, in one sentence each.
+
+    options: settings are named as options (--d-width), else as in a file.
+    """
+    return " ".join(_problem(problem, options) for problem in error.errors())
+
+
+WORDS = {  # pydantic's and ours
+    "Value error, ": "",
+    "Input should be": "must be",
+    "less than or equal to": "at most",
+    "greater than or equal to": "at least",
+    "a valid integer, unable to parse string as an integer": "a whole number",
+    "a valid number, unable to parse string as a number": "a number",
+    "a valid boolean, unable to interpret input": "true or false",
+    "Extra inputs are not permitted": "there is no such setting",
+    "Field required": "a value is missing",
+}
+
+
+def _problem(problem: ErrorDetails, options: bool) -> str:
+    text, where, value = problem["msg"], problem["loc"], problem["input"]
+    for theirs, ours in WORDS.items():
+        text = text.replace(theirs, ours)
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(value, str):
+        hint = did_you_mean(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
+    given = f" {value}" if isinstance(value, str | int | float) and value != "" else ""
+    if where and isinstance(where[0], str):
+        name = _option_at(where) if options else ".".join(map(str, where))
+        text = f"{name}{given}: {text}"
+    elif where:  # one of several values, of which the caller says where they are
+        text = f"{given.strip()} {text}".strip()
+    return text + ("" if text.endswith("?") else ".") + hint
+
+
+def _option_at(location: tuple[int | str, ...]) -> str:
+    """The option that sets the field at a place in a config: ("discriminator", "width") is
+    --d-width.
+    """
+    match location:
+        case ("generator", str(field), *_):
+            return option(field)
+        case ("discriminator", str(field), *_):
+            return option(field if field in UNPREFIXED else f"d_{field}")
+        case (str(field), *_):
+            return option(field)
+    return str(location)
+
+
+def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """A sentence with the closest of the names, after a space; nothing where none is close."""
+    near = difflib.get_close_matches(name, names, 1)
+    return f" Did you mean {prefix}{near[0]}?" if near else ""

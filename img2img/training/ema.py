@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Ema:
     """average <- decay * average + (1 - decay) * weights, with a warm-up in the first steps."""
 
-    def __init__(self, generators: nn.Module, decay: float):
+    def __init__(self, generators: nn.ModuleDict, decay: float):
         self.decay = decay
         self.average = copy.deepcopy(generators).requires_grad_(False)
 
@@ -18,8 +18,7 @@ class Ema:
     def update(self, generators: nn.Module, updates: int) -> None:
         """`updates`: how many came before. Buffers are copied, not averaged."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        averages, weights = list(self.average.parameters()), list(generators.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        torch._foreach_lerp_([*self.average.parameters()], [*generators.parameters()], 1 - decay)
         for mean, buffer in zip(self.average.buffers(), generators.buffers(), strict=True):
             mean.copy_(buffer)
 
@@ -36,7 +35,7 @@ class Past:
         off = [(p - mean).square().sum() for p, mean in zip(now, self.mean, strict=True)]
         self.count += 1
         with torch.no_grad():
-            torch._foreach_lerp_(self.mean, now, 1 / self.count)
+            torch._foreach_lerp_(self.mean, [*now], 1 / self.count)
         return torch.stack(off).sum()
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from img2img import images
 from img2img.data.augment import Augment
-from img2img.data.folders import Dataset
+from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, UsageError, needs_extra
 from img2img.evaluate import diagnose, features, metrics
@@ -83,7 +83,21 @@ class Look:
 
 
 def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, console: Console) -> str:
-    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays."""
+    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays.
+    Raises UsageError where the run has patience for a distance that can't be measured.
+    """
+    fitting = _fitting_extractor(config, training, held_out, console)
+    if fitting == "none" and config.patience:
+        raise UsageError(
+            "--patience needs a held-out distance, and none is measured here: hold out "
+            f"{FEWEST_HELD_OUT} pictures, or {FEWEST} with --extractor, and install img2img[eval]."
+        )
+    return fitting
+
+
+def _fitting_extractor(
+    config: RunConfig, training: Dataset, held_out: Dataset, console: Console
+) -> str:
     wanted = config.measured_by or config.extractor
     if config.eval_every == 0 or wanted == "none":
         return "none"
@@ -240,7 +254,9 @@ class Examiner:
 
     def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
         self._go_on()
-        return extract(self.features, pictures).features
+        assert self.features  # who calls this measures distances
+        seen: np.ndarray = extract(self.features, pictures).features
+        return seen
 
     def _go_on(self) -> None:
         if self.stopping():
@@ -248,6 +264,7 @@ class Examiner:
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
         """Without alpha, in the size in which the feature network looks at it."""
+        assert self.features
         return images.resize(picture[..., :3], self.features.side, self.features.side)
 
     def _judge(self, name: str, way: Gathered, known: np.ndarray, scores: bool) -> Found:
@@ -302,9 +319,9 @@ def gradient_norms(
     those that know nothing of the discriminators.
     """
     batch = runtime.place(batch)
-    batch = {"progress": progress, **method.draws(batch), **batch}
+    draws = method.draws(batch, progress, penalty_scale=1.0)
     with runtime.autocast():
-        terms = method.g_terms(batch, method.scene(batch))
+        terms = method.g_terms(batch, method.scene(batch, draws), draws)
     parameters = list(method.generators.parameters())
 
     def norm(parts: list[Tensor]) -> float:

@@ -17,7 +17,7 @@ from img2img.training.config import RunConfig
 from img2img.training.plan import Plan, make_plan
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime
-from img2img.training.schedule import steps_per_epoch
+from img2img.training.schedule import Schedule, steps_per_epoch
 from img2img.training.trainer import Trainer
 
 MEASURED = (2, 4)  # pictures; what one adds is the difference
@@ -35,10 +35,9 @@ def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
     each = c.accumulate * ranks.count
     batch = max(1, min(most, MOST, len(plan.training) // each)) * each
     console.print(f"A batch of {batch} fits.")
-    # Built anew: what depends on the batch is looked at again.
-    method = type(c)(**{**c.model_dump(), "batch": batch})
-    config = plan.config.model_copy(update={"method": method})
-    return replace(plan, config=config, epoch_steps=steps_per_epoch(method, len(plan.training)))
+    config = plan.config.with_method(batch=batch)
+    epoch_steps = steps_per_epoch(config.method, len(plan.training))
+    return replace(plan, config=config, schedule=Schedule.of(config.method, epoch_steps))
 
 
 def _most(plan: Plan, ranks: Ranks) -> int:
@@ -68,8 +67,7 @@ def _most(plan: Plan, ranks: Ranks) -> int:
 
 def _peak(config: RunConfig, batch: int) -> int | None:
     """Most bytes that training holds with so many pictures; None where they do not fit."""
-    values = config.model_dump(mode="json")
-    values["method"] |= {"batch": batch, "accumulate": 1}
+    values = config.with_method(batch=batch, accumulate=1).model_dump(mode="json")
     # Safe (-P): no module of the folder that the user happens to stand in.
     line = [sys.executable, "-P", "-m", "img2img.training.fit"]
     done = subprocess.run(line, input=json.dumps(values), capture_output=True, text=True)
@@ -87,7 +85,7 @@ def _measure(values: dict) -> int:
     plan = make_plan(config, Console(quiet=True), decode=False)
     method = METHODS[config.mode]
     runtime = Runtime(config.device, config.precision, method.channels_last)
-    trainer = Trainer(method(plan.config.method), runtime, 0, plan.epoch_steps)
+    trainer = Trainer(method(plan.config.method), runtime, 0, plan.schedule)
     chosen = [index % len(plan.training) for index in range(config.method.batch)]
     batch = runtime.place(fixed_batch(plan.training, plan.augment(training=True), chosen))
     for _ in range(2 * trainer.method.turn):

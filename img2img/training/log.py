@@ -1,35 +1,37 @@
-"""What a run leaves to read: metrics.csv, TensorBoard events, a progress bar, a model card."""
+"""The numbers of a run: metrics.csv, means of terms, and what is shown while it trains."""
 
-import contextlib
 import csv
 import io
-import platform
-import shlex
-import sys
 import time
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
-from torch.utils.tensorboard import SummaryWriter
 
-from img2img import __version__
 from img2img.files import write_whole
-from img2img.training.config import RunConfig
 from img2img.training.ranks import Ranks
 
 LOOKED = "health/gradient"  # a column that every look fills
 Row = dict[str, float]
 
 
+def read_rows(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv as they are written, those with a step."""
+    path = run / "metrics.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", errors="replace") as file:
+        return [row for row in csv.DictReader(file) if row.get("step")]
+
+
 class MetricsLog:
-    """metrics.csv and TensorBoard, row by row; rows after the resumed step are dropped."""
+    """metrics.csv, row by row; rows after the resumed step are dropped."""
 
     def __init__(self, run: Path, step: int):
-        self.path = run / "metrics.csv"
+        self.run, self.path = run, run / "metrics.csv"
         self.columns: list[str] = []
         kept = [row for row in self._rows() if row["step"].isdecimal() and int(row["step"]) <= step]
         if kept:
@@ -37,7 +39,6 @@ class MetricsLog:
             self._rewrite(kept)
         else:
             self.path.unlink(missing_ok=True)
-        self.events = SummaryWriter(str(run / "events"), purge_step=step + 1)
 
     def add(self, row: Row) -> None:
         new = [name for name in row if name not in self.columns]
@@ -47,19 +48,15 @@ class MetricsLog:
             self._rewrite(kept)
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
-        for name, value in row.items():
-            if name != "step":
-                self.events.add_scalar(name, value, int(row["step"]))
 
-    def complete(self, step: int, found: Row) -> None:
-        """Add to the step's row what a look found after it was written."""
+    def complete(self, step: int, looked: Row) -> None:
+        """Add to the step's row what a look measured after it was written."""
         rows = self._rows()
-        self.columns += [name for name in found if name not in self.columns]
-        self._rewrite([row | found if int(row["step"]) == step else row for row in rows])
-        for name, value in found.items():
-            self.events.add_scalar(name, value, step)
+        self.columns += [name for name in looked if name not in self.columns]
+        self._rewrite([{**row, **looked} if int(row["step"]) == step else row for row in rows])
 
     def looked_at(self, step: int) -> bool:
+        """Whether the row of the step has what a look measured."""
         return any(int(row["step"]) == step and row.get(LOOKED) for row in self._rows())
 
     def history(self, step: int) -> dict[str, list[float]]:
@@ -67,17 +64,10 @@ class MetricsLog:
         rows = [row for row in self._rows() if int(row["step"]) < step]
         return {n: [float(row[n]) for row in rows if row.get(n)] for n in self.columns}
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk, which has been told
-            self.events.close()
+    def _rows(self) -> list[dict[str, str]]:
+        return read_rows(self.run)
 
-    def _rows(self) -> list[dict]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", errors="replace") as file:
-            return [row for row in csv.DictReader(file) if row.get("step")]
-
-    def _rewrite(self, rows: list[dict]) -> None:
+    def _rewrite(self, rows: Sequence[Mapping[str, str | float]]) -> None:
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, self.columns, extrasaction="ignore")
         writer.writeheader()
@@ -153,38 +143,3 @@ class Display:
             left = (self.total - row["step"]) * row["seconds"] / max(row["step"], 1) / 60
             step = f"step {row['step']:.0f}/{self.total}"
             self.console.print(f"{step}  {speed}  {left:.1f} min left  {losses}")
-
-
-def environment() -> dict[str, str]:
-    """What a run ran on, for environment.json."""
-    packages = ("torch", "albumentations", "opencv-python-headless", "numpy", "pillow")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "img2img": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "platform": platform.platform(),
-        "gpu": gpu,
-        "threads": str(torch.get_num_threads()),
-        "command": " ".join(sys.argv),
-    }
-
-
-def model_card(config: RunConfig, step: int, total: int, data: str, row: Row) -> str:
-    """README.md of a run."""
-    losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
-    name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
-    towards = {"cyclegan": " --direction ab", "stargan": " --to DOMAIN"}.get(config.mode, "")
-    return f"""# {config.name}
-
-A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
-seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not stated"}.
-All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
-
-    img2img export {run}
-    img2img translate PHOTOS -o OUT -m {name}{towards}
-
-| last row of metrics.csv | value |
-|---|---|
-{losses}
-"""

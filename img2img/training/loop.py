@@ -1,29 +1,30 @@
 """A whole run: from a config to a trained translator, interruptible at any step."""
 
 import copy
-import json
 import math
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from img2img import images
 from img2img.data.cache import Cache
 from img2img.data.stream import Stream, batches, fixed_batch
-from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
-from img2img.evaluate import features
+from img2img.errors import DataError, Img2ImgError, Interrupted
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
-from img2img.training import checkpoint, folder
-from img2img.training.examine import DiagnosisLog, Examiner, LookStopped
-from img2img.training.log import Display, Means, MetricsLog, environment, model_card
+from img2img.run import Run
+from img2img.training import checkpoint
+from img2img.training.callbacks import LOGGERS, Callback
+from img2img.training.folder import RunFolder, is_begun, require_checkpoint
+from img2img.training.log import Display, Means, MetricsLog
+from img2img.training.looks import Looks, OtherRankFailed
 from img2img.training.plan import Plan
 from img2img.training.ranks import LostRank, Ranks
 from img2img.training.runtime import Runtime, default_workers, seed_step, to_uint8
@@ -46,75 +47,109 @@ def train(
     console: Console,
     max_minutes: float | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train until done, or go on from the run's checkpoint; the run folder gets everything.
 
-    Returns when all steps are done or max_minutes are over. Raises Interrupted after SIGINT,
-    SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good checkpoint.
+    callbacks: beside the loggers of the config. Returns when all steps are done, the distance has
+    not improved for as long as the run has patience, or max_minutes are over. Raises Interrupted
+    after SIGINT, SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good
+    checkpoint.
     """
     config, began = plan.config, time.monotonic()
-    folder.require_checkpoint(run)
-    begins = not folder.is_begun(run)
+    require_checkpoint(run)
+    begins = not is_begun(run)
     if ranks.from_first(config.fingerprint) != config.fingerprint:
         raise DataError("The machines have different training pictures (names or sizes differ).")
-    method = METHODS[config.mode]
+    if ranks.first:
+        callbacks = [*(LOGGERS[name]() for name in config.loggers), *callbacks]
+    trainer = _new_trainer(plan, run, ranks)
+    deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
+    with stop_signals() as stop:
+        loop = Loop(plan, run, trainer, console, stop, begins, callbacks if ranks.first else ())
+        if loop.is_complete():
+            console.print(_complete(plan, run, trainer, loop.looks))
+            return
+        state = f"from step {trainer.step:,} " if trainer.step else ""
+        console.print(
+            f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
+            f"on {trainer.runtime.describe()}; run folder {run}"
+        )
+        _compile(trainer, config.compile, plan.total - trainer.step, console)
+        command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
+        how = f"Go on with: {command} train --resume {shlex.quote(str(run))}"
+        _run_to_the_end(loop, deadline, how)
+    if loop.stopped:
+        raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
+    if loop.looks.gives_up:
+        console.print(_gave_up(plan, run, trainer, loop.looks))
+    elif trainer.step < plan.total:
+        console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
+        return
+    console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
+
+
+def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
+    """The run's trainer before its first step."""
+    config, method = plan.config, METHODS[plan.config.mode]
     runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
     seed_step(config.seed, INIT)
     networks = method(config.method)
     if config.pretrained and not (run / checkpoint.LAST).exists():
         checkpoint.begin_with(networks.generators, config.pretrained)
-    trainer = Trainer(networks, runtime, config.seed, plan.epoch_steps, ranks)
-    deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
-    with stop_signals() as stop:
-        session = _Session(plan, run, trainer, console, stop, begins)
-        if session.is_complete():
-            session.close()
-            console.print(f"{run} is complete: all {plan.total:,} steps are done.")
-            return
-        state = f"from step {trainer.step:,} " if trainer.step else ""
+    return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
+
+
+def _compile(trainer: Trainer, wanted: bool | None, left: int, console: Console) -> None:
+    """Compile the networks where it is wanted, or by default where it pays off."""
+    runtime = trainer.runtime
+    if wanted and runtime.miscompiles:
         console.print(
-            f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
-            f"on {runtime.describe()}; run folder {run}"
+            "Not compiled: on CPUs torch's compiled bf16 code gives wrong gradients. "
+            "--precision fp32 can be compiled."
         )
-        left = plan.total - trainer.step
-        if config.compile and runtime.miscompiles:
-            console.print(
-                "Not compiled: on CPUs torch's compiled bf16 code gives wrong gradients. "
-                "--precision fp32 can be compiled."
-            )
-        elif config.compile or (config.compile is None and runtime.compiles and left >= LONG):
-            trainer.compile()
-            console.print("The networks are compiled: the first steps take a minute or more.")
-        command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
-        how = f"Go on with: {command} train --resume {shlex.quote(str(run))}"
-        try:
-            session.train(deadline)
-        except torch.OutOfMemoryError:
-            raise Img2ImgError(
-                "The GPU has too little memory for this. Use a smaller --batch or --size."
-            ) from None
-        except (DataError, WorkerError) as error:
-            session.save()
-            raise type(error)(f"{error} Saved at step {trainer.step:,}. {how}") from None
-        except LostRank as error:
-            raise LostRank(f"{error} {session.kept()} {how}") from None
-        except (OSError, checkpoint.NotWritten) as error:
-            raise Img2ImgError(f"{error} {session.kept()} Make room; {how}") from None
-        finally:
-            session.close()
-    if session.stopped:
-        raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
-    if trainer.step < plan.total:
-        console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
-    else:
-        console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
+    elif wanted or (wanted is None and runtime.compiles and left >= LONG):
+        trainer.compile()
+        console.print("The networks are compiled: the first steps take a minute or more.")
 
 
-class _Session:
-    """One process's part of a run: the counters, and when to log, sample and save.
+def _run_to_the_end(loop: "Loop", deadline: float, how: str) -> None:
+    """Train; of what goes wrong, say what is saved and how to go on."""
+    try:
+        loop.train(deadline)
+    except torch.OutOfMemoryError:
+        raise Img2ImgError(
+            "The GPU has too little memory for this. Use a smaller --batch or --size."
+        ) from None
+    except (DataError, WorkerError, OtherRankFailed) as error:
+        loop.save()
+        step = loop.trainer.step
+        raise type(error)(f"{error} Saved at step {step:,}. {how}") from None
+    except LostRank as error:
+        raise LostRank(f"{error} {loop.folder.last_checkpoint()} {how}") from None
+    except (OSError, checkpoint.NotWritten) as error:
+        raise Img2ImgError(f"{error} {loop.folder.last_checkpoint()} Make room; {how}") from None
+    finally:
+        loop.close()
 
-    Of several, all do the same at the same steps, and the first alone writes and looks.
-    """
+
+def _complete(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str:
+    if looks.gives_up and trainer.step < plan.total:
+        return _gave_up(plan, run, trainer, looks)
+    return f"{run} is complete: all {plan.total:,} steps are done."
+
+
+def _gave_up(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str:
+    patience = plan.config.patience
+    return (
+        f"{run} ended early, at step {trainer.step:,} of {plan.total:,}: the held-out distance has "
+        f"not improved for {patience} looks. To train it longer: img2img train --resume "
+        f"{shlex.quote(str(run))} --patience {2 * (patience or 1)}"
+    )
+
+
+class Loop:
+    """A run in progress, as one of its ranks sees it."""
 
     def __init__(
         self,
@@ -124,44 +159,25 @@ class _Session:
         console: Console,
         stop: threading.Event,
         begins: bool,
+        callbacks: Sequence[Callback],
     ):
         """begins: the run is a new one, whose folder must be its own."""
-        self.plan, self.run, self.trainer, self.console = plan, run, trainer, console
-        self.config, self.ranks, self.means = plan.config, trainer.ranks, Means()
+        self.plan, self.run, self.trainer = plan, run, trainer
+        self.config, self.ranks, self.callbacks = plan.config, trainer.ranks, callbacks
         self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
-        self.cut_short = False  # a look
-        self.checkpoint = run / checkpoint.LAST
-        self.before = 0.0  # seconds of training in earlier sessions
-        if self.checkpoint.exists():
-            try:
-                state = checkpoint.load(self.checkpoint)
-            except DataError as error:
-                raise DataError(f"{error} {folder.beginning_anew(run)}") from None
-            try:
-                self.before = state["seconds"]
-                self._take_pools(state)
-                trainer.load_state_dict(state["trainer"])
-            except (RuntimeError, ValueError, KeyError, TypeError) as error:
-                reason = str(error).splitlines()[0]
-                raise DataError(
-                    f"{self.checkpoint} does not fit {run / 'config.json'}: {reason}"
-                ) from None
-        self.cache: Cache | None = None
-        if self.ranks.from_first(trainer.step) != trainer.step:
-            raise DataError(
-                f"Not all machines see the same {run}: it must lie on a disk that they share."
-            )
+        self.folder, self.means = RunFolder(run, plan, trainer), Means()
+        state = self.folder.restore()
+        self.before: float = state["seconds"]  # of training in earlier sessions
+        self.folder.prepare(begins)
+        self.looks = Looks(plan, trainer, state["scores"])
         if self.ranks.first:
-            self._describe_run(begins)
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
-        self.ranks.any(False)  # the folder is there, and cleared
-        [missing] = self.ranks.any(not (run / "config.json").exists())
-        if missing:
-            raise DataError(f"Not all machines see {run}: it must lie on a disk that they share.")
+            self.looks.open(self.folder, self.metrics, console, callbacks)
+        self.cache: Cache | None = None
         self.began = self.saved_at = self.logged_at = time.monotonic()
-        self.logged_step = self.saved_step = self.first_step = trainer.step
-        self.waited = self.longest = self.saving = 0.0  # seconds: for data; a step's; a save's
+        self.logged_step = self.first_step = trainer.step
+        self.waited = self.longest = 0.0  # seconds: for data since the last row; of a step
         self.row: dict[str, float] = {}
         # A row needs at least one generator step in its mean.
         turn = trainer.method.turn
@@ -170,16 +186,31 @@ class _Session:
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
         chosen = spread(SAMPLE_ROWS, plan.held_out.distinct)
         self.samples = fixed_batch(plan.held_out, plan.augment(training=False), chosen)
-        self._set_up_looks()
+
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to do; weights that were deleted are written again."""
+        done = self.trainer.step >= self.plan.total or self.looks.gives_up
+        return not self.folder.lacks_weights() and done and not self.looks.is_owed()
 
     def train(self, deadline: float) -> None:
         """All steps, or those before a stop or the deadline; then sample and save."""
-        made, trainer, late, failure = self.batches(), self.trainer, False, None
         if self.ranks.first:
             self.display.start()
-        if self.owes_look():
+        for callback in self.callbacks:
+            callback.on_begin(Run(self.run), self.trainer.step)
+        if self.looks.is_owed():
             self.look()
-        while trainer.step < self.plan.total and not late:
+        self._steps(deadline)
+        [cut_short] = self.ranks.any(self.looks.cut_short)
+        self.stopped |= cut_short  # the last look, so that going on makes up for it
+        if not self.stopped:  # whoever sends a signal waits for the checkpoint
+            self.sample()
+        self.save()
+
+    def _steps(self, deadline: float) -> None:
+        made, trainer, late = self.batches(), self.trainer, False
+        failure: Img2ImgError | None = None
+        while trainer.step < self.plan.total and not late and not self.looks.gives_up:
             began = time.monotonic()
             try:
                 batch = next(made)
@@ -187,13 +218,14 @@ class _Session:
                 failure = error
             now = time.monotonic()
             self.waited += now - began
-            late = now + self.longest + self.saving > deadline and trainer.step > self.first_step
+            needed = self.longest + self.folder.longest_save
+            late = now + needed > deadline and trainer.step > self.first_step
             slow = now - self.saved_at > SAVE_AT_LEAST_EVERY
             failed, self.stopped, late, slow = self.ranks.any(
                 failure is not None, self.stop.is_set(), late, slow
             )
             if failed:
-                raise failure or WorkerError("Another process of this run could not go on.")
+                raise failure or OtherRankFailed()
             if self.stopped:
                 break
             if not late:
@@ -201,13 +233,11 @@ class _Session:
                     self.save()
                 self.step(batch)
                 self.longest = max(self.longest, time.monotonic() - now)
-        [cut_short] = self.ranks.any(self.cut_short)
-        self.stopped |= cut_short  # the last look, so that going on makes up for it
-        if not self.stopped:  # whoever sends a signal waits for the checkpoint
-            self.sample()
-        self.save()
 
-    def batches(self) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """This rank's share of every batch, on the device. Raises DataError for a picture that
+        can't be read, WorkerError where a process that reads them died.
+        """
         runtime, c = self.trainer.runtime, self.config
         # Hidden, and cleared away with what else a killed process leaves.
         name = f".img2img-cache-{self.ranks.rank}"
@@ -218,7 +248,8 @@ class _Session:
         workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
-        made, failure = iter(loader), None
+        made = iter(loader)
+        failure: Img2ImgError | None = None
         while failure is None:
             try:
                 batch = next(made)
@@ -237,26 +268,31 @@ class _Session:
         del made  # and its workers, outside the except: a traceback would keep them alive
         raise failure
 
-    def step(self, batch: dict[str, torch.Tensor]) -> None:
-        self.means.add(self.trainer.update(batch))
+    def step(self, batch: dict[str, Tensor]) -> None:
+        """One step, and what is due after it."""
+        terms = self.trainer.update(batch)
+        self.means.add(terms)
         if self.ranks.first:
             self.display.advance()
         done, config = self.trainer.step, self.config
-        last = done == self.plan.total
-        if self.look_every and (done % self.look_every == 0 or last):
+        for callback in self.callbacks:
+            callback.on_step(done, terms)
+        if self.looks.is_due():
             self.look()
+        last = done == self.plan.total or self.looks.gives_up
         if done % self.log_every == 0 or last:
             self.log()
             if self.ranks.first:
                 self.display.show(self.row)
         if done % self.sample_every == 0 and not last:
             self.sample()
-        if done % config.save_every == 0 and not last:
+        due = done % config.save_every == 0 or self.folder.keep.calls_for_save(done)
+        if due and not last:
             self.save()
 
     def log(self, looked: dict[str, float] | None = None) -> None:
-        """Write the mean terms since the last row, and what a look found; raises where a term is
-        not finite.
+        """Write the mean terms since the last row, and what a look measured; raises Img2ImgError
+        where a term is not finite.
         """
         terms, now = self.means.take(self.ranks), time.monotonic()
         step, batch = self.trainer.step, self.config.method.batch
@@ -268,8 +304,8 @@ class _Session:
         done, seconds = step - self.logged_step, now - self.logged_at
         self.row = {
             "step": step,
-            "epoch": step / self.plan.epoch_steps,
-            "seconds": round(self.before + now - self.began, 3),
+            "epoch": step / self.plan.schedule.epoch_steps,
+            "seconds": round(self._seconds(), 3),
             "images_per_second": batch * done / seconds,
             "data_wait": self.waited / seconds,
             "peak_gib": self.trainer.runtime.peak_memory() / 2**30,
@@ -277,13 +313,16 @@ class _Session:
             "discriminator_lr": self.trainer.rate("discriminators"),
             **terms,
         }
-        self.metrics.add({**self.row, **(looked or {})})
+        row = {**self.row, **(looked or {})}
+        self.metrics.add(row)
+        for callback in self.callbacks:
+            callback.on_row(row)
         self.logged_at, self.logged_step, self.waited = now, step, 0.0
 
     def sample(self) -> None:
         """A grid of held-out pictures, run as the exported model would run them."""
         trainer, method = self.trainer, self.trainer.method
-        path = self.run / "samples" / f"step-{trainer.step:07d}.png"
+        path = self.folder.sample_path()
         if path.exists() or not self.ranks.first:
             return
         shared = {id(part): part for part in (method.generators, method.discriminators)}
@@ -293,110 +332,43 @@ class _Session:
             columns = view.grid(trainer.runtime.place(self.samples))
         sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
+        for callback in self.callbacks:
+            callback.on_sample(trainer.step, path)
 
     def look(self) -> None:
-        """Distances and diagnosis on held-out pictures; the best weights so far are kept."""
-        began = time.monotonic()
+        """Distances and diagnosis on held-out pictures, written to metrics.csv."""
+        began, step = time.monotonic(), self.trainer.step
         self._require_finite()
-        row, failure = {}, None
-        if self.ranks.first:
-            try:
-                row = self._examine()
-            except DataError as error:
-                failure = error
-        [failed] = self.ranks.any(failure is not None)
-        if failed:
-            raise failure or WorkerError("Another process of this run could not go on.")
+        row = self.looks.look(self.stop.is_set)
         self.logged_at += time.monotonic() - began  # no part of the training's speed
-        if self.trainer.step == self.first_step and row:
-            self.metrics.complete(self.first_step, row)
+        if step == self.first_step and row:  # its row was written before the run was stopped
+            self.metrics.complete(step, row)
+            for callback in self.callbacks:
+                callback.on_row({"step": step, **row})
         else:
             self.log(row)
-
-    def _examine(self) -> dict[str, float]:
-        """What a look finds, for metrics.csv; nothing where a signal ends it."""
-        step = self.trainer.step
-        try:
-            look = self.examiner.look(self.trainer, self.metrics.history(step), self.stop.is_set)
-        except LookStopped:
-            self.cut_short = True
-            return {}
-        self.looked = look.row
-        for finding in self.diagnosis.add(step, look):
-            self.console.print(f"step {step:,}: {finding}", style="yellow", markup=False)
-        if look.score is not None:
-            name = self.examiner.features.kernel
-            said = f"step {step:,}: held-out {name} {look.score:.4f}"
-            if look.score < self.best_score:
-                self.best_score = look.score
-                told = {"metric": name, "value": repr(look.score)}
-                self._save_weights(self.best, told)
-                said += ", the best so far"
-            self.console.print(said)
-        return look.row
-
-    def is_complete(self) -> bool:
-        """Whether there is nothing left to do; weights that were deleted are written again."""
-        [missing] = self.ranks.any(not (self.run / checkpoint.WEIGHTS).exists())
-        return self.trainer.step >= self.plan.total and not missing and not self.owes_look()
-
-    def owes_look(self) -> bool:
-        """Whether a signal ended the look that was due when this checkpoint was written."""
-        step = self.trainer.step
-        due = self.look_every and (step % self.look_every == 0 or step == self.plan.total)
-        missing = bool(step and due) and self.ranks.first and not self.metrics.looked_at(step)
-        [owed] = self.ranks.any(missing)
-        return owed
 
     def save(self) -> None:
         """Checkpoint, travelling weights and card; never of a state that is not finite."""
         self.log()
         self._require_finite()
-        trainer, now = self.trainer, time.monotonic()
-        pools = self.ranks.gather(trainer.pool_images())
-        if self.ranks.first:
-            self._write(pools, now)
-        self.saved_at, self.saved_step = now, trainer.step
-
-    def kept(self) -> str:
-        return f"The last checkpoint is of step {self.saved_step:,}."
-
-    def _write(self, pools: list[Any], now: float) -> None:
-        trainer = self.trainer
-        described, row = self.plan.training.describe(), {**self.row, **self.looked}
-        card = model_card(self.config, trainer.step, self.plan.total, described, row)
-        state = {"trainer": trainer.state_dict(), "seconds": self.before + now - self.began}
-        state["pools"] = pools[1:]
-        # The first comes before the weights, which a run has only with a checkpoint; later ones
-        # after, so that a complete checkpoint never stands beside older weights.
-        first = not self.checkpoint.exists()
-        if first:
-            checkpoint.save(self.checkpoint, state)
-        self._save_weights(self.run / checkpoint.WEIGHTS, {})
-        write_whole(self.run / "README.md", card)
-        if not first:
-            checkpoint.save(self.checkpoint, state)
-        self.saving = max(self.saving, time.monotonic() - now)
-
-    def _take_pools(self, state: dict[str, Any]) -> None:
-        """Choose this process's pools; raises UsageError where they are of another number."""
-        others = state["pools"]
-        before = len(others) + 1
-        if before != self.ranks.count:
-            raise UsageError(
-                f"{self.run} is trained by {before} process(es), each with draws and past fakes of "
-                f"its own; with {self.ranks.count} it could not go on as it began. Start as many "
-                f"as before: torchrun --nproc-per-node {before} -m img2img train --resume ..."
-            )
-        if not self.ranks.first:
-            state["trainer"]["pools"] = others[self.ranks.rank - 1]
+        self.saved_at = time.monotonic()
+        self.folder.save(self._seconds(), self.looks.scores, {**self.row, **self.looks.latest})
+        for callback in self.callbacks:
+            callback.on_save(self.trainer.step, self.folder.weights)
 
     def close(self) -> None:
+        """Release what the run holds open."""
         if self.cache:
             self.cache.close()
         if self.ranks.first:
             self.display.close()
-            self.metrics.close()
+        for callback in self.callbacks:
+            callback.on_end()
+
+    def _seconds(self) -> float:
+        """Of training, earlier sessions included."""
+        return self.before + time.monotonic() - self.began
 
     def _require_finite(self) -> None:
         weights = self.trainer.method.parameters()
@@ -404,46 +376,11 @@ class _Session:
         if not bool(sums.isfinite().all()):
             raise self._diverged("the weights")
 
-    def _save_weights(self, path: Path, told: dict[str, str]) -> None:
-        kind = "ema" if self.trainer.ema else "plain"
-        said = {"weights": kind, "step": str(self.trainer.step), **told}
-        checkpoint.save_weights(path, self.trainer.best_generators(), said)
-
-    def _set_up_looks(self) -> None:
-        plan, config, trainer = self.plan, self.config, self.trainer
-        # By default about twenty looks a run.
-        every = max(500, plan.total // 20) if config.eval_every is None else config.eval_every
-        self.look_every, self.looked = every, {}
-        if not (every and self.ranks.first):
-            return
-        eye = None
-        if config.measured_by not in ("", "none"):
-            eye = features.extractor(config.measured_by, device=trainer.runtime.device)
-        augment, c = plan.augment(training=False), config.method
-        self.examiner = Examiner(
-            plan.training, plan.held_out, augment, c.batch, config.eval_pictures, eye
-        )
-        self.diagnosis = DiagnosisLog(self.run, trainer.step)
-        self.best = self.run / checkpoint.BEST
-        self.best_score = math.inf
-        if eye and self.best.exists():
-            # Even of a step that comes again: the run will get there with the same weights.
-            _, said = checkpoint.load_weights(self.best)
-            if said.get("metric") == eye.kernel:
-                self.best_score = float(said["value"])
-
-    def _describe_run(self, begins: bool) -> None:
-        """Write what tells how the run was started; of a new one, make the folder."""
-        if begins:
-            folder.begin(self.run, self.config)
-        for half in (*self.run.glob(".img2img-*"), *self.checkpoint.parent.glob(".img2img-*")):
-            half.unlink(missing_ok=True)  # of a process that was killed while it wrote
-        write_whole(self.run / "environment.json", json.dumps(environment(), indent=2))
-
     def _diverged(self, what: str) -> Img2ImgError:
+        folder = self.folder
         kept = (
-            f"The last good checkpoint, step {self.saved_step:,}, is kept in {self.checkpoint}."
-            if self.checkpoint.exists()
+            f"The last good checkpoint, step {folder.saved_step:,}, is kept in {folder.checkpoint}."
+            if folder.checkpoint.exists()
             else "There was no checkpoint yet."
         )
         return Img2ImgError(

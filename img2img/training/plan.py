@@ -7,15 +7,15 @@ from rich.console import Console
 
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
-from img2img.data.check import fingerprint, require_contrast, require_same_domains, verify
-from img2img.data.folders import Dataset
-from img2img.data.layouts import resolve
+from img2img.data.check import fingerprint, require_same_domains, verify
+from img2img.data.dataset import Dataset
+from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
-from img2img.files import passed_over
+from img2img.files import PassedOver
 from img2img.methods import METHODS
 from img2img.training.config import RunConfig
 from img2img.training.examine import fit_extractor
-from img2img.training.schedule import steps_per_epoch, total_steps
+from img2img.training.schedule import Schedule, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class Plan:
     config: RunConfig
     training: Dataset
     held_out: Dataset
-    epoch_steps: int
+    schedule: Schedule
 
     @property
     def total(self) -> int:
-        return total_steps(self.config.method, self.epoch_steps)
+        """Steps of the whole run."""
+        return self.schedule.total
 
     def augment(self, training: bool, cache: Cache | None = None) -> Augment:
         c = self.config.method
@@ -50,20 +51,24 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
     crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
-    training = method.data.open(config.sources, channels)
+    training = method.open_data(config.sources, channels)
+    left_over = PassedOver()
+    left_over.add(training.passed_over)
     _tell_gaps(training, console)
     if config.test.given():
-        held_out = method.data.open(config.held_out_sources, channels)
+        held_out = method.open_data(config.held_out_sources, channels)
+        left_over.add(held_out.passed_over)
         _tell_gaps(held_out, console, "held out: ")
         verify(held_out, crop, decode, console)
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
-    require_contrast(training)
+    if obstacle := training.obstacle():
+        raise DataError(obstacle)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-    if left := str(passed_over((*config.sources.folders(), *config.test.folders()))):
-        console.print(f"{left}.")
+    if str(left_over):
+        console.print(f"{left_over}.")
     found = fingerprint(training)
     if config.fingerprint not in ("", found):
         raise DataError(
@@ -80,7 +85,8 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
             "test": config.test.absolute(),
         }
     )
-    return Plan(config, training, held_out, steps_per_epoch(fitted, len(training)))
+    epoch_steps = steps_per_epoch(fitted, len(training))
+    return Plan(config, training, held_out, Schedule.of(fitted, epoch_steps, config.history))
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
@@ -89,7 +95,7 @@ def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
     What it gives, it takes unchanged. Raises UsageError for a number of pictures to hold out beside
     a part of the data set that is held out.
     """
-    resolved = resolve(METHODS[config.mode].data, config.sources, config.test)
+    resolved = resolve(METHODS[config.mode].layouts, config.sources, config.test)
     chosen = resolved.held_out.given() and not config.test.given()
     if chosen and config.held_out != RunConfig.model_fields["held_out"].default:
         part = ", ".join(map(str, resolved.held_out.folders()))

@@ -65,7 +65,7 @@ class Ranks:
         together = torch.cat([tensor.reshape(-1) for tensor in tensors])  # one message for all
         with _lost():
             dist.all_reduce(together)
-        parts = together.div_(self.count).split([tensor.numel() for tensor in tensors])
+        parts = torch.split(together.div_(self.count), [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 

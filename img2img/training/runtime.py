@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Runtime:
             name = torch.cuda.get_device_name(self.device)
         return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     @property
@@ -63,7 +63,7 @@ class Runtime:
         return memory.peak() or 0
 
     def place_module(self, module: M) -> M:
-        return module.to(self.device, memory_format=self.layout)
+        return module.to(self.device).to(memory_format=self.layout)
 
     def place(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Uint8 pictures [N, H, W, C] become floats [N, C, H, W] in [-1, 1]; all on the device."""

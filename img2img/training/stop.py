@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Windows has no SIGHUP, which a terminal that is closed sends to what runs in it.
 HANGUP = getattr(signal, "SIGHUP", None)
@@ -21,7 +22,8 @@ def stop_signals() -> Iterator[threading.Event]:
 
     Supervisors send a process and its group the same signal at once: that counts as one.
     """
-    stop, previous, first = threading.Event(), {}, math.inf
+    stop, first = threading.Event(), math.inf
+    previous: dict[int, Any] = {}  # handlers
 
     def request(number: int, frame: object) -> None:
         nonlocal first
@@ -42,8 +44,8 @@ def stop_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)
 
 
 def _leave_closed_terminal() -> None:

@@ -1,16 +1,19 @@
 """Discriminators as they will be after some more steps, for a generator that looks ahead."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from img2img.methods.base import Batch, Method, Scene
+from img2img.methods.base import Batch, Draws, Method, Scene
 
 
 def unrolled_terms(
     method: Method,
     batch: Batch,
     scene: Scene,
+    draws: Draws,
     steps: int,
     optimizer: torch.optim.Adam,
 ) -> dict[str, Tensor]:
@@ -31,7 +34,7 @@ def unrolled_terms(
     buffers = method.discriminators.named_buffers(prefix="discriminators")
     beside = {name: buffer.clone() for name, buffer in buffers}
     for _ in range(steps):
-        terms = functional_call(method, now | beside, ("discriminators", batch, scene))
+        terms = functional_call(method, now | beside, ("discriminators", batch, scene, draws))
         slopes = torch.autograd.grad(
             torch.stack(list(terms.values())).sum(),
             list(now.values()),
@@ -43,14 +46,19 @@ def unrolled_terms(
         now = {name: weight - pace * slope for name, weight, pace, slope in ahead}
         if bound := method.config.weight_bound:
             now = {name: weight.clamp(-bound, bound) for name, weight in now.items()}
-    return functional_call(method, now | beside, ("generators", batch, scene))
+    ahead_terms: dict[str, Tensor] = functional_call(
+        method, now | beside, ("generators", batch, scene, draws)
+    )
+    return ahead_terms
 
 
 def _pace(optimizer: torch.optim.Adam, weight: Tensor) -> Tensor | float:
     """Adam's step of a weight for a slope of 1: the rate over the root of the mean square."""
-    group = optimizer.param_groups[0]
+    group: dict[str, Any] = optimizer.param_groups[0]
+    rate: float = group["lr"]
+    epsilon: float = group["eps"]
     state = optimizer.state.get(weight)
     if not state:  # before its first step
-        return group["lr"]
-    corrected = state["exp_avg_sq"] / (1 - group["betas"][1] ** state["step"])
-    return group["lr"] / (corrected.sqrt() + group["eps"])
+        return rate
+    corrected: Tensor = state["exp_avg_sq"] / (1 - group["betas"][1] ** state["step"])
+    return rate / (corrected.sqrt() + epsilon)

@@ -238,7 +238,8 @@ def test_every_setting_is_an_option(folders):
     method = config["method"]
     assert (method["identity"], method["objective"], method["flip"]) == (0, "hinge", False)
     assert method["augment"] == ["colour", "cutout"]
-    assert (method["spectral"], method["d_steps"], method["dropout"]) == (True, 2, True)
+    assert (method["discriminator"]["spectral"], method["d_steps"]) == (True, 2)
+    assert method["generator"]["dropout"] is True
     assert config["save_every"] == 7
 
 

@@ -9,8 +9,11 @@ import pytest
 from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
-from img2img.data.folders import Labelled, Paired, Sources, Unpaired
+from img2img.data.labelled import Labelled
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
 from img2img.data.stream import Stream
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, UsageError
 
 
@@ -37,7 +40,7 @@ def sources(kind, emoji):
     return Sources(data=emoji) if kind is Labelled else Sources(a=emoji / "flat", b=emoji / "3d")
 
 
-@pytest.mark.parametrize("kind", [Paired, Unpaired, Labelled])
+@pytest.mark.parametrize("kind", [Pairs, Unpaired, Labelled])
 @pytest.mark.parametrize("channels", [(3, 3), (3, 1)])
 def test_the_second_pass_is_the_same_without_reading_a_file(
     kind, channels, emoji, tmp_path, monkeypatch

@@ -7,8 +7,12 @@ from PIL import Image
 
 from img2img.data.augment import Augment
 from img2img.data.check import fingerprint, verify
-from img2img.data.folders import Labelled, Paired, Sources, Unpaired
+from img2img.data.labelled import Labelled
+from img2img.data.paired import Pairs, SideBySide
+from img2img.data.sources import Sources
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
 
 RGB = (3, 3)
 
@@ -29,7 +33,7 @@ def two(tmp_path):
 
 
 def test_pairs_match_by_relative_path_without_suffix_and_tell_who_is_alone(two):
-    dataset = Paired.open(two, RGB)
+    dataset = Pairs.open(two, RGB)
     names = [(a.relative_to(two.a).as_posix(), b.name) for a, b in dataset.items]
     assert names == [("1.png", "1.bmp"), ("3.webp", "3.png"), ("sub/2.jpg", "2.tiff")]
     assert sorted(path.name for path in dataset.left_out) == ["2.png", "only.png"]
@@ -39,13 +43,13 @@ def test_pairs_without_a_single_match_are_refused(tmp_path):
     save(tmp_path / "a" / "x.png")
     save(tmp_path / "b" / "y.png")
     with pytest.raises(DataError, match="has a partner of the same name"):
-        Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
+        Pairs.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
 
 
 def test_two_files_of_one_name_are_refused(two):
     save(two.a / "1.jpg")
     with pytest.raises(DataError, match="same name without suffix"):
-        Paired.open(two, RGB)
+        Pairs.open(two, RGB)
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -53,7 +57,7 @@ def test_side_by_side_files_are_cut_in_the_middle(tmp_path, swap):
     both = np.zeros((20, 40, 3), np.uint8)
     both[:, :20] = 255
     Image.fromarray(both).save(tmp_path / "pair.png")
-    dataset = Paired.open(Sources(pairs=tmp_path, swap=swap), RGB)
+    dataset = SideBySide.open(Sources(pairs=tmp_path, swap=swap), RGB)
     sample = dataset.sample(0, Augment(16, 16, None, False, True), np.random.default_rng(0))
     left, right = (sample["b"], sample["a"]) if swap else (sample["a"], sample["b"])
     assert (left == 255).all()
@@ -63,14 +67,14 @@ def test_side_by_side_files_are_cut_in_the_middle(tmp_path, swap):
 @pytest.mark.parametrize("swap", [False, True])
 def test_halves_of_an_odd_width_are_of_one_size(tmp_path, swap):
     Image.new("RGB", (41, 20)).save(tmp_path / "pair.png")
-    dataset = Paired.open(Sources(pairs=tmp_path, swap=swap), RGB)
+    dataset = SideBySide.open(Sources(pairs=tmp_path, swap=swap), RGB)
     sample = dataset.sample(0, Augment(20, 0, None, False, True), np.random.default_rng(0))
     assert sample["a"].shape == sample["b"].shape == (20, 20, 3)
 
 
 def test_grey_halves_are_grey_not_red(tmp_path):
     Image.new("RGB", (40, 20), (0, 200, 0)).save(tmp_path / "pair.png")
-    dataset = Paired.open(Sources(pairs=tmp_path), (1, 3))
+    dataset = SideBySide.open(Sources(pairs=tmp_path), (1, 3))
     sample = dataset.sample(0, Augment(16, 16, None, False, True), np.random.default_rng(0))
     assert sample["a"].shape == (16, 16, 1)
     assert sample["a"][0, 0, 0] == pytest.approx(117, abs=1)
@@ -82,30 +86,39 @@ def test_pairs_of_other_sizes_are_cropped_at_one_place(tmp_path):
     for folder, size in (("a", 40), ("b", 80)):
         (tmp_path / folder).mkdir()
         Image.fromarray(ramp).resize((size, size)).save(tmp_path / folder / "x.png")
-    dataset = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
+    dataset = Pairs.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
     sample = dataset.sample(0, Augment(20, 0, None, False, True), np.random.default_rng(3))
     assert np.abs(sample["a"].astype(int) - sample["b"]).mean() < 4
 
 
 @pytest.mark.parametrize(
-    ("kind", "sources"),
+    ("method", "sources"),
     [
-        (Paired, {"a": "."}),
-        (Paired, {"data": "."}),
-        (Unpaired, {"pairs": "."}),
-        (Unpaired, {"a": "."}),
-        (Unpaired, {"a": ".", "b": ".", "swap": True}),
-        (Labelled, {"a": ".", "b": "."}),
-        (Labelled, {"data": ".", "attribute": ("Smiling",)}),
-        (Labelled, {"data": ".", "attributes": "list.txt"}),
+        ("pix2pix", {"a": "."}),
+        ("pix2pix", {"data": "."}),
+        ("pix2pix", {"a": ".", "b": ".", "data": "."}),
+        ("cyclegan", {"pairs": "."}),
+        ("cyclegan", {"a": "."}),
+        ("cyclegan", {"a": ".", "b": ".", "swap": True}),
+        ("stargan", {"a": ".", "b": "."}),
+        ("stargan", {"data": ".", "attribute": ("Smiling",)}),
+        ("stargan", {"data": ".", "attributes": "list.txt"}),
     ],
 )
-def test_sources_of_another_method_are_a_usage_error(kind, sources):
+def test_sources_of_another_method_are_a_usage_error(method, sources):
     with pytest.raises(UsageError, match="needs"):
-        kind.open(Sources(**sources), RGB)
+        METHODS[method].open_data(Sources(**sources), RGB)
 
 
-@pytest.mark.parametrize("kind", [Paired, Unpaired])
+@pytest.mark.parametrize(
+    ("sources", "layout"), [({"a": "a", "b": "b"}, Pairs), ({"pairs": "a"}, SideBySide)]
+)
+def test_the_first_layout_that_accepts_the_sources_is_opened(two, sources, layout):
+    folders = {name: two.a.parent / folder for name, folder in sources.items()}
+    assert type(METHODS["pix2pix"].open_data(Sources(**folders), RGB)) is layout
+
+
+@pytest.mark.parametrize("kind", [Pairs, Unpaired])
 def test_a_missing_or_empty_folder_is_named(kind, tmp_path):
     save(tmp_path / "a" / "x.png")
     with pytest.raises(DataError, match=r"no folder .*nowhere"):
@@ -240,7 +253,7 @@ def test_split_keeps_every_picture_once_and_holds_out_some_of_each_domain(emoji)
 
 
 def test_split_never_takes_more_than_a_tenth(emoji):
-    dataset = Paired.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
+    dataset = Pairs.open(Sources(a=emoji / "flat", b=emoji / "3d"), RGB)
     rest, held_out = dataset.split(16)
     assert (len(rest), len(held_out)) == (18, 2)
 

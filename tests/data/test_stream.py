@@ -7,8 +7,11 @@ import torch
 from PIL import Image
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Labelled, Paired, Sources, Unpaired
+from img2img.data.labelled import Labelled
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
 from img2img.data.stream import Stream, batches
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError
 
 
@@ -44,7 +47,8 @@ def test_a_process_ends_even_with_workers_left_behind(emoji):
 import sys
 from pathlib import Path
 from img2img.data.augment import Augment
-from img2img.data.folders import Sources, Unpaired
+from img2img.data.sources import Sources
+from img2img.data.unpaired import Unpaired
 from img2img.data.stream import Stream, batches
 data = Unpaired.open(Sources(a=Path(sys.argv[1]) / "flat", b=Path(sys.argv[1]) / "3d"), (3, 3))
 left_behind = iter(batches(Stream(data, Augment(32, 40, None, True, True), 0, 1), 0, 99, 2, False))
@@ -84,7 +88,7 @@ def test_both_pictures_of_a_pair_are_cropped_and_flipped_alike(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.fromarray(noise).save(tmp_path / folder / "x.png")
-    dataset = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
+    dataset = Pairs.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
     pairs = Stream(dataset, Augment(32, 40, None, True, True), seed=0, batch=2)
     samples = [pairs[position] for position in range(12)]
     assert all(torch.equal(s["a"], s["b"]) for s in samples)

@@ -8,8 +8,12 @@ import pytest
 from PIL import Image
 
 from img2img import images
-from img2img.data.folders import Labelled, Paired, Sources, Unpaired
-from img2img.data.survey import shift_of, survey
+from img2img.data.labelled import Labelled
+from img2img.data.paired import Pairs
+from img2img.data.shift import shift_of
+from img2img.data.sources import Sources
+from img2img.data.survey import survey
+from img2img.data.unpaired import Unpaired
 from img2img.files import find_pictures
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train"
@@ -26,8 +30,8 @@ def pairs(tmp_path):
     return tmp_path
 
 
-def paired(folder: Path) -> Paired:
-    return Paired.open(Sources(a=folder / "a", b=folder / "b"), RGB)
+def paired(folder: Path) -> Pairs:
+    return Pairs.open(Sources(a=folder / "a", b=folder / "b"), RGB)
 
 
 def found(result) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from img2img import images
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import DataError
 from img2img.evaluate.domains import ERROR, REAL_ERROR, evaluate_domains
 from img2img.evaluate.features import extractor

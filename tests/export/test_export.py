@@ -15,7 +15,7 @@ from img2img import Translator, images
 from img2img.cli import app
 from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.export import parity
-from img2img.export.graph import Pixels, load_run, trace
+from img2img.export.graph import Pixels, load_run, make_manifest, trace
 from img2img.export.run import export_run
 from img2img.files import find_pictures
 from img2img.infer import openvino
@@ -117,6 +117,23 @@ def test_the_manifest_tells_what_tiles_and_small_pictures_need(exported):
         manifest = Translator(exported(mode)[0][0], "cpu").manifest
         told[mode] = (manifest.size_multiple, manifest.min_size, manifest.reach)
     assert told == {"pix2pix": (32, 32, None), "cyclegan": (4, 8, 20), "stargan": (4, 4, 23)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "generator", "needs"),
+    [
+        ("pix2pix", {"name": "resnet", "width": 4, "blocks": 1}, (4, 8, 20)),
+        ("cyclegan", {"name": "unet", "width": 4}, (32, 32, None)),
+    ],
+)
+def test_the_manifest_goes_by_the_generator_and_not_by_the_method(
+    mode, generator, needs, make_config
+):
+    config = make_config(mode, generator=generator)
+    spec = METHODS[mode](config.method).exports()["ab"]
+    manifest = make_manifest(config, "ab", spec, {}, {})
+    assert (manifest.size_multiple, manifest.min_size, manifest.reach) == needs
+    assert manifest.config["generator"]["name"] == generator["name"]
 
 
 @pytest.mark.parametrize("mode", METHODS)

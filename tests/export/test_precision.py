@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from img2img import Translator, images
-from img2img.data.folders import Sources
+from img2img.data.sources import Sources
 from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
 from img2img.export.graph import load_run
@@ -21,7 +21,7 @@ from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
 from img2img.export.run import _reader, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
-from img2img.nets.unet import UNet
+from img2img.nets.unet import UNet, UNetConfig
 
 SAMPLE = shipped("quickstart")
 
@@ -76,6 +76,12 @@ def test_a_bundle_says_its_precision_and_how_near_it_is(mode, precision, trained
     assert translator(np.zeros((37, 21, 3), np.uint8), to).shape == (37, 21, 3)
     operators = {node.op_type for node in onnx.load(path).graph.node}
     assert ("QuantizeLinear" in operators) == (precision == "int8")
+
+
+def test_a_precision_that_the_generator_does_not_offer_is_refused(trained, quiet, monkeypatch):
+    monkeypatch.setattr(UNetConfig, "precisions", ("fp32", "fp16"))
+    with pytest.raises(UsageError, match="unet can't be exported in int8; it can in fp32, fp16"):
+        export_run(trained("pix2pix"), quiet, precision="int8")
 
 
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):

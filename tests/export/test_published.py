@@ -47,7 +47,7 @@ def save(network: nn.Module, path: Path) -> Path:
 def test_the_authors_networks_come_back_with_their_outputs(name, tmp_path):
     direction, expected = NETS[name]
     config, generators = imported(GOLDEN / "nets" / f"{name}.pth", tmp_path / "run")
-    assert {key: getattr(config, key) for key in expected} == expected
+    assert {key: config.flat()[key] for key in expected} == expected
     golden = load_file(GOLDEN / "nets" / f"{name}.io.safetensors")
     network = generators[direction].eval()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_stargan_brings_the_published_domains_and_loses_running_statistics(tmp_p
     config, generators = imported(path, tmp_path / "run")
     assert config.labels.names == ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
     assert config.labels.sets[0].kind == "attributes"
-    assert (config.width, config.blocks) == (8, 2)
+    assert (config.generator.width, config.generator.blocks) == (8, 2)
     state = torch.load(path, weights_only=True)
     ours = generators["any"].state_dict()
     assert set(state) - set(ours) == {k for k in state if "running" in k or "num_batches" in k}
@@ -131,7 +131,7 @@ def test_other_spellings_give_the_same_function(spelling, norm, tmp_path):
         expected = network(picture)
     torch.save(SPELLINGS[spelling](network), tmp_path / "latest_net_G_B.pth")
     config, generators = imported(tmp_path / "latest_net_G_B.pth", tmp_path / "run")
-    assert (config.norm, config.dropout) == (norm, norm == "instance")
+    assert (config.generator.norm, config.generator.dropout) == (norm, norm == "instance")
     with torch.no_grad():
         torch.testing.assert_close(generators["ba"].eval()(picture), expected)
 
@@ -202,7 +202,7 @@ def test_safetensors_are_taken_too(tmp_path):
     network = UNet(3, 3, 4, 5, "batch")
     save_file(network.state_dict(), tmp_path / "G.safetensors")
     config, generators = imported(tmp_path / "G.safetensors", tmp_path / "run")
-    assert config.levels == 5
+    assert config.generator.levels == 5
     assert torch.equal(
         generators["ab"].state_dict()["model.model.0.weight"],
         network.state_dict()["model.model.0.weight"],
@@ -219,14 +219,14 @@ def test_of_a_folder_the_latest_of_each_direction(tmp_path):
         save(ResNet(3, 3, width, 1), tmp_path / "horses" / f"{name}.pth")
     save(PatchGAN(3, 4, 2), tmp_path / "horses" / "latest_net_D_A.pth")
     config, generators = imported(tmp_path / "horses", tmp_path / "run")
-    assert config.width == 4
+    assert config.generator.width == 4
     assert sorted(generators) == ["ab", "ba"]
 
 
 def test_iterations_are_counted_as_numbers(tmp_path):
     for name, width in {"iter_9000_net_G": 3, "iter_10000_net_G": 4}.items():
         save(ResNet(3, 3, width, 1), tmp_path / "f" / f"{name}.pth")
-    assert imported(tmp_path / "f", tmp_path / "run")[0].width == 4
+    assert imported(tmp_path / "f", tmp_path / "run")[0].generator.width == 4
 
 
 def test_a_generator_of_one_way_alone_needs_no_direction(tmp_path):
@@ -250,7 +250,7 @@ def test_a_network_without_norm_has_no_biases_there_in_the_authors_code(tmp_path
     network = ResNet(3, 3, 4, 1, "none")
     torch.save(without_biases(network.state_dict(), network), tmp_path / "G.pth")
     config, generators = imported(tmp_path / "G.pth", tmp_path / "run", settings={"norm": "none"})
-    assert config.norm == "none"
+    assert config.generator.norm == "none"
     assert generators["ab"].state_dict()["model.1.bias"].count_nonzero() == 0
 
 
@@ -334,10 +334,27 @@ def test_what_is_no_published_generator_is_refused(what, tmp_path, monkeypatch):
     assert not Path("executed").exists()
 
 
-def test_another_mode_is_refused(tmp_path):
+def test_a_mode_that_has_no_such_generators_is_refused(tmp_path):
     path = save(ResNet(3, 3, 4, 1), tmp_path / "latest_net_G.pth")
-    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of pix2pix"):
+    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of stargan"):
+        import_run(path, tmp_path / "run", mode="stargan")
+    path = save(StarGenerator(3, 2, 4, 1), tmp_path / "1000-G.ckpt")
+    with pytest.raises(UsageError, match="holds a generator of stargan, not of pix2pix"):
         import_run(path, tmp_path / "run", mode="pix2pix")
+
+
+@pytest.mark.parametrize(
+    ("network", "mode"), [(ResNet(3, 3, 4, 1), "pix2pix"), (UNet(3, 3, 2, 5), "cyclegan")]
+)
+def test_a_generator_becomes_a_run_of_the_mode_that_is_asked_for(network, mode, tmp_path):
+    path = save(network, tmp_path / "latest_net_G.pth")
+    given = {} if mode == "pix2pix" else {"direction": "ba"}
+    config, generators = imported(path, tmp_path / "run", mode=mode, **given)
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        network, [ours] = network.eval(), generators.values()
+        assert torch.equal(ours.eval()(image), network(image))
+    assert config.generator.name == ("resnet" if mode == "pix2pix" else "unet")
 
 
 @pytest.mark.parametrize("running", [False, True])

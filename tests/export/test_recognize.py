@@ -64,7 +64,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "PyTorch-GAN's U-Net": (lambda: randomized(NumberedUNet()), "PyTorch-GAN's U-Net: 6 levels"),
     "a flat U-Net": (
         lambda: randomized(NumberedUNet(norm=nn.BatchNorm2d, transposed=True)),
-        r"a flat U-Net, LeakyReLU's output in its skips \(assumed; or --unet\): 6 levels",
+        r"a flat U-Net, LeakyReLU's output in its skips \(assumed; or --form\): 6 levels",
     ),
     "aladdinpersson's U-Net": (
         lambda: randomized(ReflectingUNet()),
@@ -161,8 +161,8 @@ def test_ten_blocks_sorted_by_their_letters_are_put_in_order(tmp_path, picture):
         ("PyTorch-GAN", {"upsample": "bilinear"}),
         ("zero padding", {"padding": "reflect"}),
         ("znxlwm", {"padding": "reflect"}),
-        ("a flat U-Net", {"unet": "rectified"}),
-        ("a flat U-Net", {"unet": "aladdinpersson"}),
+        ("a flat U-Net", {"form": "rectified"}),
+        ("a flat U-Net", {"form": "aladdinpersson"}),
     ],
 )
 def test_what_shapes_cannot_tell_can_be_set(name, setting, tmp_path, picture):
@@ -177,8 +177,8 @@ def test_what_shapes_cannot_tell_can_be_set(name, setting, tmp_path, picture):
     [
         ("CUT", {"upsample": "nearest"}),
         ("the authors' ResNet", {"upsample": "nearest"}),
-        ("the authors' ResNet", {"unet": "flat"}),
-        ("PyTorch-GAN's U-Net", {"unet": "flat"}),
+        ("the authors' ResNet", {"form": "flat"}),
+        ("PyTorch-GAN's U-Net", {"form": "flat"}),
         ("PyTorch-GAN's U-Net", {"padding": "zeros"}),
     ],
 )

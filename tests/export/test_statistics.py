@@ -10,7 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from img2img import images
-from img2img.data.folders import Paired, Sources
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
 from img2img.errors import DataError
 from img2img.export import statistics
 from img2img.export.graph import Pixels, load_run
@@ -60,7 +61,7 @@ def test_the_figures_are_those_of_the_truth(kind, batched, emoji, tmp_path):
             truth = pixels(torch.from_numpy(picture.copy())[None])[0].numpy()
         Image.fromarray(picture).save(tmp_path / "a" / f"{path.stem}.png")
         Image.fromarray(truth).save(tmp_path / "b" / f"{path.stem}.png")
-    pairs = Paired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
+    pairs = Pairs.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), (3, 3))
     found = statistics.compare(spec, config.method, pairs)
     assert found.pairs == 3
     near, far = (found.image, found.running)[:: 1 if kind == "image" else -1]

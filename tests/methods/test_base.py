@@ -32,9 +32,9 @@ def test_cyclegan_calls_apart_what_batchnorm_would_mix(norm):
     for network in (*method.generators.values(), *method.discriminators.values()):
         network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     batch = {name: torch.randn(2, 3, 32, 32) for name in "ab"}
-    batch |= method.draws(batch)
-    scene = method.scene(batch)
-    method.d_terms(batch, {name: image.detach() for name, image in scene.items()})
+    draws = method.draws(batch, torch.tensor(0.0), 1.0)
+    scene = method.scene(batch, draws)
+    method.d_terms(batch, {name: image.detach() for name, image in scene.items()}, draws)
     assert max(seen) == (4 if norm == "instance" else 2)
     assert sum(seen) == (6 + 4) * 2  # six translations, four judgements of two pictures
 
@@ -43,10 +43,11 @@ def test_without_gradients_neither_cycles_nor_identity_are_computed():
     settings = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "blocks": 1}
     method = CycleGAN(CycleGANConfig(**settings))
     batch = {name: torch.randn(1, 3, 32, 32) for name in "ab"}
+    draws = method.draws(batch, torch.tensor(0.0), 1.0)
     with torch.no_grad():
-        assert method.scene(batch).keys() == {"fake_a", "fake_b"}
+        assert method.scene(batch, draws).keys() == {"fake_a", "fake_b"}
         grid = method.grid(batch)
-    scene = method.scene(batch)
+    scene = method.scene(batch, draws)
     assert {"same_a", "cycle_a", "cycle_b"} <= scene.keys()
     for column, name in (("back to a", "cycle_a"), ("back to b", "cycle_b")):
         assert torch.allclose(grid[column], scene[name], atol=1e-4)

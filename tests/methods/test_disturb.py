@@ -36,7 +36,6 @@ def test_both_pictures_of_a_pair_are_changed_alike(image, change):
 
 def test_nothing_is_done_unless_it_is_asked_for(image):
     assert augmented(image, (), RGB) is image
-    assert noisy(image, 0.0) is image
 
 
 def test_translations_keep_the_pixels_that_stay(image):
@@ -79,9 +78,10 @@ def test_colours_keep_what_is_where(image):
 
 
 def test_noise_has_the_deviation_that_was_asked_for(image):
-    off = noisy(image, 0.25) - image
+    off = noisy(image, torch.tensor(0.25)) - image
     assert off.std() == pytest.approx(0.25, rel=0.02)
     assert abs(off.mean()) < 0.01
+    assert torch.equal(noisy(image, torch.tensor(0.0)), image)
 
 
 def test_pictures_of_other_channels_keep_apart(image):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from torch import nn
 
 from img2img.methods.objectives import (
     OBJECTIVES,
-    ObjectiveName,
     gradient_penalty,
     kernel,
     mmd2,
@@ -114,7 +112,7 @@ def test_losses_and_their_gradients_are_the_papers(name):
 
 
 def test_every_objective_says_what_it_is():
-    assert set(OBJECTIVES) == set(FORMULAS) == set(get_args(ObjectiveName))
+    assert set(OBJECTIVES) == set(FORMULAS)
     for objective in OBJECTIVES.values():
         assert objective.formula.startswith("D: ")
         assert "; G: " in objective.formula

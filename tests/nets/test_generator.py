@@ -7,7 +7,7 @@ from torch import nn
 from img2img.nets.generator import Generator, reach
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
-from img2img.nets.unet import UNet
+from img2img.nets.unet import UNet, UNetConfig
 
 
 @pytest.mark.parametrize("blocks", [1, 6, 9])
@@ -25,14 +25,15 @@ def test_a_stargan_sees_as_far_as_its_layers_add_up_to(blocks):
     assert reach(StarGenerator(3, 5, 2, blocks), 3, 5) == expected
 
 
-def test_a_unet_sees_all_of_the_picture():
-    assert reach(UNet(3, 3, 2, 5), 3) is None
+def test_a_unet_sees_all_of_the_picture_whose_side_its_levels_halve():
+    assert reach(UNet(3, 3, 2, 5), 3) >= 2**5
+    assert not UNetConfig.local
 
 
 class Blurred(Generator):
     """Layers of other kinds: a fixed blur, and an upsampling."""
 
-    size_multiple, min_size, local = 2, 2, True
+    size_multiple, min_size = 2, 2
 
     def __init__(self):
         super().__init__()

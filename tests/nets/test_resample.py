@@ -31,7 +31,8 @@ def test_a_blur_is_nothing_to_learn_or_to_save():
 
 @pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
 def test_doubling_doubles(upsample):
-    layers = nn.Sequential(*doubling(upsample, 8, 4, bias=False))
+    before, convolution = doubling(upsample, 8, 4, bias=False)
+    layers = nn.Sequential(*before, convolution)
     assert layers(torch.zeros(1, 8, 5, 6)).shape == (1, 4, 10, 12)
 
 
@@ -47,15 +48,17 @@ def test_a_cyclegan_learns_with_antialiased_generators():
     settings = {"upsample": "nearest", "antialias": True, "padding": "reflect", "blocks": 1}
     method = CycleGAN(CycleGANConfig(**SMALL, **settings))
     batch = {name: torch.rand(1, 3, 32, 32) for name in "ab"}
-    sum(method.g_terms(batch, method.scene(batch)).values()).backward()
+    draws = method.draws(batch, torch.tensor(0.0), 1.0)
+    sum(method.g_terms(batch, method.scene(batch, draws), draws).values()).backward()
     assert all(p.grad is not None for p in method.generators.parameters())
 
 
-@pytest.mark.parametrize("unet", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
-def test_a_pix2pix_learns_with_every_unet(unet):
-    method = Pix2Pix(Pix2PixConfig(**SMALL, unet=unet, norm="instance_affine", levels=4))
+@pytest.mark.parametrize("form", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
+def test_a_pix2pix_learns_with_every_unet(form):
+    method = Pix2Pix(Pix2PixConfig(**SMALL, form=form, norm="instance_affine", levels=4))
     batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
-    scene = method.scene(batch)
+    draws = method.draws(batch, torch.tensor(0.0), 1.0)
+    scene = method.scene(batch, draws)
     assert scene["fake_b"].shape == batch["b"].shape
-    sum(method.g_terms(batch, scene).values()).backward()
+    sum(method.g_terms(batch, scene, draws).values()).backward()
     assert all(p.grad is not None for p in method.generators.parameters())

@@ -1,6 +1,7 @@
 """Looks at a run: what they measure, that they change nothing, and which weights are kept."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -10,22 +11,27 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from states import assert_bitwise
 
 from img2img.data.augment import Augment
-from img2img.data.folders import Paired, Sources, Unpaired
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
+from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
+from img2img.run import Run
 from img2img.training import checkpoint, examine, loop
 from img2img.training.config import RunConfig
 from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norms
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.runtime import Runtime
+from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
 
 MODES = list(METHODS)
@@ -181,9 +187,9 @@ def test_weights_that_are_not_finite_are_never_the_best(
 
 def look_at(method, emoji, training=None, batch=2, count=20):
     """One look at a method that was not trained, on all 20 emoji."""
-    opened = Paired if method.name == "pix2pix" else Unpaired
+    opened = Pairs if method.name == "pix2pix" else Unpaired
     data = opened.open(Sources(a=emoji / "flat", b=emoji / "3d"), (3, 3))
-    trainer = Trainer(method, Runtime("cpu", "fp32"), 0, 10)
+    trainer = Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, 10))
     examiner = Examiner(
         training or data, data, Augment(32, 32, None, False, False), batch, count, None
     )
@@ -209,7 +215,9 @@ def test_a_healthy_run_is_told_nothing(make_config):
     train = Unpaired(a=flat[20:80], b=flat[40:100])
     examiner = Examiner(train, data, Augment(32, 32, None, False, False), 4, 60, Colours())
     history = {f"held_out/{way}/coverage": [0.9, 0.9, 0.9] for way in method.generators}
-    found = examiner.look(Trainer(method, Runtime("cpu", "fp32"), 0, 10), history)
+    found = examiner.look(
+        Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(method.config, 10)), history
+    )
     assert [str(finding) for finding in found.findings] == []
     assert found.row["held_out/ab/coverage"] > 0.8
     assert found.row["held_out/ab/cycle_l1"] == pytest.approx(0, abs=1e-5)
@@ -233,9 +241,10 @@ def test_gradient_norms_are_those_of_the_terms(make_config, emoji):
     batch = {name: torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8) for name in ("a", "b")}
     adversarial, others = gradient_norms(method, runtime, batch, torch.tensor(0.0))
     placed = runtime.place(batch)
+    draws = method.draws(placed, torch.tensor(0.0), 1.0)
     for name, norm in (("adversarial", adversarial), ("l1", others)):
         method.zero_grad()
-        method.g_terms(placed, method.scene(placed))[name].backward()
+        method.g_terms(placed, method.scene(placed, draws), draws)[name].backward()
         grads = [p.grad for p in method.generators.parameters() if p.grad is not None]
         assert torch.stack([g.square().sum() for g in grads]).sum().sqrt() == pytest.approx(
             norm, rel=1e-4
@@ -326,6 +335,83 @@ def test_a_stop_in_the_last_look_is_made_up_for_too(many, quiet, tmp_path, monke
     assert "health/gradient" not in rows(tmp_path / "run")[-1]
     train(make_plan(RunConfig.load(tmp_path / "run"), quiet), tmp_path / "run", quiet)
     assert float(rows(tmp_path / "run")[-1]["health/gradient"]) > 0
+
+
+SCORES = {1: 0.5, 2: 0.3, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1, 7: 0.1, 8: 0.1}
+
+
+@pytest.fixture
+def scripted(colours, monkeypatch):
+    """Looks that measure SCORES by step."""
+    monkeypatch.setattr(
+        Examiner,
+        "look",
+        lambda self, trainer, *_: Look({"health/gradient": 1.0}, [], SCORES[trainer.step], {}),
+    )
+
+
+@pytest.mark.parametrize(("patience", "last"), [(1, 3), (2, 4), (3, 8), (None, 8)])
+@pytest.mark.parametrize("stopped_at", [None, 1, 2])
+def test_a_run_ends_early_where_its_distance_no_longer_improves(
+    patience, last, stopped_at, many, tmp_path, scripted, monkeypatch
+):
+    """As early when it was interrupted; going on again, it stays ended."""
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "patience": patience}
+    text, run = io.StringIO(), tmp_path / "run"
+    console = Console(file=text, width=500)
+    plan = make_plan(many("cyclegan", run=settings, steps=8), console)
+    if stopped_at:
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "update", stopping_at(stopped_at, Trainer.update))
+            with pytest.raises(Interrupted):
+                train(plan, run, console)
+    for _ in range(2):
+        config = RunConfig.load(run) if run.exists() else plan.config
+        train(make_plan(config, console), run, console)
+        assert checkpoint.load(run / checkpoint.LAST)["trainer"]["step"] == last
+        assert (run / "samples" / f"step-{last:07d}.png").exists()
+        ended = f"ended early, at step {last} of 8" in text.getvalue()
+        assert ended == (last < 8)
+        if ended:
+            assert f"not improved for {patience} looks" in text.getvalue()
+            assert f"--patience {2 * patience}" in text.getvalue()
+        else:
+            assert "is complete" in text.getvalue() or "Done" in text.getvalue()
+        text.seek(0)
+        text.truncate()
+    assert [int(row["step"]) for row in rows(run)] == list(range(1, last + 1))
+
+
+def test_more_patience_trains_on(many, quiet, tmp_path, scripted):
+    settings = {"eval_every": 1, "extractor": "efficientnet-lite0", "patience": 1}
+    run = tmp_path / "run"
+    train(make_plan(many("cyclegan", run=settings, steps=8), quiet), run, quiet)
+    assert Run(run).metrics[-1]["step"] == 3
+    Run(run).resume(patience=2, quiet=True, keep=1)
+    assert Run(run).metrics[-1]["step"] == 4
+    Run(run).resume(patience=3, quiet=True)
+    assert Run(run).metrics[-1]["step"] == 8
+    assert [(past.until, past.patience) for past in Run(run).config.history] == [(3, 1), (4, 2)]
+    with pytest.raises(UsageError, match="keep"):
+        Run(run).resume(keep="some")
+
+
+def stopping_at(step, original):
+    def update(self, *arguments):
+        terms = original(self, *arguments)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return terms
+
+    return update
+
+
+def test_patience_needs_a_distance(make_config, quiet):
+    config = make_config("pix2pix", run={"patience": 3})
+    with pytest.raises(UsageError, match="--patience needs a held-out distance"):
+        make_plan(config, quiet)
+    with pytest.raises(UsageError, match="--patience would change nothing: --eval-every 0"):
+        make_config("pix2pix", run={"patience": 3, "eval_every": 0})
 
 
 def stop():

@@ -35,7 +35,7 @@ def test_four_fifths_of_what_is_there_is_used(make_config, quiet, memory_of, the
     memory_of(there, 200, 100)
     found = fit_batch(plan, quiet, Ranks())
     assert found.config.method.batch == expected
-    assert found.epoch_steps == -(-18 // expected)
+    assert found.schedule.epoch_steps == -(-18 // expected)
     assert found.config.method.model_copy(update={"batch": 2}) == plan.config.method
 
 

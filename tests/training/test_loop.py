@@ -26,6 +26,7 @@ from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.methods import METHODS
 from img2img.training import checkpoint, folder, loop
 from img2img.training.config import RunConfig
+from img2img.training.folder import RunFolder
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.trainer import Trainer
@@ -35,7 +36,7 @@ MODES = list(METHODS)
 
 def stop_at(monkeypatch, step: int) -> None:
     """Let the run believe, after this step, that a signal came."""
-    original = loop._Session.step
+    original = loop.Loop.step
 
     def stopping(self, batch):
         original(self, batch)
@@ -43,7 +44,7 @@ def stop_at(monkeypatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
 
-    monkeypatch.setattr(loop._Session, "step", stopping)
+    monkeypatch.setattr(loop.Loop, "step", stopping)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -52,7 +53,7 @@ def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monk
     # 18 training samples in batches of 9: an epoch is two steps (StarGAN: 38 by 19).
     config = make_config(mode, batch=19 if mode == "stargan" else 9, ema=0.9, decay=0.5)
     plan = make_plan(config, quiet)
-    assert plan.epoch_steps == 2
+    assert plan.schedule.epoch_steps == 2
     train(plan, tmp_path / "whole", quiet)
     with monkeypatch.context() as patch:
         stop_at(patch, 3 if where == "inside an epoch" else 4)
@@ -218,7 +219,7 @@ def test_a_picture_that_breaks_during_training_is_told_and_the_work_is_saved(
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process")
 def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, monkeypatch):
     plan = make_plan(make_config("cyclegan", steps=400, run={"workers": 1}), quiet)
-    original = loop._Session.step
+    original = loop.Loop.step
     others = set(multiprocessing.active_children())  # of a test whose traceback is still held
 
     def killing(self, batch):
@@ -227,7 +228,7 @@ def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, mon
             [worker] = set(multiprocessing.active_children()) - others
             worker.kill()
 
-    monkeypatch.setattr(loop._Session, "step", killing)
+    monkeypatch.setattr(loop.Loop, "step", killing)
     with pytest.raises(Img2ImgError, match=r"decodes pictures died.* Saved at step \d+\. Go on"):
         train(plan, tmp_path / "run", quiet)
     assert state(tmp_path / "run")["step"] >= 3
@@ -236,7 +237,7 @@ def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, mon
 def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monkeypatch):
     """As by what signals a process and then its whole group."""
     plan = make_plan(make_config("pix2pix"), quiet)
-    original = loop._Session.step
+    original = loop.Loop.step
 
     def stopping(self, batch):
         original(self, batch)
@@ -244,7 +245,7 @@ def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monk
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
 
-    monkeypatch.setattr(loop._Session, "step", stopping)
+    monkeypatch.setattr(loop.Loop, "step", stopping)
     with pytest.raises(Interrupted):
         train(plan, tmp_path / "run", quiet)
     assert state(tmp_path / "run")["step"] == 1
@@ -321,7 +322,7 @@ def test_a_run_that_was_killed_before_its_first_save_begins_anew(
 ):
     config = make_config("pix2pix", run={"log_every": 1, "eval_every": 2})
     plan, run = make_plan(config, quiet), tmp_path / "run"
-    original = loop._Session.step
+    original = loop.Loop.step
 
     def dying(self, batch):
         original(self, batch)
@@ -329,7 +330,7 @@ def test_a_run_that_was_killed_before_its_first_save_begins_anew(
             raise KeyboardInterrupt  # and nothing after it
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Session, "step", dying)
+        patch.setattr(loop.Loop, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             train(plan, run, quiet)
     assert (run / "metrics.csv").exists()
@@ -417,8 +418,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(
     plan, run = make_plan(config, quiet), tmp_path / "run"
     original = METHODS["pix2pix"].g_terms
 
-    def diverging(self, batch, scene):
-        terms = original(self, batch, scene)
+    def diverging(self, batch, scene, draws):
+        terms = original(self, batch, scene, draws)
         diverging.calls += 1
         if diverging.calls == 5:
             terms["l1"] = terms["l1"] * float("nan")
@@ -455,16 +456,16 @@ def test_before_the_time_is_over_a_step_and_a_save_still_fit(
         now += 10  # seconds
         return original(self, batch)
 
-    def save(self, original=loop._Session.save):
+    def save(self, *state, original=RunFolder.save):
         nonlocal now
-        before = self.saving
-        original(self)
+        before = self.longest_save
+        original(self, *state)
         now += 6
-        self.saving = before + 6
+        self.longest_save = before + 6
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(Trainer, "update", update)
-    monkeypatch.setattr(loop._Session, "save", save)
+    monkeypatch.setattr(RunFolder, "save", save)
     plan = make_plan(make_config("pix2pix", steps=100, run={"save_every": 2}), quiet)
     train(plan, tmp_path / "run", quiet, max_minutes=55 / 60)
     # Two steps of 10 and a save of 6, and a third step: a fourth and a save could take until 58.

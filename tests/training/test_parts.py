@@ -18,11 +18,13 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint, runtime
 from img2img.training.config import RunConfig
 from img2img.training.ema import Ema
-from img2img.training.log import MetricsLog, model_card
+from img2img.training.folder import model_card
+from img2img.training.log import MetricsLog
 from img2img.training.pool import ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
-from img2img.training.schedule import rate_factor, steps_per_epoch, total_steps
+from img2img.training.schedule import Schedule, steps_per_epoch
+from img2img.training.settings import differences
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -30,14 +32,15 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 def test_linear_schedule_is_the_authors():
     golden = json.loads((GOLDEN / "linear_schedule.json").read_text())
     config = METHODS["cyclegan"].Config(epochs=golden["n_epochs"] + golden["n_epochs_decay"])
+    schedule = Schedule.of(config, epoch_steps=7)
     for epoch, expected in enumerate(golden["lr_at_epoch_1_to_200"]):
         for step in (epoch * 7, epoch * 7 + 6):  # constant within an epoch of 7 steps
-            assert 2e-4 * rate_factor(config, step, 7) == pytest.approx(expected, rel=1e-12)
+            assert 2e-4 * schedule.rate_factor(step) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_in_steps_falls_to_zero_over_its_second_half():
     config = METHODS["stargan"].Config()
-    factors = [rate_factor(config, step, 1) for step in (0, 99_999, 150_000, 199_999)]
+    factors = [Schedule.of(config, 1).rate_factor(step) for step in (0, 99_999, 150_000, 199_999)]
     assert factors == pytest.approx([1, 1, 0.5, 0], abs=1e-4)
     assert factors[-1] > 0
 
@@ -45,28 +48,65 @@ def test_a_run_in_steps_falls_to_zero_over_its_second_half():
 def test_length_of_a_run():
     config = METHODS["pix2pix"].Config(batch=4)
     assert steps_per_epoch(config, 10) == 3
-    assert total_steps(config, 3) == 600
-    assert total_steps(METHODS["pix2pix"].Config(epochs=None, steps=50), 3) == 50
+    assert Schedule.of(config, 3).total == 600
+    assert Schedule.of(METHODS["pix2pix"].Config(epochs=None, steps=50), 3).total == 50
+
+
+CPU = torch.device("cpu")
+
+
+def show(pool, fakes):
+    return pool.show(fakes, pool.choose(len(fakes)))
 
 
 def test_pool_fills_first_then_gives_back_half_old_ones():
-    pool = ImagePool(5)
+    pool = ImagePool(5, CPU)
     seed_step(0, 0)
     for value in range(5):
         fake = torch.full((1, 1, 2, 2), float(value))
-        assert torch.equal(pool.query(fake), fake)
+        assert torch.equal(show(pool, fake), fake)
     fresh = 0
     for value in range(5, 405):
-        shown = pool.query(torch.full((1, 1, 2, 2), float(value)))
+        shown = show(pool, torch.full((1, 1, 2, 2), float(value)))
         fresh += shown[0, 0, 0, 0].item() == value
         assert shown.max() <= value
-    assert len(pool.images) == 5
+    assert len(pool.images()) == 5
     assert 150 < fresh < 250
 
 
-def test_pool_of_size_zero_is_no_pool():
-    fakes = torch.rand(3, 1, 2, 2)
-    assert ImagePool(0).query(fakes) is fakes
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_the_pool_takes_the_pictures_of_a_batch_one_after_the_other(count):
+    """As the authors' code does, which keeps a list; a batch may even be larger than the pool."""
+    pool, kept = ImagePool(4, CPU), []
+    for step in range(40):
+        fakes = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) + 100.0 * step
+        seed_step(0, step)
+        shown = show(pool, fakes)
+        seed_step(0, step)
+        expected = []
+        for fake in fakes:
+            if len(kept) < 4:
+                kept.append(fake)
+            elif torch.rand(()) < 0.5:
+                index = int(torch.randint(4, ()))
+                fake, kept[index] = kept[index], fake
+            expected.append(fake)
+        assert torch.equal(shown, torch.stack(expected))
+        assert torch.equal(pool.images(), torch.stack(kept))
+
+
+def test_a_pool_that_is_loaded_goes_on_like_the_one_that_was_saved():
+    pool, again = ImagePool(3, CPU), ImagePool(3, CPU)
+    assert len(again.images()) == 0
+    again.load_images(pool.images())
+    for step in range(9):
+        fakes = torch.rand(2, 3, 4, 4)
+        seed_step(0, step)
+        expected = show(pool, fakes)
+        seed_step(0, step)
+        assert torch.equal(show(again, fakes), expected)
+        again = ImagePool(3, CPU)
+        again.load_images(pool.images())
 
 
 def test_average_follows_its_formula_and_copies_buffers():
@@ -179,10 +219,10 @@ def test_the_card_quotes_names_with_spaces():
 def test_other_folders_are_another_run():
     given = {"a": "/a", "b": "/b"}
     config = build(sources=given)
-    assert config.differences(build(sources=given)) == ""
-    assert "/c" in config.differences(build(sources={**given, "a": "/c"}))
-    assert "swap" in config.differences(build(sources={**given, "swap": True}))
-    assert "test_a" in config.differences(build(sources=given, test=given))
+    assert differences(config, build(sources=given)) == {}
+    assert differences(config, build(sources={**given, "a": "/c"}))["a"][1] == "/c"
+    assert "swap" in differences(config, build(sources={**given, "swap": True}))
+    assert "test_a" in differences(config, build(sources=given, test=given))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +257,7 @@ def test_what_a_preset_or_a_saved_config_sets_beside_another_objective_is_no_mis
     given = {"objective": objective, **norm}
     config = build(mode=mode, preset=preset, method=given)
     assert RunConfig.build(config.model_dump(mode="json")) == config
-    assert RunConfig.build(config.model_dump(mode="json")).differences(config) == ""
+    assert differences(RunConfig.build(config.model_dump(mode="json")), config) == {}
 
 
 @pytest.mark.parametrize("betas", [[0.5, 1], [-0.1, 0.9]])
@@ -316,6 +356,6 @@ def test_compiled_networks_train_the_same(mode):
     plain, compiled = start(mode, {}, Ranks()), start(mode, {}, Ranks())
     compiled.compile()
     for _ in range(2):
-        expected, found = (t.update(four_pictures(mode)) for t in (plain, compiled))
+        expected, found = (t.update(*four_pictures(mode)) for t in (plain, compiled))
         for name, term in expected.items():
             assert float(found[name]) == pytest.approx(float(term), rel=1e-9)

@@ -83,7 +83,8 @@ def test_averages_of_a_batch_in_equal_parts_are_those_of_the_whole(
     """Of parts with the same pictures the statistics are those of the whole batch."""
     settings = BATCH_NORM | {"d_steps": d_steps, "recompute": recompute, "dropout": False}
     settings |= {"objective": objective, "r1": 0.0, "r2": 0.0}
-    four = {name: torch.cat([value[:2], value[:2]]) for name, value in four_pictures(mode).items()}
+    batch, _ = four_pictures(mode)
+    four = {name: torch.cat([value[:2], value[:2]]) for name, value in batch.items()}
     whole, parts = (start(mode, settings | {"accumulate": count}, Ranks()) for count in (1, 2))
     for _ in range(4):
         for trainer in (whole, parts):
@@ -102,7 +103,7 @@ def test_averages_move_by_the_mean_of_the_parts(mode, accumulate):
         start(mode, BATCH_NORM | {"accumulate": count}, Ranks()) for count in (1, accumulate)
     )
     for trainer in (whole, parts):
-        trainer.update(four_pictures(mode))
+        trainer.update(*four_pictures(mode))
     counts = [
         [layer.num_batches_tracked.item() for layer in batch_norms(trainer).values()]
         for trainer in (whole, parts)
@@ -129,7 +130,7 @@ def test_recomputed_activations_give_the_same_gradients_and_averages(mode, setti
     plain, again = (start(mode, settings | {"recompute": on}, Ranks()) for on in (False, True))
     for trainer in (plain, again):
         for _ in range(2):
-            trainer.update(four_pictures(mode))
+            trainer.update(*four_pictures(mode))
     assert_bitwise(plain.state_dict(), again.state_dict())
 
 

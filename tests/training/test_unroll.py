@@ -25,52 +25,57 @@ def batch():
     return {"a": a, "b": b}
 
 
-def value_after(method, batch, steps):
+@pytest.fixture
+def draws(method, batch):
+    return method.draws(batch, torch.tensor(0.0), 1.0)
+
+
+def value_after(method, batch, draws, steps):
     """The generators' loss after so many steps of torch's own gradient descent."""
     method = copy.deepcopy(method)
-    scene = {name: image.detach() for name, image in method.scene(batch).items()}
+    scene = {name: image.detach() for name, image in method.scene(batch, draws).items()}
     descent = torch.optim.SGD(method.discriminators.parameters(), RATE)
     for _ in range(steps):
         descent.zero_grad()
-        sum(method.d_terms(batch, scene).values()).backward()
+        sum(method.d_terms(batch, scene, draws).values()).backward()
         descent.step()
-    return sum(method.g_terms(batch, scene).values()).item()
+    return sum(method.g_terms(batch, scene, draws).values()).item()
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_looking_ahead_is_descent_and_its_gradient_goes_through(method, batch, steps):
+def test_looking_ahead_is_descent_and_its_gradient_goes_through(method, batch, draws, steps):
     before = {name: x.clone() for name, x in method.state_dict().items()}
     adam = torch.optim.Adam(method.discriminators.parameters(), RATE)
-    terms = unrolled_terms(method, batch, method.scene(batch), steps, adam)
+    terms = unrolled_terms(method, batch, method.scene(batch, draws), draws, steps, adam)
     loss = sum(terms.values())
-    assert loss.item() == pytest.approx(value_after(method, batch, steps), rel=1e-9)
-    assert loss.item() != pytest.approx(value_after(method, batch, 0), rel=1e-6)
+    assert loss.item() == pytest.approx(value_after(method, batch, draws, steps), rel=1e-9)
+    assert loss.item() != pytest.approx(value_after(method, batch, draws, 0), rel=1e-6)
     weight = list(method.generators.parameters())[-2]
     (slope,) = torch.autograd.grad(loss, weight)
     place = tuple(index // 2 for index in weight.shape)
     weight.data[place] += 1e-5
-    up = value_after(method, batch, steps)
+    up = value_after(method, batch, draws, steps)
     weight.data[place] -= 2e-5
-    down = value_after(method, batch, steps)
+    down = value_after(method, batch, draws, steps)
     weight.data[place] += 1e-5
     assert slope[place].item() == pytest.approx((up - down) / 2e-5, rel=1e-4)
     assert all(torch.allclose(x, before[name]) for name, x in method.state_dict().items())
 
 
-def test_a_step_ahead_is_as_long_as_adams(method, batch):
+def test_a_step_ahead_is_as_long_as_adams(method, batch, draws):
     """After one step of Adam, whose mean square is then the slope's own."""
     adam = torch.optim.Adam(method.discriminators.parameters(), RATE, betas=(0.0, 0.999))
     twin = copy.deepcopy(method)
-    scene = {name: image.detach() for name, image in method.scene(batch).items()}
-    sum(method.d_terms(batch, scene).values()).backward()
+    scene = {name: image.detach() for name, image in method.scene(batch, draws).items()}
+    sum(method.d_terms(batch, scene, draws).values()).backward()
     was = [p.detach().clone() for p in method.discriminators.parameters()]
     adam.step()
     one = [p.detach().clone() for p in method.discriminators.parameters()]
     for p, w in zip(method.discriminators.parameters(), was, strict=True):
         p.data.copy_(w)
-    ahead = unrolled_terms(method, batch, scene, 1, adam)
+    ahead = unrolled_terms(method, batch, scene, draws, 1, adam)
     for p, w in zip(twin.discriminators.parameters(), one, strict=True):
         p.data.copy_(w)
-    stepped = twin.g_terms(batch, scene)
+    stepped = twin.g_terms(batch, scene, draws)
     for name, term in stepped.items():
         assert ahead[name].item() == pytest.approx(term.item(), rel=1e-4), name

@@ -1,0 +1,194 @@
+"""Pairs of a picture and what becomes of it: from two folders, or side by side in one file."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from rich.console import Console
+
+from img2img import images
+from img2img.data.dataset import Dataset, Sample, split_evenly
+from img2img.data.findings import Finding
+from img2img.data.parts import Located, has_two_sets, side_by_side, two_folders, two_sources
+from img2img.data.sources import Sources
+from img2img.errors import DataError, UsageError
+from img2img.files import PassedOver, by_name, find_pictures, pictures, stem
+
+if TYPE_CHECKING:
+    from img2img.data.augment import Augment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired(Dataset):
+    """What all layouts of pairs share: both pictures of a sample are cropped and flipped alike."""
+
+    paired = True
+
+    @abstractmethod
+    def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """a and b, uint8 [H, W, C] each, of any sizes. Raises DataError for unreadable files."""
+
+    @property
+    def records(self) -> tuple[int, int]:
+        return len(self), sum(self.channels)
+
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
+        channels = dict(zip("ab", self.channels, strict=True))
+        read = partial(self._read, index, augment.resizes_first)
+        return augment(random, augment.prepared(index, channels, read))
+
+    def _read(self, index: int, any_sizes: bool) -> Sample:
+        a, b = self.read_pair(index)
+        if not any_sizes and a.shape[:2] != b.shape[:2]:
+            b = images.resize(b, a.shape[1], a.shape[0])  # one crop window has to fit both
+        return {"a": a, "b": b}
+
+    def describe(self) -> str:
+        return f"{len(self):,} pairs"
+
+    def findings(self, console: Console) -> list[Finding]:
+        """Pairs whose contents do not lie on one another."""
+        from img2img.data.shift import shifted_pairs  # it needs OpenCV
+
+        return shifted_pairs(self.inputs("ab"), self.read_pair, console)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs(Paired):
+    """Pairs from two folders, matched by relative path without suffix."""
+
+    items: tuple[tuple[Path, Path], ...]
+
+    @classmethod
+    def accepts(cls, sources: Sources) -> bool:
+        return bool(sources.a and sources.b) and not (sources.pairs or sources.data)
+
+    @classmethod
+    def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
+        assert sources.a
+        assert sources.b
+        if sources.swap:
+            raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
+        left_over = PassedOver()
+        left, right = by_name(sources.a, left_over), by_name(sources.b, left_over)
+        items = tuple((left[name], right[name]) for name in left if name in right)
+        alone = [left[name] for name in left if name not in right]
+        alone += [right[name] for name in right if name not in left]
+        if not items:
+            raise DataError(
+                f"No picture in {sources.a} has a partner of the same name in {sources.b} "
+                f"(for example {alone[0].name}). Pairs are matched by relative path without suffix."
+            )
+        return cls(items=items, channels=channels, left_out=tuple(alone), passed_over=left_over)
+
+    @classmethod
+    def locate(cls, sources: Sources) -> Located | None:
+        return two_folders(sources, exchange=True)
+
+    @classmethod
+    def from_folders(
+        cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
+    ) -> Sources | None:
+        return None if attributes else two_sources(folders)
+
+    @classmethod
+    def fit(cls, sources: Sources) -> float:
+        """1 where over half of the smaller folder's pictures have a partner by name."""
+        located = cls.locate(sources)
+        folders = [folder.parts["train"] for folder in located.folders] if located else []
+        if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
+            return 0.1
+        names = [{stem(path, folder) for path in find_pictures(folder)} for folder in folders]
+        return 1.0 if 2 * len(names[0] & names[1]) > min(map(len, names)) else 0.1
+
+    @property
+    def parts(self) -> tuple[range, ...]:
+        return (range(len(self.items)),)
+
+    def roles(self) -> Iterator[tuple[str, Path]]:
+        return ((role, path) for item in self.items for role, path in zip("ab", item, strict=True))
+
+    def inputs(self, direction: str) -> list[Path]:
+        return [a for a, _ in self.items]
+
+    def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        a, b = (
+            images.read(path, channels).pixels
+            for path, channels in zip(self.items[index], self.channels, strict=True)
+        )
+        return a, b
+
+    def split(self, held_out: int) -> tuple[Self, Self]:
+        rest, out = split_evenly(self.items, held_out)
+        return replace(self, items=rest), replace(self, items=out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide(Paired):
+    """Pairs in one file each: a on the left half, b on the right, or the other way around."""
+
+    items: tuple[Path, ...]
+    swap: bool = False  # b is on the left
+
+    @classmethod
+    def accepts(cls, sources: Sources) -> bool:
+        return bool(sources.pairs) and not (sources.a or sources.b or sources.data)
+
+    @classmethod
+    def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
+        assert sources.pairs
+        left_over = PassedOver()
+        files = pictures(sources.pairs, left_over)
+        return cls(items=files, channels=channels, swap=sources.swap, passed_over=left_over)
+
+    @classmethod
+    def locate(cls, sources: Sources) -> Located | None:
+        return side_by_side(sources)
+
+    @classmethod
+    def from_folders(
+        cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
+    ) -> Sources | None:
+        if attributes or len(folders) != 1 or has_two_sets(folders[0]):
+            return None
+        return Sources(pairs=folders[0])
+
+    @classmethod
+    def fit(cls, sources: Sources) -> float:
+        """Half: nothing in a folder tells that its files are pairs."""
+        return 0.5
+
+    @property
+    def parts(self) -> tuple[range, ...]:
+        return (range(len(self.items)),)
+
+    def roles(self) -> Iterator[tuple[str, Path]]:
+        return (("pairs", path) for path in self.items)
+
+    def inputs(self, direction: str) -> list[Path]:
+        return list(self.items)
+
+    def read_input(self, path: Path, channels: int) -> np.ndarray:
+        return self._halves(images.read(path, channels).pixels)[0]
+
+    def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        path = self.items[index]
+        whole = {channels: images.read(path, channels).pixels for channels in self.channels}
+        return self._halves(whole[self.channels[0]])[0], self._halves(whole[self.channels[1]])[1]
+
+    def _halves(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of a and b; of an odd width the last column is left out."""
+        half = pixels.shape[1] // 2
+        left, right = pixels[:, :half], pixels[:, half : 2 * half]
+        return (right, left) if self.swap else (left, right)
+
+    def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size[0] // 2, size[1]
+
+    def split(self, held_out: int) -> tuple[Self, Self]:
+        rest, out = split_evenly(self.items, held_out)
+        return replace(self, items=rest), replace(self, items=out)

@@ -1,0 +1,277 @@
+"""The folders that sources name, and the parts (train, val, test) of those that have any."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from img2img.data.sources import Sources
+from img2img.errors import DataError, UsageError
+from img2img.files import beside, data_folders, find_pictures, is_picture_name, require_folder
+
+Part = Literal["train", "val", "test"]
+Side = Literal["a", "b"]
+SPELLINGS: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SIDES: dict[str, Side] = {"a": "a", "b": "b"}
+SIDED = re.compile(rf"({'|'.join(SPELLINGS)})[ _-]?([ab])", re.IGNORECASE)  # trainA, test_b
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the sources with its parts; one that has no parts is its own training part."""
+
+    root: Path
+    field: Literal["a", "b", "pairs", "data"]
+    parts: dict[Part, Path]
+
+    @property
+    def published(self) -> bool:
+        """Whether it has parts."""
+        return self.parts["train"] != self.root
+
+    def name(self, part: Part) -> str:
+        return self.parts[part].relative_to(self.root).as_posix()
+
+
+@dataclass(frozen=True)
+class Located:
+    """The folders of the sources with their parts; and the sources, whose --direction is settled
+    where it says which of two sets is a.
+    """
+
+    folders: tuple[Folder, ...]
+    sources: Sources
+
+
+def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
+    """The parts of both sets of a data set of two; None for another folder.
+
+    Raises DataError where one of the two is missing.
+    """
+    sided = _sided(root)
+    if sided:
+        sides = {
+            side: {p: path for (p, s), path in sided.items() if s == side}
+            for side in SIDES.values()
+        }
+        if not all("train" in parts for parts in sides.values()):
+            there = in_words(path.name for path in sided.values())
+            raise DataError(
+                f"{root} has {there}, but not both trainA and trainB. Name the folders so, or give "
+                "them one by one: --a DIR --b DIR, --test-a DIR --test-b DIR."
+            )
+        return _common(sides)
+    by_part = {part: _sides(folder) for part, folder in named_parts(root).items()}
+    if len(by_part.get("train", ())) == 2:
+        pairs = {part: both for part, both in by_part.items() if len(both) == 2}
+        return _common({s: {part: both[s] for part, both in pairs.items()} for s in SIDES.values()})
+    single = _sides(root)
+    if len(single) == 2:
+        return _common({side: _whole_or_parts(folder) for side, folder in single.items()})
+    return None
+
+
+def has_two_sets(root: Path) -> bool:
+    """Whether `two_sets` finds them in the folder, which may be missing."""
+    return root.is_dir() and two_sets(root) is not None
+
+
+def has_domains(folder: Path) -> bool:
+    """Whether two sub-folders or more have most of its pictures."""
+    if not folder.is_dir() or sum(has_pictures(path) for path in data_folders(folder)) < 2:
+        return False
+    # No more of them are listed than it takes.
+    return any(True for _ in islice(find_pictures(folder), 2 * pictures_beside(folder), None))
+
+
+def main_part(root: Path) -> Path:
+    """The training part of a folder that has parts, else the folder."""
+    return _parts(root).get("train", root)
+
+
+def two_folders(sources: Sources, exchange: bool) -> Located | None:
+    """Where the folders of a and b are given, or --data with both.
+
+    exchange: --direction ba makes a the second of two sets that were found in --data; without it
+    the direction stays, for the layout to refuse.
+    """
+    if (sources.a or sources.b) and not sources.data:
+        return _named(sources)
+    root = _single_data(sources)
+    sets = two_sets(root) if root else None
+    if root is None or sets is None:
+        return None
+    first: Side = "b" if sources.swap and exchange else "a"
+    second: Side = "a" if first == "b" else "b"
+    folders = Folder(root, first, sets["a"]), Folder(root, second, sets["b"])
+    return Located(folders, sources.model_copy(update={"swap": sources.swap and first == "a"}))
+
+
+def two_sources(folders: Sequence[Path]) -> Sources | None:
+    """Two folders as a and b, or one with both sets; None for others."""
+    if len(folders) == 2:
+        return Sources(a=folders[0], b=folders[1])
+    if len(folders) == 1 and has_two_sets(folders[0]):
+        return Sources(data=(folders[0],))
+    return None
+
+
+def side_by_side(sources: Sources) -> Located | None:
+    """Where --pairs is given, or --data with pictures in it or in its parts."""
+    if sources.pairs and not sources.data:
+        return _named(sources)
+    root = _single_data(sources)
+    if root is None:
+        return None
+    parts = _whole_or_parts(root)
+    if not pictures_beside(parts["train"]):
+        return None
+    return Located((Folder(root, "pairs", parts),), sources)
+
+
+def domain_folders(sources: Sources) -> Located:
+    """Each --data with its parts: of folders of domains, or of the attribute list's pictures."""
+    listed = sources.data[:1] if sources.attributes else ()
+    folders = []
+    for root in sources.data:
+        require_folder(root)
+        _refuse_two_sets(root)
+        parts = _parts(root) if root in listed else _domain_parts(root)
+        folders.append(Folder(root, "data", parts or {"train": root}))
+    return Located(tuple(folders), sources)
+
+
+def _named(sources: Sources) -> Located:
+    """The folders of a, b and pairs that are given."""
+    fields: tuple[tuple[Literal["a", "b", "pairs"], Path | None], ...] = (
+        ("a", sources.a),
+        ("b", sources.b),
+        ("pairs", sources.pairs),
+    )
+    for root in sources.folders():
+        _refuse_two_sets(root)
+    folders = [Folder(root, field, _whole_or_parts(root)) for field, root in fields if root]
+    return Located(tuple(folders), sources)
+
+
+def _single_data(sources: Sources) -> Path | None:
+    """The folder where --data is all that is given; UsageError for several."""
+    if not sources.data or sources.folders() != sources.data:
+        return None
+    if len(sources.data) > 1:
+        raise UsageError("Several --data are for stargan; the others take one.")
+    require_folder(sources.data[0])
+    return sources.data[0]
+
+
+def entered(root: Path) -> Path:
+    """The published data set that is alone in a folder, as archives unpack; else the folder."""
+    inside = data_folders(root) if root.is_dir() else []
+    if len(inside) != 1 or any(is_picture_name(p.name, bytes) for p in root.iterdir()):
+        return root
+    return inside[0] if _parts(inside[0]) or _sided(inside[0]) else root
+
+
+def _parts(root: Path) -> dict[Part, Path]:
+    """The training part, and of the others those that have pictures; {} for other folders."""
+    named = named_parts(root)
+    if "train" not in named or len(named) == 1:
+        return {}
+    return {p: path for p, path in named.items() if p == "train" or has_pictures(path)}
+
+
+def _whole_or_parts(root: Path) -> dict[Part, Path]:
+    """Of a folder without parts, all of it for training."""
+    return _parts(root) or {"train": root}
+
+
+def _domain_parts(root: Path) -> dict[Part, Path]:
+    """The same for parts that have sub-folders of domains; others are domains themselves."""
+    parts = {
+        part: folder
+        for part, folder in _parts(root).items()
+        if any(has_pictures(path) for path in data_folders(folder))
+    }
+    return parts if "train" in parts else {}
+
+
+def named_parts(root: Path) -> dict[Part, Path]:
+    """Sub-folders by the part that their names say, training first."""
+    named: dict[Part, list[Path]] = {"train": [], "val": [], "test": []}
+    for path in data_folders(root) if root.is_dir() else ():
+        if part := SPELLINGS.get(path.name.lower()):
+            named[part].append(path)
+    if named["train"]:
+        _require_one_each(root, named.values())
+    return {part: paths[0] for part, paths in named.items() if paths}
+
+
+def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
+    """Sub-folders like trainA and test_B."""
+    sided: dict[tuple[Part, Side], list[Path]] = {}
+    for path in data_folders(root) if root.is_dir() else ():
+        if match := SIDED.fullmatch(path.name):
+            key = SPELLINGS[match[1].lower()], SIDES[match[2].lower()]
+            sided.setdefault(key, []).append(path)
+    _require_one_each(root, sided.values())
+    return {key: paths[0] for key, paths in sided.items()}
+
+
+def _sides(root: Path) -> dict[Side, Path]:
+    """Sub-folders named A and B."""
+    sides: dict[Side, list[Path]] = {"a": [], "b": []}
+    for path in data_folders(root):
+        if side := SIDES.get(path.name.lower()):
+            sides[side].append(path)
+    _require_one_each(root, sides.values())
+    return {side: paths[0] for side, paths in sides.items() if paths}
+
+
+def _common(sides: dict[Side, dict[Part, Path]]) -> dict[Side, dict[Part, Path]]:
+    """The training parts, and of the others those that have pictures of both sets."""
+    both = [
+        part
+        for part in PARTS
+        if all(part in parts for parts in sides.values())
+        and (part == "train" or all(has_pictures(parts[part]) for parts in sides.values()))
+    ]
+    return {side: {part: parts[part] for part in both} for side, parts in sides.items()}
+
+
+def _require_one_each(root: Path, alike: Iterable[list[Path]]) -> None:
+    for paths in alike:
+        if len(paths) > 1:
+            raise DataError(
+                f"{root} has {in_words(path.name for path in paths)}, and it is not clear which to "
+                "take. Rename one of them."
+            )
+
+
+def _refuse_two_sets(root: Path) -> None:
+    if sided := _sided(root):
+        raise DataError(
+            f"{root} has {in_words(path.name for path in sided.values())}: two sets, and test "
+            "pictures of theirs. Give it as --data with --mode cyclegan or pix2pix, or give its "
+            "folders one by one."
+        )
+
+
+def has_pictures(folder: Path) -> bool:
+    return next(find_pictures(folder), None) is not None
+
+
+def pictures_beside(folder: Path) -> int:
+    """How many lie in the folder itself."""
+    return len(beside(folder))
+
+
+def in_words(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,38 @@
+"""Where the pictures of a data set are."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value or ()
+
+
+class Sources(BaseModel):
+    """Folders by what they hold. A layout's `accepts` tells which of the fields it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    a: Path | None = None
+    b: Path | None = None
+    pairs: Path | None = None  # each file shows a on its left half, b on its right
+    swap: bool = False  # pairs show b on the left; or: translate from b to a
+    data: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()  # labelled, one or more sets
+    attributes: Path | None = None  # a list in CelebA's format or CSV, of the first set's pictures
+    attribute: tuple[str, ...] = ()  # the columns of that list to learn
+
+    def given(self) -> bool:
+        """Whether there is any folder."""
+        return any((self.a, self.b, self.pairs, self.data))
+
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of pictures that were given."""
+        return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)
+
+    def absolute(self) -> "Sources":
+        """The same with absolute paths."""
+        paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "attributes": self.attributes}
+        update: dict[str, Any] = {name: path and path.absolute() for name, path in paths.items()}
+        return self.model_copy(update=update | {"data": tuple(p.absolute() for p in self.data)})

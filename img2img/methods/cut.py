@@ -1,0 +1,218 @@
+"""CUT: Contrastive Learning for Unpaired Image-to-Image Translation (Park et al. 2020)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from img2img.methods.base import (
+    Batch,
+    Draws,
+    ExportSpec,
+    Method,
+    Scene,
+    Side,
+    Way,
+    in_one_call,
+)
+from img2img.methods.config import MethodConfig
+from img2img.methods.objectives import Critic, wide
+from img2img.nets.init import Init
+from img2img.nets.projection import PatchProjection
+
+
+class CUTConfig(MethodConfig):
+    """Section 4 and appendix C of the paper, and the defaults of the published code."""
+
+    default_generator: ClassVar[str] = "resnet"
+    generator_defaults: ClassVar[dict[str, Any]] = {
+        "norm": "instance",
+        "antialias": True,
+        "upsample": "bilinear",
+    }
+    discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "instance", "antialias": True}
+
+    epochs: int | None = Field(400, ge=1, description="passes over the data; not with steps")
+    objective: str = "lsgan"
+    init: Init = "xavier"
+    nce: float = Field(1.0, ge=0, description="weight of the contrastive term (PatchNCE)")
+    nce_identity: bool = Field(
+        True, description="also compare pictures of b with what the generator makes of them"
+    )
+    nce_temperature: float = Field(0.07, gt=0, description="divides the similarities of patches")
+    nce_patches: int = Field(256, ge=2, description="patches compared in each layer")
+    nce_width: int = Field(256, ge=1, description="numbers that describe a patch")
+    flip_equivariance: bool = Field(
+        False, description="mirror half of the inputs, and their features back (FastCUT)"
+    )
+
+    @model_validator(mode="after")
+    def _contrastive(self) -> Self:
+        if not self.generator.encodes:
+            raise ValueError(
+                f"cut compares features of the generator, and {self.generator.name} gives none"
+            )
+        if self.in_channels != self.out_channels:
+            raise ValueError("cut encodes inputs and outputs alike: as many channels in as out")
+        return self
+
+    def without_effect(self) -> dict[str, str]:
+        reasons = super().without_effect()
+        if not self.nce:
+            why = "the contrastive term has no weight (nce=0)"
+            names = ("nce_identity", "nce_temperature", "nce_patches", "nce_width")
+            reasons |= dict.fromkeys(names, why)
+        return reasons
+
+
+@dataclass(frozen=True)
+class CUTDraws(Draws):
+    """places: the patches of every layer that are compared, int64 [P], once for the translations
+    and once for the identity; all pictures share them. flipped: a bool scalar.
+    """
+
+    places: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+    flipped: Tensor
+
+
+class CUT(Method):
+    """One ResNet from a to b, a PatchGAN for b, and projection heads for the features."""
+
+    name = "cut"
+    Config = CUTConfig
+    layouts = ("unpaired",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        # FastCUT: section 4.1, and the published code.
+        "fastcut": {
+            "nce": 10.0,
+            "nce_identity": False,
+            "flip_equivariance": True,
+            "epochs": 200,
+            "decay": 0.25,
+        },
+    }
+    sources_hint = (
+        "cut needs --a DIR and --b DIR, or --data DIR (and --test-a with --test-b, or "
+        "--test-data); it learns one direction, a to b: for the other, exchange the folders."
+    )
+    learners: ClassVar[dict[str, Side]] = {
+        "generators": "generators",
+        "heads": "generators",
+        "discriminators": "discriminators",
+    }
+    config: CUTConfig
+
+    def __init__(self, config: CUTConfig):
+        super().__init__(config)
+        c = config
+        generator = c.generator.build(c.size, c.in_channels, c.out_channels)
+        judge = c.discriminator.build(c.size, c.out_channels, self.objective.answers)
+        self.generators = nn.ModuleDict({"ab": generator})
+        self.discriminators = nn.ModuleDict({"b": judge})
+        channels = c.generator.feature_channels(c.in_channels)
+        self.heads = nn.ModuleDict({"ab": PatchProjection(channels, c.nce_width)})
+        self.initialize()
+
+    def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> CUTDraws:
+        """Patches of every layer at random, and whether this step's pictures are mirrored."""
+        shared, image = super().draws(batch, progress, penalty_scale), batch["a"]
+        sizes = self.config.generator.feature_sizes(*image.shape[2:])
+
+        def places() -> tuple[Tensor, ...]:
+            orders = (torch.randperm(h * w, device=image.device) for h, w in sizes)
+            return tuple(order[: self.config.nce_patches] for order in orders)
+
+        flipped = torch.rand((), device=image.device) < 0.5
+        return CUTDraws(**vars(shared), places=(places(), places()), flipped=flipped)
+
+    def scene(self, batch: Batch, draws: Draws) -> Scene:
+        sources = [self._mirrored(batch["a"], draws)]
+        if self._compares_identity and torch.is_grad_enabled():
+            sources.append(self._mirrored(batch["b"], draws))
+        # The published code puts both into one call, whatever the norm.
+        names = ("fake_b", "same_b")
+        made = in_one_call(lambda image: self.generate("ab", image), *sources, apart=False)
+        return dict(zip(names, made, strict=False))
+
+    def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        real, fake, mixes = batch["b"], scene["fake_b"], self.config.discriminator.mixes
+        # Halved, to slow the discriminator down, as the published code does.
+        return self.critic_terms(self._critic(draws), real, fake, draws, weight=0.5, apart=mixes)
+
+    def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
+        c, judge = self.config, self.discriminators["b"]
+        fake, real = scene["fake_b"], batch["b"]
+        terms = {"adversarial": self.generator_loss(self._critic(draws), fake, real)}
+        terms |= self.matching_terms(judge, judge, fake, real)
+        if not c.nce:
+            return terms
+        # Equation 5: half of the weight each where the identity is compared, too.
+        weight = c.nce / 2 if c.nce_identity else c.nce
+        terms["nce"] = weight * self._contrast(batch["a"], fake, draws, 0)
+        if c.nce_identity:
+            terms["nce_identity"] = weight * self._contrast(real, scene["same_b"], draws, 1)
+        return terms
+
+    def grid(self, batch: Batch) -> dict[str, Tensor]:
+        a, b = batch["a"], batch["b"]
+        generator = self.generators["ab"]
+        return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
+
+    def ways(self, batch: Batch) -> dict[str, Way]:
+        critic = self.discriminators["b"] if self.objective.answers == 1 else None
+        return {"ab": Way(batch["a"], batch["b"], self.generators["ab"], critic)}
+
+    def exports(self) -> dict[str, ExportSpec]:
+        c = self.config
+        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+
+    @property
+    def _compares_identity(self) -> bool:
+        return self.config.nce_identity and self.config.nce > 0
+
+    def _critic(self, draws: Draws) -> Critic:
+        return lambda image: self.discriminators["b"](self.seen(image, draws))
+
+    def _mirrored(self, image: Tensor, draws: Draws) -> Tensor:
+        """The image or features [N, C, H, W], mirrored where the step's pictures are."""
+        if not self.config.flip_equivariance:
+            return image
+        assert isinstance(draws, CUTDraws)  # as CUT.draws gives them
+        return torch.where(draws.flipped, image.flip(3), image)
+
+    def _contrast(self, source: Tensor, output: Tensor, draws: Draws, use: Literal[0, 1]) -> Tensor:
+        """PatchNCE between a source and the generator's output for it, the mean over the layers
+        (equation 4). use: of the places, the translation's (0) or the identity's (1).
+        """
+        assert isinstance(draws, CUTDraws)
+        encode, project, places = self.generators["ab"].encode, self.heads["ab"], draws.places[use]
+        queries = project([self._mirrored(layer, draws) for layer in encode(output)], places)
+        with torch.no_grad():  # the keys are constants
+            keys = project(encode(source), places)
+        losses = [
+            patch_nce(query, key, self.config.nce_temperature)
+            for query, key in zip(queries, keys, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+
+def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """PatchNCE of embeddings [N, P, width], a scalar: each query is told from the other patches of
+    its picture by the key at the same place (Park et al. 2020, equation 3).
+    """
+    with torch.autocast(query.device.type, enabled=False):  # a softmax of large logits follows
+        similarity = _unit(query) @ _unit(key).transpose(1, 2) / temperature  # [N, P, P]
+    matching = torch.arange(similarity.shape[1], device=similarity.device)
+    return F.cross_entropy(similarity.flatten(0, 1), matching.repeat(len(similarity)))
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    """Vectors of length 1, in full precision. The constant is the published code's; it is felt,
+    for fresh heads give short vectors.
+    """
+    embedding = wide(embedding)
+    return embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)

@@ -1,0 +1,125 @@
+"""The looks at a run while it trains: distances, diagnosis, best weights, and when to give up."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from img2img.errors import DataError, Img2ImgError
+from img2img.evaluate import features
+from img2img.training.callbacks import Callback
+from img2img.training.examine import DiagnosisLog, Examiner, LookStopped
+from img2img.training.folder import RunFolder
+from img2img.training.log import MetricsLog
+from img2img.training.plan import Plan
+from img2img.training.trainer import Trainer
+
+
+class OtherRankFailed(Img2ImgError):
+    """Another process of the run could not go on; it says why itself."""
+
+    def __init__(self, message: str = "Another process of this run could not go on."):
+        super().__init__(message)
+
+
+class Looks:
+    """When a run is looked at, and what that has shown so far. The first rank alone looks."""
+
+    def __init__(self, plan: Plan, trainer: Trainer, scores: list[float]):
+        """scores: of the looks before the checkpoint that the run goes on from."""
+        every = plan.config.eval_every
+        # By default about twenty looks a run.
+        self.every = max(500, plan.total // 20) if every is None else every
+        self.plan, self.trainer, self.ranks = plan, trainer, trainer.ranks
+        self.scores = scores  # the mean kernel distance over the ways, of every look
+        self.latest: dict[str, float] = {}  # what the last look measured
+        self.cut_short = False  # a signal ended a look
+        self.gives_up = self._out_of_patience()
+
+    def open(
+        self,
+        folder: RunFolder,
+        metrics: MetricsLog,
+        console: Console,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        """Make ready what the first rank looks with."""
+        self.folder, self.metrics = folder, metrics
+        self.console, self.callbacks = console, callbacks
+        if not self.every:
+            return
+        config, extractor = self.plan.config, None
+        if config.measured_by not in ("", "none"):
+            extractor = features.extractor(config.measured_by, device=self.trainer.runtime.device)
+        self.examiner = Examiner(
+            self.plan.training,
+            self.plan.held_out,
+            self.plan.augment(training=False),
+            config.method.batch,
+            config.eval_pictures,
+            extractor,
+        )
+        self.diagnosis = DiagnosisLog(folder.path, self.trainer.step)
+        self.metric = extractor.kernel if extractor else ""
+        self.best_score = folder.best_value(self.metric)
+
+    def is_due(self) -> bool:
+        """Whether the run is to be looked at after the present step."""
+        step = self.trainer.step
+        return bool(self.every) and (step % self.every == 0 or step == self.plan.total)
+
+    def is_owed(self) -> bool:
+        """Whether a signal ended the look that was due when the checkpoint was written."""
+        missing = self.trainer.step > 0 and self.is_due() and self.ranks.first
+        missing = missing and not self.metrics.looked_at(self.trainer.step)
+        [owed] = self.ranks.any(missing)
+        return owed
+
+    def look(self, stopping: Callable[[], bool]) -> dict[str, float]:
+        """What a look measures, for metrics.csv; nothing on the other ranks, and where `stopping`
+        ended it. Raises DataError where held-out pictures can't be read, on all ranks.
+        """
+        row: dict[str, float] = {}
+        failure = None
+        if self.ranks.first:
+            try:
+                row = self._examine(stopping)
+            except DataError as error:
+                failure = error
+        failed, self.gives_up = self.ranks.any(failure is not None, self._out_of_patience())
+        if failed:
+            raise failure or OtherRankFailed()
+        return row
+
+    def _examine(self, stopping: Callable[[], bool]) -> dict[str, float]:
+        step = self.trainer.step
+        try:
+            look = self.examiner.look(self.trainer, self.metrics.history(step), stopping)
+        except LookStopped:
+            self.cut_short = True
+            return {}
+        self.latest = look.row
+        for finding in self.diagnosis.add(step, look):
+            self.console.print(f"step {step:,}: {finding}", style="yellow", markup=False)
+        if look.score is not None:
+            self._judge(step, look.score)
+        for callback in self.callbacks:
+            callback.on_look(step, look)
+        return look.row
+
+    def _judge(self, step: int, score: float) -> None:
+        """Compare a score with those before; weights that are the best so far are kept."""
+        self.scores.append(score)
+        message = f"step {step:,}: held-out {self.metric} {score:.4f}"
+        if score < self.best_score:
+            self.best_score = score
+            self.folder.save_best(self.metric, score)
+            message += ", the best so far"
+        self.console.print(message)
+
+    def _out_of_patience(self) -> bool:
+        """Whether the distance has not improved for as many looks as the run has patience."""
+        patience = self.plan.config.patience
+        if not patience or not self.scores:
+            return False
+        return len(self.scores) - 1 - int(np.argmin(self.scores)) >= patience

@@ -1,0 +1,305 @@
+"""Settings by name: read from a command line or a file, and laid over one another.
+
+The layers are, from the lowest to the highest: the method's defaults, the preset, the --config
+file, the options. Their values go to RunConfig.build, which validates the whole.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
+from img2img.methods.route import CHOOSING, of_other_networks, rows_of
+from img2img.training.config import (
+    PLACE,
+    RunConfig,
+    did_you_mean,
+    in_words,
+    option,
+)
+
+NONE = {"", "none", "null"}  # what may be written for the absence of a value
+TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # what may follow a switch
+FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all of a file's
+FILLED = {"fingerprint", "measured_by", "history"}  # fields of RunConfig that a run itself fills
+GROUPS = {"method", "sources", "test"}
+READ_FROM_DATA = {"labels"}  # fields of a method's config
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a config, as it is written on a command line."""
+
+    name: str
+    field: FieldInfo
+    of_run: bool  # RunConfig's, else the method's
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the option alone means true: --spectral."""
+        return bool in _alternatives(self.field.annotation)
+
+    def parse(self, text: str) -> Any:
+        """The value that is written: "none" for the absence of one, commas between several.
+
+        Raises UsageError, which names the option and says what is allowed.
+        """
+        kinds = _alternatives(self.field.annotation)
+        choices = {str(choice): choice for kind in kinds for choice in _choices(kind)}
+        if text.lower() in NONE and type(None) in kinds and text not in choices:
+            return None
+        if isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
+            return text  # the name of a network
+        value: Any = choices.get(text, text)
+        if get_origin(kinds[0]) is tuple:
+            items = map(str.strip, text.strip("[]()").split(","))
+            value = tuple(item for item in items if item)
+        try:
+            return TypeAdapter(Annotated[self.field.annotation, self.field]).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"{option(self.name)} {text}: {in_words(error)}") from None
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; of another type itself."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
+    """What can be set with a method, by name: its own settings, those of the networks that the
+    values choose, and the run's.
+    """
+    spellings = METHODS.choose(mode).Config.spellings(values)
+    settings = {
+        name: Setting(name, spelling.field, False)
+        for name, spelling in spellings.items()
+        if name not in READ_FROM_DATA
+    }
+    for name, field in RunConfig.model_fields.items():
+        if name not in FILLED | GROUPS | {"mode", "preset"}:
+            settings.setdefault(name, Setting(name, field, True))
+    return settings
+
+
+def require_mode(mode: str | None) -> str:
+    """UsageError where there is no method of that name."""
+    if mode not in METHODS:
+        problem = f"There is no mode {mode}." if mode else "Which method?"
+        raise UsageError(f"{problem} Choose --mode {', '.join(METHODS)}.")
+    return mode
+
+
+def read_texts(
+    arguments: Sequence[str],
+    assignments: Sequence[str],
+    mode: str,
+    values: Mapping[str, Any],
+    declared: Collection[str] = (),
+) -> dict[str, Any]:
+    """The values of options that a command does not declare, and of `--set key=value`.
+
+    values: the method's settings so far; with the objective and the networks among the texts, which
+    are read first, they decide what else can be set. declared: the options that the command
+    declares, for the hint where one is misspelled.
+    """
+    chosen = {**values, **_choices_of_networks(arguments, assignments)}
+    settings = settings_of(mode, chosen)
+    rows = rows_of(METHODS[mode].Config, chosen)
+    names = {*map(option, settings), *declared}
+
+    def find(name: str, spelled: str) -> Setting:
+        if name in settings:
+            return settings[name]
+        if reason := of_other_networks(name, rows):
+            raise UsageError(f"{spelled}: {reason}.")
+        hint = did_you_mean(option(name), names) or " --list-settings prints them all."
+        raise UsageError(f"There is no setting {spelled}.{hint}")
+
+    return _read_options(arguments, find) | _read_assignments(assignments, find)
+
+
+def _choices_of_networks(arguments: Sequence[str], assignments: Sequence[str]) -> dict[str, str]:
+    """The names in `--generator resnet`, `--generator=resnet` or `--set generator=resnet`."""
+    texts = [*(text.removeprefix("--") for text in arguments if text.startswith("--"))]
+    chosen = {}
+    for text in (*texts, *assignments):
+        name, equals, value = text.partition("=")
+        if equals and name in CHOOSING:
+            chosen[name] = value
+    for text, value in pairwise(arguments):
+        if text.startswith("--") and text.removeprefix("--") in CHOOSING:
+            chosen[text.removeprefix("--")] = value
+    return chosen
+
+
+def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting]) -> dict[str, Any]:
+    """The values of `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`, by setting."""
+    values: dict[str, Any] = {}
+    left = deque(arguments)
+    while left:
+        argument = left.popleft()
+        if not argument.startswith("--"):
+            raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
+        spelled, equals, text = argument.partition("=")
+        name = spelled.removeprefix("--").replace("-", "_")
+        if name.startswith("no_") and not equals:
+            setting = find(name.removeprefix("no_"), spelled)
+            if not setting.is_switch:
+                raise UsageError(f"{spelled}: {option(setting.name)} takes a value, and no switch.")
+            values[setting.name] = False
+            continue
+        setting = find(name, spelled)
+        if not equals:
+            follows = left[0] if left else "--"
+            if setting.is_switch:
+                text = left.popleft() if follows.lower() in TRUTH_VALUES else "true"
+            elif follows.startswith("--"):
+                raise UsageError(f"{argument} needs a value.")
+            else:
+                text = left.popleft()
+        values[name] = setting.parse(text)
+    return values
+
+
+def _read_assignments(
+    assignments: Sequence[str], find: Callable[[str, str], Setting]
+) -> dict[str, Any]:
+    """The values of `--set key=value`, by setting."""
+    values = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}: write it as key=value.")
+        name = key.strip().replace("-", "_")
+        values[name] = find(name, key).parse(text)
+    return values
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The values of a YAML or JSON file: config.json of a run, say. DataError where it has none."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())  # JSON is YAML
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"The config {path} can't be read: {error}") from None
+    groups = ("method", "sources", "test")
+    if not isinstance(values, dict) or not all(
+        isinstance(values.get(group, {}), dict) for group in groups
+    ):
+        raise DataError(f"The config {path} has no settings (expected `key: value` lines).")
+    return values
+
+
+def beneath_options(file: Mapping[str, Any], mode: str, preset: str | None) -> dict[str, Any]:
+    """The method's settings that the preset and the file give, flat or nested."""
+    presets = METHODS.choose(mode).presets
+    chosen = preset or file.get("preset", "paper")
+    if chosen not in presets:
+        raise UsageError(
+            f"{mode} has no preset {chosen}; it has {', '.join(presets)}."
+            f"{did_you_mean(chosen, presets)}"
+        )
+    return {**presets[chosen], **(file.get("method") or {})}
+
+
+def layered(
+    file: Mapping[str, Any],
+    options: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    test: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The file's values with the options and folders that were given over them, for a new run.
+
+    options: by setting, and mode, preset and name. Given folders replace all of the file's, its
+    held-out ones among them. What an earlier run found in its data goes: the new one may hold out
+    other pictures.
+    """
+    values = {**file, **{key: options[key] for key in ("mode", "preset") if key in options}}
+    mode = values["mode"] = require_mode(values.get("mode"))
+    for name in FILLED:
+        values.pop(name, None)
+    method = dict(values.get("method") or {})
+    if "preset" in options:
+        method = _without_preset(method, mode, file.get("preset", "paper"))
+    for name, value in options.items():
+        target = values if name in RunConfig.model_fields.keys() - FILLED - GROUPS else method
+        target[name] = value
+    for length, other in (("epochs", "steps"), ("steps", "epochs")):
+        if options.get(length) is not None:
+            method[other] = options.get(other)  # refused where both are given
+    if method.get("batch") == "auto":  # until it is measured
+        parts = method.get("accumulate", 1)
+        method["batch"] = 2 * (parts if isinstance(parts, int) else 1)
+    values["method"] = method
+    if FOLDERS & sources.keys():
+        values["sources"] = dict(sources)
+        values.pop("test", None)
+    else:
+        values["sources"] = {**(values.get("sources") or {}), **sources}
+    values["test"] = dict(test) if test else values.get("test") or {}
+    values["name"] = str(values.get("name") or run_name(mode, values["sources"]))
+    return values
+
+
+def _without_preset(method: dict[str, Any], mode: str, preset: str) -> dict[str, Any]:
+    """A file's settings of the method without what its preset set, so that another preset can set
+    it; what differs from the preset stays.
+    """
+    known = METHODS[mode]
+    usual = known.Config(**known.presets.get(preset, {}))
+    flat, nested = usual.flat(), usual.model_dump(mode="json")
+    spellings = known.Config.spellings(method)
+    settings = dict(method)
+    for name in {name for values in known.presets.values() for name in values}:
+        if name in settings and settings[name] == flat[name]:
+            del settings[name]
+        for kind, field in spellings[name].places if name in spellings else ():
+            network = settings.get(kind)
+            if isinstance(network, dict) and network.get(field) == nested[kind].get(field):
+                settings[kind] = {key: value for key, value in network.items() if key != field}
+    return settings
+
+
+def run_name(mode: str, sources: Mapping[str, Any]) -> str:
+    """A name for a run, made up of its method and the names of its folders."""
+    data = sources.get("data") or ()
+    folders = [sources.get(key) for key in ("a", "b", "pairs")]
+    folders += [data] if isinstance(data, str | Path) else data
+    return "-".join([mode, *(Path(folder).resolve().name for folder in folders if folder)])
+
+
+def differences(before: RunConfig, after: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configs train otherwise, each with both values.
+
+    Where a run computes, what was found in its data, and its history are no differences.
+    """
+    first, second = (_by_name(config) for config in (before, after))
+    return {
+        name: (first.get(name), second.get(name))
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    }
+
+
+def _by_name(config: RunConfig) -> dict[str, Any]:
+    values = config.model_copy(
+        update={"sources": config.sources.absolute(), "test": config.test.absolute()}
+    ).model_dump(mode="json", exclude={*PLACE, "fingerprint", "measured_by", "history"})
+    test = {f"test_{key}": value for key, value in values.pop("test").items()}
+    del values["method"]
+    method = config.method.flat()
+    method.pop("labels", None)
+    return values.pop("sources") | test | method | values

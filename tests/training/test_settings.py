@@ -1,0 +1,107 @@
+"""Settings as they are written on a command line and in files, and laid over one another."""
+
+import pytest
+
+from img2img.errors import UsageError
+from img2img.training.config import RunConfig
+from img2img.training.settings import layered, read_texts, run_name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (["--levels", "5", "--ema=0.999"], {"levels": 5, "ema": 0.999}),
+        (["--generator-lr", "1e-4"], {"generator_lr": 1e-4}),
+        (["--no-flip", "--spectral"], {"flip": False, "spectral": True}),
+        (["--spectral", "no", "--dropout", "True"], {"spectral": False, "dropout": True}),
+        (["--augment", "colour,cutout"], {"augment": ("colour", "cutout")}),
+        (["--augment", "[colour, cutout]"], {"augment": ("colour", "cutout")}),
+        (["--augment="], {"augment": ()}),
+        (["--betas", "0,0.9"], {"betas": (0.0, 0.9)}),
+        (["--resize", "none", "--minibatch", "null"], {"resize": None, "minibatch": None}),
+        (["--norm", "none", "--extractor", "none"], {"norm": "none", "extractor": "none"}),
+        (["--in-channels", "1"], {"in_channels": 1}),
+        (["--licence", "[x: y"], {"licence": "[x: y"}),  # text, and no YAML
+        (["--licence", "1.0"], {"licence": "1.0"}),
+        (["--loggers", "none", "--keep", "5"], {"loggers": (), "keep": "5"}),
+        (["--blocks", "2", "--generator", "resnet"], {"blocks": 2, "generator": "resnet"}),
+        (["--blocks", "2", "--generator=resnet"], {"blocks": 2, "generator": "resnet"}),
+    ],
+)
+def test_options_are_parsed_as_their_fields_are_declared(arguments, values):
+    assert read_texts(arguments, [], "pix2pix", {}) == values
+
+
+def test_assignments_are_parsed_alike_and_win():
+    texts = read_texts(
+        ["--d-width", "8"], ["d_width=16", "generator=resnet", "blocks=3"], "pix2pix", {}
+    )
+    assert texts == {"d_width": 16, "generator": "resnet", "blocks": 3}
+    assert read_texts([], ["save-every=7"], "pix2pix", {}) == {"save_every": 7}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--levels", "five"], "--levels five: must be a whole number"),
+        (["--ema", "1"], "--ema 1: must be less than 1"),
+        (["--ema", "high"], "--ema high: must be a number"),
+        (["--ema"], "--ema needs a value"),
+        (["--ema", "--no-flip"], "--ema needs a value"),
+        (["--no-ema"], "--ema takes a value, and no switch"),
+        (["--spectral=perhaps"], "--spectral perhaps: must be true or false"),
+        (["--augment", "color"], r"color must be 'colour', .*Did you mean colour\?"),
+        (["--betas", "0.5,1"], "--betas 0.5,1: 1 must be less than 1"),
+        (["--bacth", "4"], r"There is no setting --bacth. Did you mean --batch\?"),
+        (["--moed", "4"], r"Did you mean --mode\?"),
+        (["--zzz", "4"], "--list-settings prints them all"),
+        (["--blocks", "4"], "--blocks: the generator unet has no setting blocks; resnet"),
+        (["--generator", "unett"], r"no generator unett; .*Did you mean unet\?"),
+        (["folder"], "Unexpected argument folder"),
+        (["--in-channels", "2"], "--in-channels 2: must be 1, 3 or 4"),
+        (["--extractor", "incepton"], "'none'"),
+    ],
+)
+def test_a_mistake_is_told_by_the_option_and_what_is_allowed(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        read_texts(arguments, [], "pix2pix", {}, declared=["--mode", "--size"])
+
+
+def test_the_layers_are_preset_file_and_options_in_this_order():
+    file = {"mode": "cyclegan", "preset": "modern", "method": {"ema": 0.5, "batch": 3}, "seed": 4}
+    options = {"batch": 7, "d_width": 9, "log_every": 11}
+    config = RunConfig.build(layered(file, options, {"a": "/x", "b": "/y"}, {}))
+    assert (config.method.objective, config.method.ema, config.method.batch) == ("rpgan", 0.5, 7)
+    assert (config.method.discriminator.width, config.log_every, config.seed) == (9, 11, 4)
+    assert config.name == "cyclegan-x-y"
+
+
+def test_epochs_replace_steps_and_both_together_are_refused():
+    file = {"mode": "stargan", "method": {"steps": 500}}
+    config = RunConfig.build(layered(file, {"epochs": 5}, {"data": ["/x"]}, {}))
+    assert (config.method.epochs, config.method.steps) == (5, None)
+    with pytest.raises(UsageError, match="epochs or steps"):
+        RunConfig.build(layered(file, {"epochs": 5, "steps": 5}, {"data": ["/x"]}, {}))
+
+
+def test_given_folders_replace_those_of_a_file_and_a_direction_alone_does_not():
+    file = {"mode": "pix2pix", "sources": {"pairs": "/p"}, "test": {"pairs": "/t"}, "name": "p"}
+    turned = RunConfig.build(layered(file, {}, {"swap": True}, {}))
+    assert (str(turned.sources.pairs), turned.sources.swap) == ("/p", True)
+    assert turned.test.given()
+    moved = RunConfig.build(layered(file, {}, {"a": "/a", "b": "/b"}, {}))
+    assert moved.sources.pairs is None
+    assert not moved.test.given()
+
+
+def test_what_a_run_found_and_its_history_are_no_settings_of_another():
+    file = {"mode": "pix2pix", "fingerprint": "f", "measured_by": "none", "history": [{"until": 3}]}
+    config = RunConfig.build(layered(file, {}, {}, {}))
+    assert (config.fingerprint, config.measured_by, config.history) == ("", "", ())
+
+
+def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
+    sources = {"a": tmp_path / "horses", "b": tmp_path / "zebras"}
+    assert run_name("cyclegan", sources) == "cyclegan-horses-zebras"
+    assert run_name("stargan", {"data": [tmp_path / "x", tmp_path / "y"]}) == "stargan-x-y"
+    assert run_name("stargan", {"data": str(tmp_path / "x")}) == "stargan-x"
