@@ -168,7 +168,7 @@ class CUT(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
 
     @property
     def _compares_identity(self) -> bool:
@@ -189,7 +189,7 @@ class CUT(Method):
         (equation 4). use: of the places, the translation's (0) or the identity's (1).
         """
         assert isinstance(draws, CUTDraws)
-        encode, project, places = self.generators["ab"].encode, self.heads["ab"], draws.places[use]
+        encode, project, places = self.generator("ab").encode, self.heads["ab"], draws.places[use]
         queries = project([self._mirrored(layer, draws) for layer in encode(output)], places)
         with torch.no_grad():  # the keys are constants
             keys = project(encode(source), places)
@@ -207,7 +207,8 @@ def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     with torch.autocast(query.device.type, enabled=False):  # a softmax of large logits follows
         similarity = _unit(query) @ _unit(key).transpose(1, 2) / temperature  # [N, P, P]
     matching = torch.arange(similarity.shape[1], device=similarity.device)
-    return F.cross_entropy(similarity.flatten(0, 1), matching.repeat(len(similarity)))
+    loss: Tensor = F.cross_entropy(similarity.flatten(0, 1), matching.repeat(len(similarity)))
+    return loss
 
 
 def _unit(embedding: Tensor) -> Tensor:
@@ -215,4 +216,5 @@ def _unit(embedding: Tensor) -> Tensor:
     for fresh heads give short vectors.
     """
     embedding = wide(embedding)
-    return embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)
+    unit: Tensor = embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)
+    return unit
