@@ -1,4 +1,4 @@
-"""Quantization to 8-bit integers for CPUs: static, per channel, calibrated on the run's pictures."""
+"""Quantization to 8-bit integers for CPUs: static, per channel, calibrated on a run's pictures."""
 
 import logging
 import tempfile

@@ -229,7 +229,7 @@ def test_parity_is_measured_on_what_can_still_be_read(tmp_path, emoji):
     (tmp_path / "bad.png").write_bytes(b"")
     files = [tmp_path / "bad.png", next(find_pictures(emoji / "flat"))]
     assert len(parity.test_pictures(files, pixels, 32)) == 1
-    with pytest.raises(DataError, match="no training picture left"):
+    with pytest.raises(DataError, match="None of the training pictures is left"):
         parity.test_pictures(files[:1], pixels, 32)
 
 
