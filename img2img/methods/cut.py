@@ -159,7 +159,7 @@ class CUT(Method):
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         a, b = batch["a"], batch["b"]
-        generator = self.generators["ab"]
+        generator = self.generator("ab")
         return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -189,7 +189,8 @@ class CUT(Method):
         (equation 4). use: of the places, the translation's (0) or the identity's (1).
         """
         assert isinstance(draws, CUTDraws)
-        encode, project, places = self.generator("ab").encode, self.heads["ab"], draws.places[use]
+        encode, project = self.generator("ab").encode, self.heads["ab"]
+        places = draws.places[use]
         queries = project([self._mirrored(layer, draws) for layer in encode(output)], places)
         with torch.no_grad():  # the keys are constants
             keys = project(encode(source), places)
@@ -207,8 +208,7 @@ def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     with torch.autocast(query.device.type, enabled=False):  # a softmax of large logits follows
         similarity = _unit(query) @ _unit(key).transpose(1, 2) / temperature  # [N, P, P]
     matching = torch.arange(similarity.shape[1], device=similarity.device)
-    loss: Tensor = F.cross_entropy(similarity.flatten(0, 1), matching.repeat(len(similarity)))
-    return loss
+    return F.cross_entropy(similarity.flatten(0, 1), matching.repeat(len(similarity)))
 
 
 def _unit(embedding: Tensor) -> Tensor:
@@ -216,5 +216,6 @@ def _unit(embedding: Tensor) -> Tensor:
     for fresh heads give short vectors.
     """
     embedding = wide(embedding)
-    unit: Tensor = embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)
+    length = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
+    unit: Tensor = embedding / (length + 1e-7)
     return unit
