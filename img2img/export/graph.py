@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import onnx
 import torch
@@ -21,7 +21,7 @@ from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
 from img2img.nets.colors import OneHotInput, nearest, scaled
-from img2img.nets.generator import reach
+from img2img.nets.generator import Generator, reach
 from img2img.nets.norm import image_statistics
 from img2img.sizes import Size
 from img2img.training import checkpoint
@@ -52,7 +52,7 @@ class Pixels(nn.Module):
             generator = halved(generator)
         elif precision == "int8":
             generator = subpixel(generator)
-        self.generator, self.half = generator, precision == "fp16"
+        self.generator, self.computes_in_half = generator, precision == "fp16"
         self.gives_labels = bool(spec.palette)
         if spec.palette:
             self.register_buffer("colors", scaled(spec.palette))
@@ -65,15 +65,18 @@ class Pixels(nn.Module):
         below, right = (
             torch.sym_max(-side % self.multiple, self.least - side) for side in (height, width)
         )
-        x = F.pad(x, (0, right, 0, below), mode="replicate")
-        if self.half:
+        # A symbolic integer while the graph is recorded.
+        padding = cast(tuple[int, ...], (0, right, 0, below))
+        x = F.pad(x, padding, mode="replicate")
+        if self.computes_in_half:
             x = x.half()
         y = (self.generator(x) if domain is None else self.generator(x, domain)).float()
         y = y[:, :, :height, :width]
         if self.gives_labels:
             return self.palette[nearest(y, self.colors)]
         y = y.permute(0, 2, 3, 1)
-        return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels: Tensor = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels
 
 
 def load_run(
@@ -146,13 +149,14 @@ def make_manifest(
     direction: str,
     spec: ExportSpec,
     said: dict[str, str],
-    metrics: dict,
+    metrics: dict[str, float],
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
-    tiled, network, channels = config.method.generator.local, spec.module, spec.in_channels
+    tiled, channels = config.method.generator.local, spec.in_channels
+    network: Generator = spec.module
     if isinstance(network, OneHotInput):  # which by itself changes no pixel by another
-        network, channels = network.network, network.colors.shape[0]
+        channels, network = network.colors.shape[0], network.network
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
         method=config.mode,
@@ -213,6 +217,7 @@ def trace(
             dynamo=True,
             verbose=False,
         )
+    assert program is not None  # it is only without dynamo
     model = program.model_proto
     if model.opset_import[0].version != opset:
         raise UsageError(f"This model can't be exported with --opset {opset}; try {OPSET}.")

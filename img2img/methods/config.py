@@ -47,6 +47,7 @@ class MethodConfig(BaseModel):
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
     one_hot: ClassVar[bool] = False  # whether no gradient has to reach the inputs of its generators
     conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
+    contrastive: ClassVar[bool] = False  # its losses compare features that the generator gives
 
     size: TrainingSize = Field(
         Size(256, 256),
@@ -234,6 +235,10 @@ class MethodConfig(BaseModel):
             takes = "takes none" if self.conditional else "takes one"
             needs = "give a domain to the generator" if self.conditional else "have no domains"
             raise ValueError(f"its networks {needs}, and the generator {generator.name} {takes}")
+        if self.contrastive and not generator.encodes:
+            raise ValueError(
+                f"it compares features of the generator, and {generator.name} gives none"
+            )
         if judge.classifies != self.conditional:
             if self.conditional:
                 whose = f"{self.objective}'s {judge.name}" if judge.energy else judge.name

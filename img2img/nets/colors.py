@@ -34,6 +34,7 @@ class OneHotInput(Generator):
     gradient reaches the input.
     """
 
+    network: Generator
     colors: Tensor
 
     def __init__(self, network: Generator, palette: Palette):
