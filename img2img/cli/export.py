@@ -1,7 +1,7 @@
 """img2img export: a run becomes one ONNX file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -83,8 +83,10 @@ def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
     """best, last or the number of a step."""
     from img2img.errors import UsageError
 
-    if text is None or text == "best" or text == "last":
-        return text
+    if text is None:
+        return None
+    if text in ("best", "last"):
+        return cast(Literal["best", "last"], text)
     if not text.isdecimal():
         raise UsageError(f"--checkpoint {text}: write best, last or the number of a step.")
     return int(text)

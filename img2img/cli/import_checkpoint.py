@@ -82,7 +82,7 @@ def import_checkpoint(
         METHODS.choose(mode)
     made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
     run = new_folder(out, name or made_up or source.stem, numbered=name is None)
-    given = {"norm": norm, "dropout": dropout, "size": size}
+    given: dict[str, object] = {"norm": norm, "dropout": dropout, "size": size}
     given |= {"padding": padding, "upsample": upsample, "form": form}
     settings = {key: value for key, value in given.items() if value is not None}
     network = import_run(

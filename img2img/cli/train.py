@@ -210,8 +210,8 @@ def train(
             raise DataError(f"Not all machines see {known}: they must share the disk it is on.")
         if begins:
             numbered = name is None and not automatic
-            folder = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
-            run = Path(ranks.from_first(folder))
+            created = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
+            run = Path(ranks.from_first(created))
             run_config = run_config.model_copy(update={"name": run.name})
         plan = make_plan(run_config, console, check and ranks.first)
         if fits and begins:
@@ -221,6 +221,7 @@ def train(
                 print(plan.config.to_json())
             return None
         try:
+            assert run is not None  # given, continued, or created above
             run_training(plan, run, console, max_minutes, ranks)
         except (UsageError, Interrupted) as error:  # every process raises it; the first reports it
             if ranks.first:

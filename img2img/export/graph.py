@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import onnx
 import torch
@@ -46,7 +46,7 @@ class Pixels(nn.Module):
             generator = halved(generator)
         elif precision == "int8":
             generator = subpixel(generator)
-        self.generator, self.half = generator, precision == "fp16"
+        self.generator, self.computes_in_half = generator, precision == "fp16"
         self.multiple, self.least = spec.module.size_multiple, spec.module.min_size
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
@@ -55,12 +55,15 @@ class Pixels(nn.Module):
         below, right = (
             torch.sym_max(-side % self.multiple, self.least - side) for side in (height, width)
         )
-        x = F.pad(x, (0, right, 0, below), mode="replicate")
-        if self.half:
+        # A symbolic integer while the graph is recorded.
+        padding = cast(tuple[int, ...], (0, right, 0, below))
+        x = F.pad(x, padding, mode="replicate")
+        if self.computes_in_half:
             x = x.half()
         y = (self.generator(x) if domain is None else self.generator(x, domain)).float()
         y = y[:, :, :height, :width].permute(0, 2, 3, 1)
-        return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels: Tensor = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels
 
 
 def load_run(
@@ -133,7 +136,7 @@ def make_manifest(
     direction: str,
     spec: ExportSpec,
     said: dict[str, str],
-    metrics: dict,
+    metrics: dict[str, float],
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
@@ -197,6 +200,7 @@ def trace(
             dynamo=True,
             verbose=False,
         )
+    assert program is not None  # it is only without dynamo
     model = program.model_proto
     if model.opset_import[0].version != opset:
         raise UsageError(f"This model can't be exported with --opset {opset}; try {OPSET}.")

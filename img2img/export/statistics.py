@@ -11,7 +11,8 @@ from img2img.data.stream import fixed_batch
 from img2img.export.graph import Pixels
 from img2img.export.parity import psnr
 from img2img.files import spread
-from img2img.methods.base import ExportSpec, MethodConfig
+from img2img.methods.base import ExportSpec
+from img2img.methods.config import MethodConfig
 
 MOST = 16  # pairs that are looked at
 

@@ -38,6 +38,7 @@ class MethodConfig(BaseModel):
     generator_defaults: ClassVar[dict[str, Any]] = {}
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
     conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
+    contrastive: ClassVar[bool] = False  # its losses compare features that the generator gives
 
     size: int = Field(256, ge=8, description="side of the training crops, pixels")
     resize: int | None = Field(
@@ -198,6 +199,10 @@ class MethodConfig(BaseModel):
             takes = "takes none" if self.conditional else "takes one"
             needs = "give a domain to the generator" if self.conditional else "have no domains"
             raise ValueError(f"its networks {needs}, and the generator {generator.name} {takes}")
+        if self.contrastive and not generator.encodes:
+            raise ValueError(
+                f"it compares features of the generator, and {generator.name} gives none"
+            )
         if judge.classifies != self.conditional:
             if self.conditional:
                 whose = f"{self.objective}'s {judge.name}" if judge.energy else judge.name

@@ -28,6 +28,7 @@ class CUTConfig(MethodConfig):
     """Section 4 and appendix C of the paper, and the defaults of the published code."""
 
     default_generator: ClassVar[str] = "resnet"
+    contrastive: ClassVar[bool] = True
     generator_defaults: ClassVar[dict[str, Any]] = {
         "norm": "instance",
         "antialias": True,
@@ -50,11 +51,7 @@ class CUTConfig(MethodConfig):
     )
 
     @model_validator(mode="after")
-    def _contrastive(self) -> Self:
-        if not self.generator.encodes:
-            raise ValueError(
-                f"cut compares features of the generator, and {self.generator.name} gives none"
-            )
+    def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
             raise ValueError("cut encodes inputs and outputs alike: as many channels in as out")
         return self
@@ -159,7 +156,7 @@ class CUT(Method):
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
         a, b = batch["a"], batch["b"]
-        generator = self.generators["ab"]
+        generator = self.generator("ab")
         return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
@@ -168,7 +165,7 @@ class CUT(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"ab": ExportSpec(self.generators["ab"], c.in_channels, c.out_channels)}
+        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
 
     @property
     def _compares_identity(self) -> bool:
@@ -189,7 +186,8 @@ class CUT(Method):
         (equation 4). use: of the places, the translation's (0) or the identity's (1).
         """
         assert isinstance(draws, CUTDraws)
-        encode, project, places = self.generators["ab"].encode, self.heads["ab"], draws.places[use]
+        encode, project = self.generator("ab").encode, self.heads["ab"]
+        places = draws.places[use]
         queries = project([self._mirrored(layer, draws) for layer in encode(output)], places)
         with torch.no_grad():  # the keys are constants
             keys = project(encode(source), places)
@@ -215,4 +213,6 @@ def _unit(embedding: Tensor) -> Tensor:
     for fresh heads give short vectors.
     """
     embedding = wide(embedding)
-    return embedding / (embedding.norm(dim=-1, keepdim=True) + 1e-7)
+    length = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
+    unit: Tensor = embedding / (length + 1e-7)
+    return unit

@@ -105,7 +105,7 @@ class StarGAN(Method):
         self.initialize()
 
     @classmethod
-    def fit_config(cls, config: StarGANConfig, dataset: Dataset) -> StarGANConfig:
+    def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
         return config.model_copy(update={"labels": dataset.labels})
 
     @property

@@ -63,7 +63,8 @@ class Setting:
             items = map(str.strip, text.strip("[]()").split(","))
             value = tuple(item for item in items if item)
         try:
-            return TypeAdapter(Annotated[self.field.annotation, self.field]).validate_python(value)
+            annotated: Any = Annotated[self.field.annotation, self.field]
+            return TypeAdapter(annotated).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{option(self.name)} {text}: {in_words(error)}") from None
 
@@ -95,7 +96,7 @@ def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
 
 def require_mode(mode: str | None) -> str:
     """UsageError where there is no method of that name."""
-    if mode not in METHODS:
+    if mode is None or mode not in METHODS:
         problem = f"There is no mode {mode}." if mode else "Which method?"
         raise UsageError(f"{problem} Choose --mode {', '.join(METHODS)}.")
     return mode
@@ -302,4 +303,5 @@ def _by_name(config: RunConfig) -> dict[str, Any]:
     del values["method"]
     method = config.method.flat()
     method.pop("labels", None)
-    return values.pop("sources") | test | method | values
+    sources: dict[str, Any] = values.pop("sources")
+    return sources | test | method | values

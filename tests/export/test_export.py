@@ -229,7 +229,7 @@ def test_parity_is_measured_on_what_can_still_be_read(tmp_path, emoji):
     (tmp_path / "bad.png").write_bytes(b"")
     files = [tmp_path / "bad.png", next(find_pictures(emoji / "flat"))]
     assert len(parity.test_pictures(files, pixels, 32)) == 1
-    with pytest.raises(DataError, match="no training picture left"):
+    with pytest.raises(DataError, match="None of the training pictures is left"):
         parity.test_pictures(files[:1], pixels, 32)
 
 
@@ -273,14 +273,14 @@ def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, mon
     assert "41.2 dB from itself in bf16" in console.file.getvalue()
     assert not Translator(path, "cpu").manifest.is_near_in_bf16
     shown = info(path)
-    assert "in fp32: bf16 has a PSNR of only 41.2 dB against it (45 dB are required)" in shown
-    assert "multiples of 32 px, 32 px at least" in shown
-    assert "no: a pixel depends on the whole picture" in shown
+    assert "in fp32: the PSNR of bf16 is 41.2 dB (45 are required)" in shown
+    assert "multiples of 32 px, at least 32 px" in shown
+    assert "no: each output pixel depends on the whole picture" in shown
 
 
 def test_info_tells_in_words_what_can_be_tiled(exported):
     shown = info(exported("cyclegan")[0][0])
-    assert "yes: a pixel depends on 20 px around it" in shown
+    assert "yes: each output pixel depends on 20 px around it" in shown
     assert "multiples of 4 px, 8 px at least" in shown
 
 

@@ -184,6 +184,7 @@ TOGETHER = [
     for generator, made in GENERATORS.items()
     for discriminator, judge in DISCRIMINATORS.items()
     if made.conditional == judge.classifies == method.Config.conditional
+    and (made.encodes or not method.Config.contrastive)
 ]
 
 
