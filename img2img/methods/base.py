@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -44,6 +44,9 @@ class Draws:
     mix: Tensor  # [N, 1, 1, 1] in [0, 1], where WGAN-GP looks between a real picture and a fake
     progress: Tensor  # the part of the run that is done, 0 to 1, a scalar on the device
     penalty_scale: float  # factor of R1 and R2; a plain number, since 0 leaves them out
+    # [N]: what each picture counts in a mean over those that have a truth, so that the mean over
+    # all is 1 (0 where none has one); None where the batch does not say which have.
+    truths: Tensor | None = field(default=None, kw_only=True)
 
     def split(self, count: int) -> list[Self]:
         """One for each of `count` equal parts of the batch; a scalar goes to all of them."""
@@ -117,13 +120,20 @@ class Method(nn.Module, ABC):
             spectral_normalise(self.discriminators)
 
     @classmethod
-    def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:
-        """The data set in these folders; channels: of a and b, to decode to.
+    def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
+        """The layouts among which these settings choose. They read folders that `layouts` find."""
+        return cls.layouts
+
+    @classmethod
+    def open_data(
+        cls, sources: Sources, channels: tuple[int, int], config: MethodConfig | None = None
+    ) -> Dataset:
+        """The data set in these folders; channels: of a and b, to decode to; config: of a training.
 
         Raises UsageError for folders that none of the method's layouts accepts, DataError for
         unusable ones.
         """
-        for name in cls.layouts:
+        for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
                 return LAYOUTS[name].open(sources, channels)
         raise UsageError(cls.sources_hint)
@@ -196,7 +206,8 @@ class Method(nn.Module, ABC):
         """The random tensors of a step on this batch, from torch's global generators."""
         image = next(iter(batch.values()))
         mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
-        return Draws(mix, progress, penalty_scale)
+        truths = _truth_weights(batch["paired"]) if "paired" in batch else None
+        return Draws(mix, progress, penalty_scale, truths=truths)
 
     # The scene and the terms are functions of tensors alone: no branch on a tensor's value, nothing
     # that waits for the device, so that they can be recorded as a graph.
@@ -319,6 +330,11 @@ def in_one_call(
     if apart:
         return tuple(network(image) for image in images)
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
+
+
+def _truth_weights(paired: Tensor) -> Tensor:
+    """`Draws.truths` of flags [N]. They are of the whole batch, so that its parts add up to it."""
+    return paired / paired.mean().clamp(min=1 / len(paired))
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
