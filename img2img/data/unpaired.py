@@ -165,10 +165,11 @@ class PartlyPaired(Unpaired):
         return sample
 
     def split(self, held_out: int) -> tuple[Self, Self]:
-        """The held-out samples are pairs as far as a tenth of the pairs suffices."""
+        """As many as of `Unpaired`, about; pairs as far as a tenth of them suffices."""
+        count = min(held_out, max(self.distinct // 10, 1))
         pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
-        rest_pairs, out_pairs = split_evenly(pairs, held_out)
-        left = held_out - len(out_pairs)
+        rest_pairs, out_pairs = split_evenly(pairs, count)
+        left = count - len(out_pairs)
         alone_a, alone_b = self.a[self.pairs :], self.b[self.pairs :]
         (rest_a, out_a), (rest_b, out_b) = (split_evenly(f, left) for f in (alone_a, alone_b))
         if not (out_a and out_b):  # one of the sets has no picture that can be spared
