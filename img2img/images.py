@@ -178,9 +178,12 @@ def on_white(picture: Picture) -> np.ndarray:
     return transparency.on_white(picture.pixels, picture.alpha)
 
 
-def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize uint8 [H, W, C] with an antialiasing Lanczos filter."""
-    resized = np.asarray(_image(pixels).resize((width, height), Image.Resampling.LANCZOS))
+def resize(pixels: np.ndarray, width: int, height: int, labels: bool = False) -> np.ndarray:
+    """Resize uint8 [H, W, C] with an antialiasing Lanczos filter; labels: by nearest neighbor,
+    which mixes no colors.
+    """
+    kind = Image.Resampling.NEAREST if labels else Image.Resampling.LANCZOS
+    resized = np.asarray(_image(pixels).resize((width, height), kind))
     return resized.reshape(height, width, -1)
 
 

@@ -7,9 +7,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from img2img.errors import DataError
+from img2img.sizes import Size
 
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
+Palette = tuple[tuple[int, ...], ...]  # the colors of label maps, 0 to 255 for each channel
 BF16_DB = 45.0  # PSNR, dB, from which rounding to bf16 is invisible
 # CelebA's hair colors. A picture has at most one of them, so choosing one removes the others.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
@@ -94,8 +96,9 @@ class Manifest(BaseModel):
     size_multiple: int  # the graph pads both sides to multiples of it, and crops the output
     min_size: int = 1  # px, to which the graph pads, too
     reach: int | None = None  # px, radius of the receptive field; None: unbounded, so no tiles
-    trained_size: int  # side of the training crops, pixels
+    trained_size: Size  # of the training crops, pixels
     labels: Labels = Labels()  # of the domains that it translates to
+    palette: Palette = ()  # of a label map that it gives: no pixel has another color
     statistics: Literal["image", "running"] = "image"  # of the normalization layers
     weights: Literal["ema", "plain"] = "plain"
     precision: Precision = "fp32"

@@ -49,6 +49,7 @@ from img2img.app.parameters import (
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
+from img2img.sizes import Size
 
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 OVERHEAD = 64 * 2**10  # bytes of a multipart body beside the picture
@@ -77,7 +78,7 @@ class ModelInfo(BaseModel):
     name: str
     method: str
     direction: str
-    trained_size: int
+    trained_size: Size  # 256, or width x height as "512x256"
     domains: list[str]
     several: bool  # whether `to` may name several attributes, separated by commas
     licence: str | SkipJsonSchema[None] = Field(json_schema_extra={"nullable": True})

@@ -40,7 +40,8 @@ def info(
         "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
         "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
-        "gives": f"the same size, {manifest.out_channels} channels",
+        "gives": f"the same size, {manifest.out_channels} channels"
+        + (f", a label map of {len(manifest.palette)} colors" if manifest.palette else ""),
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),

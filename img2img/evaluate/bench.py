@@ -19,6 +19,7 @@ from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
 from img2img.infer.translator import Translator
+from img2img.sizes import Size
 
 BATCHES = (1, 2, 4, 8)
 WARM_UP = 3  # runs that are not timed, which allocate memory and choose kernels
@@ -72,10 +73,10 @@ def bench(
     return [asdict(row) for row in rows]
 
 
-def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) -> list[np.ndarray]:
-    """At most `most` of the files, evenly spread, as uint8 [size, size, channels]."""
+def load_pictures(files: Sequence[Path], channels: int, size: Size, most: int) -> list[np.ndarray]:
+    """At most `most` of the files, evenly spread, as uint8 [height, width, channels]."""
     chosen = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
-    return [images.resize(pixels, size, size) for pixels in chosen]
+    return [images.resize(pixels, *size) for pixels in chosen]
 
 
 def _in_process(

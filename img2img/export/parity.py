@@ -13,25 +13,27 @@ from img2img.infer import openvino
 from img2img.infer.translator import Translator
 from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
+from img2img.sizes import Size
 
 DOMAINS = 4  # of a model that are checked, at most
 TOLERANCE = 1  # grey levels of 255, in fp32
+MOST_DIFFERING = {"fp32": 0.001, "fp16": 0.02, "int8": 0.05}  # share of a label map's pixels
 WORST_DB = {"fp16": 40.0, "int8": 28.0}  # lowest PSNR of a picture that is accepted
 
 
-def test_pictures(
-    files: list[Path], read: Callable[[Path], np.ndarray], size: int
+def pictures_to_compare(
+    files: list[Path], read: Callable[[Path], np.ndarray], size: Size, labels: bool = False
 ) -> list[np.ndarray]:
     """Up to six pictures, uint8 [H, W, C], from `read`: four of the training size, two of odd
-    sizes.
+    sizes. labels: they are label maps.
 
     Real pictures, because instance normalization amplifies rounding errors on nearly constant ones.
     """
-    sizes = [(size, size)] * 4 + [(size + 13, size - 5), (size - 7, size + 2)]
+    sizes = [size] * 4 + [size.plus(-5, 13), size.plus(2, -7)]
     pictures = []
-    for path, (height, width) in zip(files, sizes, strict=False):
+    for path, wanted in zip(files, sizes, strict=False):
         try:
-            pictures.append(images.resize(read(path), width, height))
+            pictures.append(images.resize(read(path), *wanted, labels=labels))
         except DataError:
             continue  # deleted since training; the others suffice
     if not pictures:
@@ -43,11 +45,12 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
     """The differences of the bundle to torch, over the pictures and up to DOMAINS domains.
 
     Keys: max_levels and mean_levels in grey levels, psnr_mean and psnr_worst in dB (at most 100),
-    and pictures. Both run on the CPU; torch computes in fp32.
+    and pictures; of label maps also differing, the largest share of a picture's pixels that have
+    another color. Both run on the CPU; torch computes in fp32.
     """
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
-    worst, total, decibels = 0.0, 0.0, []
+    worst, total, decibels, differing = 0.0, 0.0, [], 0.0
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             reference = _in_torch(pixels, picture, translator.domain(to))
@@ -55,7 +58,10 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
             decibels.append(psnr(difference))
+            differing = max(differing, float(difference.any(-1).mean()))
+    by_color = {"differing": differing} if spec.palette else {}
     return {
+        **by_color,
         "max_levels": worst,
         "mean_levels": total / len(decibels),
         "psnr_mean": float(np.mean(decibels)),
@@ -103,6 +109,14 @@ def psnr(difference: np.ndarray) -> float:
 
 def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:
     """Raises Img2ImgError where the bundle differs from torch more than its precision explains."""
+    if "differing" in parity:
+        if parity["differing"] > MOST_DIFFERING[precision]:
+            raise Img2ImgError(
+                f"In {precision} {parity['differing']:.1%} of a label map's pixels have another "
+                f"color than in torch ({MOST_DIFFERING[precision]:.1%} is allowed), so {bundle} "
+                "was not written. Export in fp32; if this was fp32, please report it."
+            )
+        return
     if precision != "fp32":
         if parity["psnr_worst"] < WORST_DB[precision]:
             raise Img2ImgError(

@@ -31,7 +31,7 @@ TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # what may
 FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all of a file's
 FILLED = {"fingerprint", "measured_by", "history"}  # fields of RunConfig that a run itself fills
 GROUPS = {"method", "sources", "test"}
-READ_FROM_DATA = {"labels"}  # fields of a method's config
+READ_FROM_DATA = {"labels", "palettes"}  # fields of a method's config
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ def _by_name(config: RunConfig) -> dict[str, Any]:
     test = {f"test_{key}": value for key, value in values.pop("test").items()}
     del values["method"]
     method = config.method.flat()
-    method.pop("labels", None)
+    for name in READ_FROM_DATA:
+        method.pop(name, None)
     sources: dict[str, Any] = values.pop("sources")
     return sources | test | method | values
