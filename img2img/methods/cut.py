@@ -28,6 +28,7 @@ class CUTConfig(MethodConfig):
     """Section 4 and appendix C of the paper, and the defaults of the published code."""
 
     default_generator: ClassVar[str] = "resnet"
+    contrastive: ClassVar[bool] = True
     generator_defaults: ClassVar[dict[str, Any]] = {
         "norm": "instance",
         "antialias": True,
@@ -50,11 +51,7 @@ class CUTConfig(MethodConfig):
     )
 
     @model_validator(mode="after")
-    def _contrastive(self) -> Self:
-        if not self.generator.encodes:
-            raise ValueError(
-                f"cut compares features of the generator, and {self.generator.name} gives none"
-            )
+    def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
             raise ValueError("cut encodes inputs and outputs alike: as many channels in as out")
         return self
@@ -167,8 +164,7 @@ class CUT(Method):
         return {"ab": Way(batch["a"], batch["b"], self.generators["ab"], critic)}
 
     def exports(self) -> dict[str, ExportSpec]:
-        c = self.config
-        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
+        return {"ab": self.direction_spec("ab")}
 
     @property
     def _compares_identity(self) -> bool:

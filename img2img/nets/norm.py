@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+
 Norm = Literal["batch", "instance", "instance_affine", "none"]
 
 

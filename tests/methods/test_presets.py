@@ -18,21 +18,24 @@ def test_the_papers_settings_are_the_default(mode, make_config):
     assert make_config(mode) == make_config(mode, {"preset": "paper"})
 
 
-@pytest.mark.parametrize("mode", METHODS)
-def test_every_method_trains_with_its_modern_preset_and_repeats_from_its_config(
-    mode, make_config, quiet, tmp_path
+@pytest.mark.parametrize(
+    ("mode", "preset"),
+    [(mode, name) for mode in METHODS for name in METHODS[mode].presets if name != "paper"],
+)
+def test_every_method_trains_with_its_presets_and_repeats_from_its_config(
+    mode, preset, make_config, quiet, tmp_path
 ):
-    config = make_config(mode, {"preset": "modern"}, steps=2)
+    config = make_config(mode, {"preset": preset}, steps=2)
     found = config.method.flat()
-    given = {"steps", "d_steps"}  # by make_config
-    preset = json.loads(json.dumps(METHODS[mode].presets["modern"]))
-    modern = {key: v for key, v in preset.items() if key not in given}
-    assert modern
-    assert {key: found[key] for key in modern} == modern
+    given = {"steps", "epochs", "d_steps"}  # by make_config
+    settings = json.loads(json.dumps(METHODS[mode].presets[preset]))
+    own = {key: value for key, value in settings.items() if key not in given}
+    assert own
+    assert {key: found[key] for key in own} == own
     run = tmp_path / "run"
     train(make_plan(config, quiet), run, quiet)
     again = RunConfig.load(run)
-    assert again.preset == "modern"
+    assert again.preset == preset
     assert RunConfig.build(again.model_dump(mode="json")) == again
 
 
