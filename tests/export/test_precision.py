@@ -16,11 +16,11 @@ from img2img import Translator, images
 from img2img.data.sources import Sources
 from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
-from img2img.export.graph import load_run
 from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
-from img2img.export.run import _reader, export_run
+from img2img.export.run import export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
+from img2img.methods import METHODS
 from img2img.nets.unet import UNet, UNetConfig
 
 SAMPLE = shipped("quickstart")
@@ -188,16 +188,16 @@ def test_a_precision_that_is_too_far_off_is_refused(tmp_path):
     parity.require({**far, "psnr_worst": 45.0}, tmp_path / "m.onnx", "fp16")
 
 
-def test_of_pairs_side_by_side_int8_sees_the_input_alone(trained, emoji, tmp_path):
-    config = load_run(trained("pix2pix"))[0]
+def test_of_pairs_side_by_side_int8_sees_the_input_alone(tmp_path):
     (tmp_path / "pairs").mkdir()
     pair = np.zeros((8, 17, 3), np.uint8)
     pair[:, 8:16] = 200
     Image.fromarray(pair).save(tmp_path / "pairs" / "one.png")
     for swap, value in ((False, 0), (True, 200)):
         sources = Sources(pairs=tmp_path / "pairs", swap=swap)
-        found = _reader(config.model_copy(update={"sources": sources}), 3, False)
-        assert (found(tmp_path / "pairs" / "one.png") == value).all()
+        pairs = METHODS["pix2pix"].open_data(sources, (3, 3))
+        [path] = pairs.inputs("ab")
+        assert (pairs.read_input(path, 3) == value).all()
 
 
 def test_int8_of_a_run_without_its_pictures_wants_others(trained, quiet, tmp_path, emoji):
