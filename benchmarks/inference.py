@@ -41,6 +41,7 @@ from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
 from img2img.nets.unet import UNet
+from img2img.sizes import Size
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "inference-cpu.json"
@@ -69,7 +70,7 @@ def specs(size: int) -> dict[str, ExportSpec]:
 def save(spec: ExportSpec, precision: str, pictures: list[np.ndarray], folder: Path) -> Path:
     """The bundle that `img2img export` would write; int8 keeps the layers it always keeps."""
     size = pictures[0].shape[0]
-    model = graph.trace(spec, size, precision=precision)
+    model = graph.trace(spec, Size(size, size), precision=precision)
     if precision == "int8":
         feeds = [{"image": picture[None]} for picture in pictures]
         if spec.labels.sets:
@@ -77,7 +78,7 @@ def save(spec: ExportSpec, precision: str, pictures: list[np.ndarray], folder: P
         model = quantize.quantized_but_edges(model, feeds)
     manifest = Manifest(
         name=precision, method="-", direction="ab", size_multiple=spec.module.size_multiple,
-        trained_size=size, labels=spec.labels, precision=precision,
+        trained_size=Size(size, size), labels=spec.labels, precision=precision,
     )  # fmt: skip
     path = folder / f"{id(spec)}-{precision}.onnx"
     graph.write(model, manifest, path)

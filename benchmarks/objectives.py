@@ -168,11 +168,10 @@ def measure_costs(data: Path) -> None:
     import torch
     from rich.console import Console
 
-    from img2img.data.augment import Augment
     from img2img.data.stream import fixed_batch
     from img2img.methods import METHODS
     from img2img.training.config import RunConfig
-    from img2img.training.plan import make_plan
+    from img2img.training.plan import augmentation, make_plan
     from img2img.training.runtime import Runtime
     from img2img.training.trainer import Trainer
 
@@ -186,7 +185,7 @@ def measure_costs(data: Path) -> None:
             c, mode = plan.config.method, plan.config.mode
             runtime = Runtime("auto", "auto", METHODS[mode].channels_last)
             trainer = Trainer(METHODS[mode](c), runtime, 0, plan.schedule)
-            augment = Augment(c.size, c.load_size, c.centre_crop, c.flip, True)
+            augment = augmentation(c, training=True)
             batch = runtime.place(fixed_batch(plan.training, augment, list(range(c.batch))))
             steps[candidate] = (trainer, batch, [])
         for _ in range(8):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, the pictures in a folder; and how many cores may work on them."""
+"""Files that are complete or absent, finding the pictures in a folder, and the usable cores."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PICTURE_SUFFIXES = frozenset(
     | {".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm"  # for messages
-# How a picture begins, where no suffix tells what it is.
+# The first bytes of pictures, to recognize files without a suffix.
 SIGNATURE = re.compile(
     rb"\xff\xd8\xff"  # JPEG
     rb"|\x89PNG\r\n\x1a\n"
@@ -37,8 +37,8 @@ SIGNATURE_BYTES = 32
 
 RECORD_FOLDER = ".img2img"  # in a folder of translations
 RUN_FILE = "config.json"  # in a run's folder
-# What storage boxes and systems put beside pictures, in lower case: thumbnails, deleted files,
-# indexes. Folders of hidden names (.thumbnails) are passed over anyway.
+# Thumbnails, deleted files and indexes that storage devices and operating systems put beside
+# pictures; in lower case. Hidden files and folders (.thumbnails) are passed over anyway.
 SYSTEM_NAMES = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@__thumb", "@recycle", "@recently-snapshot"}
     | {"thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
@@ -48,7 +48,7 @@ SYSTEM_NAMES = frozenset(
 
 @dataclass
 class PassedOver:
-    """What a search for pictures left out, to be told in a sentence."""
+    """What a search for pictures left out, for a message."""
 
     files: Counter[str] = field(default_factory=Counter)  # by suffix, or by what they are
     outputs: list[Path] = field(default_factory=list)  # folders that img2img wrote
@@ -59,7 +59,7 @@ class PassedOver:
         self.outputs.extend(other.outputs)
 
     def __str__(self) -> str:
-        """ "3 files passed over: 2 .mp4, 1 .pdf"; "" where nothing was."""
+        """ "3 files passed over: 2 .mp4, 1 .pdf"; empty where nothing was left out."""
         sentences = []
         if total := self.files.total():
             ordered = sorted(self.files.items(), key=lambda item: (-item[1], item[0]))
@@ -79,18 +79,18 @@ class PassedOver:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes `path`'s place only when the block succeeds.
+    """A temporary path beside `path`, which replaces `path` when the block succeeds.
 
-    A reader sees the old file or the new one, never half of it, through crashes included. Its mode
-    follows the umask, whatever mode a writer gives the temporary file.
+    Readers see the old file or the new one, never a part of it, even after a crash. The file's mode
+    follows the umask, whatever mode the writer gives the temporary file.
     """
-    # No picture by its name: after a kill it stays.
+    # The name is not that of a picture, because the file stays after a kill.
     temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
     temporary.open("xb").close()
     mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
-        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors makes its own file, 0600
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors creates its own file, 0600
             temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -100,7 +100,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write the file so that it is whole or absent; folders above it are made."""
+    """Write the file so that it is complete or absent. Missing parent folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -112,15 +112,16 @@ def walk(
     passed_over: PassedOver | None = None,
     enters: Callable[[str], bool] = lambda path: True,
 ) -> Iterator[os.DirEntry[str]]:
-    """The files below `folder` that may be data, in a fixed order; what linked folders hold last.
+    """The files below `folder` that may be data, in a fixed order; those in linked folders last.
 
-    Left out are hidden files and folders, SYSTEM_NAMES, and what img2img wrote: runs, and
-    translations (which are data where `folder` itself is one of them). Links to folders are
+    Hidden files and folders, SYSTEM_NAMES, and folders that img2img wrote are left out: runs, and
+    translations (unless `folder` itself is a folder of translations). Links to folders are
     followed, but no folder is visited twice.
 
-    unreadable: takes the folders that can't be listed; without it they raise OSError.
-    passed_over: takes the folders that img2img wrote.
-    enters: whether to visit a sub-folder, by its path; nothing is told of others.
+    Args:
+        unreadable: receives the folders that can't be listed; without it they raise OSError.
+        passed_over: receives the folders that img2img wrote.
+        enters: whether to visit a sub-folder, by its path; others are not reported.
     """
     visited: set[tuple[int, int] | str] = set()
     linked = deque([str(folder)])
@@ -129,7 +130,7 @@ def walk(
     def visit(place: str, named: bool) -> Iterator[os.DirEntry[str]]:
         try:
             status = os.stat(place)
-            # Some network file systems number no files.
+            # Some network file systems have no inode numbers.
             identity = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(place)
             if identity in visited:
                 return
@@ -148,7 +149,7 @@ def walk(
             if passed_over is not None:
                 passed_over.outputs.append(Path(place))
             return
-        while waiting:  # a million of them are freed one by one
+        while waiting:  # popped, so that memory is freed while a million entries are visited
             entry = waiting.pop()
             if is_hidden(entry.name):
                 continue
@@ -170,10 +171,10 @@ def walk(
 def find_pictures(
     folder: Path, unreadable: list[Path] | None = None, passed_over: PassedOver | None = None
 ) -> Iterator[Path]:
-    """Picture files below `folder`, by suffix, or by their first bytes where they have none.
+    """Picture files below `folder`, by suffix, or by their first bytes where they have no suffix.
 
-    Which folders are visited, in which order, and what the arguments take: as in `walk`.
-    passed_over also takes the files that are no pictures.
+    Folders and arguments are those of `walk`; passed_over also receives the files that are not
+    pictures.
     """
     for entry in walk(folder, unreadable, passed_over):
         if is_picture(entry, passed_over):
@@ -181,15 +182,15 @@ def find_pictures(
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is none of the user's data."""
+    """Whether a file or folder of this name is hidden or a system's, and so not data."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def is_picture(entry: os.DirEntry[str], passed_over: PassedOver | None = None) -> bool:
-    """Whether it is a picture file; what is none is counted in passed_over."""
+    """Whether an entry is a picture file. Others are counted in passed_over."""
     suffix = _suffix(entry.name)
     if (suffix in PICTURE_SUFFIXES or not suffix) and not _is_file(entry):
-        kind = "linked to nothing" if entry.is_symlink() else "no regular file"
+        kind = "linked to a missing file" if entry.is_symlink() else "not a regular file"
     elif suffix in PICTURE_SUFFIXES or (not suffix and SIGNATURE.match(_head(entry.path))):
         return True
     else:
@@ -200,7 +201,7 @@ def is_picture(entry: os.DirEntry[str], passed_over: PassedOver | None = None) -
 
 
 def is_picture_name(name: str, head: Callable[[], bytes]) -> bool:
-    """The same of a file in an archive; `head` reads its first SIGNATURE_BYTES."""
+    """Like `is_picture` for a file in an archive; `head` reads its first SIGNATURE_BYTES."""
     suffix = _suffix(name)
     return suffix in PICTURE_SUFFIXES or (not suffix and bool(SIGNATURE.match(head())))
 
@@ -208,39 +209,40 @@ def is_picture_name(name: str, head: Callable[[], bytes]) -> bool:
 def beside(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
     """The picture files in the folder itself, not in its sub-folders.
 
-    passed_over: takes the other files.
+    passed_over: receives the other files.
     """
     entries = walk(folder, enters=lambda path: False)
     return [Path(entry.path) for entry in entries if is_picture(entry, passed_over)]
 
 
 def is_output(folder: Path) -> bool:
-    """Whether img2img wrote the folder: a run, translations, or nothing but folders of these.
+    """Whether img2img wrote the folder: a run, translations, or a folder of these only.
 
-    OSError where it can't be listed.
+    Raises OSError where it can't be listed.
     """
     names = set(os.listdir(folder))
     if RECORD_FOLDER in names or _is_run(str(folder), names):
         return True
-    left = PassedOver()
-    return next(find_pictures(folder, passed_over=left), None) is None and bool(left.outputs)
+    ignored = PassedOver()
+    return not any(find_pictures(folder, passed_over=ignored)) and bool(ignored.outputs)
 
 
 def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
-    """The sub-folders that may be data, in a fixed order, by the rules of `walk`: no link to one
-    that is there already, or to what it lies in.
+    """The sub-folders that may be data, in a fixed order, by the rules of `walk`: without links to
+    other sub-folders or to parents of the folder.
 
-    passed_over: takes those that img2img wrote.
+    passed_over: receives the folders that img2img wrote.
     """
     of_translations = (folder / RECORD_FOLDER).is_dir()
-    data, here, seen = [], folder.resolve(), set()
+    data: list[Path] = []
+    resolved, visited = folder.resolve(), set()
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path)):
         if is_hidden(path.name) or not path.is_dir():
             continue
         real = path.resolve()
-        if real in seen or here.is_relative_to(real):
+        if real in visited or resolved.is_relative_to(real):
             continue
-        seen.add(real)
+        visited.add(real)
         if of_translations or not is_output(path):
             data.append(path)
         elif passed_over is not None:
@@ -249,83 +251,84 @@ def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Pa
 
 
 def pictures(folder: Path, passed_over: PassedOver | None = None) -> tuple[Path, ...]:
-    """Every picture below the folder; DataError where it is missing or has none.
+    """Every picture below the folder. Raises DataError where it is missing or has none.
 
-    passed_over: takes what else is there.
+    passed_over: receives everything else.
     """
     require_folder(folder)
-    left = PassedOver()
-    found = tuple(find_pictures(folder, passed_over=left))
-    if not found:
-        raise no_pictures(folder, left)
+    ignored = PassedOver()
+    paths = tuple(find_pictures(folder, passed_over=ignored))
+    if not paths:
+        raise no_pictures(folder, ignored)
     if passed_over is not None:
-        passed_over.add(left)
-    return found
+        passed_over.add(ignored)
+    return paths
 
 
-def no_pictures(where: Path | str, left: PassedOver) -> DataError:
-    """The error for a folder, or a pattern, of other files than pictures."""
-    more = f" {left}." if str(left) else ""
-    if left.outputs:
-        more += " Name such a folder itself to take what is in it."
+def no_pictures(where: Path | str, ignored: PassedOver) -> DataError:
+    """The error for a folder or a glob without pictures."""
+    more = f" {ignored}." if str(ignored) else ""
+    if ignored.outputs:
+        more += " Name such a folder itself to use the pictures in it."
     return DataError(f"{where} has no pictures ({KINDS}).{more}")
 
 
 def by_name(folder: Path, passed_over: PassedOver | None = None) -> dict[str, Path]:
-    """The folder's pictures by `stem`; DataError where two share one, or there are none.
+    """The folder's pictures by `stem`. Raises DataError where two have the same, or without any.
 
-    passed_over: takes what else is there.
+    passed_over: receives everything else.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in pictures(folder, passed_over):
         name = stem(path, folder)
-        if name in found:
+        if name in paths:
             raise DataError(
-                f"{found[name]} and {path} have the same name without suffix, so it is not clear "
-                "which of them pairs up. Remove one."
+                f"{paths[name]} and {path} have the same name without suffix, so it is not clear "
+                "which of them to pair. Remove one."
             )
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths
 
 
 def stem(path: Path, folder: Path) -> str:
-    """The relative path without suffix, by which pictures of two folders belong together.
+    """The relative path without suffix, by which the pictures of two folders are paired.
 
-    In Unicode's NFC: macOS writes NFD, and what looks like one name is one.
+    Normalized to Unicode's NFC, because macOS writes names in NFD.
     """
     relative = path.relative_to(folder).with_suffix("").as_posix()
     return relative if relative.isascii() else unicodedata.normalize("NFC", relative)
 
 
 def spread(count: int, length: int) -> list[int]:
-    """Which of a folder's `length` pictures to look at: `count`, or all, evenly over them."""
+    """Indices of `count` of `length` items, evenly spread; of all where there are fewer."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
 
 
 def cache_folder() -> Path:
-    """Where lies what is downloaded or built once."""
+    """The folder for files that are downloaded or built once."""
     return Path.home() / ".cache" / "img2img"
 
 
 def require_folder(folder: Path) -> None:
+    """Raises DataError where there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
 
 
 def require_utf8(path: Path) -> None:
-    """DataError for a path that no text file can hold; Linux allows any bytes."""
+    """Raises DataError for a path that is not UTF-8, which Linux allows and JSON does not."""
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
         raise DataError(
-            f"{path.absolute()}: this name is not UTF-8, and a run's files can't hold it. Rename "
+            f"{path.absolute()}: this name is not UTF-8, so a run's files can't contain it. Rename "
             "the folder."
         ) from None
 
 
 def usable_cores() -> int:
-    """The cores this process may use: in a container fewer than the machine has."""
+    """The cores that this process may use; in a container, fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -339,7 +342,7 @@ def _head(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(SIGNATURE_BYTES)
-    except OSError:  # no suffix says that it is a picture, and neither does this
+    except OSError:  # a file without suffix that can't be read is not taken for a picture
         return b""
 
 
@@ -351,7 +354,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_run(folder: str, names: set[str]) -> bool:
-    """Whether a folder with these files is a run's: by what its config.json says."""
+    """Whether a folder with these files is a run's, by the contents of its config.json."""
     if RUN_FILE not in names:
         return False
     try:

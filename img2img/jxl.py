@@ -1,14 +1,14 @@
-"""The header of a JPEG XL codestream (ISO/IEC 18181-1, annex D): its size, before it is decoded."""
+"""Parser for the header of a JPEG XL codestream (ISO/IEC 18181-1, annex D)."""
 
 from dataclasses import dataclass
 
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-# What a two-bit selector chooses: a constant, and how many bits are added to it.
+# The options of a two-bit selector: a constant, and the number of bits whose value is added.
 SIZE = ((1, 9), (1, 13), (1, 18), (1, 30))
 PREVIEW_EIGHTHS = ((16, 0), (32, 0), (1, 5), (33, 9))
 PREVIEW = ((1, 6), (65, 8), (321, 10), (1345, 12))
 ANIMATION = (
-    ((100, 0), (1000, 0), (1, 10), (1, 30)),  # ticks a second, and what divides them
+    ((100, 0), (1000, 0), (1, 10), (1, 30)),  # ticks per second: numerator and denominator
     ((1, 0), (1001, 0), (1, 8), (1, 10)),
     ((0, 0), (0, 3), (0, 16), (0, 32)),  # loops
 )
@@ -19,28 +19,28 @@ EXTRA_CHANNELS = ((0, 0), (1, 0), (2, 4), (1, 12))
 
 @dataclass(frozen=True)
 class JxlHeader:
-    """Sides in pixels, as stored."""
+    """The size in pixels, as stored, and what limits are checked on."""
 
     width: int
     height: int
     animated: bool = False
-    extra_channels: int = 0  # beside grey or RGB; alpha is one
+    extra_channels: int = 0  # besides grey or RGB; alpha is one
 
 
 def read_jxl_header(stream: bytes) -> JxlHeader | None:
-    """Of a bare codestream; None where it is none, or ends within the header."""
+    """The header of a bare codestream; None where it is not one, or ends within the header."""
     if stream[:2] != b"\xff\x0a":
         return None
     try:
         bits = _Bits(stream[2:66])
         width, height = _size(bits)
-        if bits.take(1):  # all as usual
+        if bits.take(1):  # all fields have their defaults
             return JxlHeader(width, height)
         animated = False
         if bits.take(1):
             bits.take(3)  # orientation
             if bits.take(1):
-                _size(bits)  # at which it should be shown
+                _size(bits)  # intrinsic size
             if bits.take(1):
                 _preview(bits)
             if animated := bool(bits.take(1)):
@@ -59,7 +59,7 @@ def read_jxl_header(stream: bytes) -> JxlHeader | None:
 
 
 class _Bits:
-    """Bits of a stream, the lowest of each byte first."""
+    """Reads bits of a stream, the lowest of each byte first; EOFError at its end."""
 
     def __init__(self, content: bytes):
         self.value, self.left = int.from_bytes(content, "little"), 8 * len(content)

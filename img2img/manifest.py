@@ -1,4 +1,4 @@
-"""What an exported model says of itself: JSON inside the ONNX file's `metadata_props`."""
+"""The manifest of an exported model: JSON in the ONNX file's `metadata_props`."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -7,16 +7,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from img2img.errors import DataError
+from img2img.sizes import Size
 
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
-BF16_DB = 45.0  # PSNR from which rounding to bf16 is not seen, dB
-# CelebA's, of which a picture has at most one: to choose one takes the others away.
+Palette = tuple[tuple[int, ...], ...]  # the colors of label maps, 0 to 255 for each channel
+BF16_DB = 45.0  # PSNR, dB, from which rounding to bf16 is invisible
+# CelebA's hair colors. A picture has at most one of them, so choosing one removes the others.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
 
 
 class LabelSet(BaseModel):
-    """The domains of one labelled data set: a picture has one of them, or any."""
+    """The domains of one labelled data set. A picture has exactly one class, or any attributes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,10 +27,10 @@ class LabelSet(BaseModel):
 
 
 class Labels(BaseModel):
-    """What a label vector means: 0 or 1 for each domain of each data set in turn.
+    """The layout of a label vector: 0 or 1 for each domain of each data set in turn.
 
-    With several data sets a one-hot mask over them follows, which tells whose part is known; the
-    other parts are 0 (StarGAN, section 3.2).
+    With several data sets, a one-hot mask follows that marks the data set whose labels are given;
+    those of the others are 0 (Choi et al. 2018, section 3.2).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,10 +39,11 @@ class Labels(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All domains, in the order of the vector."""
         return tuple(name for labels in self.sets for name in labels.domains)
 
     def of_kind(self, kind: Literal["classes", "attributes"]) -> list[str]:
-        """Those names that are one of classes, or attributes that add up."""
+        """The names of all classes, or of all attributes."""
         return [name for labels in self.sets if labels.kind == kind for name in labels.domains]
 
     @property
@@ -50,13 +53,13 @@ class Labels(BaseModel):
 
     @property
     def parts(self) -> tuple[slice, ...]:
-        """Where each data set's domains are in the vector."""
+        """The slice of each data set's domains in the vector."""
         counts = [len(labels.domains) for labels in self.sets]
         ends = np.cumsum(counts).tolist()
         return tuple(slice(end - count, end) for count, end in zip(counts, ends, strict=True))
 
     def vector(self, which: int, domains: Collection[str]) -> np.ndarray:
-        """float32 [width], of a picture that has these domains of data set number `which`."""
+        """The label vector, float32 [width], of these domains of data set number `which`."""
         vector = np.zeros(self.width, np.float32)
         vector[self.parts[which]] = [name in domains for name in self.sets[which].domains]
         if len(self.sets) > 1:
@@ -64,8 +67,8 @@ class Labels(BaseModel):
         return vector
 
     def towards(self, which: int, domains: Collection[str], name: str) -> frozenset[str]:
-        """What a picture of data set `which` with these domains has once `name` is chosen: that
-        one class alone, or its attributes with this one switched over.
+        """The target domains of a picture of data set `which` that has `domains`, when `name` is
+        chosen: that class alone, or its attributes with this one flipped.
         """
         if self.sets[which].kind == "classes":
             return frozenset({name})
@@ -75,11 +78,11 @@ class Labels(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The description that travels in a bundle; unknown fields of later versions are ignored.
+    """The description that is stored in a bundle. Unknown fields of later versions are ignored.
 
-    A bundle takes `image` uint8 [N, H, W, in_channels] in sRGB, any N, H and W, and gives
-    `translated` uint8 [N, H, W, out_channels]; with labels it also takes `domain` float32
-    [N, labels.width].
+    A bundle's input is `image`, uint8 [N, H, W, in_channels] in sRGB with any N, H and W, and its
+    output `translated`, uint8 [N, H, W, out_channels]. With labels, it has another input, `domain`,
+    float32 [N, labels.width].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,12 +93,13 @@ class Manifest(BaseModel):
     direction: str  # "ab", "ba", or "to" where the target is one of the domains
     in_channels: Literal[1, 3, 4] = 3
     out_channels: Literal[1, 3, 4] = 3
-    size_multiple: int  # the graph pads both sides to it, and to min_size, and crops back
-    min_size: int = 1
-    reach: int | None = None  # px from an output pixel to what it depends on; None: all, no tiles
-    trained_size: int  # side of the training crops, pixels
-    labels: Labels = Labels()  # of the domains it translates to
-    statistics: Literal["image", "running"] = "image"  # of the normalisation layers
+    size_multiple: int  # the graph pads both sides to multiples of it, and crops the output
+    min_size: int = 1  # px, to which the graph pads, too
+    reach: int | None = None  # px, radius of the receptive field; None: unbounded, so no tiles
+    trained_size: Size  # of the training crops, pixels
+    labels: Labels = Labels()  # of the domains that it translates to
+    palette: Palette = ()  # of a label map that it gives: no pixel has another color
+    statistics: Literal["image", "running"] = "image"  # of the normalization layers
     weights: Literal["ema", "plain"] = "plain"
     precision: Precision = "fp32"
     licence: str | None = None
@@ -104,25 +108,26 @@ class Manifest(BaseModel):
     config: dict[str, object] = {}  # the method's settings; no paths of the training machine
     data: dict[str, object] = {}  # counts and fingerprint of the training pictures
     metrics: dict[str, float] = {}
-    # Against torch at export: grey levels, dB; bf16_psnr_mean and -_worst: of computing in bf16.
+    # Differences to torch at export, in grey levels and dB. bf16_psnr_mean and bf16_psnr_worst are
+    # the PSNR of computing in bf16.
     parity: dict[str, float] = {}
     created_with: str = ""
     created: str = ""
 
     @property
     def is_near_in_bf16(self) -> bool:
-        """Whether it may be computed in bf16 without being asked for: on the mean of the pictures
-        that were tried at export. Where none were, it may not.
+        """Whether "auto" may compute in bf16, by the mean PSNR of the pictures at export; False
+        where it was not measured.
         """
         return self.parity.get("bf16_psnr_mean", 0.0) >= BF16_DB
 
     @classmethod
     def parse(cls, metadata: dict[str, str], source: str) -> "Manifest":
-        """Read the manifest out of an ONNX model's metadata; `source` names the file in errors."""
+        """Read the manifest from a model's metadata. Raises DataError, which names `source`."""
         if METADATA_KEY not in metadata:
             raise DataError(
-                f"{source} is an ONNX model but not an img2img bundle (it has no manifest). "
-                "Make one with: img2img export RUN"
+                f"{source} is an ONNX model, but not one of img2img (it has no manifest). "
+                "Create one with: img2img export RUN"
             )
         try:
             return cls.model_validate_json(metadata[METADATA_KEY])
@@ -130,5 +135,5 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             raise DataError(
                 f"The manifest of {source} can't be read ({first['loc']}: {first['msg']}). "
-                "The model may come from a later version: get a newer img2img"
+                "If the model comes from a later version, update img2img."
             ) from None

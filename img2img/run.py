@@ -154,7 +154,7 @@ class Run:
             from img2img.training.resume import resumed
         except ImportError as error:
             raise needs_extra("train", error) from None
-        config = resumed(self.path, settings)
+        config = resumed(self.path, self.config, settings)
         require_checkpoint(self.path)
         console = _console(quiet)
         plan = make_plan(config, console)

@@ -89,6 +89,11 @@ class Table(Mapping[str, T]):
             raise self._clash(name, rows)
         return self[name]
 
+    def origin(self, name: str) -> str:
+        """The package that brings the row, and the object that it names; nothing is imported."""
+        point = self._builtin[name] if name in self._builtin else self._plugins[name][0]
+        return _origin(point)
+
     def _clash(self, name: str, rows: list[EntryPoint]) -> UsageError:
         origins = " and ".join(_origin(row) for row in rows)
         return UsageError(

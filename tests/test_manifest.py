@@ -47,7 +47,7 @@ def test_other_metadata_beside_the_manifest_is_ignored():
 
 
 def test_a_foreign_model_is_told_apart_by_name():
-    with pytest.raises(DataError, match=r"foreign\.onnx is an ONNX model but not an img2img"):
+    with pytest.raises(DataError, match=r"foreign\.onnx is an ONNX model, but not one of img2img"):
         Manifest.parse({"author": "someone"}, "foreign.onnx")
 
 

@@ -40,7 +40,7 @@ def test_a_containers_limit_counts_wherever_it_is_set(tmp_path, monkeypatch, lin
     own, group = tmp_path / "own", tmp_path / "groups" / controllers / "slice" / "job"
     own.write_text(f"9:name=systemd:/\n{line}\n")
     group.mkdir(parents=True)
-    monkeypatch.setattr(memory, "OWN_GROUPS", own)
+    monkeypatch.setattr(memory, "PROCESS_GROUPS", own)
     monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
     (group / names[0]).write_text("max\n")
     assert memory.available() > 60 * MIB

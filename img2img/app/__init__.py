@@ -1,1 +1,1 @@
-"""Models for people and programs: a page in the browser (demo), and HTTP (api)."""
+"""Models for people, as a web page (demo), and for programs, over HTTP (api)."""

@@ -1,4 +1,4 @@
-"""HTTP: pictures in, translated pictures out, on the same Translator as everything else."""
+"""The HTTP API: pictures in, translated pictures out."""
 
 import asyncio
 import math
@@ -42,50 +42,51 @@ from img2img.app.parameters import (
     LARGEST_SIDE,
     Format,
     Parameters,
+    merge,
     require_known,
     sentence,
-    together,
 )
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
+from img2img.sizes import Size
 
 SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
-OVERHEAD = 64 * 2**10  # bytes of a multipart body that are no picture
-MAX_FIELDS = 8  # of a form: more than there are, so that what is unknown can be named
+OVERHEAD = 64 * 2**10  # bytes of a multipart body beside the picture
+MAX_FIELDS = 8  # of a form: more than exist, so that an unknown one can be named in the error
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for, and how many may wait."""
+    """Limits of one request, and of the number of requests."""
 
     max_bytes: int = 16 * 2**20
     max_pixels: int = 2048 * 2048  # of what the model runs
-    max_decoded: int = 25_000_000  # pixels of a file that max_side makes smaller
+    max_decoded: int = 25_000_000  # pixels of a file before max_side makes it smaller
     seconds: float = 60.0  # from a request's first byte to its answer
-    waiting: int = 96  # requests that are here at once
+    waiting: int = 96  # requests that are read or answered at the same time
     window: float = 0.004  # seconds that a batch waits to fill up
 
 
-class Full(Exception):
-    """As many requests are here as may."""
+class TooManyRequests(Exception):
+    """The limit of concurrent requests is reached."""
 
 
-class Offer(BaseModel):
-    """A model that translates."""
+class ModelInfo(BaseModel):
+    """A model that can be requested."""
 
     name: str
     method: str
     direction: str
-    trained_size: int
+    trained_size: Size  # 256, or width x height as "512x256"
     domains: list[str]
-    several: bool  # whether `to` may name several domains, with commas
+    several: bool  # whether `to` may name several attributes, separated by commas
     licence: str | SkipJsonSchema[None] = Field(json_schema_extra={"nullable": True})
     provider: str
 
 
 class Metrics:
-    """Prometheus' numbers of one application."""
+    """The Prometheus metrics of one application."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -94,42 +95,44 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "img2img_request_seconds", "From the whole request to the answer.", ["model"],
+            "img2img_request_seconds", "From the complete request to the answer.", ["model"],
             registry=self.registry,
         )  # fmt: skip
         self.batches = Histogram(
-            "img2img_batch_pictures", "Pictures that ran together.", ["model"],
+            "img2img_batch_pictures", "Pictures in one batch.", ["model"],
             buckets=(1, 2, 4, 8), registry=self.registry,
         )  # fmt: skip
         self.waiting = Gauge(
-            "img2img_requests_in_progress", "Accepted, not yet answered.",
+            "img2img_requests_in_progress", "Requests that are accepted and not yet answered.",
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
 
     def text(self) -> bytes:
-        """Of all worker processes where there are several."""
+        """In Prometheus' text format; summed over worker processes."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # has no annotations
-        return generate_latest(together)
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]  # has no annotations
+        return generate_latest(all_workers)
 
 
 class Service:
-    """The models with their queues."""
+    """The models and their queues."""
 
     def __init__(self, models: Models, limits: Limits):
         self.models, self.limits, self.metrics = models, limits, Metrics()
         self.accepted = 0
         self._batchers: dict[str, Batcher] = {}
-        # A decoder can't be interrupted: few at a time, each till its end, take bounded memory.
+        # Decoders can't be interrupted. A small pool bounds their memory.
         self._decoders = ThreadPoolExecutor(2)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """One of the requests that may be here; raises Full before anything of it is read."""
+        """One of the requests that may be here; raises TooManyRequests before anything of it is
+        read.
+        """
         if self.accepted >= self.limits.waiting:
-            raise Full
+            raise TooManyRequests
         self.accepted += 1
         self.metrics.waiting.inc()
         try:
@@ -140,13 +143,13 @@ class Service:
 
     def batcher(self, name: str, translator: Translator) -> Batcher:
         if name not in self._batchers:
-            counted = self.metrics.batches.labels(name)
+            batch_sizes = self.metrics.batches.labels(name)
 
             def run(pixels: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
-                counted.observe(len(pixels))
+                batch_sizes.observe(len(pixels))
                 return translator(pixels, domain)
 
-            # On a CPU a batch takes as long as its pictures one by one.
+            # On a CPU, a batch takes as long as its pictures one by one.
             most = 1 if translator.provider in ON_CPU else MAX_BATCH
             self._batchers[name] = Batcher(run, most, self.limits.window)
         return self._batchers[name]
@@ -154,7 +157,7 @@ class Service:
     async def translate(
         self, content: bytes, name: str, parameters: Parameters
     ) -> tuple[bytes, tuple[str, ...], dict[str, float]]:
-        """The answer's bytes, notes on the picture, and the seconds that its parts took."""
+        """The answer's bytes, notes on the picture, and the seconds of each stage."""
         translator, loop = self.models.get(name), asyncio.get_running_loop()
         domain, format = translator.domain(parameters.to), parameters.format or "png"
         began = time.perf_counter()
@@ -167,7 +170,7 @@ class Service:
         decoded = time.perf_counter()
         result = await self.batcher(name, translator)(picture.pixels, domain)
         translated = time.perf_counter()
-        # Without what the file tells of itself, which whoever asks has already.
+        # Without the file's metadata, which the client already has.
         answer = replace(picture.translated(result), metadata=images.Metadata())
         encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[format])
         seconds = {
@@ -181,7 +184,7 @@ class Service:
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
-        # What the model pads both sides to.
+        # The model pads both sides to these.
         multiple, least = translator.manifest.size_multiple, translator.manifest.min_size
         side = min(LARGEST_SIDE, math.isqrt(limits.max_pixels)) // multiple * multiple
         hint = f" ?max_side={side} makes it smaller first." if side else ""
@@ -189,10 +192,10 @@ class Service:
         images.require_bounded(content)
         try:
             with images.open_header(content, max_pixels=sys.maxsize) as header:
-                if max_side:  # of a JPEG the fraction that is decoded is what counts
+                if max_side:  # a JPEG can be decoded at a fraction of its size
                     images.draft(header, content, max_side, most)
                 width, height = header.size
-            larger = " Only JPEGs of one scan may be larger: make it smaller first."
+            larger = " Only JPEGs with one scan may be larger. Make it smaller first."
             _require_at_most(most, width, height, larger if max_side else hint)
             channels = translator.manifest.in_channels
             picture = images.read(content, channels, most, max_side, to_translate=True)
@@ -212,19 +215,19 @@ class Service:
 
 
 class LimitBody:
-    """Ends a request whose body is larger than allowed, however it is sent."""
+    """Middleware that refuses a body larger than allowed, with or without a content length."""
 
     def __init__(self, app: ASGIApp, most: int):
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen = 0
+        received = 0
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.most:
+            received += len(message.get("body", b""))
+            if received > self.most:
                 raise HTTPException(413, f"The body is larger than {self.most:,} bytes.")
             return message
 
@@ -232,7 +235,7 @@ class LimitBody:
 
 
 def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
-    """The application; every model is loaded before it says that it is ready."""
+    """The application. /readyz answers 200 once every model is loaded."""
     service = Service(models, limits)
 
     @asynccontextmanager
@@ -247,24 +250,24 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
     app = FastAPI(
         title="img2img",
         version=__version__,
-        description="Translates pictures with the models that it was started with.",
+        description="Translates pictures with the models that the server was started with.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
     )
-    app.openapi_version = "3.0.3"  # Swagger's page here shows nothing of 3.1
+    app.openapi_version = "3.0.3"  # the bundled Swagger UI does not support 3.1
     app.state.ready = False
     app.add_middleware(LimitBody, most=limits.max_bytes + OVERHEAD)
     app.mount("/static", StaticFiles(directory=swagger_ui_path), name="static")
 
     @app.exception_handler(RequestValidationError)
     def refused(_: Request, error: RequestValidationError) -> JSONResponse:
-        """As every other refusal: a sentence, where FastAPI gives a list."""
+        """One sentence, as for every other error, instead of FastAPI's list."""
         return JSONResponse({"detail": sentence(error)}, 422)
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        """Swagger's page, from here: a browser asks no other server."""
+        """Swagger UI, served from here, so that the browser contacts no other server."""
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="img2img",
@@ -273,7 +276,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
             swagger_favicon_url="/static/favicon-32x32.png",
         )
 
-    @app.get("/healthz", summary="Whether the process lives.")
+    @app.get("/healthz", summary="Whether the process is alive.")
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -283,14 +286,14 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
             raise HTTPException(503, "The models are being loaded.")
         return {"status": "ready"}
 
-    @app.get("/metrics", summary="For Prometheus.", response_class=Response)
+    @app.get("/metrics", summary="Metrics for Prometheus.", response_class=Response)
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/models", summary="What there is to translate with.", responses=REFUSED)
-    def offers(request: Request) -> list[Offer]:
+    @app.get("/v1/models", summary="The models to translate with.", responses=REFUSED)
+    def list_models(request: Request) -> list[ModelInfo]:
         require_known(request.query_params, (), "query parameter")
-        return [_offer(name, models.get(name)) for name in models.names]
+        return [_info(name, models.get(name)) for name in models.names]
 
     @app.post(
         "/v1/translate",
@@ -306,21 +309,23 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
             with service.admitted():
                 async with asyncio.timeout(limits.seconds):
                     content, fields = await _content(request, limits)
-                    parameters = together(query, fields)
+                    parameters = merge(query, fields)
                     name = parameters.model or models.names[0]
-                    answer, notes, parts = await service.translate(content, name, parameters)
+                    answer, notes, stages = await service.translate(content, name, parameters)
             status = 200
         except Exception as error:
-            status, said = _told(error)
-            again = {"Retry-After": "1"} if status == 429 else None
-            raise HTTPException(status, said, again) from None
+            status, detail = _status_and_detail(error)
+            headers = {"Retry-After": "1"} if status == 429 else None
+            raise HTTPException(status, detail, headers) from None
         finally:
             label = name if name in models.names else "unknown"
             service.metrics.requests.labels(label, str(status)).inc()
             service.metrics.seconds.labels(label).observe(time.perf_counter() - began)
-        timing = ", ".join(f"{part};dur={1000 * took:.1f}" for part, took in parts.items())
+        timing = ", ".join(
+            f"{stage};dur={1000 * duration:.1f}" for stage, duration in stages.items()
+        )
         headers = {"Server-Timing": timing}
-        if notes:  # that it was animated, or made smaller
+        if notes:  # for example, that the picture was animated or made smaller
             headers["Img2img-Notes"] = "; ".join(notes)
         return Response(answer, media_type=f"image/{parameters.format}", headers=headers)
 
@@ -332,9 +337,9 @@ def _require_at_most(pixels: int, width: int, height: int, hint: str = "") -> No
         raise HTTPException(413, f"{width}x{height} is more than {pixels:,} pixels.{hint}")
 
 
-def _offer(name: str, translator: Translator) -> Offer:
+def _info(name: str, translator: Translator) -> ModelInfo:
     manifest = translator.manifest
-    return Offer(
+    return ModelInfo(
         name=name,
         method=manifest.method,
         direction=manifest.direction,
@@ -347,28 +352,28 @@ def _offer(name: str, translator: Translator) -> Offer:
 
 
 async def _content(request: Request, limits: Limits) -> tuple[bytes, dict[str, object]]:
-    """The picture's bytes, of a raw body or of a form's field `image`, and the form's others."""
+    """The picture's bytes, from the body or a form's field `image`, and the form's other fields."""
     fields: dict[str, object] = {}
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS) as form:
             require_known(form, ("image", *Parameters.model_fields), "form field")
             upload = form.get("image")
             if not isinstance(upload, UploadFile):
-                raise HTTPException(400, "The form has no file in its field `image`.")
+                raise HTTPException(400, "The form has no file in the field `image`.")
             content = await upload.read()
-            # Browsers send what was not filled in as empty.
+            # Browsers send fields that are not filled in as empty.
             fields = {name: value for name, value in form.items() if name != "image" and value}
     else:
         content = await request.body()
     if not content:
-        raise HTTPException(400, "There is no picture in the body.")
+        raise HTTPException(400, "The body contains no picture.")
     if len(content) > limits.max_bytes:
         raise HTTPException(413, f"The picture is larger than {limits.max_bytes:,} bytes.")
     return content, fields
 
 
-def _told(error: Exception) -> tuple[int, str]:
-    """The status and the sentence for what went wrong; a bug goes on as it is."""
+def _status_and_detail(error: Exception) -> tuple[int, str]:
+    """The HTTP status and the message of an error. Raises it again if it is unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if isinstance(error, DataError):
@@ -377,12 +382,12 @@ def _told(error: Exception) -> tuple[int, str]:
         return 400, str(error).replace("--to", "?to=")
     if isinstance(error, MultiPartException):
         return 400, error.message
-    if isinstance(error, Full):
-        return 429, "Too many requests wait. Try again in a second."
+    if isinstance(error, TooManyRequests):
+        return 429, "Too many requests are waiting. Try again in a second."
     if isinstance(error, ClientDisconnect):
-        return 499, "The client hung up."
+        return 499, "The client closed the connection."
     if isinstance(error, TimeoutError):
-        return 504, "It took too long. Send a smaller picture, or try again later."
+        return 504, "The request took too long. Send a smaller picture, or try again later."
     raise error
 
 
@@ -405,20 +410,20 @@ SENTENCE = {
     "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
 }
 REFUSED: dict[int | str, dict[str, Any]] = {
-    422: {"description": "An unknown or a wrong parameter.", "content": SENTENCE}
+    422: {"description": "An unknown or invalid parameter.", "content": SENTENCE}
 }
-SAID = {
-    400: "No picture, or a domain that the model has not.",
+ERRORS = {
+    400: "Not a picture, or a domain that the model does not have.",
     404: "No such model.",
     413: "More bytes or pixels than allowed.",
-    429: "Too many requests wait.",
-    504: "It took too long.",
+    429: "Too many requests are waiting.",
+    504: "The request took too long.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The translation, in the size of the picture.",
         "content": {f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
     },
-    **{status: {"description": said, "content": SENTENCE} for status, said in SAID.items()},
+    **{status: {"description": text, "content": SENTENCE} for status, text in ERRORS.items()},
     **REFUSED,
 }

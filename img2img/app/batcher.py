@@ -1,4 +1,4 @@
-"""Requests that arrive together, run together."""
+"""Dynamic batching: requests that arrive at about the same time run in one batch."""
 
 import asyncio
 from collections import deque
@@ -13,12 +13,14 @@ Run = Callable[[list[np.ndarray], np.ndarray | None], list[np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Waiting:
+    """A request in the queue."""
+
     pixels: np.ndarray  # uint8 [H, W, C]
     domain: np.ndarray | None
     answer: "asyncio.Future[np.ndarray]"
 
     def fits(self, other: "Waiting") -> bool:
-        """Whether both can be of one batch."""
+        """Whether both can run in one batch."""
         if self.pixels.shape != other.pixels.shape:
             return False
         if self.domain is None or other.domain is None:
@@ -27,11 +29,13 @@ class Waiting:
 
 
 class Batcher:
-    """One model's queue: a thread runs what waits, in batches of one size and domain, in order."""
+    """The queue of one model. A thread runs the requests in order, in batches of one size and
+    domain.
+    """
 
     def __init__(self, run: Run, most: int, window: float):
-        """most: pictures of a batch. window: seconds that a batch waits to fill up, only where
-        others wait, too.
+        """most: pictures per batch. window: seconds for which a batch waits to fill up, if more
+        than one request is in the queue.
         """
         self.run, self.most, self.window = run, most, window
         self.waiting: deque[Waiting] = deque()
@@ -39,7 +43,7 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, pixels: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
-        """Raises whatever the model does."""
+        """The translation of one picture; raises what the model raises."""
         answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self.waiting.append(Waiting(pixels, domain, answer))
         if self._worker is None:
@@ -47,7 +51,7 @@ class Batcher:
         return await answer
 
     async def _work(self) -> None:
-        """Until nothing waits."""
+        """Run batches until the queue is empty."""
         loop = asyncio.get_running_loop()
         try:
             while self.waiting:
@@ -56,34 +60,34 @@ class Batcher:
                 batch = self._next()
                 if not batch:
                     continue
-                pixels = [each.pixels for each in batch]
+                pixels = [request.pixels for request in batch]
                 try:
-                    done = await loop.run_in_executor(
+                    results = await loop.run_in_executor(
                         self._thread, self.run, pixels, batch[0].domain
                     )
                 except Exception as error:
-                    for each in batch:
-                        if not each.answer.done():
-                            each.answer.set_exception(error)
+                    for request in batch:
+                        if not request.answer.done():
+                            request.answer.set_exception(error)
                     continue
-                for each, result in zip(batch, done, strict=True):
-                    if not each.answer.done():
-                        each.answer.set_result(result)
+                for request, result in zip(batch, results, strict=True):
+                    if not request.answer.done():
+                        request.answer.set_result(result)
         finally:
             self._worker = None
 
     def _next(self) -> list[Waiting]:
-        """The first that waits, and those that fit to it; who has given up is left out."""
+        """The first request, and those that fit into its batch. Canceled requests are dropped."""
         kept: deque[Waiting] = deque()
         batch: list[Waiting] = []
         while self.waiting:
-            each = self.waiting.popleft()
-            if each.answer.done():
+            request = self.waiting.popleft()
+            if request.answer.done():
                 continue
-            if not batch or (len(batch) < self.most and each.fits(batch[0])):
-                batch.append(each)
+            if not batch or (len(batch) < self.most and request.fits(batch[0])):
+                batch.append(request)
             else:
-                kept.append(each)
+                kept.append(request)
         self.waiting = kept
         return batch
 

@@ -1,4 +1,4 @@
-"""A canvas to draw on. Gradio's own keeps what anyone sends it as files; this one's is text."""
+"""A canvas to draw on. Unlike Gradio's, it sends drawings as text, which is not kept in a file."""
 
 import base64
 from pathlib import Path
@@ -12,7 +12,7 @@ PNG = "data:image/png;base64,"
 
 
 def canvas() -> gr.HTML:
-    """Its value is the drawing as a data address of a PNG, empty without one; `input` tells."""
+    """The component. Its value is the data URL of a PNG, or empty; it fires `input`."""
     html, css, js = ((HERE / f"canvas.{kind}").read_text() for kind in ("html", "css", "js"))
     return gr.HTML(
         "",
@@ -25,9 +25,9 @@ def canvas() -> gr.HTML:
 
 
 def drawn(value: object) -> bytes:
-    """The PNG of a canvas's value, which a visitor may have made up. Raises DataError."""
+    """The PNG in a canvas's value. Raises DataError for a value that the canvas did not send."""
     if not isinstance(value, str) or not value.startswith(PNG):
-        raise DataError("This is no drawing of the canvas.")
+        raise DataError("This is not a drawing of the canvas.")
     try:
         return base64.b64decode(value.removeprefix(PNG), validate=True)
     except ValueError:

@@ -134,7 +134,7 @@ class Demo:
             return EMPTY
         choice = self.choose(title, way, domain, several)
         picture = self.decode(drawn(drawing), choice)
-        small = images.shrink(picture, choice.translator.manifest.trained_size)
+        small = images.shrink(picture, max(choice.translator.manifest.trained_size))
         return self._translated(images.Picture(images.on_white(small)), "drawing", choice)
 
     def _translated(self, picture: images.Picture, source: str, choice: Choice) -> Shown:

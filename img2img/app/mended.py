@@ -1,4 +1,4 @@
-"""What of Gradio must be otherwise here. Imported before any component is made."""
+"""Patches of Gradio. To be imported before any component is created."""
 
 import os
 import tempfile
@@ -14,28 +14,30 @@ _save = processing_utils.save_pil_to_cache
 
 
 async def own_files(self: Block, url_or_file_path: str | Path | None) -> str | None:
-    """Gradio gets whatever address a request names, for every component: here none."""
+    """Refuse URLs: Gradio would fetch any that a request names, for every component."""
     if url_or_file_path and "://" in str(url_or_file_path):
         raise gr.Error("Addresses are not fetched here: upload the picture itself.")
     return await _move(self, url_or_file_path)
 
 
 def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
-    """Files are named by their content. Gradio writes one again where it is, even while it is sent
-    to someone else, who then gets a part: here it is written once, elsewhere, and moved.
+    """Write a cached file once, elsewhere, and move it into place.
+
+    Gradio names files by their content, and writes an existing one again, even while it is sent to
+    another visitor, who would receive a part of it.
     """
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir) as folder:
-        made = Path(_save(img, folder, name, format))
-        path = Path(cache_dir, made.parent.name, made.name).resolve()
+        written = Path(_save(img, folder, name, format))
+        path = Path(cache_dir, written.parent.name, written.name).resolve()
         path.parent.mkdir(exist_ok=True)
         if path.exists():
             os.utime(path)  # delete_cache looks at its age
         else:
-            os.replace(made, path)
+            os.replace(written, path)
     return str(path)
 
 
-Block.async_move_resource_to_block_cache = own_files  # type: ignore[method-assign]  # on purpose
+Block.async_move_resource_to_block_cache = own_files  # type: ignore[method-assign]  # a patch
 processing_utils.save_pil_to_cache = save_whole
-component_meta.create_or_modify_pyi = lambda *_: None  # it writes files beside subclasses' source
+component_meta.create_or_modify_pyi = lambda *_: None  # it would write files beside the source

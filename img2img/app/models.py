@@ -1,4 +1,4 @@
-"""The models that an application offers, loaded when they are first asked for."""
+"""The models that an application offers, loaded when they are first used."""
 
 import threading
 import warnings
@@ -13,16 +13,16 @@ from img2img.infer.translator import Translator
 
 
 class NoModel(DataError):
-    """A name that is not offered."""
+    """There is no model of this name."""
 
 
 class Models:
-    """Translators by name. What a request names is looked up here and is never a path."""
+    """Translators by name. Names in requests are only looked up here, and are never paths."""
 
     def __init__(self, models: Iterable[str], provider: str = "auto"):
-        """models: paths or names; without any, all that ship or lie in ./weights and ./runs.
+        """models: paths or names; by default the shipped ones and those in ./weights and ./runs.
 
-        Raises DataError where there are none, or one that was named is missing or no model.
+        Raises DataError where there are none, or where a named one is missing or not a model.
         """
         entries = [entry for model in models for entry in _both_ways(model)]
         self._paths: dict[str, Path] = {}
@@ -46,14 +46,14 @@ class Models:
         return list(self._paths)
 
     def examples(self, name: str) -> list[Path]:
-        """Pictures to try it on, where its folder has examples/NAME/."""
+        """Example inputs of the model: the pictures in examples/NAME/ beside it."""
         folder = self._paths[name].parent / "examples" / self._paths[name].stem
         return list(find_pictures(folder)) if folder.is_dir() else []
 
     def get(self, name: str) -> Translator:
-        """NoModel for a name that is not offered."""
+        """The model's translator. Raises NoModel for an unknown name."""
         if name not in self._paths:
-            raise NoModel(f"There is no model {name!r}. Offered: {', '.join(self._paths)}.")
+            raise NoModel(f"There is no model {name!r}. Models: {', '.join(self._paths)}.")
         with self._loading:
             if name not in self._loaded:
                 self._loaded[name] = Translator(self._paths[name], self.provider)
@@ -61,7 +61,7 @@ class Models:
 
 
 def _both_ways(model: str) -> list[Entry]:
-    """The model of that path or name; of a run with two directions both."""
+    """The model of this path or name; both models of a run with two directions."""
     try:
         return [registry.find(model)]
     except UsageError:

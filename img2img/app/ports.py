@@ -1,4 +1,4 @@
-"""Whether an address can be listened at, asked before models are loaded for nothing."""
+"""Whether a port is free, checked before models are loaded."""
 
 import errno
 import os
@@ -7,12 +7,12 @@ from typing import Any
 
 from img2img.errors import Img2ImgError, UsageError
 
-ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # another machine's, or IPv6 is switched off
+ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # of another machine, or IPv6 is disabled
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises UsageError where this machine has no such address; Img2ImgError where its port is
-    taken or not permitted. Port 0 is any that is free.
+    """Raises UsageError where this machine does not have the address, and Img2ImgError where the
+    port is in use or not permitted. Port 0 stands for any free port.
     """
     try:
         addresses = socket.getaddrinfo(
@@ -30,15 +30,15 @@ def require_free(host: str, port: int) -> None:
                 raise Img2ImgError(_message(error, port)) from None
     if not present:
         raise UsageError(
-            f"{host} is no address of this machine: "
-            "--host takes one of its own, 127.0.0.1, or 0.0.0.0 for all."
+            f"{host} is not an address of this machine. Use one of its addresses with --host, "
+            "127.0.0.1, or 0.0.0.0 for all."
         )
 
 
 def _bind(family: int, address: tuple[Any, ...]) -> None:
-    """As a server does, for a moment."""
+    """Bind the address as a server would, and release it."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":  # on Windows it would share what is taken
+        if os.name == "posix":  # on Windows it would allow to share a used port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -47,7 +47,9 @@ def _bind(family: int, address: tuple[Any, ...]) -> None:
 
 def _message(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken: choose another with --port, or end what listens there."
+        return (
+            f"Port {port} is in use. Choose another with --port, or stop the program that uses it."
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"No permission to listen at port {port}: choose one above 1023 with --port."
-    return f"It can't listen at port {port} ({error.strerror}): choose another with --port."
+        return f"No permission to listen on port {port}. Choose one above 1023 with --port."
+    return f"Can't listen on port {port} ({error.strerror}). Choose another with --port."

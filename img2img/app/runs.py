@@ -1,4 +1,4 @@
-"""What a run's folder tells while it trains; read only."""
+"""The curves, samples and findings in a run's folder, read while it trains."""
 
 import contextlib
 import csv
@@ -10,16 +10,16 @@ POINTS = 400  # of a curve
 
 
 def shown_runs(folder: Path) -> list[str]:
-    """The newest first."""
-    found = {}
+    """Names of the runs in the folder, the newest first."""
+    changed = {}
     for path in folder.glob("*/metrics.csv"):
-        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            found[path.parent.name] = path.parent.stat().st_mtime
-    return sorted(found, key=found.__getitem__, reverse=True)
+        with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
+            changed[path.parent.name] = path.parent.stat().st_mtime
+    return sorted(changed, key=changed.__getitem__, reverse=True)
 
 
 def losses(run: Path) -> list[dict[str, float | str]]:
-    """Rows of step, term and value, thinned out to what a screen shows."""
+    """Rows of step, term and value, thinned out to about POINTS steps."""
     try:
         with (run / "metrics.csv").open(newline="", errors="replace") as file:
             rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
@@ -35,7 +35,7 @@ def losses(run: Path) -> list[dict[str, float | str]]:
 
 
 def _number(text: str | None) -> float | None:
-    """None of a row that is just being written."""
+    """None in a row that is just being written."""
     try:
         return float(text or "")
     except ValueError:
@@ -48,9 +48,9 @@ def samples(run: Path) -> list[Path]:
 
 
 def diagnoses(run: Path) -> list[list[str]]:
-    """What the last looks found: step, what, what it means, what to try."""
+    """The latest findings, the newest first: step, check, meaning, advice."""
     try:
-        found = read_findings(run)[-20:]
+        findings = read_findings(run)[-20:]
     except ValueError:  # just being written
         return []
-    return [[str(f["step"]), f["check"], f["means"], f["advice"]] for f in reversed(found)]
+    return [[str(f["step"]), f["check"], f["means"], f["advice"]] for f in reversed(findings)]

@@ -13,17 +13,17 @@ from img2img.app.models import Models
 from img2img.app.ports import require_free
 from img2img.errors import Img2ImgError
 
-SETTINGS = "IMG2IMG_SERVE"  # the environment variable by which workers are told
+SETTINGS = "IMG2IMG_SERVE"  # environment variable with the workers' settings
 
 
 def run(
     models: list[str], provider: str, limits: Limits, host: str, port: int, workers: int
 ) -> None:
-    """Serve until SIGINT or SIGTERM; what was accepted is finished first."""
+    """Serve until SIGINT or SIGTERM. Requests that were accepted are finished first."""
     require_free(host, port)
     app = _app(models, provider, limits, workers)
     with tempfile.TemporaryDirectory() as folder:
-        if workers > 1:  # their numbers are added up here
+        if workers > 1:  # where the workers' metrics are collected
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
             uvicorn.run(
@@ -37,25 +37,27 @@ def run(
                 limit_concurrency=None,
                 server_header=False,
             )
-        except SystemExit as ended:  # uvicorn's own codes mean other things here
+        except SystemExit as ended:  # uvicorn's exit codes differ from those of img2img
             if ended.code:
-                require_free(host, port)  # someone else was faster
-                raise Img2ImgError("The server did not start: the lines above say why.") from None
+                require_free(host, port)  # another program took it in the meantime
+                raise Img2ImgError("The server did not start; see the lines above.") from None
 
 
 def _app(models: list[str], provider: str, limits: Limits, workers: int) -> FastAPI | str:
-    """The application, or the name of what makes it in each worker. What is wrong with the models
-    is told before anything starts.
+    """The application, or, for several workers, the name of the function that creates it in each.
+    Errors of the models are raised before a worker starts.
     """
-    known = Models(models, provider)
-    known.get(known.names[0])
+    checked = Models(models, provider)
+    checked.get(checked.names[0])
     if workers == 1:
-        return create_app(known, limits)
-    told = {"models": models, "provider": provider, "limits": asdict(limits)}
-    os.environ[SETTINGS] = json.dumps(told)
+        return create_app(checked, limits)
+    settings = {"models": models, "provider": provider, "limits": asdict(limits)}
+    os.environ[SETTINGS] = json.dumps(settings)
     return "img2img.app.server:from_environment"
 
 
 def from_environment() -> FastAPI:
-    told = json.loads(os.environ[SETTINGS])
-    return create_app(Models(told["models"], told["provider"]), Limits(**told["limits"]))
+    """The application of one worker."""
+    settings = json.loads(os.environ[SETTINGS])
+    models = Models(settings["models"], settings["provider"])
+    return create_app(models, Limits(**settings["limits"]))

@@ -1,4 +1,4 @@
-"""What visitors may send to the demo: their own uploads, through our own decoder, and no more."""
+"""Checks of what visitors send to the demo, which accepts uploaded files and nothing else."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ import img2img.app.mended  # noqa: F401
 from img2img.files import SIGNATURE_BYTES, PassedOver, is_hidden, is_picture_name
 
 MAX_FILES = 500  # of a batch
-MAX_LISTED = 10 * MAX_FILES  # in a zip, whatever they are
+MAX_LISTED = 10 * MAX_FILES  # files of any kind in a zip
 MAX_UNPACKED = 512 * 2**20  # bytes of a zip's pictures
-MAX_JSON = 2**20  # bytes of a body that is no upload
-BROKEN_OFF = 300.0  # seconds without a byte of an upload
+MAX_JSON = 2**20  # bytes of a body other than an upload
+ABANDONED = 300.0  # seconds without a byte of an upload
 MAX_STORED = 2 * 2**30  # bytes of all visitors' files together
-# What the page asks for. Gradio has more, which runs ffmpeg on videos, fetches addresses, calls
-# functions without the queue, or talks to other servers.
+# The routes that the page uses. Gradio has others, which run ffmpeg on videos, fetch URLs, call
+# functions without the queue, or contact other servers.
 ROUTES = (
     "/assets/",
     "/static/",
@@ -49,7 +49,7 @@ ROUTES = (
 
 
 def uploaded(path: str) -> str:
-    """The path, which is that of an upload."""
+    """The path, if it is that of an upload. Raises gr.Error for any other."""
     folder = Path(get_upload_folder()).resolve()
     if not Path(path).resolve().is_relative_to(folder):
         raise gr.Error("Only uploaded files are translated.")
@@ -57,7 +57,7 @@ def uploaded(path: str) -> str:
 
 
 class UploadedPicture(gr.Image):
-    """Gives the path of an upload as it is: gr.Image opens it with every decoder of Pillow."""
+    """An upload's path, unopened: gr.Image would open the file with any of Pillow's decoders."""
 
     is_template = True  # looks like gr.Image
 
@@ -66,20 +66,20 @@ class UploadedPicture(gr.Image):
 
 
 class UploadedFiles(gr.File):
-    """Gives the paths of uploads."""
+    """The paths of uploads, unopened."""
 
     is_template = True
 
     def preprocess(self, payload: ListFiles | FileData | None) -> list[str] | None:
         if payload is None:
             return None
-        found = payload.root if isinstance(payload, ListFiles) else [payload]
-        return [uploaded(file.path) for file in found]
+        files = payload.root if isinstance(payload, ListFiles) else [payload]
+        return [uploaded(file.path) for file in files]
 
 
 class ChosenDomain(gr.Radio):
-    """Gives the name as it was chosen. gr.Radio refuses one that only the model before has, which
-    a visitor's waiting translation may bring along.
+    """The chosen name. gr.Radio would refuse a name that only the previous model has, which a call
+    that waits in the queue may contain.
     """
 
     is_template = True
@@ -89,7 +89,7 @@ class ChosenDomain(gr.Radio):
 
 
 class ChosenAttributes(gr.CheckboxGroup):
-    """Gives the names as they were ticked, as `ChosenDomain` does."""
+    """The chosen names, for the same reason as in `ChosenDomain`."""
 
     is_template = True
 
@@ -101,41 +101,45 @@ class ChosenAttributes(gr.CheckboxGroup):
 def members(
     paths: list[Path], passed_over: PassedOver
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Names and readers of the pictures in files and zips. Raises gr.Error for too many, and for
-    what is no zip; a reader raises for a damaged member. passed_over: takes what else is in zips.
+    """Names and readers of the pictures in files and zips.
+
+    passed_over: receives the other files in zips. Raises gr.Error for too many files, and for a
+    broken zip; a reader raises for a damaged member.
     """
     count, unpacked = 0, 0
-    found: list[tuple[str, Callable[[], bytes]]]
+    pictures: list[tuple[str, Callable[[], bytes]]]
     for path in dict.fromkeys(paths):
         if path.suffix.lower() != ".zip":
-            found = [(path.stem, path.read_bytes)]
+            pictures = [(path.stem, path.read_bytes)]
         else:
             try:
                 archive = zipfile.ZipFile(path)
             except Exception:  # of hostile bytes, almost any
-                raise gr.Error(f"{path.name} is no zip file that can be read.") from None
+                raise gr.Error(f"{path.name} is not a readable zip file.") from None
             if len(archive.infolist()) > MAX_LISTED:
                 raise gr.Error(f"{path.name} lists more than {MAX_LISTED:,} files.")
             inside = [i for i in archive.infolist() if _is_picture(archive, i, passed_over)]
             unpacked += sum(info.file_size for info in inside)
-            found = [(Path(info.filename).stem, partial(_read, archive, info)) for info in inside]
-        count += len(found)
+            pictures = [
+                (Path(info.filename).stem, partial(_read, archive, info)) for info in inside
+            ]
+        count += len(pictures)
         if count > MAX_FILES or unpacked > MAX_UNPACKED:
             raise gr.Error(
                 f"At most {MAX_FILES} pictures and {MAX_UNPACKED // 2**20} MB at once. "
-                "`img2img translate` takes any number."
+                "`img2img translate` has no limit."
             )
-        yield from found
+        yield from pictures
 
 
 def _is_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, passed_over: PassedOver) -> bool:
-    """Whether it is a picture by its name, or its first bytes; what is none is counted."""
+    """Whether a member is a picture, by its name or its first bytes. Other members are counted."""
     path = PurePosixPath(info.filename)
     if info.is_dir() or any(is_hidden(part) for part in path.parts if part != ".."):
         return False
-    # Other methods are unpacked whole before anyone looks at the size.
+    # With other methods, zipfile would unpack all of it before the size is checked.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        passed_over.files["packed by another method than deflate"] += 1
+        passed_over.files["compressed by another method than deflate"] += 1
     elif is_picture_name(path.name, lambda: _head(archive, info)):
         return True
     else:
@@ -152,13 +156,13 @@ def _head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """As many bytes as it says that it has, however many there are."""
+    """The member, up to the size in its header, even if it unpacks to more."""
     with archive.open(info) as file:
         return file.read(info.file_size)
 
 
 class Guard:
-    """Lets through what the page asks for, in sizes that it has."""
+    """Middleware that refuses all requests but the page's own, and those that are too large."""
 
     def __init__(self, app: ASGIApp, max_upload: int):
         self.app, self.max_upload = app, max_upload
@@ -167,14 +171,14 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path, refused, seen = scope["path"], None, 0
+        path, refused, received = scope["path"], None, 0
         upload = path.startswith("/gradio_api/upload")
         if path != "/" and not path.startswith(ROUTES):
-            refused = PlainTextResponse("Not offered here.", 404)
+            refused = PlainTextResponse("Not available here.", 404)
         elif "://" in path or ":/" in path.partition("file=")[2][:12]:
-            refused = PlainTextResponse("Addresses are not fetched here.", 403)
+            refused = PlainTextResponse("URLs are not fetched here.", 403)
         elif upload and scope["method"] == "POST" and stored() > MAX_STORED:
-            refused = PlainTextResponse("No more room for uploads. Try again later.", 507)
+            refused = PlainTextResponse("There is no space left for uploads. Try again later.", 507)
         most = self.max_upload if upload else MAX_JSON
         length = dict(scope["headers"]).get(b"content-length", b"")
         if not refused and length.isdigit() and int(length) > most:
@@ -184,10 +188,10 @@ class Guard:
             return
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:  # as if the visitor had gone
+            received += len(message.get("body", b""))
+            if received > most:  # as if the visitor had disconnected
                 return {"type": "http.disconnect"}
             return message
 
@@ -195,18 +199,20 @@ class Guard:
 
 
 def stored() -> int:
-    """Bytes of what was uploaded and made, and is not yet deleted.
+    """Bytes of the uploads and results that are not yet deleted.
 
-    Gradio forgets an upload that broke off, whose file is beside the folders of whole ones: what
-    nobody has written to for a while is deleted here.
+    Deletes uploads that were interrupted, which Gradio does not: their files lie beside the folders
+    of complete ones, and have not been written to for a while.
     """
     total, folder = 0, get_upload_folder()
     for top, _, names in os.walk(folder):
         for name in names:
             path = Path(top, name)
-            with contextlib.suppress(OSError):  # deleted meanwhile; on Windows still open
-                found = path.stat()
-                total += found.st_size
-                if top == folder and time.time() - found.st_mtime > BROKEN_OFF:
+            with contextlib.suppress(
+                OSError
+            ):  # deleted in the meantime, or, on Windows, still open
+                status = path.stat()
+                total += status.st_size
+                if top == folder and time.time() - status.st_mtime > ABANDONED:
                     path.unlink()
     return total

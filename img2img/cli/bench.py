@@ -21,8 +21,8 @@ def bench(
         Path | None, option("Folder of pictures to run. Default: the shipped sample.")
     ] = None,
     size: Annotated[
-        int | None,
-        typer.Option(min=8, help="Side of the pictures, px. Default: the training size."),
+        str | None,
+        option("Size of the pictures, px: 256, or width x height as 512x256. Default: as trained."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Duration of each timing.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
@@ -38,23 +38,31 @@ def bench(
     import json
 
     from img2img.cli import stderr_console
+    from img2img.errors import UsageError
     from img2img.evaluate.bench import bench as measure
     from img2img.evaluate.bench import load_pictures
     from img2img.files import pictures as pictures_of
     from img2img.infer.registry import find, shipped
     from img2img.infer.session import binding, load
+    from img2img.sizes import Size
 
+    try:
+        given = Size.of(size) if size else None
+    except ValueError as error:
+        raise UsageError(f"--size {error}.") from None
+    if given and min(given) < 8:
+        raise UsageError("--size: no side may be under 8 px.")
     console = stderr_console()
     files = pictures_of(pictures or shipped("quickstart") / "test" / "flat")
     families = dict.fromkeys(_family(find(model, direction).path) for model in models)
     rows = []
     for family in families:
         manifest = load(family[0], "cpu").manifest
-        side = size or manifest.trained_size
-        real = load_pictures(files, manifest.in_channels, side, 64)
+        wanted = given or manifest.trained_size
+        real = load_pictures(files, manifest.in_channels, wanted, 64)
         with console.status(f"measuring {', '.join(path.stem for path in family)}"):
             measured = measure(family, provider or binding(*family), real, seconds, threads)
-        rows += [{**row, "size": side, "pictures": len(real)} for row in measured]
+        rows += [{**row, "size": wanted.plain, "pictures": len(real)} for row in measured]
     if as_json:
         print(json.dumps({"models": rows}, indent=2))
         return

@@ -114,7 +114,7 @@ def evaluate(
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
-    if by_domain and translator:
+    if data and translator:  # by domain
         from img2img.data.sources import Sources
         from img2img.evaluate.domains import evaluate_domains
 

@@ -83,8 +83,12 @@ def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
     """best, last or the number of a step."""
     from img2img.errors import UsageError
 
-    if text is None or text == "best" or text == "last":
-        return text
+    if text is None:
+        return None
+    if text == "best":
+        return "best"
+    if text == "last":
+        return "last"
     if not text.isdecimal():
         raise UsageError(f"--checkpoint {text}: write best, last or the number of a step.")
     return int(text)

@@ -13,7 +13,7 @@ def import_checkpoint(
         Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
     ],
     mode: Annotated[
-        Literal["pix2pix", "cyclegan", "stargan"] | None,
+        str | None,
         option("Method of the run; by default the one whose paper has such a generator."),
     ] = None,
     direction: Annotated[
@@ -52,7 +52,9 @@ def import_checkpoint(
         bool | None,
         option("BatchNorm by its averages, or each picture's; by default as its repository does."),
     ] = None,
-    size: Annotated[int | None, option("Side of the pictures it was trained on, px.")] = None,
+    size: Annotated[
+        str | None, option("Of the pictures it was trained on, px: 256, or 512x256.")
+    ] = None,
     licence: Annotated[str | None, option("Of the weights, for the manifest.")] = None,
     name: Annotated[str | None, option("Of the run; made up by default.")] = None,
     out: Annotated[Path, option("Where runs go.")] = Path("runs"),
@@ -78,9 +80,11 @@ def import_checkpoint(
     except ImportError as error:
         raise needs_extra("train", error) from None
 
+    if mode is not None:
+        METHODS.choose(mode)
     made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
     run = new_folder(out, name or made_up or source.stem, numbered=name is None)
-    given = {"norm": norm, "dropout": dropout, "size": size}
+    given: dict[str, object] = {"norm": norm, "dropout": dropout, "size": size}
     given |= {"padding": padding, "upsample": upsample, "form": form}
     settings = {key: value for key, value in given.items() if value is not None}
     network = import_run(

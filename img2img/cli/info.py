@@ -40,7 +40,8 @@ def info(
         "domains": ", ".join(manifest.labels.names) or "-",
         "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
         "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
-        "gives": f"the same size, {manifest.out_channels} channels",
+        "gives": f"the same size, {manifest.out_channels} channels"
+        + (f", a label map of {len(manifest.palette)} colors" if manifest.palette else ""),
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),
@@ -68,10 +69,8 @@ def _on_cpus(manifest: "Manifest") -> str:
     if psnr is None:
         return f"in {manifest.precision}: the accuracy of bf16 was not measured"
     if not manifest.is_near_in_bf16:
-        return (
-            f"in {manifest.precision}: bf16 has a PSNR of only {psnr:.1f} dB against it "
-            f"({BF16_DB:.0f} dB are required)"
-        )
+        required = f"{BF16_DB:.0f} are required"
+        return f"in {manifest.precision}: the PSNR of bf16 is {psnr:.1f} dB ({required})"
     return (
         f"in bf16 where the CPU and OpenVINO support it (PSNR {psnr:.1f} dB against "
         f"{manifest.precision})"

@@ -1,5 +1,6 @@
 """What `train` can print: its methods, objectives and settings."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,15 +8,24 @@ if TYPE_CHECKING:
 
 
 def show_methods() -> None:
-    """Every method with the paper it is of, and the folders it takes."""
+    """Every method with its paper and presets; one of another package by where it is from, so that
+    nothing of that package is imported.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from img2img.methods import METHODS
 
-    table = Table("--mode", "what it is", "presets")
-    for name, method in METHODS.items():
-        table.add_row(name, (method.__doc__ or "").partition("\n")[0], "paper, modern")
+    table = Table("--mode", "what it is", "presets", "paper")
+    for name in METHODS:
+        if name not in METHODS.builtin:
+            table.add_row(name, f"from {METHODS.origin(name)}", "", "")
+            continue
+        method = METHODS[name]
+        page = sys.modules[method.__module__].__doc__ or ""
+        paper = " ".join(page.split("\n\n")[0].split())
+        summary = (method.__doc__ or "").partition("\n")[0]
+        table.add_row(name, summary, ", ".join(method.presets), paper)
     Console(highlight=False, markup=False).print(table)
 
 

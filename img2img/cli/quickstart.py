@@ -1,9 +1,13 @@
 """img2img quickstart: everything once, on the sample that ships."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
 
 SETTINGS = {  # a small U-Net, chosen to be pretty after two minutes on two cores
     "size": 64,
@@ -84,7 +88,7 @@ def quickstart(
         raise Img2ImgError("The model did not beat the trivial answers. Please report this.")
 
 
-def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]:
+def _compare(run: Path, bundle: Path, sample: Path, console: "Console") -> dict[str, float]:
     """Translate the held-out folder, write the sheet, and measure against the truth."""
     import statistics
 
@@ -96,7 +100,7 @@ def _compare(run: Path, bundle: Path, sample: Path, console) -> dict[str, float]
     from img2img.infer.record import Record
     from img2img.infer.translator import Translator
 
-    def pixels(folder: Path):
+    def pixels(folder: Path) -> "list[np.ndarray]":
         return [images.read(path).pixels for path in find_pictures(folder)]
 
     out = run / "translated"

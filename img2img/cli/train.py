@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from img2img.methods import METHODS
+
 
 def _data(text: str) -> Any:
     return typer.Option(help=text, rich_help_panel="Data")
@@ -26,7 +28,8 @@ def _list(text: str) -> Any:
 def train(
     context: typer.Context,
     mode: Annotated[
-        str | None, typer.Option(help="Method: pix2pix, cyclegan, stargan; see --list-methods.")
+        str | None,
+        typer.Option(help=f"Method: {', '.join(METHODS.builtin)}; see --list-methods."),
     ] = None,
     a: Annotated[Path | None, _data("Folder of input pictures.")] = None,
     b: Annotated[Path | None, _data("Folder of target pictures.")] = None,
@@ -70,8 +73,8 @@ def train(
         Path | None,
         _run(
             "Folder of a run to continue exactly. --epochs or --steps (in all), --decay, "
-            "--generator-lr and --discriminator-lr may change. auto: continue the run of this "
-            "name, or start it."
+            "--generator-lr, --discriminator-lr and --patience may change. auto: continue the run "
+            "of this name, or start it."
         ),
     ] = None,
     dry_run: Annotated[
@@ -80,15 +83,16 @@ def train(
     check: Annotated[bool, _run("Decode every picture before training starts.")] = True,
     preset: Annotated[
         str | None,
-        _training("Settings that go together: paper (the default) or modern."),
+        _training("Settings that go together, by default paper's; --list-methods has the others."),
     ] = None,
-    size: Annotated[int | None, _training("Side of the training crops, in pixels.")] = None,
+    size: Annotated[
+        str | None,
+        _training("Size of the training crops, in pixels: 256, or width x height as 512x256."),
+    ] = None,
     resize: Annotated[
-        int | None, _training("Side that pictures are resized to before the crop; 0: keep theirs.")
+        str | None, _training("Size that pictures are resized to before the crop; 0: keep theirs.")
     ] = None,
-    centre_crop: Annotated[
-        int | None, _training("Side of a square that is cut from the middle first.")
-    ] = None,
+    centre_crop: Annotated[str | None, _training("Size that is cut from the middle first.")] = None,
     batch: Annotated[
         str | None, _training("Pictures (or pairs) per step; auto: as many as fit into memory.")
     ] = None,
@@ -140,7 +144,7 @@ def train(
         from img2img.training.loop import train as run_training
         from img2img.training.plan import make_plan, resolve_sources
         from img2img.training.ranks import joined
-        from img2img.training.resume import continued, refuse_fixed, resumed
+        from img2img.training.resume import changes_in_words, continued, refuse_fixed, resumed
         from img2img.training.settings import (
             beneath_options,
             layered,
@@ -172,7 +176,7 @@ def train(
     test = _given({"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data})
     declared = [text for parameter in context.command.params for text in parameter.opts]
     automatic = resume is not None and str(resume) == "auto"
-    run = None if automatic else resume
+    run, changes = None if automatic else resume, ""
     if run:
         refuse_fixed([*options, *sources, *(f"test_{folder}" for folder in test)])
         refuse_fixed(_given({"config": config}))
@@ -181,7 +185,7 @@ def train(
             context.args, assignments or [], saved.mode, saved.method.model_dump(), declared
         )
         run_config = resumed(run, saved, options)
-        fits = False
+        changes, fits = changes_in_words(saved, run_config), False
     else:
         file = read_file(config) if config else {}
         method = require_mode(mode or file.get("mode"))
@@ -200,13 +204,15 @@ def train(
         require_checkpoint(run)  # before all pictures are decoded
     with joined() as ranks:
         console.quiet = not ranks.first
+        if changes:
+            console.print(f"From the last checkpoint on: {changes}.")
         begins = ranks.from_first(run is None)
         if run is None and not begins:
             raise DataError(f"Not all machines see {known}: they must share the disk it is on.")
         if begins:
             numbered = name is None and not automatic
-            folder = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
-            run = Path(ranks.from_first(folder))
+            created = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
+            run = Path(ranks.from_first(created))
             run_config = run_config.model_copy(update={"name": run.name})
         plan = make_plan(run_config, console, check and ranks.first)
         if fits and begins:
@@ -216,6 +222,7 @@ def train(
                 print(plan.config.to_json())
             return None
         try:
+            assert run is not None  # given, continued, or created above
             run_training(plan, run, console, max_minutes, ranks)
         except (UsageError, Interrupted) as error:  # every process raises it; the first reports it
             if ranks.first:

@@ -40,7 +40,9 @@ def translate(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
     existing: Annotated[
         Literal["skip", "replace", "error"],
-        option("Existing outputs. skip: keep those whose input is unchanged."),
+        option(
+            "Existing outputs. skip: keep those whose input is unchanged; for -o FILE, an error."
+        ),
     ] = "skip",
     names: Annotated[
         Literal["plain", "full", "number"],
@@ -57,7 +59,7 @@ def translate(
         typer.Option(
             min=1,
             max=100,
-            help="Of jpg, webp, avif: 95; a lossless webp stays lossless. 100: lossless webp.",
+            help="Of jpg, webp, avif: default 95; a lossless webp stays so. 100: lossless webp.",
         ),
     ] = None,
     max_side: Annotated[

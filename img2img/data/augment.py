@@ -1,7 +1,9 @@
 """Resize, crop and flip, the same for all pictures of a sample, through albumentations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from random import Random
+from typing import Literal
 
 import albumentations as A
 import cv2
@@ -9,43 +11,51 @@ import numpy as np
 
 from img2img.data.cache import Cache
 from img2img.errors import DataError
+from img2img.sizes import Size
 
 Pictures = dict[str, np.ndarray]
+Fit = Literal["squash", "crop", "pad"]
 cv2.setNumThreads(0)  # the data workers are the parallelism
 
 
 class Augment:
-    """Pictures uint8 [H, W, C] of any size -> uint8 [size, size, C], in two stages.
+    """Pictures uint8 [H, W, C] of any size -> uint8 [height, width, C] of `size`, in two stages.
 
-    Always the same: cut from the middle where asked, resized to load_size (0: not at all), to size
-    where it is not for training. Then the crop, in training at random, and half of them flipped.
+    Always the same: cut from the middle where asked, resized to load_size (None: not at all), to
+    size where it is not for training. Then the crop, in training at random, and half of them
+    flipped.
+
+    fit: how a picture of another shape is resized. squash: to that size. crop: until it covers it;
+    what is too long is cropped, in training at random. pad: until it fits into it; right of and
+    below it the border is repeated, as an exported model pads.
     """
 
     def __init__(
         self,
-        size: int,
-        load_size: int,
-        centre_crop: int | None,
+        size: Size | int,
+        load_size: Size | int | None,
+        centre_crop: Size | int | None,
         flip: bool,
         training: bool,
         cache: Cache | None = None,
+        fit: Fit = "squash",
+        labels: Collection[str] = (),
     ):
-        """cache: what the first stage makes is kept there; only where it resizes."""
-        self.size, self.training, self.cache = size, training, cache
-        self.resizes_first = bool(load_size) and not centre_crop
-        self.side = side = load_size if training else size
+        """cache: what the first stage makes is kept there; only where it is of one size.
+
+        labels: the names of pictures that are label maps, whose colors must not mix.
+        """
+        self.size = Size.of(size)
+        self.training, self.cache, self.fit, self.labels = training, cache, fit, frozenset(labels)
+        self.cut = Size.of(centre_crop) if centre_crop else None
+        load = Size.of(load_size) if load_size else None
+        self.resized = load and (load if training else self.size)
+        # Then pictures of any two sizes become alike, and both of a pair can be read as they are.
+        self.resizes_first = bool(load) and not centre_crop and fit == "squash"
         crop = A.RandomCrop if training else A.CenterCrop
-        self._first: list[A.BasicTransform] = []
         self._then: list[A.BasicTransform] = []
-        if centre_crop:
-            self._first.append(A.CenterCrop(centre_crop, centre_crop))
-        if load_size:
-            # Area when shrinking: bicubic alone would alias.
-            self._first.append(
-                A.Resize(side, side, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")
-            )
-        if not load_size or (training and load_size != size):
-            self._then.append(crop(size, size))
+        if not load or (training and load != self.size) or fit == "crop":
+            self._then.append(crop(*self.size.shape))
         if training and flip:
             self._then.append(A.HorizontalFlip(p=0.5))
         self._compose: dict[tuple[str, ...], A.Compose] = {}
@@ -57,25 +67,45 @@ class Augment:
 
         record: its number in the cache.
         """
-        side = self.side
-        length = side * side * sum(channels.values())
-        kept = self.cache.get(record, length) if self.cache else None
+        if not (self.cache and self.resized):
+            return {name: self._prepare(name, picture) for name, picture in read().items()}
+        area = self.resized.width * self.resized.height
+        kept = self.cache.get(record, area * sum(channels.values()))
         if kept is not None:
-            ends = np.cumsum([side * side * count for count in channels.values()])[:-1]
+            ends = np.cumsum([area * count for count in channels.values()])[:-1]
             parts = zip(channels, np.split(kept, ends), strict=True)
-            return {name: part.reshape(side, side, channels[name]) for name, part in parts}
-        pictures = {name: self._prepare(picture) for name, picture in read().items()}
-        if self.cache:
-            self.cache.put(record, np.concatenate([p.ravel() for p in pictures.values()]))
+            return {n: part.reshape(*self.resized.shape, channels[n]) for n, part in parts}
+        pictures = {name: self._prepare(name, picture) for name, picture in read().items()}
+        self.cache.put(record, np.concatenate([p.ravel() for p in pictures.values()]))
         return pictures
 
-    def _prepare(self, picture: np.ndarray) -> np.ndarray:
+    def _prepare(self, name: str, picture: np.ndarray) -> np.ndarray:
         height, width = picture.shape[:2]
         try:
-            for step in self._first:
-                picture = step(image=picture)["image"]
+            if self.cut:
+                picture = A.CenterCrop(*self.cut.shape)(image=picture)["image"]
+            if self.resized:
+                picture = self._fitted(picture, self.resized, name in self.labels)
         except Exception as error:
             raise DataError(f"A picture of {width}x{height} px can't be cut: {error}") from error
+        return picture
+
+    def _fitted(self, picture: np.ndarray, wanted: Size, is_labels: bool) -> np.ndarray:
+        """The picture, resized as `fit` says: of the wanted size, or where it is to be cropped, of
+        one that covers it.
+        """
+        height, width = picture.shape[:2]
+        size = wanted
+        if self.fit != "squash":
+            choose = max if self.fit == "crop" else min
+            scale = choose(wanted.width / width, wanted.height / height)
+            # The wanted sides bound what rounding makes of them.
+            width, height = map(choose, Size(width, height).scaled(scale), wanted)
+            size = Size(max(width, 1), max(height, 1))
+        picture = _resizing(size, is_labels)(image=picture)["image"]
+        if self.fit == "pad":
+            edges = ((0, wanted.height - size.height), (0, wanted.width - size.width), (0, 0))
+            picture = np.pad(picture, edges, mode="edge")
         return picture
 
     def __call__(self, random: np.random.Generator, pictures: Pictures) -> Pictures:
@@ -99,4 +129,12 @@ class Augment:
             raise DataError(f"A picture of {sizes} px can't be cropped to size: {error}") from error
         done[first] = done.pop("image")
         arrays = {name: np.require(done[name], requirements=("C", "W")) for name in names}
-        return {name: array.reshape(self.size, self.size, -1) for name, array in arrays.items()}
+        return {name: array.reshape(*self.size.shape, -1) for name, array in arrays.items()}
+
+
+@lru_cache(maxsize=64)
+def _resizing(size: Size, is_labels: bool) -> A.BasicTransform:
+    if is_labels:
+        return A.Resize(*size.shape, interpolation=cv2.INTER_NEAREST_EXACT)
+    # Area when shrinking: bicubic alone would alias.
+    return A.Resize(*size.shape, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")

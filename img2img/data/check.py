@@ -1,6 +1,7 @@
 """A look at the pictures before training starts: can all be read, and are they large enough?"""
 
 import hashlib
+import operator
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from img2img import images
 from img2img.data.dataset import Dataset
 from img2img.errors import DataError
 from img2img.files import usable_cores
+from img2img.sizes import Size
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -25,14 +27,14 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
+def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) -> None:
     """Look at every file before training.
 
     With decode, each is decoded whole. Raises DataError naming the unreadable files (the first
-    five), or the smallest picture where its shorter side is less than `crop`.
+    five), or the smallest picture where it has no room for `crop`.
     """
     broken: list[str] = []
-    smallest: tuple[int, Path] | None = None
+    worst = (0, Size(0, 0), Path())  # pixels that the crop lacks on a side, and in which picture
     files = list(dataset.files())
     shares: Iterable[int] = range(0, len(files), 256)  # bounded: results would pile up in memory
     if len(files) > 2000:
@@ -45,18 +47,22 @@ def verify(dataset: Dataset, crop: int, decode: bool, console: Console) -> None:
                 if error:
                     broken.append(error)
                 else:
-                    side = min(dataset.picture_size(size))
-                    smallest = min(smallest or (side, path), (side, path))
+                    picture = Size(*dataset.picture_size(size))
+                    lacking = max(map(operator.sub, crop, picture)) if crop else 0
+                    worst = max(worst, (lacking, picture, path), key=lambda found: found[0])
     if broken:
         more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
         raise DataError(
             f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
             "Mend or remove them, then start again."
         )
-    if smallest and smallest[0] < crop:
+    lacking, picture, path = worst
+    if crop and lacking > 0:
+        square = crop.width == crop.height
         raise DataError(
-            f"The crop of {crop} px is larger than the smallest picture, {smallest[1]} "
-            f"({smallest[0]} px). Use a smaller --size or --centre-crop, or let --resize enlarge."
+            f"The crop of {crop} px is larger than the smallest picture, {path} "
+            f"({min(picture) if square else picture} px). Use a smaller --size or --centre-crop, "
+            "or let --resize enlarge."
         )
 
 

@@ -13,14 +13,16 @@ from img2img import images
 from img2img.data.findings import Finding
 from img2img.data.parts import Located
 from img2img.data.sources import Sources
+from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver
-from img2img.manifest import Labels
+from img2img.manifest import Labels, Palette
 
 if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
     from img2img.data.augment import Augment
 
 Sample = dict[str, np.ndarray]  # pictures uint8 [H, W, C], label vectors float32 [D], by name
 T = TypeVar("T")
+MOST_COLORS = 256  # of label maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,29 @@ class Dataset(ABC):
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height of a picture in a file of that width and height."""
         return size
+
+    def pictures(self, name: str) -> Iterator[np.ndarray]:
+        """Every picture that a sample may have by that name, uint8 [H, W, C], undisturbed."""
+        raise UsageError(f"{type(self).__name__} data sets have no label maps.")
+
+    def palette(self, name: str) -> Palette:
+        """The colors of all pictures of that name, in order, of label maps.
+
+        Raises DataError for more than 256 of them.
+        """
+        colors: set[int] = set()
+        channels = 1
+        for picture in self.pictures(name):
+            channels = picture.shape[2]
+            packed = picture.astype(np.int64) @ 256 ** np.arange(channels)[::-1]
+            colors.update(np.unique(packed).tolist())
+            if len(colors) > MOST_COLORS:
+                raise DataError(
+                    f"The pictures of {name} have over {MOST_COLORS} colors, so they are no label "
+                    "maps. Look for JPEG files, or soft edges, among them."
+                )
+        powers = [256**power for power in range(channels)[::-1]]
+        return tuple(tuple(color // power % 256 for power in powers) for color in sorted(colors))
 
     def identity(self) -> bytes:
         """What, beside the files, has to be the same for a run to go on exactly."""

@@ -38,14 +38,18 @@ class Paired(Dataset):
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         channels = dict(zip("ab", self.channels, strict=True))
-        read = partial(self._read, index, augment.resizes_first)
+        read = partial(self._read, index, augment)
         return augment(random, augment.prepared(index, channels, read))
 
-    def _read(self, index: int, any_sizes: bool) -> Sample:
+    def _read(self, index: int, augment: "Augment") -> Sample:
         a, b = self.read_pair(index)
-        if not any_sizes and a.shape[:2] != b.shape[:2]:
-            b = images.resize(b, a.shape[1], a.shape[0])  # one crop window has to fit both
+        if not augment.resizes_first and a.shape[:2] != b.shape[:2]:
+            # One crop window has to fit both.
+            b = images.resize(b, a.shape[1], a.shape[0], labels="b" in augment.labels)
         return {"a": a, "b": b}
+
+    def pictures(self, name: str) -> Iterator[np.ndarray]:
+        return (self.read_pair(index)["ab".index(name)] for index in range(len(self)))
 
     def describe(self) -> str:
         return f"{len(self):,} pairs"

@@ -86,6 +86,10 @@ class Unpaired(Dataset):
             sample |= augment(random, augment.prepared(before + place, {name: channels}, read))
         return sample
 
+    def pictures(self, name: str) -> Iterator[np.ndarray]:
+        files, channels = (self.a, self.b)["ab".index(name)], self.channels["ab".index(name)]
+        return (images.read(path, channels).pixels for path in files)
+
     def split(self, held_out: int) -> tuple[Self, Self]:
         (rest_a, out_a), (rest_b, out_b) = (
             split_evenly(paths, held_out) for paths in (self.a, self.b)

@@ -1,1 +1,1 @@
-"""How good a translator is."""
+"""Measuring the quality and the speed of translators."""

@@ -1,5 +1,5 @@
-"""How fast a bundle is, and how near to another one: each model and provider in a process of its
-own, so that memory is its own, too.
+"""The speed, memory and accuracy of bundles. Each model and provider runs in a separate process, so
+that its memory can be measured.
 """
 
 import multiprocessing
@@ -19,25 +19,26 @@ from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
 from img2img.infer.translator import Translator
+from img2img.sizes import Size
 
 BATCHES = (1, 2, 4, 8)
-WARM_UP = 3  # runs that are not counted: allocation, and kernels that are chosen by trial
+WARM_UP = 3  # runs that are not timed, which allocate memory and choose kernels
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one model on one provider, with pictures of one size."""
+    """The figures of one model on one provider, with pictures of one size."""
 
     model: str
-    precision: str  # that it was computed in
+    precision: str  # of the computation
     provider: str
-    load_seconds: float  # file to session
+    load_seconds: float  # from the file to a session
     latency_p50: float  # seconds, one picture
     latency_p95: float
-    throughput: float  # pictures a second at the best batch
-    batch: int  # that one
-    peak_mib: float | None  # of the whole process; None where the system does not tell
-    psnr_mean: float | None = None  # dB, against the first model; None of itself
+    throughput: float  # pictures per second, at the best batch size
+    batch: int  # the best batch size
+    peak_mib: float | None  # memory of the whole process; None where it is unknown
+    psnr_mean: float | None = None  # dB, against the first row; None in the first row
     psnr_worst: float | None = None
 
 
@@ -48,48 +49,53 @@ def bench(
     seconds: float = 3.0,
     threads: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure every model on every provider; the first pair is what the others are compared with.
+    """Measure every model on every provider, and the PSNR of all outputs against the first ones.
 
-    pictures: uint8 [H, W, C] of one size; all are compared, the first is timed. seconds: for each
-    of the timings. Raises DeviceError where another provider ran than the one asked for.
+    pictures: uint8 [H, W, C] of one size; all are compared, and the first is timed. seconds:
+    duration of each timing. Returns the fields of Speed, a dict per model and provider. Raises
+    DeviceError where a requested provider is not available.
     """
     rows: list[Speed] = []
     reference: list[np.ndarray] = []
     for model in models:
         for provider in providers:
-            speed, outputs = _in_own_process((model, provider, list(pictures), seconds, threads))
+            speed, outputs = _in_process((model, provider, list(pictures), seconds, threads))
             if reference:
-                near = [psnr(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
-                speed = replace(speed, psnr_mean=statistics.fmean(near), psnr_worst=min(near))
+                decibels = [
+                    psnr(output, ref) for output, ref in zip(outputs, reference, strict=True)
+                ]
+                speed = replace(
+                    speed, psnr_mean=statistics.fmean(decibels), psnr_worst=min(decibels)
+                )
             else:
                 reference = outputs
             rows.append(speed)
     return [asdict(row) for row in rows]
 
 
-def load_pictures(files: Sequence[Path], channels: int, size: int, most: int) -> list[np.ndarray]:
-    """Up to so many of the files, from all over them, as uint8 [size, size, channels]."""
-    found = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
-    return [images.resize(pixels, size, size) for pixels in found]
+def load_pictures(files: Sequence[Path], channels: int, size: Size, most: int) -> list[np.ndarray]:
+    """At most `most` of the files, evenly spread, as uint8 [height, width, channels]."""
+    chosen = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
+    return [images.resize(pixels, *size) for pixels in chosen]
 
 
-def _in_own_process(
-    wanted: tuple[Path, str, list[np.ndarray], float, int | None],
+def _in_process(
+    arguments: tuple[Path, str, list[np.ndarray], float, int | None],
 ) -> tuple[Speed, list[np.ndarray]]:
-    """What _measure, given this, says in a process of its own."""
-    model, provider, *_ = wanted
+    """Run `_measure` in a separate process."""
+    model, provider, *_ = arguments
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, *wanted))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_measured, args=(sender, *arguments))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        answer = ours.recv()
+        answer = receiver.recv()
     except EOFError:
         process.join()
         raise Img2ImgError(
-            f"{model.name} on {provider} ended without an answer (exit code {process.exitcode}; "
-            "-9 is what a machine out of memory does)."
+            f"The process for {model.name} on {provider} ended without a result (exit code "
+            f"{process.exitcode}; -9 means that the machine was out of memory)."
         ) from None
     process.join()
     if isinstance(answer, Exception):
@@ -98,7 +104,7 @@ def _in_own_process(
     return speed, outputs
 
 
-def _answer(
+def _send_measured(
     pipe: Connection,
     model: Path,
     provider: str,
@@ -123,7 +129,7 @@ def _measure(
     translator = Translator(model, provider, threads=threads)
     load_seconds = time.perf_counter() - began
     if provider not in ("auto", translator.provider):
-        raise DeviceError(f"{provider} was asked for, but {translator.provider} ran.")
+        raise DeviceError(f"{provider} was requested, but {translator.provider} ran.")
     labels = translator.manifest.labels
     to = labels.names[0] if labels.sets else None
     for _ in range(WARM_UP):
@@ -136,7 +142,7 @@ def _measure(
         run = _timed(partial(translator, several, to), seconds)
         rates[batch] = batch / statistics.median(run)
         if rates[batch] < 0.9 * max(rates.values()):
-            break  # larger ones only need more memory
+            break  # larger batches only need more memory
     best = max(rates, key=rates.__getitem__)
     ordered, peak = sorted(times), memory.peak()
     speed = Speed(
@@ -154,7 +160,7 @@ def _measure(
 
 
 def _timed(run: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of every run within the time, at least five."""
+    """The seconds of each run, repeated for the duration and at least five times."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:

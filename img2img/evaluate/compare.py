@@ -1,4 +1,4 @@
-"""Runs beside each other on one page: the same inputs, the numbers, the losses, the settings."""
+"""Several runs side by side on one page: the same inputs, the metrics, the losses, the settings."""
 
 import json
 from pathlib import Path
@@ -26,14 +26,15 @@ def compare(
     to: str | None = None,
     resamples: int = 200,
 ) -> str:
-    """The page, as HTML. Every run is represented by its exported model.
+    """The page, as HTML. Each run is represented by its exported model.
 
-    inputs: pictures that all models translate; real: what they should look like, by which they are
-    measured. Raises DataError for runs that are not exported yet, UsageError for two of one name.
+    inputs: folder of pictures that all models translate; real: folder of real pictures, to measure
+    the translations against. Raises DataError for runs that are not exported, and UsageError for
+    two runs of the same name.
     """
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
-        raise UsageError("Two of the runs have one name; rename one of the folders.")
+        raise UsageError("Two of the runs have the same name. Rename one of the folders.")
     models = {
         name: Translations(Translator(run, "auto", direction))
         for name, run in zip(names, runs, strict=True)
@@ -60,14 +61,14 @@ def compare(
         sections += [report.heading("Numbers"), report.metrics_table(results)]
     losses = {name: report.read_curves(run) for name, run in zip(names, runs, strict=True)}
     if any((run / LOG).exists() for run in runs):
-        sections.append(report.heading("Signs of trouble while they trained"))
+        sections.append(report.heading("Signs of trouble during training"))
         for name, run in zip(names, runs, strict=True):
             sections += [report.paragraph(name), report.diagnosis(run)]
-    terms = dict.fromkeys(term for found in losses.values() for term in found)
+    terms = dict.fromkeys(term for curves in losses.values() for term in curves)
     if terms:
         sections += [report.heading("Losses and held-out distances"), report.legend(names)]
         sections += [
-            report.curves(term, {name: found.get(term) for name, found in losses.items()})
+            report.curves(term, {name: curves.get(term) for name, curves in losses.items()})
             for term in terms
         ]
     sections += [report.heading("Settings that differ"), _settings(names, runs)]
@@ -86,13 +87,13 @@ def _pictures(models: dict[str, Translations], cases: list[Case]) -> str:
 
 
 def _settings(names: list[str], runs: list[Path]) -> str:
-    """What config.json says otherwise for one run than for another; paths are left aside."""
+    """A table of the settings in config.json that differ between runs, without paths."""
     configs = []
     for run in runs:
         try:
             config = json.loads((run / "config.json").read_text())
         except (OSError, ValueError):
-            raise DataError(f"{run} is no training run: it has no config.json.") from None
+            raise DataError(f"{run} is not a training run: it has no config.json.") from None
         shared = {k: v for k, v in config.items() if k not in ("method", "sources", "test", "name")}
         configs.append(shared | config.get("method", {}))
     keys = dict.fromkeys(key for config in configs for key in config)

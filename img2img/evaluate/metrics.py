@@ -1,4 +1,4 @@
-"""Distances of one picture from its truth: uint8 [H, W, C], both of one size."""
+"""Metrics of one picture against its ground truth: uint8 [H, W, C], both of the same size."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ def l1(output: np.ndarray, truth: np.ndarray) -> float:
 
 
 def psnr(output: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, at most 100, which equal pictures have."""
+    """Peak signal-to-noise ratio in dB, at most 100 (for equal pictures)."""
     error = np.square(output.astype(np.float64) - truth).mean()
     return float(min(10 * np.log10(255**2 / error), 100)) if error else 100.0
 
 
 def ssim(output: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity with the window of Wang et al. 2004: a Gaussian of 1.5 px, 11x11."""
+    """Structural similarity (Wang et al. 2004) with its Gaussian window: 11x11, sigma 1.5 px."""
     try:
         from skimage.metrics import structural_similarity
     except ImportError as error:
@@ -38,7 +38,7 @@ def ssim(output: np.ndarray, truth: np.ndarray) -> float:
 
 
 def mean_picture(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """The pixelwise mean, uint8 [H, W, C], of pictures of one size."""
+    """The mean of pictures uint8 [H, W, C] of the same size, pixel by pixel."""
     total = np.zeros(pictures[0].shape)
     for picture in pictures:
         total += picture

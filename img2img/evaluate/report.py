@@ -29,14 +29,14 @@ figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: 
 p.small { font-size: .85rem; opacity: .8 }
 """
 COLOURS = ("#3b76c4", "#d1662b", "#3d9a50", "#a64ac9", "#b8860b", "#c43b5b")
-PIXELS = 256  # of a shown picture's longer side
-SHOWN = 8  # rows of pictures
-POINTS = 300  # of a curve
+PIXELS = 256  # of the longer side of pictures on the page
+SHOWN = 8  # rows in a table of pictures
+POINTS = 300  # of a curve, at most
 T = TypeVar("T")
 
 
 class Sheet(NamedTuple):
-    """A picture of several, shown in its own size."""
+    """A contact sheet, shown in its full size."""
 
     pixels: np.ndarray  # uint8 [H, W, 3]
 
@@ -107,7 +107,7 @@ def legend(names: Iterable[str]) -> str:
 
 
 def metrics_table(results: Mapping[str, Evaluation]) -> str:
-    """A column a model, a row a metric with its interval; protocol and gaps below."""
+    """A column per model and a row per metric with its interval; protocols and gaps below."""
     names = dict.fromkeys(m.name for result in results.values() for m in result.metrics)
     rows = []
     for name in names:
@@ -132,8 +132,8 @@ def metrics_table(results: Mapping[str, Evaluation]) -> str:
 def evaluation_page(
     title: str, result: Evaluation, translations: Translations, run: Path | None = None
 ) -> str:
-    """The numbers, what looks wrong, a sample of the translations, the best and the worst; and
-    of the run that the model comes from, if it is known, the curves and what was seen in training.
+    """The page of an evaluation: metrics, signs of trouble, and a sample, the best and the worst of
+    the translations. run: the model's training run, whose curves and findings are shown, too.
     """
     ranked = sorted(result.scores, key=result.scores.__getitem__)
     sections = [heading("Numbers"), metrics_table({"value": result})]
@@ -226,7 +226,9 @@ def _rows(result: Evaluation, translations: Translations, names: Sequence[str]) 
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """Losses, held-out distances and health of a run's metrics.csv: name -> (steps, values)."""
+    """The losses, held-out distances and other curves in a run's metrics.csv: name -> (steps,
+    values).
+    """
     path = run / "metrics.csv"
     if not path.exists():
         return {}
@@ -257,6 +259,6 @@ def _cell(value: object) -> str:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of neighbours, so that a long run is a line and not a band."""
+    """The curve reduced to at most POINTS means of neighboring points."""
     shares = np.array_split(np.arange(len(x)), min(len(x), POINTS))
     return np.array([x[s].mean() for s in shares]), np.array([y[s].mean() for s in shares])

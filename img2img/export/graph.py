@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import onnx
 import torch
@@ -20,8 +20,10 @@ from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
-from img2img.nets.generator import reach
+from img2img.nets.colors import OneHotInput, nearest, scaled
+from img2img.nets.generator import Generator, reach
 from img2img.nets.norm import image_statistics
+from img2img.sizes import Size
 from img2img.training import checkpoint
 from img2img.training.config import RunConfig
 from img2img.training.keep import kept_checkpoints
@@ -34,8 +36,12 @@ OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 class Pixels(nn.Module):
     """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
 
-    Pads to a size that the network takes by repeating the border, and crops back.
+    Pads to a size that the network takes by repeating the border, and crops back. Of a label map
+    every pixel gets the color of the palette that it is nearest to.
     """
+
+    colors: Tensor
+    palette: Tensor
 
     def __init__(self, spec: ExportSpec, precision: Precision = "fp32"):
         """precision: fp16 computes in half, but for the norms; int8 is what quantises well."""
@@ -46,7 +52,11 @@ class Pixels(nn.Module):
             generator = halved(generator)
         elif precision == "int8":
             generator = subpixel(generator)
-        self.generator, self.half = generator, precision == "fp16"
+        self.generator, self.computes_in_half = generator, precision == "fp16"
+        self.gives_labels = bool(spec.palette)
+        if spec.palette:
+            self.register_buffer("colors", scaled(spec.palette))
+            self.register_buffer("palette", torch.tensor(spec.palette, dtype=torch.uint8))
         self.multiple, self.least = spec.module.size_multiple, spec.module.min_size
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
@@ -55,12 +65,18 @@ class Pixels(nn.Module):
         below, right = (
             torch.sym_max(-side % self.multiple, self.least - side) for side in (height, width)
         )
-        x = F.pad(x, (0, right, 0, below), mode="replicate")
-        if self.half:
+        # A symbolic integer while the graph is recorded.
+        padding = cast(tuple[int, ...], (0, right, 0, below))
+        x = F.pad(x, padding, mode="replicate")
+        if self.computes_in_half:
             x = x.half()
         y = (self.generator(x) if domain is None else self.generator(x, domain)).float()
-        y = y[:, :, :height, :width].permute(0, 2, 3, 1)
-        return ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        y = y[:, :, :height, :width]
+        if self.gives_labels:
+            return self.palette[nearest(y, self.colors)]
+        y = y.permute(0, 2, 3, 1)
+        pixels: Tensor = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels
 
 
 def load_run(
@@ -133,11 +149,14 @@ def make_manifest(
     direction: str,
     spec: ExportSpec,
     said: dict[str, str],
-    metrics: dict,
+    metrics: dict[str, float],
     precision: Precision = "fp32",
 ) -> Manifest:
     """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
-    tiled = config.method.generator.local
+    tiled, channels = config.method.generator.local, spec.in_channels
+    network: Generator = spec.module
+    if isinstance(network, OneHotInput):  # which by itself changes no pixel by another
+        channels, network = network.colors.shape[0], network.network
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
         method=config.mode,
@@ -146,9 +165,10 @@ def make_manifest(
         out_channels=spec.out_channels,
         size_multiple=spec.module.size_multiple,
         min_size=spec.module.min_size,
-        reach=reach(spec.module, spec.in_channels, spec.labels.width) if tiled else None,
+        reach=reach(network, channels, spec.labels.width) if tiled else None,
         trained_size=config.method.size,
         labels=spec.labels,
+        palette=spec.palette,
         statistics=spec.statistics,
         weights=said.get("weights", "plain"),
         precision=precision,
@@ -171,14 +191,14 @@ def _origin(config: RunConfig, said: dict[str, str]) -> dict[str, object]:
 
 
 def trace(
-    spec: ExportSpec, size: int, opset: int = OPSET, precision: Precision = "fp32"
+    spec: ExportSpec, size: Size, opset: int = OPSET, precision: Precision = "fp32"
 ) -> onnx.ModelProto:
     """The graph of one direction as an ONNX model, N, H and W dynamic; of int8 the float graph
     that quantize.py starts from.
     """
     pixels = Pixels(spec, precision).eval()
-    side = size + 4  # traced with padding in it, and no dimension that looks special
-    image = torch.zeros(2, side, side + 8, spec.in_channels, dtype=torch.uint8)
+    traced = size.plus(12, 4)  # with padding in it, and no dimension that looks special
+    image = torch.zeros(2, *traced.shape, spec.in_channels, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     inputs, shapes = {"image": image}, {"image": axes}
     if spec.labels.sets:
@@ -197,6 +217,7 @@ def trace(
             dynamo=True,
             verbose=False,
         )
+    assert program is not None  # it is only without dynamo
     model = program.model_proto
     if model.opset_import[0].version != opset:
         raise UsageError(f"This model can't be exported with --opset {opset}; try {OPSET}.")

@@ -1,4 +1,4 @@
-"""Whether the exported file gives the pictures that torch gives."""
+"""The parity of an exported file with torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,41 +13,44 @@ from img2img.infer import openvino
 from img2img.infer.translator import Translator
 from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
+from img2img.sizes import Size
 
-DOMAINS = 4  # that a model is tried with, at most
+DOMAINS = 4  # of a model that are checked, at most
 TOLERANCE = 1  # grey levels of 255, in fp32
-WORST_DB = {"fp16": 40.0, "int8": 28.0}  # PSNR of the worst picture that is still let through
+MOST_DIFFERING = {"fp32": 0.001, "fp16": 0.02, "int8": 0.05}  # share of a label map's pixels
+WORST_DB = {"fp16": 40.0, "int8": 28.0}  # lowest PSNR of a picture that is accepted
 
 
-def test_pictures(
-    files: list[Path], read: Callable[[Path], np.ndarray], size: int
+def pictures_to_compare(
+    files: list[Path], read: Callable[[Path], np.ndarray], size: Size, labels: bool = False
 ) -> list[np.ndarray]:
-    """Up to six pictures as uint8 [H, W, C], as `read` gives them: four as trained, two of odd
-    sizes.
+    """Up to six pictures, uint8 [H, W, C], from `read`: four of the training size, two of odd
+    sizes. labels: they are label maps.
 
-    Instance normalisation amplifies rounding on near-constant pictures; real ones are what counts.
+    Real pictures, because instance normalization amplifies rounding errors on nearly constant ones.
     """
-    sizes = [(size, size)] * 4 + [(size + 13, size - 5), (size - 7, size + 2)]
+    sizes = [size] * 4 + [size.plus(-5, 13), size.plus(2, -7)]
     pictures = []
-    for path, (height, width) in zip(files, sizes, strict=False):
+    for path, wanted in zip(files, sizes, strict=False):
         try:
-            pictures.append(images.resize(read(path), width, height))
+            pictures.append(images.resize(read(path), *wanted, labels=labels))
         except DataError:
-            continue  # gone since training; the others serve
+            continue  # deleted since training; the others suffice
     if not pictures:
-        raise DataError("There is no training picture left to check the export's parity on.")
+        raise DataError("None of the training pictures is left to check the export against torch.")
     return pictures
 
 
 def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
-    """Grey levels between the bundle and torch, over the pictures and some domains.
+    """The differences of the bundle to torch, over the pictures and up to DOMAINS domains.
 
-    Keys: max_levels, mean_levels, pictures, and psnr_mean and psnr_worst in dB, at most 100. The
-    bundle runs on the CPU, as the reference does, which is in fp32.
+    Keys: max_levels and mean_levels in grey levels, psnr_mean and psnr_worst in dB (at most 100),
+    and pictures; of label maps also differing, the largest share of a picture's pixels that have
+    another color. Both run on the CPU; torch computes in fp32.
     """
     translator = Translator(bundle, provider="cpu")
     pixels = Pixels(spec).eval()
-    worst, total, decibels = 0.0, 0.0, []
+    worst, total, decibels, differing = 0.0, 0.0, [], 0.0
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             reference = _in_torch(pixels, picture, translator.domain(to))
@@ -55,7 +58,10 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
             decibels.append(psnr(difference))
+            differing = max(differing, float(difference.any(-1).mean()))
+    by_color = {"differing": differing} if spec.palette else {}
     return {
+        **by_color,
         "max_levels": worst,
         "mean_levels": total / len(decibels),
         "psnr_mean": float(np.mean(decibels)),
@@ -65,10 +71,11 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
 
 
 def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
-    """How near computing in bf16 stays to the bundle as it is, in dB over pictures and domains.
+    """The PSNR of computing in bf16 against the bundle as it is, over the pictures and domains.
 
-    Keys: bf16_psnr_mean and bf16_psnr_worst. OpenVINO computes where it is installed and the CPU
-    has bf16, as `auto` has it then; elsewhere torch's autocast, which rounds more (2 to 3 dB).
+    Keys: bf16_psnr_mean and bf16_psnr_worst. Computed by OpenVINO if it is installed and the CPU
+    has bf16, as with the provider "auto"; else by torch's autocast, whose rounding errors are
+    larger (2 to 3 dB).
     """
     exact, pixels = Translator(bundle, "cpu"), Pixels(spec).eval()
     by_openvino = openvino.is_installed() and openvino.pays_off()
@@ -88,26 +95,34 @@ def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> 
 
 @torch.no_grad()
 def _in_torch(pixels: Pixels, picture: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
-    """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector, where there are any."""
+    """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector of a model with domains."""
     label = None if domain is None else torch.from_numpy(domain)[None]
     output: np.ndarray = pixels(torch.from_numpy(picture.copy())[None], label)[0].numpy()
     return output
 
 
 def psnr(difference: np.ndarray) -> float:
-    """Of grey levels off, in dB; 100 where there are none."""
+    """The PSNR in dB of a difference in grey levels; 100 where it is 0."""
     error = float(np.square(difference, dtype=np.float64).mean())
     return float(10 * np.log10(255**2 / error)) if error else 100.0
 
 
 def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:
-    """Raise where the bundle is further from torch than its precision explains."""
+    """Raises Img2ImgError where the bundle differs from torch more than its precision explains."""
+    if "differing" in parity:
+        if parity["differing"] > MOST_DIFFERING[precision]:
+            raise Img2ImgError(
+                f"In {precision} {parity['differing']:.1%} of a label map's pixels have another "
+                f"color than in torch ({MOST_DIFFERING[precision]:.1%} is allowed), so {bundle} "
+                "was not written. Export in fp32; if this was fp32, please report it."
+            )
+        return
     if precision != "fp32":
         if parity["psnr_worst"] < WORST_DB[precision]:
             raise Img2ImgError(
-                f"In {precision} a picture is only {parity['psnr_worst']:.1f} dB from torch's "
-                f"({WORST_DB[precision]:.0f} is the least), so {bundle} was not written. "
-                "Export this model in fp32."
+                f"In {precision}, the PSNR of a picture against torch is only "
+                f"{parity['psnr_worst']:.1f} dB ({WORST_DB[precision]:.0f} dB are required), so "
+                f"{bundle} was not written. Export this model in fp32."
             )
         return
     if parity["max_levels"] > TOLERANCE:

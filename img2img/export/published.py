@@ -245,9 +245,9 @@ def import_run(
     elif domains:
         raise UsageError(f"--domain is for StarGAN, and {files[first]} is of {kind}.")
     settings = settings or {}
-    for name, readings in SETTABLE.items():
-        if name in settings and read_off.get(name) not in readings:
-            raise UsageError(f"{files[first]} is {parts[first].reading}: leave --{name} out.")
+    for setting, values in SETTABLE.items():
+        if setting in settings and read_off.get(setting) not in values:
+            raise UsageError(f"{files[first]} is {parts[first].reading}: leave --{setting} out.")
     given = ", ".join(f"{name} {value}" for name, value in settings.items())
     reading = f"{parts[first].reading}{f'; given: {given}' if given else ''}"
     origin = ", ".join(
@@ -322,7 +322,7 @@ def _parts(path: Path) -> dict[str, State]:
     return {name: _tensors(state, path) for name, state in states.items()}
 
 
-def _is_state(value: dict) -> bool:
+def _is_state(value: dict[str, object]) -> bool:
     return bool(value) and all(isinstance(tensor, Tensor) for tensor in value.values())
 
 

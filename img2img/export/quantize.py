@@ -1,4 +1,4 @@
-"""8-bit integers for CPUs: static, per channel, calibrated on the run's own pictures."""
+"""Quantization to 8-bit integers for CPUs: static, per channel, calibrated on a run's pictures."""
 
 import logging
 import tempfile
@@ -18,11 +18,13 @@ from onnxruntime.quantization import (
 from img2img.errors import UsageError
 from img2img.export.parity import psnr
 
-Feed = dict[str, np.ndarray]  # what a session is run with
-MEAN_DB, WORST_DB = 38.0, 33.0  # PSNR against the float graph that is aimed at
+Feed = dict[str, np.ndarray]  # the inputs of a session
+MEAN_DB, WORST_DB = 38.0, 33.0  # target PSNR against the float graph
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """An iterator with onnxruntime's interface."""
+
     def __init__(self, feeds: Sequence[Feed]):
         self.left: Iterator[Feed] = iter(feeds)
 
@@ -33,10 +35,11 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no
 def quantized(
     model: onnx.ModelProto, calibration: Sequence[Feed], judged: Sequence[Feed]
 ) -> tuple[onnx.ModelProto, int]:
-    """The model with its convolutions in 8 bits, and how many of them were left in float.
+    """Quantize the model's convolutions; returns it with the number of convolutions left in float.
 
-    The first and the last stay float, where a rounding step is one of pixels. Where that is not
-    near enough on the judged pictures, those that cost most fidelity alone follow, until it is.
+    The first and the last convolution stay in float, because their rounding errors are errors of
+    pixels. If the PSNR on the judged inputs is too low, those that cost most by themselves stay in
+    float as well, one after the other, until it is high enough.
     """
     convolutions, left = _edges(model)
     result = quantized_but_edges(model, calibration)
@@ -59,12 +62,12 @@ def quantized(
 
 
 def quantized_but_edges(model: onnx.ModelProto, calibration: Sequence[Feed]) -> onnx.ModelProto:
-    """With all convolutions in 8 bits but for the first and the last."""
+    """The model with all convolutions in 8 bits, except the first and the last."""
     return _quantize(model, calibration, _edges(model)[1])
 
 
 def _edges(model: onnx.ModelProto) -> tuple[list[str], set[str]]:
-    """The names of all convolutions; those of the first and the last."""
+    """The names of all convolutions, and those of the first and the last."""
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
     return names, {names[0], names[-1]}
 
@@ -75,15 +78,15 @@ def psnrs(reference: onnx.ModelProto, other: onnx.ModelProto, feeds: Sequence[Fe
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
         for m in (reference, other)
     ]
-    found = []
+    decibels = []
     for feed in feeds:
         first, second = (session.run(None, feed)[0].astype(np.float64) for session in sessions)
-        found.append(psnr(first - second))
-    return found
+        decibels.append(psnr(first - second))
+    return decibels
 
 
-def _near_enough(found: list[float]) -> bool:
-    return float(np.mean(found)) >= MEAN_DB and min(found) >= WORST_DB
+def _near_enough(decibels: list[float]) -> bool:
+    return float(np.mean(decibels)) >= MEAN_DB and min(decibels) >= WORST_DB
 
 
 def _quantize(
@@ -91,12 +94,12 @@ def _quantize(
 ) -> onnx.ModelProto:
     root = logging.getLogger()
     before = root.level
-    root.setLevel(logging.ERROR)  # it advises a step that these graphs have behind them
+    root.setLevel(logging.ERROR)  # it recommends a preprocessing that was done already
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.onnx"
             quantize_static(
-                onnx.ModelProto.FromString(model.SerializeToString()),  # it changes what it gets
+                onnx.ModelProto.FromString(model.SerializeToString()),  # it changes its argument
                 path,
                 _Feeds(calibration),
                 op_types_to_quantize=["Conv"],

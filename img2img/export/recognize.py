@@ -98,7 +98,7 @@ def recognize(state: State, ordered: bool = True) -> Recognized:
     raise reasons[0]
 
 
-def _place(key: str) -> list[tuple]:
+def _place(key: str) -> list[tuple[object, ...]]:
     """Sorts names as layers run: numbers by value, words by what they usually stand for."""
     return [
         (
@@ -180,7 +180,7 @@ def _resnet(layers: list[Layer]) -> Recognized:
             f"convolutions of {deep} channels; what follows does not fit: {shapes}"
         )
     dropout = _blocks_dropping_out(residual)
-    settings = {
+    settings: dict[str, object] = {
         "in_channels": planes,
         "out_channels": last.channels[0],
         "width": width,
@@ -190,7 +190,8 @@ def _resnet(layers: list[Layer]) -> Recognized:
     if any(layer.kernel != 3 for layer in residual) or len(kernels) > 1:
         raise Unrecognized("It is a ResNet with other kernels than CycleGAN's or StarGAN's")
     if kernels == {4}:
-        return _stargan(layers, settings, transposed)
+        labels = planes - last.channels[0]
+        return _stargan(layers, settings, labels, transposed)
     if kernels != {3}:
         raise Unrecognized(f"It is a ResNet with kernels of {kernels.pop()} where it halves")
     antialias, upsample, resampling = _resampling(layers, downs, residual[-1], ups, transposed)
@@ -247,9 +248,11 @@ def _next(number: str) -> str:
     return str(int(number) + 1) if len(number) < 6 else ""
 
 
-def _stargan(layers: list[Layer], settings: dict[str, object], transposed: bool) -> Recognized:
+def _stargan(
+    layers: list[Layer], settings: dict[str, object], width: int, transposed: bool
+) -> Recognized:
+    """width: input planes beside the picture's channels, of the label vector."""
     channels = settings["out_channels"]
-    width = settings["in_channels"] - channels
     if width <= 0 or not transposed:
         raise Unrecognized(
             "It is a ResNet whose layers that halve and double are StarGAN's (kernels of 4), but "

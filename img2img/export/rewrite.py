@@ -1,4 +1,6 @@
-"""Networks rewritten, before they are traced, into what a runtime executes well."""
+"""Networks rewritten before export, into operations that runtimes execute fast and exactly."""
+
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -6,12 +8,14 @@ from torch import Tensor, nn
 
 from img2img.infer.openvino import subpixel_kernel
 
+M = TypeVar("M", bound=nn.Module)
+
 
 class SubPixel(nn.Module):
-    """A transposed convolution of kernel 4, stride 2 and padding 1 as a convolution and a shuffle
-    of its channels, exactly (Shi et al. 2016): [N, C, H, W] -> [N, C', 2 H, 2 W].
+    """A transposed convolution of kernel 4, stride 2 and padding 1, computed as a convolution and a
+    pixel shuffle (Shi et al. 2016): [N, C, H, W] -> [N, C', 2 H, 2 W].
 
-    Runtimes have integer kernels for this one only.
+    Runtimes have integer kernels for convolutions, and none for transposed ones.
     """
 
     def __init__(self, transposed: nn.ConvTranspose2d):
@@ -28,7 +32,7 @@ class SubPixel(nn.Module):
 
 
 class Wide(nn.Module):
-    """A layer that computes in full precision what comes in half."""
+    """A layer that computes in fp32 within a network in fp16."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -39,9 +43,9 @@ class Wide(nn.Module):
         return result
 
 
-def subpixel(module: nn.Module) -> nn.Module:
-    """The module, its transposed convolutions of kernel 4 replaced. One of kernel 3 would become
-    one of 4 and lose what integers win.
+def subpixel(module: M) -> M:
+    """Replace the module's transposed convolutions of kernel 4, in place. Those of kernel 3 would
+    become convolutions of kernel 4, whose cost outweighs the gain of integers.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.ConvTranspose2d):
@@ -52,8 +56,8 @@ def subpixel(module: nn.Module) -> nn.Module:
     return module
 
 
-def halved(module: nn.Module) -> nn.Module:
-    """The module in fp16, but for its norms, whose sums need more."""
+def halved(module: M) -> M:
+    """Convert the module to fp16, in place, except its norms, whose sums need more precision."""
     module = module.half()
     for parent in list(module.modules()):
         for name, child in parent.named_children():

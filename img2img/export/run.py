@@ -22,6 +22,7 @@ from img2img.infer.registry import shipped
 from img2img.manifest import BF16_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
+from img2img.sizes import Size
 from img2img.training.config import RunConfig
 
 Written = tuple[Path, dict[str, float]]
@@ -88,7 +89,9 @@ def export_run(
                     f"on {len(judged)} others"
                     + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
                 )
-            pictures = parity.test_pictures(inputs.files, inputs.read, size)
+            pictures = parity.pictures_to_compare(
+                inputs.files, inputs.read, size, labels=spec.from_labels
+            )
             manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
@@ -142,12 +145,12 @@ def _of(dataset: Dataset, direction: str, channels: int) -> _Inputs:
     return _Inputs(dataset.inputs(direction), lambda path: dataset.read_input(path, channels))
 
 
-def _feeds(spec: ExportSpec, inputs: _Inputs, size: int, most: int) -> list[quantize.Feed]:
+def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[quantize.Feed]:
     """Pictures from all over the list, as the graph takes them; in turn to every domain."""
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(inputs.files))):
         picture = inputs.read(inputs.files[index])
-        feed = {"image": images.resize(picture, size, size)[None]}
+        feed = {"image": images.resize(picture, *size, labels=spec.from_labels)[None]}
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from img2img.data.augment import Augment
 from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.export.graph import Pixels
 from img2img.export.parity import psnr
 from img2img.files import spread
-from img2img.methods.base import ExportSpec, MethodConfig
+from img2img.methods.base import ExportSpec
+from img2img.methods.config import MethodConfig
+from img2img.training.plan import augmentation
 
 MOST = 16  # pairs that are looked at
 
@@ -47,7 +48,7 @@ def compare(spec: ExportSpec, config: MethodConfig, held_out: Dataset) -> Compar
 
     held_out: of a paired layout.
     """
-    augment = Augment(config.size, config.load_size, config.centre_crop, flip=False, training=False)
+    augment = augmentation(config, training=False)
     chosen = spread(MOST, len(held_out))
     batch = fixed_batch(held_out, augment, chosen)
     image, running = (

@@ -14,7 +14,7 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.manifest import Labels
+from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
 from img2img.methods.objectives import (
@@ -67,6 +67,8 @@ class ExportSpec:
     out_channels: int
     labels: Labels = Labels()  # of the domains it translates to
     statistics: Literal["image", "running"] = "image"  # what the norm layers go by
+    from_labels: bool = False  # takes a label map, whose colors must not mix
+    palette: Palette = ()  # the colors of a label map that it gives
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,12 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
-        """The config with what only the data can tell (StarGAN: the domains)."""
-        return config
+        """The config with what only the data can tell: the colors of label maps, the domains."""
+        sides = {"a": config.labels_in is not None, "b": config.labels_out}
+        if config.palettes or not any(sides.values()):  # a run that goes on knows them
+            return config
+        palettes = {side: dataset.palette(side) for side, given in sides.items() if given}
+        return config.model_copy(update={"palettes": palettes})
 
     @property
     def objective(self) -> Adversarial:
@@ -220,6 +226,19 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def ways(self, batch: Batch) -> dict[str, Way]:
         """Every way that it translates, by direction or target domain, on one batch."""
+
+    def direction_spec(self, direction: str) -> ExportSpec:
+        """What is exported of the generator of "ab" or "ba"."""
+        c = self.config
+        channels = {"a": c.in_channels, "b": c.out_channels}
+        source, target = direction[0], direction[1]
+        return ExportSpec(
+            self.generator(direction),
+            channels[source],
+            channels[target],
+            from_labels=source in c.palettes,
+            palette=c.palettes.get(target, ()),
+        )
 
     @abstractmethod
     def exports(self) -> dict[str, ExportSpec]:

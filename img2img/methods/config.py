@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -13,13 +14,20 @@ from pydantic import (
     model_validator,
 )
 
+from img2img.manifest import Palette
 from img2img.methods.disturb import Change
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
+from img2img.sizes import Size, TrainingSize
 
+# 0 is not to resize; None is the method's own.
+LoadSize = Annotated[
+    Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
+]
+Fit = Literal["squash", "crop", "pad"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -37,17 +45,38 @@ class MethodConfig(BaseModel):
     # What the method sets otherwise than the networks do, in those that have such a setting.
     generator_defaults: ClassVar[dict[str, Any]] = {}
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
+    one_hot: ClassVar[bool] = False  # whether no gradient has to reach the inputs of its generators
     conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
     contrastive: ClassVar[bool] = False  # its losses compare features that the generator gives
 
-    size: int = Field(256, ge=8, description="side of the training crops, pixels")
-    resize: int | None = Field(
+    size: TrainingSize = Field(
+        Size(256, 256),
+        description="of the training crops, pixels: 256, or width x height as 512x256",
+    )
+    resize: LoadSize = Field(
         None,
-        ge=0,
-        description="side pictures are resized to before the crop, by default the paper's for "
+        description="size that pictures are resized to before the crop, by default the paper's for "
         "that size; 0: as they are",
     )
-    centre_crop: int | None = Field(None, ge=8, description="side cut from the middle, first")
+    fit: Fit = Field(
+        "squash",
+        description="how pictures of another shape are resized: squash them; crop: scale the "
+        "shorter side, and crop the longer one; pad: scale the longer side, and repeat the border",
+    )
+    centre_crop: TrainingSize | None = Field(
+        None, description="size that is cut from the middle, first"
+    )
+    labels_in: Literal["color", "one-hot"] | None = Field(
+        None,
+        description="the inputs are label maps, whose colors do not mix when they are resized: "
+        "generators see the colors, or a channel for each (one-hot)",
+    )
+    labels_out: bool = Field(
+        False, description="inputs become label maps: every pixel gets a color that is in the data"
+    )
+    palettes: dict[str, Palette] = Field(
+        {}, description="the colors of the label maps, read from the data"
+    )
     flip: bool = Field(True, description="mirror half of the pictures")
     in_channels: Literal[1, 3, 4] = Field(
         3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
@@ -179,9 +208,16 @@ class MethodConfig(BaseModel):
                 "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
                 "with a discriminator that normalizes over the batch; set norm=instance"
             )
+        if self.conditional and (self.labels_in or self.labels_out):
+            raise ValueError("its pictures have domains, and it translates no label maps")
+        if self.labels_in == "one-hot" and not self.one_hot:
+            raise ValueError(
+                "its losses need the gradient of inputs, which one-hot labels have not; set "
+                "labels_in=color"
+            )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
-        if available < self.size:
+        if not self.size.fits_in(available):
             raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
         return self
 
@@ -241,6 +277,8 @@ class MethodConfig(BaseModel):
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
+        if self.load_size is None and self.fit != "squash":
+            reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
 
     @property
@@ -257,6 +295,8 @@ class MethodConfig(BaseModel):
         return {name: usual if weight is None else weight for name, weight in given.items()}
 
     @property
-    def load_size(self) -> int:
-        """Side pictures are resized to before the crop, 0 for not at all; the papers' 286/256."""
-        return round(self.size * 286 / 256) if self.resize is None else self.resize
+    def load_size(self) -> Size | None:
+        """The size that pictures are resized to before the crop; None for not at all. By default
+        the papers' 286/256 of the crop.
+        """
+        return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None

@@ -164,8 +164,7 @@ class CUT(Method):
         return {"ab": Way(batch["a"], batch["b"], self.generators["ab"], critic)}
 
     def exports(self) -> dict[str, ExportSpec]:
-        c = self.config
-        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
+        return {"ab": self.direction_spec("ab")}
 
     @property
     def _compares_identity(self) -> bool:

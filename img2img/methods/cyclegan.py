@@ -37,7 +37,7 @@ class CycleGANConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and self.size < 64:
+        if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and min(self.size) < 64:
             raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
         if self.identity and self.in_channels != self.out_channels:
             raise ValueError("the identity term needs as many channels in as out; set identity=0")
@@ -157,12 +157,7 @@ class CycleGAN(Method):
         }
 
     def exports(self) -> dict[str, ExportSpec]:
-        a, b = self.config.in_channels, self.config.out_channels
-        channels = {"ab": (a, b), "ba": (b, a)}
-        return {
-            direction: ExportSpec(self.generator(direction), *channels[direction])
-            for direction in self.generators
-        }
+        return {direction: self.direction_spec(direction) for direction in self.generators}
 
     def _critic(self, domain: str, draws: Draws) -> Critic:
         """The domain's discriminator, on what it sees in training."""

@@ -36,7 +36,7 @@ def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:
     """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5; alpha stays."""
     brightness, saturation, contrast = _rand(image, 3)
     parts = []
-    for whole in image.split(channels, 1):
+    for whole in torch.split(image, list(channels), 1):
         picture, alpha = whole[:, :3] + brightness - 0.5, whole[:, 3:]
         grey = picture.mean(1, keepdim=True)
         picture = grey + 2 * saturation * (picture - grey)
@@ -60,7 +60,7 @@ def _translation(image: Tensor) -> Tensor:
 
 def _cutout(image: Tensor) -> Tensor:
     """A square of half the sides, anywhere, becomes 0."""
-    inside = True
+    inside = torch.ones((), dtype=torch.bool, device=image.device)
     for size, at in zip(image.shape[2:], _grid(image), strict=True):
         middle = torch.randint(0, size + 1, (len(image), 1, 1, 1), device=image.device)
         inside = inside & (at >= middle - size // 4) & (at < middle + size // 4)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, l1
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import Critic
+from img2img.nets.colors import OneHotInput
+from img2img.nets.generator import Generator
 
 
 class Pix2PixConfig(MethodConfig):
@@ -18,6 +20,8 @@ class Pix2PixConfig(MethodConfig):
     # Of a ResNet, too: what the authors' code gives one in pix2pix.
     generator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch", "dropout": True}
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch"}
+
+    one_hot: ClassVar[bool] = True
 
     l1: float = Field(100.0, ge=0, description="weight of the L1 term")
 
@@ -51,7 +55,12 @@ class Pix2Pix(Method):
     def __init__(self, config: Pix2PixConfig):
         super().__init__(config)
         c, both = config, config.in_channels + config.out_channels
-        generator = c.generator.build(c.size, c.in_channels, c.out_channels)
+        if c.labels_in == "one-hot":
+            colors = c.palettes["a"]
+            network = c.generator.build(c.size, len(colors), c.out_channels)
+            generator: Generator = OneHotInput(network, colors)
+        else:
+            generator = c.generator.build(c.size, c.in_channels, c.out_channels)
         judge = c.discriminator.build(c.size, both, self.objective.answers)
         self.generators = nn.ModuleDict({"ab": generator})
         self.discriminators = nn.ModuleDict({"b": judge})
@@ -86,8 +95,7 @@ class Pix2Pix(Method):
         return {"ab": Way(a, b, self.generators["ab"], critic, paired=True)}
 
     def exports(self) -> dict[str, ExportSpec]:
-        c = self.config
-        return {"ab": ExportSpec(self.generator("ab"), c.in_channels, c.out_channels)}
+        return {"ab": self.direction_spec("ab")}
 
     def _critic(self, condition: Tensor, draws: Draws | None = None) -> Critic:
         """The discriminator's score of an image beside the condition [N, C, H, W]. With the draws

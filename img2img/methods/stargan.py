@@ -28,6 +28,7 @@ from img2img.methods.base import (
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import wide
 from img2img.nets.init import Init
+from img2img.sizes import Size, TrainingSize
 
 
 class StarGANConfig(MethodConfig):
@@ -37,7 +38,10 @@ class StarGANConfig(MethodConfig):
     default_discriminator: ClassVar[str] = "stargan"
     conditional: ClassVar[bool] = True
 
-    size: int = Field(128, ge=8, description="side of the training pictures, pixels")
+    size: TrainingSize = Field(
+        Size(128, 128),
+        description="of the training pictures, pixels: 128, or width x height as 256x128",
+    )
     batch: int = Field(16, ge=2, description="of one, the target would be what it is already")
     epochs: int | None = None
     steps: int | None = Field(200_000, ge=1, description="critic steps; not with epochs")
@@ -62,9 +66,9 @@ class StarGANConfig(MethodConfig):
             raise ValueError("a picture's target is the domain of another; set batch=2 or more")
 
     @property
-    def load_size(self) -> int:
+    def load_size(self) -> Size | None:
         """The paper crops once from the middle, then resizes: no random crop by default."""
-        return self.size if self.resize is None else self.resize
+        return (self.size if self.resize is None else self.resize) or None
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class StarGAN(Method):
         self.initialize()
 
     @classmethod
-    def fit_config(cls, config: StarGANConfig, dataset: Dataset) -> StarGANConfig:
+    def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
         return config.model_copy(update={"labels": dataset.labels})
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+from img2img.sizes import Size
 
 
 class AutoEncoderConfig(DiscriminatorConfig):
@@ -28,14 +29,14 @@ class AutoEncoderConfig(DiscriminatorConfig):
     def batch_norm(self) -> bool:
         return self.norm == "batch"
 
-    def require_size(self, size: int) -> None:
-        if size % 2**self.layers:
+    def require_size(self, size: Size) -> None:
+        if not size.divisible_by(2**self.layers):
             raise ValueError(
                 f"size {size} is no multiple of {2**self.layers}, as {self.layers} layers of the "
                 "autoencoder need; set d_layers lower"
             )
 
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
         return AutoEncoder(channels, self.width, self.layers, self.norm)
 
 

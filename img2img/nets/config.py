@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from img2img.sizes import Size
+
 
 class NetworkConfig(BaseModel, ABC):
     """The settings of a network, by which it describes itself, and which build it."""
@@ -18,8 +20,8 @@ class NetworkConfig(BaseModel, ABC):
         """Whether its layers normalize over the batch in training."""
         return False
 
-    def require_size(self, size: int) -> None:
-        """Raise ValueError where it can't be trained on pictures of `size` x `size` pixels."""
+    def require_size(self, size: Size) -> None:
+        """Raise ValueError where it can't be trained on pictures of that size."""
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from img2img.nets.config import NetworkConfig
+from img2img.sizes import Size
 
 
 class DiscriminatorConfig(NetworkConfig):
@@ -29,9 +30,9 @@ class DiscriminatorConfig(NetworkConfig):
         return self.batch_norm or self.compares
 
     @abstractmethod
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        """A new network: [N, channels, size, size] in [-1, 1] -> logits [N, answers, h, w], and
-        class logits [N, domains] beside them where it `classifies`.
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+        """A new network: [N, channels, H, W] of that size in [-1, 1] -> logits [N, answers, h, w],
+        and class logits [N, domains] beside them where it `classifies`.
 
         Spectral normalization is not yet in it: the method adds it to initialized weights.
         """

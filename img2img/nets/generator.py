@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from img2img.manifest import Precision
 from img2img.nets.config import NetworkConfig
+from img2img.sizes import Size
 
 DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.Dropout)
 
@@ -36,12 +37,12 @@ class GeneratorConfig(NetworkConfig):
     encodes: ClassVar[bool] = False  # whether `Generator.encode` gives features
 
     @abstractmethod
-    def size_multiple(self, size: int) -> int:
-        """What the sides of pictures are multiples of, for one built for pictures of `size`."""
+    def size_multiple(self, size: Size) -> int:
+        """What the sides of pictures are multiples of, for one built for pictures of that size."""
 
-    def require_size(self, size: int) -> None:
+    def require_size(self, size: Size) -> None:
         multiple = self.size_multiple(size)
-        if size % multiple:
+        if not size.divisible_by(multiple):
             raise ValueError(f"size {size} is no multiple of {multiple}, as {self.name} needs")
 
     def feature_channels(self, in_channels: int) -> list[int]:
@@ -53,8 +54,8 @@ class GeneratorConfig(NetworkConfig):
         raise NotImplementedError(f"{self.name} gives no features (encodes = False)")
 
     @abstractmethod
-    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
-        """A new network for training on pictures of `size` x `size` pixels.
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        """A new network for training on pictures of that size.
 
         domains: the length of the domain vector, of one that is `conditional`.
         """

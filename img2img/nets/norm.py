@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
 
@@ -83,7 +85,7 @@ def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
     return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
-def image_statistics(module: nn.Module) -> nn.Module:
+def image_statistics(module: M) -> M:
     """A copy that normalises each picture by its own statistics and drops nothing out.
 
     This is how the papers run their generators (batch 1, train mode): BatchNorm in train mode at

@@ -9,6 +9,7 @@ from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.minibatch import Comparison, comparing
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 from img2img.nets.resample import BlurDownsample
+from img2img.sizes import Size
 
 
 class PatchConfig(DiscriminatorConfig):
@@ -34,13 +35,13 @@ class PatchConfig(DiscriminatorConfig):
     def compares(self) -> bool:
         return self.minibatch is not None
 
-    def require_size(self, size: int) -> None:
-        if size < 3 * 2**self.layers:
+    def require_size(self, size: Size) -> None:
+        if min(size) < 3 * 2**self.layers:
             raise ValueError(
                 f"size {size} is too small for {self.layers} PatchGAN layers; set d_layers lower"
             )
 
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
         return PatchGAN(
             channels, self.width, self.layers, self.norm, self.minibatch, answers, self.antialias
         )
@@ -61,7 +62,7 @@ class PixelConfig(DiscriminatorConfig):
     def batch_norm(self) -> bool:
         return self.norm == "batch"
 
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
         return PixelGAN(channels, self.width, self.norm)
 
 

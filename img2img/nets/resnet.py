@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 from img2img.nets.resample import BlurDownsample, Upsample, doubling
+from img2img.sizes import Size
 
 Padding = Literal["paper", "reflect", "zeros"]
 
@@ -33,7 +34,7 @@ class ResNetConfig(GeneratorConfig):
         "paper", description="of the generators' convolutions: the paper's, reflect or zeros"
     )
 
-    def size_multiple(self, size: int) -> int:
+    def size_multiple(self, size: Size) -> int:
         return ResNet.size_multiple
 
     @property
@@ -52,12 +53,12 @@ class ResNetConfig(GeneratorConfig):
         padded = (height + 6, width + 6)
         return [padded, first, second, deep, *([] if self.blocks == 1 else [deep])]
 
-    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         return ResNet(
             in_channels,
             out_channels,
             self.width,
-            self.blocks if self.blocks is not None else (6 if size <= 128 else 9),
+            self.blocks if self.blocks is not None else (6 if max(size) <= 128 else 9),
             self.norm,
             self.dropout,
             self.upsample,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.minibatch import Comparison, comparing
+from img2img.sizes import Size
 
 
 class StarGeneratorConfig(GeneratorConfig):
@@ -21,10 +22,10 @@ class StarGeneratorConfig(GeneratorConfig):
     width: int = Field(64, ge=1, description="channels of the generator's first layer")
     blocks: int = Field(6, ge=1, description="residual blocks")
 
-    def size_multiple(self, size: int) -> int:
+    def size_multiple(self, size: Size) -> int:
         return StarGenerator.size_multiple
 
-    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         if in_channels != out_channels:
             raise ValueError("StarGAN's generator gives as many channels as it takes")
         return StarGenerator(in_channels, domains, self.width, self.blocks)
@@ -46,14 +47,14 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     def compares(self) -> bool:
         return self.minibatch is not None
 
-    def require_size(self, size: int) -> None:
-        if size % 2**self.layers:
+    def require_size(self, size: Size) -> None:
+        if not size.divisible_by(2**self.layers):
             raise ValueError(
                 f"size {size} is no multiple of {2**self.layers}, as {self.layers} discriminator "
                 "layers need; set d_layers lower"
             )
 
-    def build(self, size: int, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
         return StarDiscriminator(
             size, channels, domains, self.width, self.layers, self.minibatch, answers
         )
@@ -108,7 +109,7 @@ class StarResidualBlock(nn.Module):
 
 
 class StarDiscriminator(nn.Module):
-    """[N, C, size, size] -> (logits [N, 1, h, w], class logits [N, D]); no norm.
+    """[N, C, H, W] of that size -> (logits [N, 1, h, w], class logits [N, D]); no norm.
 
     minibatch: the logits also see how much the pictures of the batch differ. answers: logits a
     place, in place of 1.
@@ -116,7 +117,7 @@ class StarDiscriminator(nn.Module):
 
     def __init__(
         self,
-        size: int,
+        size: Size,
         channels: int,
         domains: int,
         width: int = 64,
@@ -136,7 +137,8 @@ class StarDiscriminator(nn.Module):
         self.main = nn.Sequential(*body)
         self.compare, seen = comparing(minibatch, wide) if minibatch else (nn.Identity(), wide)
         self.conv1 = nn.Conv2d(seen, answers, 3, 1, 1, bias=False)
-        self.conv2 = nn.Conv2d(wide, domains, size // 2**layers, bias=False)
+        whole = (size.height // 2**layers, size.width // 2**layers)  # of the last features
+        self.conv2 = nn.Conv2d(wide, domains, whole, bias=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         features = self.main(image)

@@ -1,5 +1,6 @@
 """The U-Net of pix2pix (Isola et al. 2017, sections 3.2 and 6.1)."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from img2img.nets.flat_unet import FlatUNet, UNetForm
 from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+from img2img.sizes import Size
 
 
 class UNetConfig(GeneratorConfig):
@@ -31,14 +33,17 @@ class UNetConfig(GeneratorConfig):
     )
     dropout: bool = Field(True, description="in the U-Net's inner layers")
 
-    def depth(self, size: int) -> int:
-        """The levels: by default down to 1 pixel where the size is a power of two, 8 at 256."""
+    def depth(self, size: Size) -> int:
+        """The levels: by default down to 1 pixel where the shorter side is a power of two, 8 at
+        256.
+        """
         if self.levels is not None:
             return self.levels
-        halvings = (size & -size).bit_length() - 1  # until the side is odd
+        common = math.gcd(*size)
+        halvings = (common & -common).bit_length() - 1  # until a side is odd
         return min(halvings, 9)
 
-    def size_multiple(self, size: int) -> int:
+    def size_multiple(self, size: Size) -> int:
         multiple: int = 2 ** max(self.depth(size), 4)
         return multiple
 
@@ -46,7 +51,7 @@ class UNetConfig(GeneratorConfig):
     def batch_norm(self) -> bool:
         return self.norm == "batch"
 
-    def build(self, size: int, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         channels, depth = (in_channels, out_channels), self.depth(size)
         if self.form == "paper":
             return UNet(*channels, self.width, depth, self.norm, self.dropout)

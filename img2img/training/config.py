@@ -123,6 +123,8 @@ class RunConfig(BaseModel):
     def _cacheable(self) -> Self:
         if self.cache and not self.method.load_size:
             raise ValueError("only pictures of one size can be kept: no cache with resize=0")
+        if self.cache and self.method.fit == "crop":
+            raise ValueError("only pictures of one size can be kept: no cache with fit=crop")
         return self
 
     @model_validator(mode="before")

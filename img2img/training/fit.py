@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -54,11 +55,11 @@ def _most(plan: Plan, ranks: Ranks) -> int:
     if high is None:
         return few
     if device.type == "cuda":
-        there = torch.cuda.mem_get_info(device)[0]
+        available = float(torch.cuda.mem_get_info(device)[0])
     else:
-        there = memory.available() / ranks.local_count
+        available = memory.available() / ranks.local_count
     each = max((high - low) / (more - few), 1)
-    count = more + math.floor((USED * there - high) / each)
+    count = more + math.floor((USED * available - high) / each)
     # A GPU's need does not always grow in a line: try it.
     while count > more and device.type == "cuda" and _peak(config, count) is None:
         count = count * 7 // 8
@@ -79,7 +80,7 @@ def _peak(config: RunConfig, batch: int) -> int | None:
     raise Img2ImgError(f"A step of training failed: {reason}")
 
 
-def _measure(values: dict) -> int:
+def _measure(values: dict[str, Any]) -> int:
     """Train until everything has had its turn, twice."""
     config = RunConfig.build(values)
     plan = make_plan(config, Console(quiet=True), decode=False)

@@ -277,11 +277,13 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     """
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
+    shape = {"crop": ", cropped to that shape", "pad": ", padded to that shape"}
+    size = f"at {config.method.size} px{shape.get(config.method.fit, '')}"
     towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
-seed {config.seed}, on {data}. Licence of the weights: {config.licence or "not stated"}.
+seed {config.seed}, on {data}, {size}. Licence of the weights: {config.licence or "not stated"}.
 All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
 
     img2img export {run}

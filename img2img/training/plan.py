@@ -13,6 +13,7 @@ from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver
 from img2img.methods import METHODS
+from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
 from img2img.training.examine import fit_extractor
 from img2img.training.schedule import Schedule, steps_per_epoch
@@ -33,24 +34,71 @@ class Plan:
         return self.schedule.total
 
     def augment(self, training: bool, cache: Cache | None = None) -> Augment:
-        c = self.config.method
-        return Augment(c.size, c.load_size, c.centre_crop, c.flip, training, cache)
+        return augmentation(self.config.method, training, cache)
 
     def new_cache(self, path: Path) -> Cache:
         """For the training pictures."""
         records, channels = self.training.records
-        return Cache(path, records, self.config.method.load_size**2 * channels)
+        load_size = self.config.method.load_size
+        assert load_size  # else the config refuses a cache
+        return Cache(path, records, load_size.width * load_size.height * channels)
+
+
+def augmentation(config: MethodConfig, training: bool, cache: Cache | None = None) -> Augment:
+    """What the settings make of the pictures; training: with random crops and flips."""
+    return Augment(
+        config.size,
+        config.load_size,
+        config.centre_crop,
+        config.flip,
+        training,
+        cache,
+        config.fit,
+        [
+            name
+            for name, given in (("a", config.labels_in is not None), ("b", config.labels_out))
+            if given
+        ],
+    )
 
 
 def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
-    """Open and verify the data. Raises UsageError or DataError before anything is written."""
+    """Open and verify the data, and complete the config with what was found in it.
+
+    decode: read every picture. Raises UsageError or DataError before anything is written.
+    """
     if not config.fingerprint:  # one that goes on has its folders
         config, notes = resolve_sources(config)
         for note in notes:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
+    training, held_out = _open_data(config, console, decode)
+    found = fingerprint(training)
+    if config.fingerprint not in ("", found):
+        raise DataError(
+            "The training pictures are not those that the run began with (names or sizes differ), "
+            "so it can't go on exactly. Put them back, or start a new run."
+        )
+    method = METHODS[config.mode].fit_config(config.method, training)
+    config = config.model_copy(
+        update={
+            "method": method,
+            "measured_by": fit_extractor(config, training, held_out, console),
+            "fingerprint": found,
+            "sources": config.sources.absolute(),  # --resume works from any folder
+            "test": config.test.absolute(),
+        }
+    )
+    epoch_steps = steps_per_epoch(method, len(training))
+    return Plan(config, training, held_out, Schedule.of(method, epoch_steps, config.history))
+
+
+def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Dataset, Dataset]:
+    """The training and the held-out pictures, verified; what is left out is told. Where nothing
+    can be held out, both are the same.
+    """
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
-    crop = c.centre_crop or (0 if c.load_size else c.size)  # what is taken from the file's pixels
+    crop = c.centre_crop or (None if c.load_size else c.size)  # what is taken of a file's pixels
     training = method.open_data(config.sources, channels)
     left_over = PassedOver()
     left_over.add(training.passed_over)
@@ -69,24 +117,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
     if str(left_over):
         console.print(f"{left_over}.")
-    found = fingerprint(training)
-    if config.fingerprint not in ("", found):
-        raise DataError(
-            "The training pictures are not those that the run began with (names or sizes differ), "
-            "so it can't go on exactly. Put them back, or start a new run."
-        )
-    fitted = method.fit_config(c, training)
-    config = config.model_copy(
-        update={
-            "method": fitted,
-            "measured_by": fit_extractor(config, training, held_out, console),
-            "fingerprint": found,
-            "sources": config.sources.absolute(),  # --resume works from any folder
-            "test": config.test.absolute(),
-        }
-    )
-    epoch_steps = steps_per_epoch(fitted, len(training))
-    return Plan(config, training, held_out, Schedule.of(fitted, epoch_steps, config.history))
+    return training, held_out
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:

@@ -74,6 +74,12 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     return after.model_copy(update={"history": history})
 
 
+def changes_in_words(before: RunConfig, after: RunConfig) -> str:
+    """The settings that a run goes on with, each with what it was before; "" without any."""
+    changes = differences(before, after).items()
+    return ", ".join(f"{name} {new} ({old} before)" for name, (old, new) in changes)
+
+
 def continued(run: Path, given: RunConfig, keep_batch: bool) -> RunConfig:
     """The config of a run that the command that began it goes on with (--resume auto): the saved
     one, where it computes as given now. keep_batch: the batch was measured when the run began.

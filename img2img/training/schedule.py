@@ -38,7 +38,7 @@ class Schedule:
         """The schedule in force after the changes of the history. Raises UsageError where they left
         no step to do.
         """
-        settings = [*history, config]
+        settings: list[PastSettings | MethodConfig] = [*history, config]
         schedule = cls(settings[0].epochs, settings[0].steps, settings[0].decay, epoch_steps)
         for past, after in zip(history, settings[1:], strict=True):
             changed = cls(after.epochs, after.steps, after.decay, epoch_steps)

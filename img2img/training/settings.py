@@ -31,7 +31,7 @@ TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # what may
 FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all of a file's
 FILLED = {"fingerprint", "measured_by", "history"}  # fields of RunConfig that a run itself fills
 GROUPS = {"method", "sources", "test"}
-READ_FROM_DATA = {"labels"}  # fields of a method's config
+READ_FROM_DATA = {"labels", "palettes"}  # fields of a method's config
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Setting:
             items = map(str.strip, text.strip("[]()").split(","))
             value = tuple(item for item in items if item)
         try:
-            return TypeAdapter(Annotated[self.field.annotation, self.field]).validate_python(value)
+            annotated: Any = Annotated[self.field.annotation, self.field]
+            return TypeAdapter(annotated).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{option(self.name)} {text}: {in_words(error)}") from None
 
@@ -95,7 +96,7 @@ def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
 
 def require_mode(mode: str | None) -> str:
     """UsageError where there is no method of that name."""
-    if mode not in METHODS:
+    if mode is None or mode not in METHODS:
         problem = f"There is no mode {mode}." if mode else "Which method?"
         raise UsageError(f"{problem} Choose --mode {', '.join(METHODS)}.")
     return mode
@@ -301,5 +302,7 @@ def _by_name(config: RunConfig) -> dict[str, Any]:
     test = {f"test_{key}": value for key, value in values.pop("test").items()}
     del values["method"]
     method = config.method.flat()
-    method.pop("labels", None)
-    return values.pop("sources") | test | method | values
+    for name in READ_FROM_DATA:
+        method.pop(name, None)
+    sources: dict[str, Any] = values.pop("sources")
+    return sources | test | method | values

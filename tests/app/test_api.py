@@ -122,7 +122,7 @@ def test_a_jpeg_is_decoded_at_the_fraction_that_is_asked_for(client):
 
 def test_jpeg_xl_is_refused(client):
     answer = client.post("/v1/translate", content=b"\xff\x0a" + bytes(100))
-    assert (answer.status_code, "JPEG XL is not taken here" in answer.text) == (400, True)
+    assert (answer.status_code, "JPEG XL is not accepted here" in answer.text) == (400, True)
 
 
 def test_domains_are_chosen_by_name(client, noise):
@@ -155,7 +155,7 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
 @pytest.mark.parametrize(
     ("query", "content", "status", "said"),
     [
-        ("", b"", 400, "no picture in the body"),
+        ("", b"", 400, "body contains no picture"),
         ("", b"no picture", 400, "not a picture"),
         ("", SMALL[:45], 400, "can't be decoded"),
         ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Offered"),
@@ -278,13 +278,13 @@ def test_what_a_form_asks_for_is_counted_for_its_model(client):
 @pytest.mark.parametrize(
     ("query", "fields", "said"),
     [
-        ("max_size=64", {}, "no query parameter 'max_size'. There are: model, to, format, max_"),
+        ("max_size=64", {}, "no query parameter 'max_size'. Known: model, to, format, max_"),
         ("image=a", {}, "There is no query parameter 'image'"),
         ("to=hat&to=smile", {}, "`to` is given 2 times. Give it once."),
         ("format=svg", {}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
         ("model=", {}, "`model`: String should have at least 1 character."),
         ("max_side=", {}, "`max_side`: Input should be a valid integer"),
-        ("", {"max_size": "64"}, "no form field 'max_size'. There are: image, model, to, format"),
+        ("", {"max_size": "64"}, "no form field 'max_size'. Known: image, model, to, format"),
         ("", {"mask": ("a.png", SMALL)}, "There is no form field 'mask'"),
         ("", {"to": ["hat", "smile"]}, "`to` is given 2 times. Give it once."),
         ("", {"format": "svg"}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
@@ -307,7 +307,7 @@ def test_the_list_of_models_takes_no_query(client):
     answer = client.get("/v1/models?name=invert")
     assert (answer.status_code, answer.json()["detail"]) == (
         422,
-        "There is no query parameter 'name'. None is taken here.",
+        "There is no query parameter 'name'. None is accepted here.",
     )
     assert client.get("/healthz?t=1").status_code == 200  # probes break caches with such
 

@@ -247,7 +247,7 @@ def test_zips_are_bounded(demo, save, tmp_path, monkeypatch):
     with pytest.raises(zipfile.BadZipFile):  # after 100 bytes
         read()
     (tmp_path / "no.zip").write_bytes(b"PK but no zip")
-    with pytest.raises(gr.Error, match="no zip file"):
+    with pytest.raises(gr.Error, match="not a readable zip"):
         last(demo.batch([str(tmp_path / "no.zip")], "alone", None, None, []))
 
 
@@ -275,7 +275,7 @@ def test_a_zip_tells_what_it_holds_beside_pictures(demo, save, noise, tmp_path):
         file.write(path, "b.png", zipfile.ZIP_BZIP2)
     _, made, said = last(demo.batch([str(tmp_path / "all.zip")], "alone", None, None, []))
     assert said.startswith("3 translated, 0 failed. 5 files passed over: 2 .mp4, ")
-    for kind in ("1 .pdf", "1 without suffix", "1 packed by another method than deflate"):
+    for kind in ("1 .pdf", "1 without suffix", "1 compressed by another method than deflate"):
         assert kind in said
     with zipfile.ZipFile(made["value"]) as file:
         assert file.namelist() == ["0001-a.png", "0002-a.png", "0003-IMG_1.png"]

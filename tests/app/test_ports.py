@@ -22,7 +22,7 @@ def taken():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_a_port_in_use_is_taken_on_every_address_that_includes_it(taken, host):
-    with pytest.raises(Img2ImgError, match=f"Port {taken} is taken: choose another") as raised:
+    with pytest.raises(Img2ImgError, match=f"Port {taken} is in use. Choose another") as raised:
         require_free(host, taken)
     assert raised.value.exit_code == 1
 
@@ -46,8 +46,8 @@ def test_a_host_that_is_not_this_machine_is_wrong_usage(host):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.EACCES, "No permission to listen at port 80: choose one above 1023"),
-        (errno.ENOBUFS, "can't listen at port 80"),
+        (errno.EACCES, "No permission to listen on port 80. Choose one above 1023"),
+        (errno.ENOBUFS, "Can't listen on port 80"),
     ],
 )
 def test_a_permission_error_says_permission(monkeypatch, code, said):
@@ -84,7 +84,9 @@ def test_commands_tell_it_before_they_load_a_model(taken, line, monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["img2img", *line, "--port", str(taken), "-m", "no-model"])
     with pytest.raises(SystemExit) as ended:
         main()
-    message = f"Port {taken} is taken: choose another with --port, or end what listens there."
+    message = (
+        f"Port {taken} is in use. Choose another with --port, or stop the program that uses it."
+    )
     assert (ended.value.code, capsys.readouterr().err) == (1, f"img2img: {message}\n")
 
 

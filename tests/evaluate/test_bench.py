@@ -14,13 +14,14 @@ from img2img.evaluate.bench import bench, load_pictures
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.infer.session import binding
+from img2img.sizes import Size
 
 MODEL = shipped("weights") / "flat-to-3d.onnx"
 
 
 @pytest.fixture(scope="module")
 def real():
-    return load_pictures(pictures(shipped("quickstart") / "test" / "flat"), 3, 32, 5)
+    return load_pictures(pictures(shipped("quickstart") / "test" / "flat"), 3, Size(32, 32), 5)
 
 
 def test_a_model_is_timed_and_the_second_compared_with_the_first(real, tmp_path):
@@ -82,7 +83,7 @@ def test_each_model_is_compared_with_its_own_in_fp32_on_every_provider_that_bind
     assert alone == {"m", "other"}
 
 
-def test_pictures_are_brought_to_the_size(real):
+def pictures_to_compare_are_brought_to_the_size(real):
     assert all(picture.shape == (32, 32, 3) for picture in real)
     assert len({picture.tobytes() for picture in real}) == len(real)
     assert all(picture.dtype == np.uint8 for picture in real)

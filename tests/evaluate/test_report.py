@@ -128,10 +128,10 @@ def test_runs_are_compared_on_the_same_inputs(exported, held_out, quiet):
 
 def test_runs_of_one_name_or_without_config_are_refused(exported, held_out, quiet, tmp_path):
     run = exported("pix2pix")
-    with pytest.raises(UsageError, match="one name"):
+    with pytest.raises(UsageError, match="have the same name"):
         compare([run, run], held_out / "flat", None, quiet)
     (tmp_path / "bare" / "export").mkdir(parents=True)
     bundle = next((run / "export").iterdir())
     (tmp_path / "bare" / "export" / "bare.onnx").write_bytes(bundle.read_bytes())
-    with pytest.raises(DataError, match="no training run"):
+    with pytest.raises(DataError, match="not a training run"):
         compare([tmp_path / "bare"], held_out / "flat", None, quiet)

@@ -21,6 +21,7 @@ from img2img.files import find_pictures
 from img2img.infer import openvino
 from img2img.infer.session import available
 from img2img.methods import METHODS
+from img2img.sizes import Size
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_the_manifest_goes_by_the_generator_and_not_by_the_method(
 
 
 @pytest.mark.parametrize("mode", METHODS)
-def test_pictures_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
+def pictures_to_compare_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
     translator = Translator(exported(mode)[0][0], "cpu")
     to = next(iter(translator.manifest.labels.names), None)
     pictures = [images.read(path).pixels for path in find_pictures(emoji / "3d")][:3]
@@ -162,7 +163,7 @@ def test_manifest_tells_the_training_and_nothing_of_the_machine(exported, traine
     assert manifest.method == "stargan"
     assert manifest.labels.names == ("3d", "flat")
     assert manifest.labels.sets[0].kind == "classes"
-    assert (manifest.step, manifest.weights, manifest.trained_size) == (6, "ema", 32)
+    assert (manifest.step, manifest.weights, manifest.trained_size) == (6, "ema", (32, 32))
     assert manifest.config["d_steps"] == 2
     content = path.read_bytes()
     for private in (str(emoji), str(trained("stargan").parent), "site-packages"):
@@ -230,9 +231,9 @@ def test_parity_is_measured_on_what_can_still_be_read(tmp_path, emoji):
 
     (tmp_path / "bad.png").write_bytes(b"")
     files = [tmp_path / "bad.png", next(find_pictures(emoji / "flat"))]
-    assert len(parity.test_pictures(files, pixels, 32)) == 1
-    with pytest.raises(DataError, match="no training picture left"):
-        parity.test_pictures(files[:1], pixels, 32)
+    assert len(parity.pictures_to_compare(files, pixels, Size(32, 32))) == 1
+    with pytest.raises(DataError, match="None of the training pictures is left"):
+        parity.pictures_to_compare(files[:1], pixels, Size(32, 32))
 
 
 def test_info_prints_the_manifest_as_json(exported):
@@ -275,7 +276,7 @@ def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, mon
     assert "41.2 dB from itself in bf16" in console.file.getvalue()
     assert not Translator(path, "cpu").manifest.is_near_in_bf16
     shown = info(path)
-    assert "in fp32: bf16 has a PSNR of only 41.2 dB against it (45 dB are required)" in shown
+    assert "in fp32: the PSNR of bf16 is 41.2 dB (45 are required)" in shown
     assert "multiples of 32 px, at least 32 px" in shown
     assert "no: each output pixel depends on the whole picture" in shown
 

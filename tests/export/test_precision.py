@@ -17,11 +17,12 @@ from img2img.data.sources import Sources
 from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity, quantize
 from img2img.export.rewrite import SubPixel, Wide, halved, subpixel
-from img2img.export.run import export_run
+from img2img.export.run import _of, export_run
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
 from img2img.nets.unet import UNet, UNetConfig
+from img2img.sizes import Size
 
 SAMPLE = shipped("quickstart")
 
@@ -87,9 +88,11 @@ def test_a_precision_that_the_generator_does_not_offer_is_refused(trained, quiet
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
-    pictures = parity.test_pictures(files[:6], read, 64)[:4]
+    pictures = parity.pictures_to_compare(files[:6], read, Size(64, 64))[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
-    others = [{"image": p[None]} for p in parity.test_pictures(files[6:10], read, 64)]
+    others = [
+        {"image": p[None]} for p in parity.pictures_to_compare(files[6:10], read, Size(64, 64))
+    ]
     small, left = quantize.quantized(model, feeds, others)
     found = quantize.psnrs(model, small, others)
     assert np.mean(found) >= quantize.MEAN_DB
@@ -102,7 +105,7 @@ def test_layers_stay_in_float_until_it_is_near_enough(monkeypatch):
     model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
     feeds, others = (
-        [{"image": p[None]} for p in parity.test_pictures(some, read, 64)]
+        [{"image": p[None]} for p in parity.pictures_to_compare(some, read, Size(64, 64))]
         for some in (files[:2], files[2:4])
     )
     rough, few = quantize.quantized(model, feeds, others)
@@ -195,9 +198,8 @@ def test_of_pairs_side_by_side_int8_sees_the_input_alone(tmp_path):
     Image.fromarray(pair).save(tmp_path / "pairs" / "one.png")
     for swap, value in ((False, 0), (True, 200)):
         sources = Sources(pairs=tmp_path / "pairs", swap=swap)
-        pairs = METHODS["pix2pix"].open_data(sources, (3, 3))
-        [path] = pairs.inputs("ab")
-        assert (pairs.read_input(path, 3) == value).all()
+        inputs = _of(METHODS["pix2pix"].open_data(sources, (3, 3)), "ab", 3)
+        assert (inputs.read(tmp_path / "pairs" / "one.png") == value).all()
 
 
 def test_int8_of_a_run_without_its_pictures_wants_others(trained, quiet, tmp_path, emoji):

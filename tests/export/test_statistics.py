@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_the_truth(kind, batched, emoji, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     for path in list(find_pictures(emoji / "flat"))[:3]:
-        picture = images.resize(images.read(path).pixels, size, size)
+        picture = images.resize(images.read(path).pixels, *size)
         with torch.no_grad():
             truth = pixels(torch.from_numpy(picture.copy())[None])[0].numpy()
         Image.fromarray(picture).save(tmp_path / "a" / f"{path.stem}.png")

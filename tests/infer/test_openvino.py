@@ -116,7 +116,7 @@ def test_several_threads_may_call_one(trained, flat):
 def test_the_manifest_is_read(trained, bundle):
     assert trained.provider == "openvino"
     assert trained.manifest.method == "pix2pix"
-    with pytest.raises(DataError, match="not an img2img bundle"):
+    with pytest.raises(DataError, match="not one of img2img"):
         session.load(bundle(manifest=False), "openvino")
 
 

@@ -55,7 +55,7 @@ def test_a_truncated_bundle_is_refused(bundle):
 
 
 def test_a_foreign_model_without_a_manifest_is_refused(bundle):
-    with pytest.raises(DataError, match="not an img2img bundle"):
+    with pytest.raises(DataError, match="not one of img2img"):
         session.load(bundle(manifest=False), "cpu")
 
 

@@ -17,6 +17,7 @@ from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
+from img2img.sizes import Size
 from img2img.training.config import RunConfig
 
 NAMES = ("dawn", "dusk")
@@ -39,7 +40,7 @@ def save(module, labels, path, precision="fp32", statistics="image") -> Translat
     config = RunConfig(mode="cyclegan", name="m", method={"size": 64}, sources={})
     direction = "to" if labels.sets else "ab"
     manifest = graph.make_manifest(config, direction, spec, {}, {}, precision)
-    graph.write(graph.trace(spec, 64, precision=precision), manifest, path)
+    graph.write(graph.trace(spec, Size(64, 64), precision=precision), manifest, path)
     return Translator(path, "cpu")
 
 

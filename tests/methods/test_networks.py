@@ -13,6 +13,7 @@ from img2img.nets import GENERATORS
 from img2img.nets.patchgan import PixelConfig
 from img2img.nets.resnet import ResNetConfig
 from img2img.nets.unet import UNetConfig
+from img2img.sizes import Size
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 
@@ -63,7 +64,7 @@ def test_a_flat_setting_goes_to_its_network():
         "minibatch": None,
         "antialias": False,
     }
-    assert (config.size, config.l1) == (64, 1.0)
+    assert (config.size, config.l1) == (Size(64, 64), 1.0)
 
 
 @pytest.mark.parametrize(

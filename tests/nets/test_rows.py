@@ -13,6 +13,7 @@ from img2img.nets.generator import reach
 from img2img.nets.patchgan import PatchConfig
 from img2img.nets.resnet import ResidualBlock, ResNetConfig
 from img2img.nets.unet import UNetConfig
+from img2img.sizes import Size
 
 SMALL = {"width": 4, "blocks": 1, "levels": 4, "layers": 2}
 
@@ -41,11 +42,11 @@ def test_the_settings_are_in_json_under_the_name_of_their_row(generator, discrim
 
 
 def test_a_generator_is_as_its_row_says(generator):
-    size, domains = 32, 3 if generator.conditional else 0
-    network = generator.build(size, 3, 3, domains)
+    size, domains = Size(32, 32), 3 if generator.conditional else 0
+    network = generator.build(Size(size, size), 3, 3, domains)
     assert generator.size_multiple(size) % network.size_multiple == 0
     label = [torch.zeros(2, domains)] if domains else []
-    image = torch.rand(2, 3, size, size) * 2 - 1
+    image = torch.rand(2, 3, *size.shape) * 2 - 1
     output = network(image, *label)
     assert output.shape == image.shape
     assert output.abs().max() <= 1
@@ -55,11 +56,11 @@ def test_a_generator_is_as_its_row_says(generator):
         assert reach(network, 3, domains) >= 16
     generator.require_size(size)
     with pytest.raises(ValueError, match="no multiple of"):
-        generator.require_size(size + generator.size_multiple(size) // 2)
+        generator.require_size(size.plus(generator.size_multiple(size) // 2, 0))
 
 
 def test_features_are_given_by_those_that_say_so(generator):
-    network = generator.build(32, 3, 3, 3 if generator.conditional else 0)
+    network = generator.build(Size(32, 32), 3, 3, 3 if generator.conditional else 0)
     if generator.encodes:
         features = network.encode(torch.rand(1, 3, 32, 32))
         assert [x.shape[1] for x in features] == generator.feature_channels(3)
@@ -72,13 +73,13 @@ def test_features_are_given_by_those_that_say_so(generator):
 
 def test_a_discriminator_is_as_its_row_says(discriminator):
     answers, domains = discriminator.most_answers or 5, 3 if discriminator.classifies else 0
-    network = discriminator.build(32, 3, answers, domains)
+    network = discriminator.build(Size(32, 32), 3, answers, domains)
     output = network(torch.rand(2, 3, 32, 32))
     if discriminator.classifies:
         output, classes = output
         assert classes.shape == (2, domains)
     assert output.shape[:2] == (2, answers)
-    discriminator.require_size(32)
+    discriminator.require_size(Size(32, 32))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) or (
         discriminator.batch_norm and discriminator.mixes
     )
@@ -94,19 +95,20 @@ def test_a_discriminator_is_as_its_row_says(discriminator):
 )
 def test_discriminators_refuse_sizes_that_they_cannot_take(name, size, message):
     with pytest.raises(ValueError, match=message):
-        small(DISCRIMINATORS[name]).require_size(size)
+        small(DISCRIMINATORS[name]).require_size(Size(size, size))
 
 
 @pytest.mark.parametrize(("size", "levels"), [(256, 8), (128, 7), (96, 5), (1024, 9)])
 def test_a_unet_goes_down_to_one_pixel(size, levels):
-    assert UNetConfig().depth(size) == levels
-    assert UNetConfig().size_multiple(size) == 2**levels
-    assert UNetConfig(levels=4).size_multiple(size) == 16
+    square, wide = Size(size, size), Size(3 * size, size)
+    assert UNetConfig().depth(square) == UNetConfig().depth(wide) == levels
+    assert UNetConfig().size_multiple(square) == 2**levels
+    assert UNetConfig(levels=4).size_multiple(square) == 16
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(128, 6), (256, 9)])
 def test_a_resnet_has_as_many_blocks_as_the_size_asks_for(size, blocks):
-    network = ResNetConfig(width=2).build(size, 3, 3)
+    network = ResNetConfig(width=2).build(Size(size, size), 3, 3)
     assert sum(isinstance(layer, ResidualBlock) for layer in network.model) == blocks
 
 
@@ -117,7 +119,7 @@ def test_a_resnet_encodes_as_cut_has_it(antialias, norm, blocks, last):
     """Against a walk through the layers; width 6 looks like a halving of 3 channels."""
     torch.manual_seed(0)
     settings = ResNetConfig(width=6, blocks=blocks, norm=norm, antialias=antialias)
-    network, image = settings.build(32, 3, 3), torch.rand(1, 3, 32, 32)
+    network, image = settings.build(Size(32, 32), 3, 3), torch.rand(1, 3, 32, 32)
     layers = list(network.model)
     convolutions = [n for n, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     residual = [n for n, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
@@ -136,7 +138,7 @@ def test_a_resnet_encodes_as_cut_has_it(antialias, norm, blocks, last):
 
 
 def test_nothing_behind_the_last_feature_is_computed():
-    network = ResNetConfig(width=2, blocks=9).build(32, 3, 3)
+    network = ResNetConfig(width=2, blocks=9).build(Size(32, 32), 3, 3)
     fifth = [layer for layer in network.model if isinstance(layer, ResidualBlock)][4]
     run = []
     for layer in network.model:
@@ -155,7 +157,9 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=x.shape[1])
 
     torch.manual_seed(0)
-    network = PatchConfig(width=4, layers=3, norm="instance", antialias=True).build(size, 3)
+    network = PatchConfig(width=4, layers=3, norm="instance", antialias=True).build(
+        Size(size, size), 3
+    )
     image = torch.rand(1, 3, size, size)
     convolutions = [layer for layer in network.model if isinstance(layer, nn.Conv2d)]
     assert [c.stride for c in convolutions] == [(1, 1)] * 5
@@ -164,5 +168,5 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
         x = blur(F.leaky_relu(F.instance_norm(convolution(x)), 0.2))
     x = F.leaky_relu(F.instance_norm(convolutions[3](x)), 0.2)
     assert torch.allclose(network(image), convolutions[4](x), atol=1e-6)
-    plain = PatchConfig(width=4, layers=3, norm="instance").build(size, 3)
+    plain = PatchConfig(width=4, layers=3, norm="instance").build(Size(size, size), 3)
     assert plain.state_dict().keys() != network.state_dict().keys()

@@ -203,6 +203,24 @@ def test_a_run_of_two_ranks_is_stopped_and_resumes_bitwise(start_options, tmp_pa
     assert not torch.equal(first["fake_a"][0], second["fake_a"][0])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_run_of_two_ranks_goes_on_with_another_length_bitwise(start_options, tmp_path):
+    subprocess.run(two_ranks(*start_options, "--name", "whole", "--steps", 10), check=True, **QUIET)
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    longer = ["--steps", 20, "--decay", 0.25, "--generator-lr", 1e-4]
+    for name, limit in (("whole", []), ("parts", ["--max-time", "0s"]), ("parts", [])):
+        command = two_ranks("--resume", tmp_path / name, *longer, *limit)
+        subprocess.run(command, check=True, **QUIET)
+    runs = [checkpoint.load(tmp_path / n / "checkpoints" / "last.pt") for n in ("whole", "parts")]
+    for found in runs:
+        assert found["trainer"]["step"] == 20
+        del found["seconds"]
+    assert_bitwise(*runs)
+    configs = [json.loads((tmp_path / n / "config.json").read_text()) for n in ("whole", "parts")]
+    assert configs[0]["history"] == configs[1]["history"]
+    assert [past["until"] for past in configs[0]["history"]] == [10]
+
+
 def test_a_look_that_fails_on_the_first_rank_ends_all(start_options, emoji, tmp_path):
     held_out = []
     for side, style in (("a", "flat"), ("b", "3d")):
