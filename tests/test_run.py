@@ -25,7 +25,11 @@ def run(emoji, tmp_path_factory):
 def test_a_run_is_trained_by_one_call(run):
     assert run.path.name == "pix2pix-flat-3d"
     assert run.config == RunConfig.load(run.path)
-    assert (run.config.mode, run.config.method.size, run.config.keep) == ("pix2pix", 32, "all")
+    assert (run.config.mode, run.config.method.size.width, run.config.keep) == (
+        "pix2pix",
+        32,
+        "all",
+    )
     assert state(run.path)["step"] == 4
 
 
@@ -97,6 +101,10 @@ def test_a_run_that_was_stopped_is_resumed_bitwise(run, emoji, tmp_path):
     assert stopped.resume(callbacks=[Count()], quiet=True).path == stopped.path
     assert seen == [4]
     assert_bitwise(state(run.path), state(stopped.path))
+    assert stopped.resume(steps=6, generator_lr=1e-4, quiet=True).config.history[0].until == 4
+    assert state(stopped.path)["step"] == 6
+    with pytest.raises(UsageError, match="--resume takes --size from the run"):
+        stopped.resume(size=64, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_jpeg_is_decoded_at_the_fraction_that_is_asked_for(client):
 
 def test_jpeg_xl_is_refused(client):
     answer = client.post("/v1/translate", content=b"\xff\x0a" + bytes(100))
-    assert (answer.status_code, "JPEG XL is not taken here" in answer.text) == (400, True)
+    assert (answer.status_code, "JPEG XL is not accepted here" in answer.text) == (400, True)
 
 
 def test_domains_are_chosen_by_name(client, noise):
@@ -158,7 +158,7 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
         ("", b"", 400, "body contains no picture"),
         ("", b"no picture", 400, "not a picture"),
         ("", SMALL[:45], 400, "can't be decoded"),
-        ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Offered"),
+        ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Models"),
         ("?model=attributes", SMALL, 400, "?to= none or any of"),
         ("?model=attributes&to=beard", SMALL, 400, "?to= none or any of"),
         ("?to=hat", SMALL, 400, "no domains to choose from"),
