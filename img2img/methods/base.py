@@ -28,7 +28,7 @@ from img2img.methods.objectives import (
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import running_averages_kept, spectral_normalise
+from img2img.nets.norm import RunningAveragesKept, spectral_normalise
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -189,7 +189,7 @@ class Method(nn.Module, ABC):
             return image
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), running_averages_kept(generator)
+            return nullcontext(), RunningAveragesKept(generator)
 
         image = checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
         return image

@@ -1,8 +1,7 @@
 """Normalisation layers: chosen by name, and turned into what a generator is run with."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal, TypeVar
 
 import torch
@@ -34,17 +33,23 @@ def spectral_normalise(module: nn.Module) -> None:
             nn.utils.parametrizations.spectral_norm(layer)
 
 
-@contextmanager
-def running_averages_kept(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorm in train mode leave its averages: the same pictures go through another time."""
-    layers = _batch_norms(module)
-    before = [(layer.momentum, _calls(layer).clone()) for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0  # to copy the averages back would invalidate a graph
-    try:
-        yield
-    finally:
-        for layer, (momentum, count) in zip(layers, before, strict=True):
+class RunningAveragesKept(AbstractContextManager[None]):
+    """Let BatchNorm in train mode leave its averages: the same pictures go through another time.
+
+    It can be entered again after it was left: a graph that is kept may be run through several
+    times, and what `recompute` makes again is made each time.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.layers = _batch_norms(module)
+
+    def __enter__(self) -> None:
+        self.before = [(layer.momentum, _calls(layer).clone()) for layer in self.layers]
+        for layer in self.layers:
+            layer.momentum = 0.0  # to copy the averages back would invalidate a graph
+
+    def __exit__(self, *failure: object) -> None:
+        for layer, (momentum, count) in zip(self.layers, self.before, strict=True):
             layer.momentum = momentum
             _calls(layer).copy_(count)
 
