@@ -152,9 +152,10 @@ class CycleGAN(TwoSets):
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
         judges = self.discriminators if self.objective.answers == 1 else {"a": None, "b": None}
+        paired = all_paired(batch)
         return {
-            "ab": Way(a, b, ab, judges["b"], back=ba, paired=all_paired(batch)),
-            "ba": Way(b, a, ba, judges["a"], back=ab, paired=all_paired(batch)),
+            "ab": Way(a, b, ab, judges["b"], back=ba, paired=paired),
+            "ba": Way(b, a, ba, judges["a"], back=ab, paired=paired),
         }
 
     def exports(self) -> dict[str, ExportSpec]:

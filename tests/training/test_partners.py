@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import shutil
 import signal
@@ -85,6 +86,28 @@ def test_the_command_trains_on_both(halves, tmp_path, mode, options, announced, 
         left_out = "4 pictures of b have no partner, beside which a discriminator could judge them"
         assert f"{left_out}, and are left out: " in written
     assert (tmp_path / "run" / "samples").exists()
+
+
+STEADY = {"norm": "instance", "dropout": False}
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("pix2pix", {"unroll": 2, "augment": ("translation",), "noise": 0.1, "recompute": True}),
+        ("pix2pix", {"objective": "rpgan", "accumulate": 2, **STEADY}),
+        ("pix2pix", {"objective": "ebgan", "feature_matching": 1.0}),
+        ("pix2pix", {"minibatch": "discrimination", "d_steps": 2}),
+        ("cyclegan", {"objective": "mmd", "d_steps": 2}),
+        ("cyclegan", {"accumulate": 2, "recompute": True, "unroll": 1}),
+    ],
+)
+def test_it_goes_with_other_settings_in_bf16(mode, settings, halves, make_config, quiet, tmp_path):
+    run = sources(halves) | {"precision": "bf16"}
+    config = make_config(mode, run, **{**USES[mode], "steps": 4, **settings})
+    train(make_plan(config, quiet), tmp_path / "run", quiet)
+    terms = rows(tmp_path / "run")[-1]
+    assert all(math.isfinite(float(terms[name])) for name in terms if name.startswith(("g/", "d/")))
 
 
 @pytest.mark.parametrize("mode", USES)
