@@ -178,7 +178,7 @@ def train(
     test_data: AnyPath | Sequence[AnyPath] | None = None,
     name: str | None = None,
     out: AnyPath = "runs",
-    preset: Literal["paper", "modern"] = "paper",
+    preset: str = "paper",
     batch: int | Literal["auto"] | None = None,
     epochs: int | None = None,
     steps: int | None = None,
