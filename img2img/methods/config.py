@@ -209,11 +209,13 @@ class MethodConfig(BaseModel):
                 "with a discriminator that normalizes over the batch; set norm=instance"
             )
         if self.conditional and (self.labels_in or self.labels_out):
-            raise ValueError("its pictures have domains, and it translates no label maps")
+            raise ValueError(
+                "this method translates no label maps; leave out labels_in and labels_out"
+            )
         if self.labels_in == "one-hot" and not self.one_hot:
             raise ValueError(
-                "its losses need the gradient of inputs, which one-hot labels have not; set "
-                "labels_in=color"
+                "this method's losses need the gradient of inputs, which one-hot labels have not; "
+                "set labels_in=color"
             )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
@@ -232,18 +234,27 @@ class MethodConfig(BaseModel):
         """Raise ValueError where networks, objective and size do not go together."""
         objective, generator, judge = OBJECTIVES[self.objective], self.generator, self.discriminator
         if generator.conditional != self.conditional:
-            takes = "takes none" if self.conditional else "takes one"
-            needs = "give a domain to the generator" if self.conditional else "have no domains"
-            raise ValueError(f"its networks {needs}, and the generator {generator.name} {takes}")
+            takes = "takes no domain" if self.conditional else "needs a domain to translate to"
+            has = "has several" if self.conditional else "has none"
+            raise ValueError(
+                f"the generator {generator.name} {takes}, and this method {has}; set "
+                f"generator={self.default_generator}"
+            )
         if self.contrastive and not generator.encodes:
             raise ValueError(
-                f"it compares features of the generator, and {generator.name} gives none"
+                "this method compares features of the generator, and "
+                f"{generator.name} gives none; set generator={self.default_generator}"
             )
         if judge.classifies != self.conditional:
             if self.conditional:
                 whose = f"{self.objective}'s {judge.name}" if judge.energy else judge.name
-                raise ValueError(f"its discriminator names the domain, which {whose} can't")
-            raise ValueError(f"{judge.name} names domains, and there are none to name")
+                raise ValueError(
+                    f"this method's discriminator names the domain, which {whose} can't"
+                )
+            raise ValueError(
+                f"the discriminator {judge.name} names domains, and this method has none; set "
+                f"discriminator={self.default_discriminator}"
+            )
         if objective.energy and not judge.energy:
             raise ValueError(
                 f"{self.objective} brings its own discriminator: set discriminator=autoencoder in "

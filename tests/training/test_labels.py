@@ -104,7 +104,7 @@ def test_photos_are_no_label_maps(facades, make_config, quiet):
 @pytest.mark.parametrize(
     ("mode", "settings", "message"),
     [
-        ("stargan", {"labels_out": True}, "it translates no label maps"),
+        ("stargan", {"labels_out": True}, "this method translates no label maps"),
         ("cut", {"labels_in": "one-hot"}, "need the gradient of inputs"),
         ("cyclegan", {"labels_in": "one-hot"}, "need the gradient of inputs"),
     ],
