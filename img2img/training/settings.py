@@ -230,7 +230,7 @@ def _grouped(values: Mapping[Any, Any]) -> dict[str, Any]:
 def _is_swapped(direction: Any) -> bool:
     if direction not in ("ab", "ba"):
         raise UsageError(f"--direction {direction}: must be 'ab' or 'ba'.")
-    return direction == "ba"
+    return bool(direction == "ba")
 
 
 def beneath_options(file: Mapping[str, Any], mode: str, preset: str | None) -> dict[str, Any]:

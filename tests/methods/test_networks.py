@@ -119,7 +119,8 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"generator": "resnet", "size": 38}, "size 38 is no multiple of 4, as resnet needs"),
         (
             {"generator": "stargan"},
-            "generator stargan needs a domain .*, and this method has none; set generator=unet",
+            "generator stargan needs a domain to translate to, and this method has none; set "
+            "generator=unet",
         ),
         ({"discriminator": "stargan"}, "stargan names domains, and this method has none"),
         ({"discriminator": "autoencoder"}, "bce can't use the energy"),
