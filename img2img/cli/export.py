@@ -12,7 +12,10 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File; by default in RUN/export.")
     ] = None,
     direction: Annotated[
-        Literal["ab", "ba"] | None, typer.Option(help="By default all that there are.")
+        str | None,
+        typer.Option(
+            metavar="ab|ba", help="Which direction to export; by default all that the run has."
+        ),
     ] = None,
     weights: Annotated[
         Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")

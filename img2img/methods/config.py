@@ -265,15 +265,16 @@ class MethodConfig(BaseModel):
     def without_effect(self) -> dict[str, str]:
         """The settings that change nothing beside the others, each with the reason."""
         name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
+        builtin = OBJECTIVES.builtin  # to name other packages' would import them
         if not objective.interpolates:
             reasons["gradient_penalty"] = (
                 f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
             )
         if not objective.clips:
-            clipped = ", ".join(other for other, found in OBJECTIVES.items() if found.clips)
-            reasons["clip"] = f"{name} clips no weights; {clipped} does"
+            clipping = ", ".join(other for other in builtin if OBJECTIVES[other].clips)
+            reasons["clip"] = f"{name} clips no weights; {clipping} does"
         if not objective.smooths:
-            labelled = ", ".join(other for other, found in OBJECTIVES.items() if found.smooths)
+            labelled = ", ".join(other for other in builtin if OBJECTIVES[other].smooths)
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
