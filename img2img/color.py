@@ -1,4 +1,4 @@
-"""Any mode of Pillow's to 8-bit grey or RGB in sRGB, and to alpha apart from it."""
+"""Conversion of any of Pillow's modes to 8-bit grey or RGB in sRGB, and separate alpha."""
 
 import io
 
@@ -8,14 +8,14 @@ from PIL import Image, ImageCms
 from img2img.errors import DataError
 
 GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-UNUSABLE = "the embedded color profile can't be used; taken as sRGB"
+UNUSABLE = "the embedded color profile can't be used; sRGB is assumed"
 
 
 def split(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Colors without alpha, in the picture's own mode or one near to it, and alpha as L; None
-    where nothing is transparent. The colors under it are the stored ones.
+    """The colors without alpha, in the picture's mode or a similar one, and alpha as L, or None
+    where nothing is transparent. Colors of transparent pixels are kept.
 
-    content: of the file, for PNG's depth.
+    content: of the file, from which the bit depth of a PNG is read.
     """
     if not image.has_transparency_data:
         return image, None
@@ -30,12 +30,14 @@ def split(image: Image.Image, content: bytes) -> tuple[Image.Image, Image.Image 
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """L or RGB in sRGB. An unusable profile is noted and passed over."""
+    """The image as L or RGB in sRGB. An unusable profile is ignored, with a note."""
     if image.mode in GREY:
         return _grey_to_srgb(image, profile, notes)
     if image.mode not in ("CMYK", "LAB"):
         image = image.convert("RGB")
-        if profile and _is_grey(profile) and _all_grey(image):  # as 16-bit PNGs with alpha come
+        if (
+            profile and _is_grey(profile) and _all_grey(image)
+        ):  # Pillow opens 16-bit grey PNGs with alpha as RGBA
             return _grey_to_srgb(image.getchannel("R"), profile, notes)
     if profile:
         try:
@@ -71,7 +73,7 @@ def _profile_to_srgb(
 
 
 def _is_grey(profile: bytes) -> bool:
-    """Whether it is of one channel: the color space in an ICC header (ICC.1:2022, section 7.2)."""
+    """Whether the color space in an ICC header is grey (ICC.1:2022, section 7.2)."""
     return profile[16:20] == b"GRAY"
 
 
@@ -81,30 +83,30 @@ def _all_grey(image: Image.Image) -> bool:
 
 
 def _grey_levels(profile: bytes, depth: np.dtype) -> np.ndarray:
-    """What each level becomes in sRGB: uint8 [256] or [65536], by depth."""
+    """The sRGB value of each grey level: uint8 [256] or [65536], by depth."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     levels = Image.fromarray(np.arange(np.iinfo(depth).max + 1, dtype=depth)[None])
-    if source.profile.xcolor_space.strip() == "RGB":  # of equal red, green and blue
+    if source.profile.xcolor_space.strip() == "RGB":  # grey as equal red, green and blue
         levels = _eight_bits(levels).convert("RGB")
-    # Optimized, lcms is up to ten levels off in the darks of a linear profile.
+    # With optimization, lcms is off by up to ten levels in the shadows of a linear profile.
     converted = _profile_to_srgb(levels, source, ImageCms.Flags.NOOPTIMIZE)
     first_row: np.ndarray = np.asarray(converted.convert("L"))[0]
     return first_row
 
 
 def _sixteen_bits(image: Image.Image) -> Image.Image:
-    """I;16 in this machine's byte order; DataError for what does not fit."""
+    """The image as I;16 in the machine's byte order. Raises DataError for values out of range."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise DataError(
-            "the pixels are floats or 32-bit integers, whose range is not known; convert them to 8 "
-            "or 16 bits first"
+            "the pixels are floats or 32-bit integers of an unknown range; convert them to 8 or 16 "
+            "bits first"
         )
     return Image.fromarray(values.astype(np.uint16))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; `Image.convert` would saturate it."""
+    """16-bit grey scaled to 8 bits; `Image.convert` would clip it."""
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.uint32)
@@ -112,12 +114,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _key_alpha(image: Image.Image, depth: int) -> Image.Image:
-    """Alpha of a PNG in which one color is transparent, which is given at the file's depth."""
+    """The alpha of a PNG with a transparent color, which is stored at the file's bit depth."""
     key = np.atleast_1d(image.info["transparency"])
     if depth < 8 and image.mode == "L":
         key = key * 255 // (2**depth - 1)
     elif depth == 16 and image.mode == "RGB":
-        key = key >> 8  # of which Pillow keeps the upper half
+        key = key >> 8  # Pillow keeps the upper 8 bits
     pixels = np.asarray(image).reshape(image.height, image.width, -1).astype(np.int32)
     if image.mode == "1":
         pixels = pixels * 255

@@ -1,7 +1,7 @@
-"""Which picture formats are read, and what is checked in a file before its pixels are decoded.
+"""The picture formats that are read, and the checks of a file before its pixels are decoded.
 
-Strangers' files come through here: formats are an allow-list, and the size is known from the
-header. Decoders that are less careful than that get checks of their own.
+Files may be malicious: only listed formats are opened, and the size is checked in the header. For
+decoders that do not respect the header, there are additional checks.
 """
 
 import importlib
@@ -19,18 +19,23 @@ from img2img.errors import DataError
 from img2img.jxl import JxlHeader, read_jxl_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-OPTIONAL = {"HEIF": "pillow_heif", "JXL": "pillow_jxl"}  # Pillow's format -> package that reads it
+OPTIONAL = {
+    "HEIF": "pillow_heif",
+    "JXL": "pillow_jxl",
+}  # Pillow's format -> package with its decoder
 COMMON_NAMES = {"HEIF": "HEIC", "JXL": "JPEG XL"}
 
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
-MAX_DRAFTED = 250_000_000  # of a JPEG that is decoded at a fraction of its size: phones make 200
-MAX_SCANS = 100  # of a progressive JPEG, each as much work as the picture; encoders make about 10
-MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of JPEG, with a length; and the end
+MAX_DRAFTED = 250_000_000  # of a JPEG that is decoded at a fraction; phones take 200 million
+MAX_SCANS = (
+    100  # of a progressive JPEG, each of which costs a full decoding; encoders write about 10
+)
+MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # JPEG's with a length, and its end
 MAX_SEGMENTS = 10_000  # of a JPEG; cameras write tens
 MAX_BOXES = 10_000  # of a JPEG 2000 or JPEG XL
-MAX_COMPONENTS = 4  # of a JPEG 2000; the decoder makes room for all that the codestream claims
+MAX_COMPONENTS = 4  # of a JPEG 2000; the decoder allocates what the codestream declares
 MAX_EXTRA_CHANNELS = 4  # of a JPEG XL
-HEAD = 256  # bytes of a file that tell its format
+HEAD = 256  # bytes of a file by which its format is recognized
 
 JP2_SIGNATURE, J2K_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
@@ -44,11 +49,11 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class TooLarge(DataError):
-    """A picture of more pixels than the caller takes."""
+    """The picture has more pixels than the caller accepts."""
 
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """A file's bytes; DataError where it has more than a picture of so many pixels can have."""
+    """A file's bytes. Raises DataError where it is larger than a picture of max_pixels can be."""
     size, most = path.stat().st_size, 8 * max_pixels + 64 * 2**20  # 16-bit RGBA, and metadata
     if size > most:
         raise DataError(f"{path}: {size:,} bytes are more than a picture may have ({most:,}).")
@@ -56,10 +61,10 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open without decoding the pixels; format and size are checked.
+    """Open a picture and check its format and size, without decoding the pixels.
 
-    Raises DataError for what is no picture of an allowed format, or needs a package that is not
-    installed; TooLarge for one of more than max_pixels; OSError where a file can't be opened.
+    Raises DataError for a file that is not a picture of a supported format or whose decoder is not
+    installed, TooLarge for more than max_pixels, and OSError where a file can't be opened.
     """
     name = str(source) if isinstance(source, Path) else "the picture"
     if isinstance(source, bytes):
@@ -70,7 +75,9 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
         if kind in ("JPEG2000", "JXL"):
             source = load(source, max_pixels)
     if kind == "JPEG" and isinstance(source, bytes) and _scans(source) > MAX_SCANS:
-        raise DataError(f"{name}: a JPEG of more than {MAX_SCANS} scans would take for ever.")
+        raise DataError(
+            f"{name}: a JPEG of more than {MAX_SCANS} scans would take too long to decode."
+        )
     profile = None
     if kind == "JPEG2000" and isinstance(source, bytes):
         profile = _check_jpeg2000(name, source, max_pixels)
@@ -87,9 +94,9 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
             )
     except UnidentifiedImageError:
         raise DataError(f"{name}: {_unidentified(source)}.") from None
-    except Exception as error:  # a header that is not what it should be raises almost any
+    except Exception as error:  # decoders raise almost any type for a malformed header
         if isinstance(source, Path) and isinstance(error, OSError):
-            raise  # there is no such file, or it may not be read
+            raise  # the file is missing or can't be read
         raise DataError(f"{name}: the picture's header can't be read ({error}).") from None
     try:
         require_size(name, image.size, max_pixels)
@@ -102,7 +109,7 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
 
 
 def require_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
-    """TooLarge for a width and height of more than max_pixels."""
+    """Raises TooLarge where width times height is more than max_pixels."""
     width, height = size
     if width * height > max_pixels:
         raise TooLarge(
@@ -112,22 +119,22 @@ def require_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def require_bounded(content: bytes) -> None:
-    """DataError for a format whose decoder can't be bounded, which a server should not take.
+    """Raises DataError for a format whose decoder can't be limited, which a server should refuse.
 
-    A few bytes of JPEG XL make a frame of any size, any number of frames lie upon each other, and
-    the package decodes all of them.
+    A few bytes of JPEG XL can describe a frame of any size and any number of layers, and the
+    decoder decodes all of them.
     """
     if _kind(content[:HEAD]) == "JXL":
-        raise DataError("the picture: JPEG XL is not taken here. Send it as PNG or JPEG.")
+        raise DataError("the picture: JPEG XL is not accepted here. Send it as PNG or JPEG.")
 
 
 def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) -> None:
-    """Have a JPEG that is opened, not yet decoded, decoded at 1/2, 1/4 or 1/8 of its size, and set
-    its `size` to that fraction: twice as large as it will be made, or, where that is more than
-    max_pixels, as near to that size as there is a fraction.
+    """Configure a JPEG that is opened, but not decoded, to be decoded at 1/2, 1/4 or 1/8 of its
+    size, and set its `size` accordingly: to at least twice the final size, or, where that would be
+    more than max_pixels, to at least the final size.
 
-    One that is progressive, or has several scans, is left as it is: the decoder holds all of it
-    in memory whatever the fraction. TooLarge beyond MAX_DRAFTED and max_pixels.
+    Progressive JPEGs and those with several scans are not changed, because the decoder needs memory
+    for the full size. Raises TooLarge for more pixels than both MAX_DRAFTED and max_pixels.
     """
     jpeg = image.format in ("JPEG", "MPO")
     if not jpeg or max(image.size) <= max_side or _scans(content) > 1:
@@ -152,14 +159,14 @@ def load_pixels(image: Image.Image, content: bytes) -> Image.Image:
 
 
 def has_spare_bands(image: Image.Image) -> bool:
-    """Whether a TIFF has bands that are neither color nor alpha, which Pillow passes over."""
+    """Whether a TIFF has bands that are neither color nor alpha, which Pillow ignores."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return int(image.tag_v2.get(277, 1)) > len(image.getbands())
 
 
 def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Width and height, the longer one at most max_side, in the same proportion."""
+    """Width and height scaled down, so that the longer one is at most max_side."""
     scale = min(1, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -169,7 +176,7 @@ def is_jpeg(content: bytes) -> bool:
 
 
 def is_lossless_webp(content: bytes) -> bool:
-    """Whether a WebP's (first) picture is compressed without loss (VP8L).
+    """Whether a WebP's (first) picture is lossless (VP8L).
 
     https://developers.google.com/speed/webp/docs/riff_container
     """
@@ -185,7 +192,7 @@ def is_lossless_webp(content: bytes) -> bool:
 
 
 def _kind(head: bytes) -> str | None:
-    """Of formats that need a check or a package of their own, Pillow's name for it."""
+    """Pillow's name of the format, for formats that need additional checks or packages."""
     if is_jpeg(head):
         return "JPEG"
     if head.startswith((JP2_SIGNATURE, J2K_SIGNATURE)):
@@ -205,7 +212,7 @@ def _import_decoder(name: str, kind: str) -> None:
         module = importlib.import_module(OPTIONAL[kind])
     except ImportError:
         raise DataError(
-            f"{name}: it is {COMMON_NAMES[kind]}, which needs a package more. "
+            f"{name}: {COMMON_NAMES[kind]} needs another package. "
             "Install it with: pip install 'img2img[formats]'"
         ) from None
     if kind == "HEIF":
@@ -213,16 +220,16 @@ def _import_decoder(name: str, kind: str) -> None:
 
 
 def _scans(jpeg: bytes) -> int:
-    """Scans up to the picture's end, after which phones put a film; of too many segments, too
-    many.
+    """The number of scans up to the end of the picture, which phones may append a video to. More
+    than MAX_SEGMENTS segments count as too many scans.
     """
     scans, at = 0, 2
     for _ in range(MAX_SEGMENTS):
-        found = MARKER.search(jpeg, at)
-        if not found or found[1] == b"\xd9":
+        marker = MARKER.search(jpeg, at)
+        if not marker or marker[1] == b"\xd9":
             return scans
-        scans += found[1] == b"\xda"
-        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+        scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
     return MAX_SCANS + 1
 
 
@@ -241,8 +248,8 @@ def _boxes(content: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _check_jpeg2000(name: str, content: bytes, max_pixels: int) -> bytes | None:
-    """Checks what the codestream says of itself, which Pillow does not compare with the file's
-    header; gives the ICC profile, which Pillow passes over.
+    """Check the size and components in the codestream, which Pillow does not compare with the
+    file's header. Returns the ICC profile, which Pillow ignores.
     """
     stream, profile = content, None
     if content.startswith(JP2_SIGNATURE):
@@ -265,7 +272,7 @@ def _check_jpeg2000(name: str, content: bytes, max_pixels: int) -> bytes | None:
 
 
 def _check_jxl(name: str, content: bytes, max_pixels: int) -> None:
-    """The package decodes a file whole as soon as it is opened: its size is looked at before."""
+    """Check the size in the header before the package opens the file, which decodes all of it."""
     stream = content
     if content.startswith(JXL_SIGNATURES[1]):
         boxes = list(_boxes(content))
@@ -286,9 +293,10 @@ def _check_jxl(name: str, content: bytes, max_pixels: int) -> None:
 
 
 def _deep_pnm(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
-    """A binary PNM of another depth than 8 bits, for which Pillow takes 10 s a megapixel.
+    """Decode a binary PNM of a depth other than 8 bits, for which Pillow needs 10 s per megapixel.
 
-    Grey beyond 8 bits becomes I;16, everything else 8 bits. DataError where pixels are missing.
+    Grey of more than 8 bits becomes I;16, everything else 8 bits. Raises DataError where pixels are
+    missing.
     https://netpbm.sourceforge.net/doc/ppm.html
     """
     bands, arguments = len(image.getbands()), image.tile[0].args
@@ -297,7 +305,7 @@ def _deep_pnm(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     count, dtype = image.width * image.height * bands, ">u2" if largest > 255 else "u1"
     start = image.tile[0].offset
     if len(content) < start + count * np.dtype(dtype).itemsize:
-        raise DataError("the picture: its pixels are not all there.")
+        raise DataError("the picture: the file is truncated.")
     values = np.frombuffer(content, dtype, count, start).astype(np.uint32).clip(0, largest)
     deep = bands == 1 and largest > 255
     full = 65535 if deep else 255
@@ -307,7 +315,7 @@ def _deep_pnm(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
 
 
 def _unidentified(source: Path | bytes) -> str:
-    """Why Pillow does not take it."""
+    """Why Pillow can't open a file."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(HEAD)
@@ -319,7 +327,7 @@ def _unidentified(source: Path | bytes) -> str:
 
 
 def _describe_tiff(source: Path | bytes) -> str | None:
-    """What the first page of a TIFF consists of; None where that can't be read."""
+    """The pixel format of a TIFF's first page, in words; None where it can't be read."""
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             header = file.read(8)

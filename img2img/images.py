@@ -1,7 +1,6 @@
-"""Picture files <-> uint8 arrays in sRGB: decode, orient, color, alpha, encode.
+"""Reading and writing picture files as uint8 arrays in sRGB.
 
-What is taken and what is refused: `formats`. Each step on its own: `metadata`, `color`,
-`transparency`.
+The checks of files are in `formats`, the steps in `metadata`, `color` and `transparency`.
 """
 
 import io
@@ -43,7 +42,7 @@ __all__ = [
 
 LONGEST = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}  # px, of a side
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-QUALITY = 95  # of lossy formats, where nobody asks for another
+QUALITY = 95  # of lossy formats, by default
 WRITERS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -62,18 +61,17 @@ WRITERS = {
 class Picture:
     """A decoded picture, upright and in sRGB."""
 
-    pixels: np.ndarray  # uint8 [H, W, C], C as asked
-    alpha: np.ndarray | None = None  # uint8 [H, W], where the file has any transparency
+    pixels: np.ndarray  # uint8 [H, W, C], C as requested
+    alpha: np.ndarray | None = None  # uint8 [H, W], if the file has any transparency
     hidden: np.ndarray | None = None  # uint8 [N, C], the stored colors where alpha is about 0
     metadata: Metadata = Metadata()  # noqa: RUF009 (frozen)
-    notes: tuple[str, ...] = ()  # what the reader should know, e.g. that it was animated
-    lossless: bool = False  # of a WebP: that it should stay so
+    notes: tuple[str, ...] = ()  # remarks for the user, for example that the file is animated
+    lossless: bool = False  # a lossless WebP, which should be written as one
 
     def translated(self, result: np.ndarray) -> "Picture":
-        """What a model made of it, with its transparency and metadata.
+        """The picture with a model's output as pixels, and its own transparency and metadata.
 
-        result: uint8 [H, W, C']. Where this picture can't be seen and both have as many channels,
-        its stored colors stay.
+        result: uint8 [H, W, C']. Invisible pixels keep the stored colors, if C' = C.
         """
         hidden, alpha = self.hidden, self.alpha
         if hidden is not None and alpha is not None and result.shape[-1] == hidden.shape[-1]:
@@ -89,16 +87,18 @@ def read(
     max_side: int | None = None,
     to_translate: bool = False,
 ) -> Picture:
-    """Decode a file, the bytes of one, or what Pillow has opened.
+    """Decode a file, the bytes of one, or an image of Pillow.
 
-    channels: 1 grey, 3 RGB, 4 RGBA as stored. max_side: a larger picture is made smaller; then
-    max_pixels bounds what a JPEG is decoded to, which may be a fraction of its size.
-    to_translate: for a picture that is written again. Then transparent pixels keep their colors,
-    continued a little beyond their edges, and metadata is collected; else what is transparent is
-    blended with white, as models are trained on it.
+    Args:
+        channels: 1 for grey, 3 for RGB, 4 for RGBA as stored.
+        max_pixels: the limit, after a JPEG was decoded at a fraction of its size for max_side.
+        max_side: larger pictures are made smaller, px.
+        to_translate: for pictures that will be written again: transparent pixels keep their colors,
+            which are extended a little beyond the edges, and metadata is collected. Otherwise,
+            transparent pixels are blended with white, as for training.
 
-    Raises DataError, in a sentence that begins with the file's name, for anything that is no
-    whole picture of an allowed format and size (TooLarge).
+    Raises DataError, with the file's name first, for anything but a complete picture of a supported
+    format, and TooLarge for too many pixels.
     """
     name = str(source) if isinstance(source, Path) else "the picture"
     notes: list[str] = []
@@ -132,11 +132,11 @@ def read(
 
 
 def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
-    """The bytes of a file of the suffix's format; alpha is kept where the format has it, and what
-    is transparent blended with white where not.
+    """The bytes of a file in the suffix's format. In formats without alpha, transparent pixels are
+    blended with white.
 
-    quality: 1 to 100, of lossy formats; 100 is lossless WebP. None: 95, and lossless for a WebP
-    that was. Raises DataError for a side that the format can't have.
+    quality: 1 to 100, of lossy formats; 100 is lossless in WebP. None: 95, and lossless for a
+    picture that was a lossless WebP. Raises DataError for a side that is too long for the format.
     """
     image, kind = _image(picture.pixels), WRITERS[suffix.lower()]
     if max(image.size) > LONGEST.get(kind, sys.maxsize):
@@ -152,29 +152,29 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
     if kind == "JPEG":
         options |= {"quality": level, "subsampling": 0}
     elif kind == "WEBP" and (quality == 100 or (quality is None and picture.lossless)):
-        # The effort at which small differences between pictures are still found fast.
+        # The effort that compresses well and is still fast.
         options |= {"lossless": True, "exact": True, "quality": 75, "method": 4}
     elif kind == "WEBP":
         options |= {"quality": level, "method": 4}
     elif kind == "AVIF":
         options |= {"quality": level, "subsampling": "4:4:4"}
     elif kind == "PNG":
-        # Runs alone are found in a third of level 6's time, and make files of about its size.
+        # Run-length coding takes a third of the time of level 6, for files of about the same size.
         options |= {"compress_level": 1, "compress_type": zlib.Z_RLE}
     elif kind == "TIFF" and not metadata.has_directories(options["tiffinfo"]):
-        options |= {"compression": "tiff_lzw"}  # by libtiff, which writes no EXIF directories
+        options |= {"compression": "tiff_lzw"}  # uses libtiff, which can't write EXIF directories
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def left_out(picture: Picture, suffix: str) -> tuple[str, ...]:
-    """Notes on the metadata that `encode` leaves out, because the suffix's format has no room."""
+    """Notes on the metadata that the suffix's format can't hold, so that `encode` omits it."""
     return tuple(metadata.left_out(picture.metadata, WRITERS[suffix.lower()]))
 
 
 def on_white(picture: Picture) -> np.ndarray:
-    """uint8 [H, W, C], as the picture is seen on white."""
+    """The picture blended with white: uint8 [H, W, C]."""
     return transparency.on_white(picture.pixels, picture.alpha)
 
 
@@ -188,7 +188,7 @@ def resize(pixels: np.ndarray, width: int, height: int, labels: bool = False) ->
 
 
 def shrink(picture: Picture, side: int) -> Picture:
-    """The picture, made smaller where its longer side is more than so many pixels."""
+    """The picture, made smaller if its longer side is more than `side` px."""
     height, width = picture.pixels.shape[:2]
     if max(height, width) <= side:
         return picture
@@ -205,7 +205,7 @@ def shrink(picture: Picture, side: int) -> Picture:
 
 
 def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.ndarray:
-    """A grid, uint8 [H, W, 3], of uint8 [h, w, 1 or 3] cells: a column a name, a row an example."""
+    """A grid, uint8 [H, W, 3], of cells uint8 [h, w, 1 or 3]: a titled column for each name."""
     cells = [cell for column in columns.values() for cell in column]
     height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
     rows, header = max(map(len, columns.values())), 16
@@ -225,7 +225,7 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.n
 
 
 def sheet_of(pictures: Sequence[np.ndarray], columns: int = 4, side: int = 64) -> np.ndarray:
-    """A grid, uint8 [H, W, 3], of small copies of the pictures, without a word."""
+    """A grid, uint8 [H, W, 3], of thumbnails of the pictures, without titles."""
     small = [resize(p, side, side)[..., :3] for p in pictures]
     rows = [
         np.hstack([np.broadcast_to(p, (side, side, 3)) for p in small[i : i + columns]])
@@ -246,7 +246,7 @@ def _decode(
     to_translate: bool,
     notes: list[str],
 ) -> Picture:
-    # n_frames reads a TIFF's thousands of pages one by one.
+    # Not n_frames, which reads all pages of a TIFF one by one.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("animated or multi-page; the first frame was used")
     if formats.has_spare_bands(image):
@@ -289,12 +289,14 @@ def _image(pixels: np.ndarray) -> Image.Image:
 def _resized(
     colors: Image.Image, alpha: Image.Image | None, size: tuple[int, int]
 ) -> tuple[Image.Image, Image.Image | None]:
-    """With an antialiasing Lanczos filter; what can be seen less counts less."""
+    """Resize with an antialiasing Lanczos filter, in which colors are weighted by alpha."""
     if alpha is None:
         return colors.resize(size, Image.Resampling.LANCZOS), None
     both = colors.copy()
     both.putalpha(alpha)
-    small = both.resize(size, Image.Resampling.LANCZOS)  # which multiplies by alpha, and divides
+    small = both.resize(
+        size, Image.Resampling.LANCZOS
+    )  # premultiplies by alpha, and divides by it again
     return small.convert(colors.mode), small.getchannel("A")
 
 

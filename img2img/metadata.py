@@ -1,7 +1,7 @@
-"""What a file tells about its picture (EXIF, XMP, PNG texts, resolution), made fit for another
-picture of it: upright, of another size perhaps, and with other contents.
+"""A file's metadata (EXIF, XMP, PNG texts, resolution), prepared for a translation of its picture,
+which is upright, may have another size, and has other contents.
 
-Whatever is odd there costs the metadata, with a note, and never the picture.
+Invalid metadata is dropped with a note; the picture is still read.
 """
 
 import math
@@ -14,13 +14,13 @@ from xml.dom import minidom
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-MAX_EXIF, MAX_XMP, MAX_TEXT = 2**20, 2**18, 2**20  # bytes that are carried
+MAX_EXIF, MAX_XMP, MAX_TEXT = 2**20, 2**18, 2**20  # bytes that are copied, at most
 MAX_JPEG_EXIF, MAX_JPEG_XMP = 65_533, 65_502  # bytes, of a segment
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_ENTRIES = 1000  # of one EXIF directory
-DPI = (2, 65_535)  # what every format can hold; 1 stands for "not known"
+DPI = (2, 65_535)  # range that every format can hold; 1 means "unknown"
 
-TURNS = {  # what rights a picture of an orientation
+TURNS = {  # orientation -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,24 +34,24 @@ EXIF_POINTER, GPS_POINTER = 0x8769, 0x8825  # to other directories
 XMP_TAG = 700
 IPTC_RESOURCE = 0x0404  # of Photoshop's segment in a JPEG
 THUMBNAIL = {0x0201, 0x0202}  # the position of its JPEG, and the length
-# Orientation and size, which the output has of its own.
+# Orientation and size, which differ in the output.
 CONTRADICTING = {ORIENTATION, 0x0100, 0x0101, 0xA002, 0xA003}
-# Of a TIFF's own tags those that say something about the picture; the others are about its strips.
-TELLING_OF_TIFF = (
+# The tags of a TIFF that describe the picture; the others describe how it is stored.
+DESCRIPTIVE_TAGS = (
     *(0x010D, 0x010E, 0x010F, 0x0110, X_RESOLUTION, Y_RESOLUTION, 0x0128, 0x0131, 0x0132, 0x013B),
     *(0x013C, 0x8298),
 )
-# Namespace and name of what XMP says about orientation and size, or shows of the original.
+# Namespace and name of XMP's properties for orientation, size and thumbnails.
 TIFF_NS, EXIF_NS = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 CONTRADICTING_XMP = {
     *((TIFF_NS, name) for name in ("Orientation", "ImageWidth", "ImageLength")),
     *((EXIF_NS, name) for name in ("PixelXDimension", "PixelYDimension")),
     ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
 }
-# What lies behind a phone's picture: a film, a depth map, a gain map. It is not copied.
+# Videos, depth maps and gain maps that phones append to a picture, which are not copied.
 ATTACHED_NS = ("http://ns.google.com/photos/", "http://ns.adobe.com/hdr-gain-map/")
 EXTENDED = ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP")
-# Texts that say again what EXIF, XMP or the header say, or describe a thumbnail.
+# Texts that repeat EXIF, XMP or the header, or describe a thumbnail.
 OTHER_TEXTS = ("XML:com.adobe.xmp", "Raw profile type", "Thumb::", "exif:", "png:")
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Metadata:
-    """What goes along with a picture, without orientation, size and thumbnail."""
+    """The metadata of a picture, without orientation, size and thumbnail."""
 
     exif: bytes | None = None  # begins with "Exif\0\0"
     xmp: bytes | None = None  # UTF-8
@@ -68,21 +68,21 @@ class Metadata:
 
 
 def is_turned_tiff(image: Image.Image) -> bool:
-    """Whether Pillow exchanges the sides of a TIFF that is not yet loaded, and forgets that."""
+    """Whether Pillow will swap the sides of a TIFF when it loads it, and drop the orientation."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return image.tag_v2.get(ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bool]:
-    """The picture, loaded, turned as its EXIF or XMP says; and whether its sides changed places."""
+    """The loaded picture, turned upright by its EXIF or XMP, and whether its sides were swapped."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-        # JPEG XL: what counts is in the codestream, and applied by the decoder; unless it gave
-        # back the JPEG that the file was made from.
+        # The decoder of JPEG XL has applied the orientation of the codestream, unless it has
+        # reconstructed a JPEG.
         if image.format == "JXL" and not getattr(image, "jpeg", False):
             orientation = 1
-    except Exception:  # tags of another type than they should have raise almost any
+    except Exception:  # Pillow raises almost any type for tags of a wrong type
         notes.append("the EXIF can't be read; it is left out")
         return image, False
     if not isinstance(orientation, int) or orientation not in TURNS:
@@ -91,8 +91,8 @@ def upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bool]:
 
 
 def collect(image: Image.Image, turned: bool, notes: list[str]) -> Metadata:
-    """What of a loaded file's metadata goes along; the rest is noted. turned: its sides changed
-    places.
+    """The metadata of a loaded file that can be copied, with notes on the rest. turned: whether the
+    picture's sides were swapped.
     """
 
     def part(name: str, read: Callable[[Image.Image, bool], T], default: T) -> T:
@@ -120,7 +120,7 @@ def collect(image: Image.Image, turned: bool, notes: list[str]) -> Metadata:
 
 
 def save_options(metadata: Metadata, kind: str) -> dict[str, Any]:
-    """Pillow's options for saving it, as far as the format (Pillow's name of it) has room."""
+    """Pillow's options to save the metadata that the format, by Pillow's name, can hold."""
     options: dict[str, Any] = {}
     exif, xmp, dpi = metadata.exif, metadata.xmp, metadata.dpi
     if dpi and kind in ("WEBP", "AVIF") and not exif:
@@ -146,12 +146,12 @@ def save_options(metadata: Metadata, kind: str) -> dict[str, Any]:
 
 
 def has_directories(tags: dict[int, object]) -> bool:
-    """Whether a TIFF's tags have directories of their own: of the camera's settings, the place."""
+    """Whether a TIFF's tags include directories: the camera's settings, or the location."""
     return any(isinstance(value, dict) for value in tags.values())
 
 
 def left_out(metadata: Metadata, kind: str) -> list[str]:
-    """A note for each part that the format (Pillow's name of it) has no room for."""
+    """A note for each part of the metadata that the format, by Pillow's name, can't hold."""
     notes = []
     if metadata.exif and (kind == "BMP" or (len(metadata.exif) > MAX_JPEG_EXIF and kind == "JPEG")):
         notes.append(f"the EXIF is left out, for which {kind} has no room")
@@ -163,8 +163,8 @@ def left_out(metadata: Metadata, kind: str) -> list[str]:
 
 
 def without_long_texts(png: bytes) -> tuple[bytes, bool]:
-    """A PNG without the chunks that Pillow would refuse the whole picture for, because they unpack
-    to too much; and whether there were any.
+    """The PNG without compressed texts so long that Pillow would refuse the picture, and whether
+    there were any.
     """
     packed = (b"zTXt", b"iTXt", b"iCCP")
     if not png.startswith(PNG_SIGNATURE) or not any(name in png for name in packed):
@@ -185,14 +185,14 @@ def without_long_texts(png: bytes) -> tuple[bytes, bool]:
 
 
 class TooLong(ValueError):
-    """More than is carried."""
+    """The metadata is longer than what is copied."""
 
     def __init__(self) -> None:
         super().__init__("is too long")
 
 
 def _unpacked(chunk: bytes, name: bytes) -> int:
-    """Bytes of a text or profile, unpacked; not much further than Pillow takes."""
+    """Bytes of a text or profile, decompressed; counted up to a little beyond Pillow's limit."""
     _, _, rest = chunk.partition(b"\0")
     packed = rest[1:]  # behind the method
     if name == b"iTXt":
@@ -219,44 +219,44 @@ def _exif(image: Image.Image, turned: bool) -> bytes | None:
 
 
 def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
-    """Of the tags of a TIFF, which has no EXIF apart from them."""
-    exif, found = Image.Exif(), _telling(tags)
-    for tag, value in found.items():
+    """EXIF from the tags of a TIFF."""
+    exif, kept = Image.Exif(), _descriptive(tags)
+    for tag, value in kept.items():
         if isinstance(value, dict):
             exif.get_ifd(tag).update(value)
         else:
             exif[tag] = value
-    return exif.tobytes() if found else None
+    return exif.tobytes() if kept else None
 
 
 def _tags_of_tiff(exif: bytes | None, xmp: bytes | None) -> dict[int, object]:
-    """Of EXIF and XMP, for a TIFF to be written."""
+    """The tags of a TIFF to be written, from EXIF and XMP."""
     tags = Image.Exif()
     if exif:
         tags.load(exif)
-    return _telling(tags) | ({XMP_TAG: xmp} if xmp else {})
+    return _descriptive(tags) | ({XMP_TAG: xmp} if xmp else {})
 
 
-def _telling(tags: Image.Exif) -> dict[int, object]:
-    """Tags that say something about the picture; directories as dicts."""
-    found = {tag: _text(tags[tag]) for tag in TELLING_OF_TIFF if tag in tags}
+def _descriptive(tags: Image.Exif) -> dict[int, object]:
+    """The tags that describe the picture; directories as dicts."""
+    values = {tag: _text(tags[tag]) for tag in DESCRIPTIVE_TAGS if tag in tags}
     for pointer in (EXIF_POINTER, GPS_POINTER):
         if inner := tags.get_ifd(pointer):
-            found[pointer] = {tag: _text(value) for tag, value in inner.items()}
-    return found
+            values[pointer] = {tag: _text(value) for tag, value in inner.items()}
+    return values
 
 
 def _text(value: object) -> object:
-    """Pillow decodes any text as Latin-1, and encodes none but ASCII."""
+    """Texts as bytes, unless they are ASCII: Pillow reads Latin-1, but writes only ASCII."""
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def strip_exif(exif: bytes, turned: bool) -> bytes | None:
-    """EXIF without orientation, width, height and thumbnail; None where nothing else is in it.
+    """The EXIF without orientation, width, height and thumbnail; None where nothing else is left.
 
-    turned: the resolutions across and down change places. It is changed in place: makers' notes
-    point to absolute positions, and texts are of any encoding. Raises ValueError or struct.error
-    where it can't be read. CIPA DC-008 (EXIF 2.32), 4.5 and 4.6.
+    turned: swap the horizontal and the vertical resolution. The bytes are edited in place, because
+    maker notes contain absolute positions, and texts may have any encoding. Raises ValueError or
+    struct.error for invalid EXIF. CIPA DC-008 (EXIF 2.32), sections 4.5 and 4.6.
     """
     content = bytearray(exif.removeprefix(b"Exif\0\0"))
     order = {b"II": "<", b"MM": ">"}.get(bytes(content[:2]))
@@ -285,20 +285,20 @@ def strip_exif(exif: bytes, turned: bool) -> bytes | None:
 
 
 def _strip_directory(content: bytearray, order: str, at: int) -> tuple[dict[int, int], int]:
-    """Takes the contradicting entries out of a directory, and what comes next. Gives where the
-    entries are that stay, by tag, and where the next directory is (0: nowhere).
+    """Remove the contradicting entries and the pointer to the next directory. Returns the positions
+    of the remaining entries by tag, and that of the next directory (0: there is none).
     """
     [count] = struct.unpack_from(order + "H", content, at)
     end = at + 2 + 12 * count
     if count > MAX_ENTRIES or end > len(content):
-        raise ValueError("more entries than there can be")
+        raise ValueError("more entries than possible")
     kept = {}
     for place in range(at + 2, end, 12):
         entry = bytes(content[place : place + 12])
         [tag] = struct.unpack_from(order + "H", entry)
         if tag not in CONTRADICTING:
             kept[tag] = entry
-    # Some writers leave the position of the next directory out where there is none.
+    # Some writers omit the position of the next directory where there is none.
     after = struct.unpack_from(order + "I", content, end)[0] if end + 4 <= len(content) else 0
     room = min(end + 4, len(content)) - at
     written = struct.pack(order + "H", len(kept)) + b"".join(kept.values())
@@ -307,7 +307,7 @@ def _strip_directory(content: bytearray, order: str, at: int) -> tuple[dict[int,
 
 
 def _xmp(image: Image.Image, turned: bool) -> tuple[bytes | None, bool]:
-    """The packet, and whether there is more of it elsewhere in the file."""
+    """The packet, and whether the file contains an extended part of it."""
     packet = image.info.get("xmp")
     if not packet:
         return None, False
@@ -315,7 +315,7 @@ def _xmp(image: Image.Image, turned: bool) -> tuple[bytes | None, bool]:
         raise TooLong
     text = (packet.decode("utf-8-sig") if isinstance(packet, bytes) else packet).rstrip("\0")
     if "<!DOCTYPE" in text:
-        raise ValueError("entities are not unpacked")
+        raise ValueError("entities are not expanded")
     document = minidom.parseString(text.strip())
     extended = False
     for element in document.getElementsByTagName("*"):

@@ -113,7 +113,7 @@ def test_every_depth_of_pnm_is_scaled(content, expected):
 @pytest.mark.parametrize("largest", [255, 1023, 65535])
 def test_a_pnm_of_which_pixels_are_missing_is_refused(largest):
     content = b"P6 9 9 %d\n" % largest + bytes(100)
-    with pytest.raises(DataError, match=r"not all there|can't be decoded"):
+    with pytest.raises(DataError, match=r"is truncated|can't be decoded"):
         images.read(content)
 
 
@@ -149,7 +149,7 @@ def test_a_missing_decoder_is_named_with_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError) as caught:
         images.read(path)
-    assert str(caught.value).startswith(f"{path}: it is {name}, which needs a package more. ")
+    assert str(caught.value).startswith(f"{path}: {name} needs another package. ")
     assert "pip install 'img2img[formats]'" in str(caught.value)
 
 
@@ -281,7 +281,7 @@ def test_what_is_made_smaller_is_limited_as_it_is_where_it_has_no_fraction(monke
 
 
 def test_jpeg_xl_whose_decoder_can_not_be_bounded_is_no_servers():
-    with pytest.raises(DataError, match="JPEG XL is not taken here"):
+    with pytest.raises(DataError, match="JPEG XL is not accepted here"):
         images.require_bounded(saved(plain(), "JXL"))
     for kind in ("PNG", "HEIF", "AVIF", "JPEG2000"):
         images.require_bounded(saved(plain(), kind))

@@ -22,15 +22,21 @@ COMMANDS = [
 
 
 @cache
-def help_of(command: str) -> str:
+def printed(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "img2img", command, "--help"],
+        [sys.executable, "-m", "img2img", *arguments],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "COLUMNS": "200"},
     )
     return done.stdout
+
+
+def help_of(command: str) -> str:
+    """The command's help; for train, also the settings of a method, which are options too."""
+    settings = printed("train", "--list-settings", "--mode", "cyclegan")
+    return printed(command, "--help") + (settings if command == "train" else "")
 
 
 @pytest.mark.parametrize("line", COMMANDS)

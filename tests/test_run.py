@@ -97,6 +97,10 @@ def test_a_run_that_was_stopped_is_resumed_bitwise(run, emoji, tmp_path):
     assert stopped.resume(callbacks=[Count()], quiet=True).path == stopped.path
     assert seen == [4]
     assert_bitwise(state(run.path), state(stopped.path))
+    assert stopped.resume(steps=6, generator_lr=1e-4, quiet=True).config.history[0].until == 4
+    assert state(stopped.path)["step"] == 6
+    with pytest.raises(UsageError, match="--resume takes --size from the run"):
+        stopped.resume(size=64, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """img2img export: a run becomes one ONNX file."""
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
@@ -88,8 +88,10 @@ def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
 
     if text is None:
         return None
-    if text in ("best", "last"):
-        return cast(Literal["best", "last"], text)
+    if text == "best":
+        return "best"
+    if text == "last":
+        return "last"
     if not text.isdecimal():
         raise UsageError(f"--checkpoint {text}: write best, last or the number of a step.")
     return int(text)

@@ -122,7 +122,7 @@ def test_a_jpeg_is_decoded_at_the_fraction_that_is_asked_for(client):
 
 def test_jpeg_xl_is_refused(client):
     answer = client.post("/v1/translate", content=b"\xff\x0a" + bytes(100))
-    assert (answer.status_code, "JPEG XL is not taken here" in answer.text) == (400, True)
+    assert (answer.status_code, "JPEG XL is not accepted here" in answer.text) == (400, True)
 
 
 def test_domains_are_chosen_by_name(client, noise):

@@ -148,13 +148,14 @@ def test_without_loggers_nothing_but_the_folder_is_written(start):
 
 
 def test_wandb_gets_numbers_settings_and_grids_offline(start, monkeypatch, tmp_path):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     go = start(loggers="wandb")
     with pytest.raises(Interrupted):
         go(StopAt(3))
     run = go()
+    wandb.teardown()  # as at the end of the process: its service writes all that it holds
     sessions = sorted((run / "wandb").glob("offline-run-*"))
     assert len(sessions) == 2
     logs = [next(session.glob("*.wandb")) for session in sessions]

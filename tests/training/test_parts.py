@@ -247,8 +247,9 @@ def test_what_would_change_nothing_is_refused_in_new_runs_alone(mode, values, sa
     assert RunConfig.load(tmp_path).mode == mode
 
 
-@pytest.mark.parametrize("mode", METHODS)
-@pytest.mark.parametrize("preset", ["paper", "modern"])
+@pytest.mark.parametrize(
+    ("mode", "preset"), [(mode, preset) for mode in METHODS for preset in METHODS[mode].presets]
+)
 @pytest.mark.parametrize("objective", ["bce", "wgan", "wgan-gp", "rpgan", "mmd"])
 def test_what_a_preset_or_a_saved_config_sets_beside_another_objective_is_no_mistake(
     mode, preset, objective
