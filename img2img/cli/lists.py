@@ -18,6 +18,7 @@ def show_methods() -> None:
     from img2img.methods import METHODS
     from img2img.methods.objectives import OBJECTIVES
     from img2img.nets import DISCRIMINATORS, GENERATORS
+    from img2img.table import Table as Names
 
     table = Table("--mode", "what it is", "presets", "paper")
     for name in METHODS:
@@ -31,7 +32,7 @@ def show_methods() -> None:
         table.add_row(name, summary, ", ".join(method.presets), paper)
     console = Console(highlight=False, markup=False)
     console.print(table)
-    choices = {
+    choices: dict[str, Names[Any]] = {
         "--generator": GENERATORS,
         "--discriminator": DISCRIMINATORS,
         "--objective": OBJECTIVES,
