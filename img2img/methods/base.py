@@ -28,7 +28,7 @@ from img2img.methods.objectives import (
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import running_averages_kept, spectral_normalise
+from img2img.nets.norm import running_averages_kept, spectral_normalize
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -114,7 +114,7 @@ class Method(nn.Module, ABC):
         """Draw the initial weights. A subclass calls it when its networks are built."""
         initialize(self, self.config.init)
         if self.config.discriminator.spectral:
-            spectral_normalise(self.discriminators)
+            spectral_normalize(self.discriminators)
 
     @classmethod
     def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:

@@ -51,88 +51,160 @@ class MethodConfig(BaseModel):
 
     size: TrainingSize = Field(
         Size(256, 256),
-        description="of the training crops, pixels: 256, or width x height as 512x256",
+        description="Size of the training crops in pixels: 256, or 512x256 (width x height).",
     )
     resize: LoadSize = Field(
         None,
-        description="size that pictures are resized to before the crop, by default the paper's for "
-        "that size; 0: as they are",
+        description="Size to which pictures are resized before they are cropped; 0 keeps their "
+        "size. By default the paper's, in proportion to size.",
     )
     fit: Fit = Field(
         "squash",
-        description="how pictures of another shape are resized: squash them; crop: scale the "
-        "shorter side, and crop the longer one; pad: scale the longer side, and repeat the border",
+        description="How a picture of another aspect ratio is resized. squash: to exactly that "
+        "size. crop: its shorter side is scaled, and its longer side cropped. pad: its longer side "
+        "is scaled, and its border repeated.",
     )
     centre_crop: TrainingSize | None = Field(
-        None, description="size that is cut from the middle, first"
+        None, description="Size of a crop from the center that is taken before resizing."
     )
     labels_in: Literal["color", "one-hot"] | None = Field(
         None,
-        description="the inputs are label maps, whose colors do not mix when they are resized: "
-        "generators see the colors, or a channel for each (one-hot)",
+        description="The inputs are label maps, and are resized without mixing their colors. "
+        "color: the generator sees the colors. one-hot: it sees one channel for each color.",
     )
     labels_out: bool = Field(
-        False, description="inputs become label maps: every pixel gets a color that is in the data"
+        False,
+        description="The outputs are label maps: every pixel has one of the colors in the data.",
     )
     palettes: dict[str, Palette] = Field(
-        {}, description="the colors of the label maps, read from the data"
+        {}, description="The colors of the label maps, which are read from the data."
     )
-    flip: bool = Field(True, description="mirror half of the pictures")
+    flip: bool = Field(True, description="Mirror half of the pictures horizontally, at random.")
     in_channels: Literal[1, 3, 4] = Field(
-        3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
+        3, description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
     )
-    out_channels: Literal[1, 3, 4] = Field(3, description="of what they become")
-    batch: int = Field(1, ge=1, description="pictures, or pairs, a step")
+    out_channels: Literal[1, 3, 4] = Field(
+        3, description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    )
+    batch: int = Field(1, ge=1, description="Pictures, or pairs, in each step.")
     accumulate: int = Field(
         1,
         ge=1,
-        description="parts of a batch, one after the other: less memory, and the same result "
-        "where no picture is normalised by or compared with others",
+        description="Number of equal parts in which the gradients of a batch are computed, one "
+        "after another, to save memory. The result is the same unless a layer normalizes over the "
+        "batch or compares its pictures.",
     )
     recompute: bool = Field(
-        False, description="make a generator's activations again for its gradient: less memory"
+        False,
+        description="Recompute the generators' activations in the backward pass instead of storing "
+        "them, to save memory.",
     )
-    epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
-    steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
-    decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
-    objective: str = Field("bce", description="adversarial; see --list-objectives")
+    epochs: int | None = Field(
+        200, ge=1, description="Length of training in passes over the data; excludes steps."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Length of training in discriminator steps; excludes epochs."
+    )
+    decay: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Final fraction of training over which the learning rates fall linearly to 0.",
+    )
+    objective: str = Field(
+        "bce", description="Adversarial objective; --list-objectives prints the formulas."
+    )
     gradient_penalty: float | None = Field(
-        None, ge=0, description="weight of WGAN-GP's; by default the objective's"
+        None,
+        ge=0,
+        description="Weight of the WGAN-GP gradient penalty. By default the objective's.",
     )
     clip: float | None = Field(
-        None, gt=0, description="bound of a critic's weights; by default the objective's"
+        None,
+        gt=0,
+        description="Bound to which a critic's weights are clipped. By default the objective's.",
     )
-    r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
-    r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
+    r1: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of R1, the squared gradient norm of the discriminators at real "
+        "pictures. By default the objective's.",
+    )
+    r2: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of R2, the same at generated pictures. By default the objective's.",
+    )
     penalty_every: int = Field(
-        1, ge=1, description="steps to one with R1 and R2, then as much more"
+        1,
+        ge=1,
+        description="Compute R1 and R2 only in every N-th step, with N times the weight, to save "
+        "time.",
     )
-    smooth: float = Field(0.0, ge=0, lt=0.5, description="taken off the label of real pictures")
+    smooth: float = Field(
+        0.0, ge=0, lt=0.5, description="Label smoothing: real pictures have the label 1 - smooth."
+    )
     augment: tuple[Change, ...] = Field(
         (),
-        description="what discriminators see: any of colour, "
-        "translation, cutout, of real and fake alike",
+        description="Differentiable augmentations of what the discriminators see, real and "
+        "generated alike: any of colour, translation and cutout, separated by commas.",
     )
-    noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
-    feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
-    generator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    discriminator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
-    d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of Gaussian noise on what the discriminators see. It falls "
+        "linearly to 0 by the end of training.",
+    )
+    feature_matching: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the L1 distance between discriminator features of generated and of "
+        "real pictures.",
+    )
+    generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
+    discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")
+    betas: tuple[Beta, Beta] = Field(
+        (0.5, 0.999), description="Adam's two coefficients, separated by a comma."
+    )
+    d_steps: int = Field(1, ge=1, description="Discriminator steps for each generator step.")
     unroll: int = Field(
-        0, ge=0, le=10, description="discriminator steps that the generators look ahead"
+        0,
+        ge=0,
+        le=10,
+        description="Discriminator steps by which the generators look ahead (unrolled GAN).",
     )
-    pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
-    historical: float = Field(0.0, ge=0, description="weight of the pull to the mean of the past")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
+    pool: int = Field(
+        0,
+        ge=0,
+        description="Number of earlier generated pictures that are kept to train the "
+        "discriminators on.",
+    )
+    historical: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of historical averaging, which pulls the weights toward their past "
+        "mean.",
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of an exponential moving average of the generators' weights; "
+        "0 keeps none.",
+    )
     generator: SerializeAsAny[GeneratorConfig] = Field(
-        description="the networks that translate: unet, resnet, or that of another package"
+        description="Network that translates: unet, resnet, or one of another package "
+        "(--list-methods)."
     )
     discriminator: SerializeAsAny[DiscriminatorConfig] = Field(
-        description="the networks that judge: patch, of what d_layers see; pixel: each by itself; "
-        "autoencoder: of objectives that need it"
+        description="Network that tells real from generated pictures. patch judges overlapping "
+        "patches, pixel single pixels; autoencoder is for objectives that need it."
     )
-    init: Init = Field("normal", description="initial weights: normal, xavier, or as torch's")
+    init: Init = Field(
+        "normal",
+        description="Initial weights: normal (standard deviation 0.02), xavier, or torch (its "
+        "defaults).",
+    )
 
     @classmethod
     def route(

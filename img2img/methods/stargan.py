@@ -40,19 +40,30 @@ class StarGANConfig(MethodConfig):
 
     size: TrainingSize = Field(
         Size(128, 128),
-        description="of the training pictures, pixels: 128, or width x height as 256x128",
+        description="Size of the training pictures in pixels: 128, or 256x128 (width x height).",
     )
-    batch: int = Field(16, ge=2, description="of one, the target would be what it is already")
+    batch: int = Field(
+        16,
+        ge=2,
+        description="Pictures in each step. At least 2, since a picture is translated to "
+        "the domain of another.",
+    )
     epochs: int | None = None
-    steps: int | None = Field(200_000, ge=1, description="critic steps; not with epochs")
+    steps: int | None = Field(
+        200_000, ge=1, description="Length of training in discriminator steps; excludes epochs."
+    )
     objective: str = "wgan-gp"
     init: Init = "torch"
     generator_lr: float = Field(1e-4, gt=0)
     discriminator_lr: float = Field(1e-4, gt=0)
-    d_steps: int = Field(5, ge=1, description="critic steps to a generator step")
-    reconstruction: float = Field(10.0, ge=0, description="weight of the cycle back")
-    classification: float = Field(1.0, ge=0, description="weight of the domain classifier")
-    labels: Labels = Field(Labels(), description="the domains, read from the data")
+    d_steps: int = Field(5, ge=1, description="Discriminator steps for each generator step.")
+    reconstruction: float = Field(
+        10.0, ge=0, description="Weight of the L1 reconstruction of the input."
+    )
+    classification: float = Field(
+        1.0, ge=0, description="Weight of the domain classification loss."
+    )
+    labels: Labels = Field(Labels(), description="The domains, which are read from the data.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

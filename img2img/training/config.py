@@ -82,33 +82,70 @@ class RunConfig(BaseModel):
     sources: Sources
     test: Sources = Sources()  # held-out folders of the user's own
     pretrained: Path | None = Field(
-        None, description="run, or its .safetensors, whose generators this one begins with"
+        None,
+        description="Run, or .safetensors file of a run, whose generators this run starts from.",
     )
-    held_out: int = Field(16, ge=0, description="pictures kept from training for the samples")
-    seed: int = Field(0, ge=0, description="of every random draw")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    precision: Precision = Field("auto", description="auto, fp32 or bf16")
-    workers: int | None = Field(None, ge=0, description="processes that decode pictures")
+    held_out: int = Field(
+        16,
+        ge=0,
+        description="Pictures that are held out from training, for samples and evaluation.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
+    precision: Precision = Field(
+        "auto",
+        description="Number format: fp32, bf16, or auto (bf16 where the hardware multiplies it).",
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that decode pictures; by default 1 on a CPU, up to 8 beside a GPU.",
+    )
     compile: bool | None = Field(
-        None, description="compile the networks; by default on a GPU, in runs that it pays off in"
+        None,
+        description="Compile the networks with torch.compile. By default on GPUs, in runs long "
+        "enough to gain from it.",
     )
-    cache: bool = Field(False, description="keep decoded pictures in a memory-mapped file")
-    log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
-    sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
-    eval_every: int | None = Field(None, ge=0, description="steps between looks at it; 0: never")
-    eval_pictures: int = Field(200, ge=2, description="held-out samples that a look is on")
-    extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
-    save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    cache: bool = Field(
+        False, description="Keep decoded and resized pictures in a memory-mapped file."
+    )
+    log_every: int = Field(50, ge=1, description="Steps between rows of metrics.csv.")
+    sample_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between sample grids; by default 1/100 of the run, at least 500.",
+    )
+    eval_every: int | None = Field(
+        None,
+        ge=0,
+        description="Steps between evaluations on held-out pictures; 0 for none. By default 1/20 "
+        "of the run, at least 500.",
+    )
+    eval_pictures: int = Field(
+        200, ge=2, description="Held-out samples that an evaluation uses, at most."
+    )
+    extractor: ExtractorChoice = Field(
+        "auto",
+        description="Feature extractor of the held-out distances: inception, efficientnet-lite0, "
+        "auto (inception where its weights are present), or none (no distances).",
+    )
+    save_every: int = Field(1000, ge=1, description="Steps between checkpoints.")
     keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
-        "none", description="saves whose weights stay: none, all, the last 5, or 'every 1000' steps"
+        "none",
+        description="Weights of earlier checkpoints to keep: none, all, a number (5: the last "
+        "five), or 'every 1000' (steps).",
     )
     patience: int | None = Field(
-        None, ge=1, description="looks without a better held-out distance until training ends early"
+        None,
+        ge=1,
+        description="Stop early after this many evaluations without a better held-out distance.",
     )
     loggers: Annotated[tuple[LoggerName, ...], BeforeValidator(_as_loggers)] = Field(
-        ("tensorboard",), description="where numbers also go: tensorboard, wandb, mlflow, or none"
+        ("tensorboard",),
+        description="Loggers of metrics and samples, separated by commas: tensorboard, wandb, "
+        "mlflow, or none.",
     )
-    licence: str | None = Field(None, description="of the weights, for the model card")
+    licence: str | None = Field(None, description="License of the weights, for the model card.")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
     history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others

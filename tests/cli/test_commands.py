@@ -202,9 +202,13 @@ def test_objectives_are_listed_with_formula_paper_and_needs(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "preset", "said"),
     [
-        ("pix2pix", "paper", "--objective bce adversarial; see --list-objectives"),
-        ("cyclegan", "modern", "--generator-lr 0.0005 learning rate"),
-        ("stargan", "paper", "--pretrained run, or its .safetensors"),
+        (
+            "pix2pix",
+            "paper",
+            "--objective bce Adversarial objective; --list-objectives prints the formulas.",
+        ),
+        ("cyclegan", "modern", "--generator-lr 0.0005 Learning rate of the generators."),
+        ("stargan", "paper", "--pretrained Run, or .safetensors file of a run"),
     ],
 )
 def test_settings_are_listed_with_what_they_mean(tmp_path, mode, preset, said):
@@ -231,7 +235,7 @@ def test_settings_are_listed_with_the_values_of_the_other_options(tmp_path):
     done = run("train", "--list-settings", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = " ".join(done.stdout.replace("│", " ").split())
-    assert "--blocks 3 residual blocks" in printed
+    assert "--blocks 3 Residual blocks; by default 6 up to size 128" in printed
     assert "--generator resnet" in printed
     assert "--seed 5" in printed
     assert "--levels" not in printed

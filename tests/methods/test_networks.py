@@ -116,7 +116,7 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"generator": {"name": "unet", "widht": 3}}, "generator.widht"),
         ({"generator": 3}, "generator is the name of one, or its settings"),
         ({"generator": {"name": 3}}, "the name of a generator is a word, not 3"),
-        ({"generator": "resnet", "size": 38}, "size 38 is no multiple of 4, as resnet needs"),
+        ({"generator": "resnet", "size": 38}, "size 38 must be a multiple of 4 for resnet"),
         ({"generator": "stargan"}, "have no domains, and the generator stargan takes one"),
         ({"discriminator": "stargan"}, "stargan names domains, and there are none"),
         ({"discriminator": "autoencoder"}, "bce can't use the energy"),
