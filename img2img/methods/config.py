@@ -1,4 +1,4 @@
-"""The settings of a method: what shapes its training, and the networks that it trains."""
+"""The base class of the settings of methods, with the settings of their networks."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -23,7 +23,7 @@ from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
 from img2img.sizes import Size, TrainingSize
 
-# 0 is not to resize; None is the method's own.
+# 0: do not resize. None: the method's default.
 LoadSize = Annotated[
     Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
 ]
@@ -32,22 +32,23 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MethodConfig(BaseModel):
-    """What shapes the training of any method. A method's own Config sets the paper's values.
+    """The settings that all methods share. A method's subclass sets the defaults of its paper.
 
-    The settings of its networks are nested in `generator` and `discriminator`. They may be given
-    flat, too: `Config(generator="resnet", width=32, d_layers=2)`; img2img.methods.route has how.
+    Settings of the networks are nested in `generator` and `discriminator`, and may also be given
+    flat: `Config(generator="resnet", width=32, d_layers=2)` (see img2img.methods.route). Raises
+    pydantic's ValidationError for settings that are not allowed or do not go together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     default_generator: ClassVar[str]  # a name in GENERATORS
-    default_discriminator: ClassVar[str] = "patch"  # and in DISCRIMINATORS
-    # What the method sets otherwise than the networks do, in those that have such a setting.
+    default_discriminator: ClassVar[str] = "patch"  # a name in DISCRIMINATORS
+    # The method's defaults for settings of its networks, where these have such a setting.
     generator_defaults: ClassVar[dict[str, Any]] = {}
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
-    one_hot: ClassVar[bool] = False  # whether no gradient has to reach the inputs of its generators
-    conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
-    contrastive: ClassVar[bool] = False  # its losses compare features that the generator gives
+    one_hot: ClassVar[bool] = False  # allows labels_in=one-hot: inputs need no gradient
+    conditional: ClassVar[bool] = False  # generators take a domain, discriminators classify it
+    contrastive: ClassVar[bool] = False  # its losses compare features of `Generator.encode`
 
     size: TrainingSize = Field(
         Size(256, 256),
@@ -210,20 +211,20 @@ class MethodConfig(BaseModel):
     def route(
         cls, values: Mapping[str, Any], preset: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Settings, flat or nested, as nested ones over a preset's; the constructor takes both.
+        """Nest flat settings, and lay them over those of a preset. The constructor takes both
+        forms.
 
-        Raises ValueError for a setting that there is not, UsageError for a network that there is
-        not.
+        Raises ValueError for an unknown setting, UsageError for an unknown network.
         """
         return route(cls, values, preset or {})
 
     @classmethod
     def spellings(cls, values: Mapping[str, Any]) -> dict[str, Spelling]:
-        """Every flat setting that goes with the networks which these values choose."""
+        """All flat settings of the method with the networks that `values` choose, by name."""
         return spellings(cls, rows_of(cls, values))
 
     def flat(self) -> dict[str, Any]:
-        """All settings by their flat spelling, as JSON has them; networks by their names."""
+        """All settings by their flat names, as JSON values; for the networks, their names."""
         values = self.model_dump(mode="json")
         nested = {kind: values[kind] for kind in TABLES}
         values |= {kind: settings["name"] for kind, settings in nested.items()}
@@ -242,7 +243,7 @@ class MethodConfig(BaseModel):
     @field_validator("generator", "discriminator", mode="before")
     @classmethod
     def _network(cls, settings: dict[str, Any], info: ValidationInfo) -> Any:
-        """By the row of its name, which has its own settings."""
+        """Validate the settings of a network with the class that its name chooses."""
         rest = {name: value for name, value in settings.items() if name != "name"}
         return TABLES[str(info.field_name)].choose(settings["name"])(**rest)
 
@@ -255,7 +256,7 @@ class MethodConfig(BaseModel):
     @field_validator("augment", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """ "colour,cutout" is as good as a list."""
+        """Accept "colour,cutout" for a list."""
         if isinstance(value, str):
             return tuple(part for part in map(str.strip, value.split(",")) if part)
         return value
@@ -263,84 +264,101 @@ class MethodConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give epochs or steps, one of the two")
+            raise ValueError("set either epochs or steps")
         self._require_fitting_networks()
         if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
-            raise ValueError(f"{self.objective} has a penalty of its own; leave out r1 and r2")
+            raise ValueError(f"{self.objective} brings its own penalty; leave out r1 and r2")
         if OBJECTIVES[self.objective].clips and self.discriminator.spectral:
-            raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
+            raise ValueError(
+                f"{self.objective} clips the weights, which spectral normalization would rescale; "
+                "leave out one of the two"
+            )
         objective = OBJECTIVES[self.objective]
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
-                "unroll would need the slope of the slope of a penalty; leave out one of the two"
+                "unroll would need second derivatives of a gradient penalty; leave out one of the "
+                "two"
             )
         penalised = objective.interpolates or any(self.slope_weights.values())
         if self.discriminator.batch_norm and self.batch > 1 and penalised:
             raise ValueError(
-                "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
+                "a gradient penalty on each picture (wgan-gp, rpgan, mmd, r1, r2) does not work "
                 "with a discriminator that normalizes over the batch; set norm=instance"
             )
         if self.conditional and (self.labels_in or self.labels_out):
-            raise ValueError("its pictures have domains, and it translates no label maps")
+            raise ValueError("a method with domains does not translate label maps")
         if self.labels_in == "one-hot" and not self.one_hot:
             raise ValueError(
-                "its losses need the gradient of inputs, which one-hot labels have not; set "
-                "labels_in=color"
+                "the losses of this method need gradients of the inputs, and one-hot labels have "
+                "none; set labels_in=color"
             )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
         if not self.size.fits_in(available):
-            raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
+            raise ValueError(
+                f"the crop of {self.size} px is larger than the resized pictures ({available} px)"
+            )
         return self
 
     def require_share(self, share: int) -> None:
-        """Raise where so many pictures of a batch are too few for one of several processes."""
+        """Raise ValueError if one process can't train on `share` pictures of each batch."""
         if share % self.accumulate:
-            raise ValueError(f"{share} pictures can't be split in {self.accumulate} (accumulate)")
+            raise ValueError(
+                f"{share} pictures can't be split into {self.accumulate} equal parts (accumulate)"
+            )
         if self.discriminator.compares and share // self.accumulate < 2:
             raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
 
     def _require_fitting_networks(self) -> None:
-        """Raise ValueError where networks, objective and size do not go together."""
+        """Raise ValueError if networks, objective and size do not go together."""
         objective, generator, judge = OBJECTIVES[self.objective], self.generator, self.discriminator
         if generator.conditional != self.conditional:
-            takes = "takes none" if self.conditional else "takes one"
-            needs = "give a domain to the generator" if self.conditional else "have no domains"
-            raise ValueError(f"its networks {needs}, and the generator {generator.name} {takes}")
+            if self.conditional:
+                raise ValueError(
+                    f"this method needs a generator that takes a domain; {generator.name} does not"
+                )
+            raise ValueError(
+                f"the generator {generator.name} takes a domain, and this method has none"
+            )
         if self.contrastive and not generator.encodes:
             raise ValueError(
-                f"it compares features of the generator, and {generator.name} gives none"
+                f"this method compares features of the generator, and {generator.name} provides "
+                "none"
             )
         if judge.classifies != self.conditional:
             if self.conditional:
-                whose = f"{self.objective}'s {judge.name}" if judge.energy else judge.name
-                raise ValueError(f"its discriminator names the domain, which {whose} can't")
-            raise ValueError(f"{judge.name} names domains, and there are none to name")
+                name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
+                raise ValueError(
+                    f"this method needs a discriminator that classifies the domain; {name} does not"
+                )
+            raise ValueError(
+                f"the discriminator {judge.name} classifies domains, and this method has none"
+            )
         if objective.energy and not judge.energy:
             raise ValueError(
-                f"{self.objective} brings its own discriminator: set discriminator=autoencoder in "
-                f"place of {judge.name}"
+                f"{self.objective} needs an autoencoder: set discriminator=autoencoder in place of "
+                f"{judge.name}"
             )
         if judge.energy and not objective.energy:
             raise ValueError(
-                f"{self.objective} can't use the energy with which the discriminator {judge.name} "
-                "answers; choose another discriminator"
+                f"the discriminator {judge.name} is for energy-based objectives, and "
+                f"{self.objective} is none; choose another discriminator"
             )
         if judge.most_answers and objective.answers > judge.most_answers:
             raise ValueError(
-                f"{self.objective} needs {objective.answers} answers to a patch, of which the "
-                f"discriminator {judge.name} gives {judge.most_answers}; leave {judge.name} out"
+                f"{self.objective} needs {objective.answers} outputs for each patch, and the "
+                f"discriminator {judge.name} has {judge.most_answers}; choose another discriminator"
             )
         generator.require_size(self.size)
         judge.require_size(self.size)
 
     def without_effect(self) -> dict[str, str]:
-        """The settings that change nothing beside the others, each with the reason."""
+        """Settings that have no effect together with the others, each with the reason."""
         name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
-        builtin = OBJECTIVES.builtin  # to name other packages' would import them
+        builtin = OBJECTIVES.builtin  # naming those of other packages would import them
         if not objective.interpolates:
             reasons["gradient_penalty"] = (
-                f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
+                f"{name} has no gradient penalty of this kind; r1 and r2 work with any objective"
             )
         if not objective.clips:
             clipping = ", ".join(other for other in builtin if OBJECTIVES[other].clips)
@@ -349,27 +367,27 @@ class MethodConfig(BaseModel):
             labelled = ", ".join(other for other in builtin if OBJECTIVES[other].smooths)
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
-            reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
+            reasons["penalty_every"] = "R1 and R2 have no weight"
         if self.load_size is None and self.fit != "squash":
             reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
 
     @property
     def weight_bound(self) -> float:
-        """What the critic's weights are clipped to, 0 where they are not."""
-        usual = OBJECTIVES[self.objective].clips
-        return self.clip if usual and self.clip is not None else usual
+        """The bound to which the critic's weights are clipped; 0 for no clipping."""
+        default = OBJECTIVES[self.objective].clips
+        return self.clip if default and self.clip is not None else default
 
     @property
     def slope_weights(self) -> dict[str, float]:
-        """Of R1 and R2: the config's, by default the objective's."""
-        usual = OBJECTIVES[self.objective].zero_centred
-        given = {"r1": self.r1, "r2": self.r2}
-        return {name: usual if weight is None else weight for name, weight in given.items()}
+        """The weights of R1 and R2: those of the config, by default the objective's."""
+        default = OBJECTIVES[self.objective].zero_centred
+        weights = {"r1": self.r1, "r2": self.r2}
+        return {name: default if weight is None else weight for name, weight in weights.items()}
 
     @property
     def load_size(self) -> Size | None:
-        """The size that pictures are resized to before the crop; None for not at all. By default
-        the papers' 286/256 of the crop.
+        """The size to which pictures are resized before they are cropped; None to keep their size.
+        The default is that of the papers, 286/256 of the crop.
         """
         return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None

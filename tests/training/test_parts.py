@@ -296,7 +296,10 @@ def build(**values):
     [
         ({"mode": "pix3pix"}, "no mode 'pix3pix'; there are pix2pix, cyclegan, stargan"),
         ({"method": {"size": 100}}, "size 100 must be a multiple of"),
-        ({"method": {"size": 64, "resize": 32}}, "32 px are smaller than the crop of 64"),
+        (
+            {"method": {"size": 64, "resize": 32}},
+            "crop of 64 px is larger than the resized pictures .32 px",
+        ),
         ({"method": {"steps": 5}}, "epochs or steps"),
         ({"method": {"objective": "magic"}}, "objective"),
         ({"method": {"l1": -1}}, "l1"),
