@@ -1,4 +1,4 @@
-"""Where the pictures of a data set are."""
+"""The folders of a data set."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ def _several(value: Any) -> Any:
 
 
 class Sources(BaseModel):
-    """Folders by what they hold. A layout's `accepts` tells which of the fields it reads."""
+    """The folders of a data set by option. `Dataset.accepts` checks which ones a layout reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class Sources(BaseModel):
         return any((self.a, self.b, self.pairs, self.data))
 
     def folders(self) -> tuple[Path, ...]:
-        """The folders of pictures that were given."""
+        """All folders of pictures."""
         return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)
 
     def absolute(self) -> "Sources":

@@ -176,7 +176,7 @@ def test_check_tells_pairs_from_sets_and_domains(folders):
             assert done.returncode == 3  # bad/ and empty/ are among its domains
     told = json.loads(run("check", "a", "b", "--json", cwd=folders).stdout)
     assert told["roles"]["a"]["pictures"] == 2
-    assert "the same file" in " ".join(finding["what"] for finding in told["findings"])
+    assert "identical files" in " ".join(finding["what"] for finding in told["findings"])
 
 
 def test_evaluate_gives_json_and_csv(folders):

@@ -35,7 +35,7 @@ def test_rectangles_go_into_the_cache(make_config, quiet, tmp_path):
     train(make_plan(config, quiet), tmp_path / "run", quiet)
 
 
-def pictures_to_compare_of_many_sizes_that_crops_keep_can_not_be_kept(make_config):
+def test_pictures_of_many_sizes_that_crops_keep_can_not_be_kept(make_config):
     with pytest.raises(UsageError, match="no cache with fit=crop"):
         make_config("cyclegan", run={"cache": True}, fit="crop")
 
