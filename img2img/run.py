@@ -39,8 +39,8 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The settings: `config.mode`, `config.method.size`. Raises DataError for a config.json
-        that can't be used.
+        """The settings: `config.mode`, `config.method.size.width`. Raises DataError for a
+        config.json that can't be used.
         """
         from img2img.training.config import RunConfig
 

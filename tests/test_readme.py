@@ -34,9 +34,10 @@ def printed(*arguments: str) -> str:
 
 
 def help_of(command: str) -> str:
-    """The command's help; for train, also the settings of a method, which are options too."""
-    settings = printed("train", "--list-settings", "--mode", "cyclegan")
-    return printed(command, "--help") + (settings if command == "train" else "")
+    """The command's help; for train, also the settings of two methods, which are options too."""
+    modes = ("cyclegan", "pix2pix") if command == "train" else ()
+    settings = [printed("train", "--list-settings", "--mode", mode) for mode in modes]
+    return "".join([printed(command, "--help"), *settings])
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -25,7 +25,11 @@ def run(emoji, tmp_path_factory):
 def test_a_run_is_trained_by_one_call(run):
     assert run.path.name == "pix2pix-flat-3d"
     assert run.config == RunConfig.load(run.path)
-    assert (run.config.mode, run.config.method.size, run.config.keep) == ("pix2pix", 32, "all")
+    assert (run.config.mode, run.config.method.size.width, run.config.keep) == (
+        "pix2pix",
+        32,
+        "all",
+    )
     assert state(run.path)["step"] == 4
 
 

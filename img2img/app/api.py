@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -38,9 +38,9 @@ from swagger_ui_bundle import swagger_ui_path
 from img2img import __version__, images
 from img2img.app.batcher import Batcher
 from img2img.app.models import Models, NoModel
+from img2img.app.openapi import REFUSED, REQUEST_BODY, RESPONSES, SUFFIXES
 from img2img.app.parameters import (
     LARGEST_SIDE,
-    Format,
     Parameters,
     merge,
     require_known,
@@ -51,7 +51,6 @@ from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 from img2img.sizes import Size
 
-SUFFIXES: dict[Format, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 OVERHEAD = 64 * 2**10  # bytes of a multipart body beside the picture
 MAX_FIELDS = 8  # of a form: more than exist, so that an unknown one can be named in the error
 
@@ -389,41 +388,3 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, TimeoutError):
         return 504, "The request took too long. Send a smaller picture, or try again later."
     raise error
-
-
-PICTURE = {"type": "string", "format": "binary"}
-FORM = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {"image": PICTURE, **Parameters.model_json_schema()["properties"]},
-    "additionalProperties": False,
-}
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {"schema": FORM},
-        "application/octet-stream": {"schema": PICTURE},
-        **{f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
-    },
-}
-SENTENCE = {
-    "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}
-}
-REFUSED: dict[int | str, dict[str, Any]] = {
-    422: {"description": "An unknown or invalid parameter.", "content": SENTENCE}
-}
-ERRORS = {
-    400: "Not a picture, or a domain that the model does not have.",
-    404: "No such model.",
-    413: "More bytes or pixels than allowed.",
-    429: "Too many requests are waiting.",
-    504: "The request took too long.",
-}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The translation, in the size of the picture.",
-        "content": {f"image/{kind}": {"schema": PICTURE} for kind in SUFFIXES},
-    },
-    **{status: {"description": text, "content": SENTENCE} for status, text in ERRORS.items()},
-    **REFUSED,
-}

@@ -13,7 +13,9 @@ LAYOUTS: "Table[type[Dataset]]" = Table(
     {
         "pairs": "img2img.data.paired:Pairs",
         "side-by-side": "img2img.data.paired:SideBySide",
+        "pairs-and-inputs": "img2img.data.paired:PairsAndInputs",
         "unpaired": "img2img.data.unpaired:Unpaired",
+        "partly-paired": "img2img.data.unpaired:PartlyPaired",
         "labelled": "img2img.data.labelled:Labelled",
     },
 )

@@ -13,14 +13,15 @@ from img2img import images
 from img2img.data.findings import Finding
 from img2img.data.parts import Located
 from img2img.data.sources import Sources
-from img2img.errors import DataError, UsageError
+from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
 from img2img.manifest import Labels, Palette
 
 if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
     from img2img.data.augment import Augment
 
-Sample = dict[str, np.ndarray]  # pictures uint8 [H, W, C], label vectors float32 [D], by name
+# By name: pictures uint8 [H, W, C], label vectors float32 [D], and flags float32 [].
+Sample = dict[str, np.ndarray]
 T = TypeVar("T")
 MOST_COLORS = 256  # of the label maps of a data set
 
@@ -160,8 +161,8 @@ class Dataset(ABC):
         """The findings of `check` that are specific to this layout. console: for a progress bar."""
         return []
 
-    def obstacle(self) -> str | None:
-        """An error message if nothing can be learned from these pictures, else None."""
+    def obstacle(self) -> Img2ImgError | None:
+        """The error to raise if these pictures can't be trained on, else None."""
         return None
 
     def __len__(self) -> int:

@@ -178,13 +178,13 @@ class Labelled(Dataset):
                     findings.append(Finding("warning", what))
         return findings
 
-    def obstacle(self) -> str | None:
+    def obstacle(self) -> DataError | None:
         """Reports an attribute that all pictures have, or none: it can't be learned."""
         counts = self._counts()
         for labels, members in zip(self.labels.sets, self.parts, strict=True):
             for name in labels.domains if labels.kind == "attributes" else ():
                 if counts[name] in (0, len(members)):
-                    return _one_sided(name, counts[name], len(members))
+                    return DataError(_one_sided(name, counts[name], len(members)))
         return None
 
     def _counts(self) -> Counter[str]:

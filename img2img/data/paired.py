@@ -13,10 +13,17 @@ from rich.console import Console
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.parts import Located, has_two_sets, side_by_side, two_folders, two_sources
+from img2img.data.parts import (
+    Located,
+    has_two_sets,
+    match,
+    side_by_side,
+    two_folders,
+    two_sources,
+)
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import PassedOver, by_name, find_pictures, pictures, stem
+from img2img.files import PassedOver, find_pictures, pictures, stem
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -78,16 +85,27 @@ class Pairs(Paired):
         if sources.swap:
             raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
         left_over = PassedOver()
-        left, right = by_name(sources.a, left_over), by_name(sources.b, left_over)
-        items = tuple((left[name], right[name]) for name in left if name in right)
-        alone = [left[name] for name in left if name not in right]
-        alone += [right[name] for name in right if name not in left]
-        if not items:
+        pairs, alone_a, alone_b = match(sources.a, sources.b, left_over)
+        if not pairs:
             raise DataError(
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
-                f"(for example {alone[0].name}). Pairs are matched by relative path without suffix."
+                f"(for example {alone_a[0].name}). Pairs are matched by relative path without "
+                "suffix."
             )
-        return cls(items=items, channels=channels, left_out=tuple(alone), passed_over=left_over)
+        return cls._of(pairs, alone_a, alone_b, channels, left_over)
+
+    @classmethod
+    def _of(
+        cls,
+        pairs: tuple[tuple[Path, Path], ...],
+        alone_a: tuple[Path, ...],
+        alone_b: tuple[Path, ...],
+        channels: tuple[int, int],
+        passed_over: PassedOver,
+    ) -> Self:
+        """The data set of matched files."""
+        left_out = alone_a + alone_b
+        return cls(items=pairs, channels=channels, left_out=left_out, passed_over=passed_over)
 
     @classmethod
     def locate(cls, sources: Sources) -> Located | None:
@@ -129,6 +147,80 @@ class Pairs(Paired):
     def split(self, held_out: int) -> tuple[Self, Self]:
         rest, out = split_evenly(self.items, held_out)
         return replace(self, items=rest), replace(self, items=out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsAndInputs(Pairs):
+    """Pairs from two folders, and the pictures of a that have no partner.
+
+    A sample is a pair, and beside it as `extra` one of those pictures, in training drawn at random.
+    An epoch is the pairs.
+    """
+
+    extra: tuple[Path, ...]
+
+    @classmethod
+    def _of(
+        cls,
+        pairs: tuple[tuple[Path, Path], ...],
+        alone_a: tuple[Path, ...],
+        alone_b: tuple[Path, ...],
+        channels: tuple[int, int],
+        passed_over: PassedOver,
+    ) -> Self:
+        return cls(
+            items=pairs, extra=alone_a, channels=channels, left_out=alone_b, passed_over=passed_over
+        )
+
+    def roles(self) -> Iterator[tuple[str, Path]]:
+        yield from super().roles()
+        yield from (("a without a partner", path) for path in self.extra)
+
+    @property
+    def records(self) -> tuple[int, int]:
+        count, channels = super().records
+        return count + len(self.extra), channels
+
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
+        sample = super().sample(index, augment, random)
+        if not self.extra:  # of held-out pairs
+            return sample
+        if augment.training:
+            chosen = int(random.integers(len(self.extra)))
+        else:
+            chosen = index % len(self.extra)
+        read = partial(self._read_extra, chosen)
+        prepared = augment.prepared(len(self.items) + chosen, {"a": self.channels[0]}, read)
+        return sample | {"extra": augment(random, prepared)["a"]}
+
+    def _read_extra(self, number: int) -> Sample:
+        return {"a": images.read(self.extra[number], self.channels[0]).pixels}
+
+    def pictures(self, name: str) -> Iterator[np.ndarray]:
+        yield from super().pictures(name)
+        if name == "a":
+            yield from (self._read_extra(number)["a"] for number in range(len(self.extra)))
+
+    def split(self, held_out: int) -> tuple[Self, Self]:
+        """Pairs alone are held out: nothing can be measured on inputs without a truth."""
+        rest, out = super().split(held_out)
+        return rest, replace(out, extra=())
+
+    def describe(self) -> str:
+        if not self.extra:
+            return super().describe()
+        return f"{len(self.items):,} pairs and {len(self.extra):,} inputs without a partner"
+
+    def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
+        why = "pictures of b have no partner, beside which a discriminator could judge them,"
+        return [(why, self.left_out)] if self.left_out else []
+
+    def obstacle(self) -> UsageError | None:
+        if self.extra:
+            return None
+        return UsageError(
+            "--unpaired would change nothing: every picture of a has a partner. Leave it out."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

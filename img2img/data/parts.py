@@ -9,7 +9,15 @@ from typing import Literal
 
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import beside, data_folders, find_pictures, is_picture_name, require_folder
+from img2img.files import (
+    PassedOver,
+    beside,
+    by_name,
+    data_folders,
+    find_pictures,
+    is_picture_name,
+    require_folder,
+)
 
 Part = Literal["train", "val", "test"]
 Side = Literal["a", "b"]
@@ -122,6 +130,21 @@ def two_sources(folders: Sequence[Path]) -> Sources | None:
     if len(folders) == 1 and has_two_sets(folders[0]):
         return Sources(data=(folders[0],))
     return None
+
+
+def match(
+    a: Path, b: Path, passed_over: PassedOver
+) -> tuple[tuple[tuple[Path, Path], ...], tuple[Path, ...], tuple[Path, ...]]:
+    """The pairs of pictures that have the same relative path without suffix in the folders a and b,
+    and the pictures of a and of b that have no partner, each in the order of their names.
+
+    passed_over: receives everything else. Raises DataError for two pictures of one name in a
+    folder, and for folders without pictures.
+    """
+    left, right = by_name(a, passed_over), by_name(b, passed_over)
+    pairs = tuple((left[name], right[name]) for name in left if name in right)
+    alone_a = tuple(left[name] for name in left if name not in right)
+    return pairs, alone_a, tuple(right[name] for name in right if name not in left)
 
 
 def side_by_side(sources: Sources) -> Located | None:

@@ -1,4 +1,4 @@
-"""Two sets of pictures, none of which is the truth of another."""
+"""Two sets of pictures, of which none, or only a part, are the truths of others."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +10,9 @@ import numpy as np
 
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
-from img2img.data.parts import Located, two_folders, two_sources
+from img2img.data.parts import Located, match, two_folders, two_sources
 from img2img.data.sources import Sources
+from img2img.errors import UsageError
 from img2img.files import PassedOver, pictures
 
 if TYPE_CHECKING:
@@ -75,16 +76,29 @@ class Unpaired(Dataset):
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         if augment.training:
-            first, second = index % len(self.a), int(random.integers(len(self.b)))
-        else:  # as many of the larger set as of the smaller, spread over it
-            place = index % self.distinct
-            first, second = (place * len(some) // self.distinct for some in (self.a, self.b))
-        sides = (("a", self.a, first, 0), ("b", self.b, second, len(self.a)))
-        sample: Sample = {}
-        for (name, files, place, before), channels in zip(sides, self.channels, strict=True):
-            read = partial(_read, name, files[place], channels)
-            sample |= augment(random, augment.prepared(before + place, {name: channels}, read))
-        return sample
+            places = index % len(self.a), int(random.integers(len(self.b)))
+        else:
+            places = self._undisturbed_places(index % self.distinct)
+        a, b = (self._prepared(n, place, augment) for n, place in zip("ab", places, strict=True))
+        return augment(random, a) | augment(random, b)
+
+    def _undisturbed_places(self, number: int) -> tuple[int, int]:
+        """The pictures of a and b in one of the `distinct` samples outside training: as many of the
+        larger set as of the smaller, spread over it.
+        """
+        count = self.distinct
+        return number * len(self.a) // count, number * len(self.b) // count
+
+    def _prepared(self, name: str, place: int, augment: "Augment") -> Sample:
+        """A picture of a or b, by its place in there, after the augmentation's first stage."""
+        number = "ab".index(name)
+        channels = {name: self.channels[number]}
+        record = number * len(self.a) + place
+        return augment.prepared(record, channels, partial(self._read, name, place, augment))
+
+    def _read(self, name: str, place: int, augment: "Augment") -> Sample:
+        number = "ab".index(name)
+        return {name: images.read((self.a, self.b)[number][place], self.channels[number]).pixels}
 
     def pictures(self, name: str) -> Iterator[np.ndarray]:
         files, channels = (self.a, self.b)["ab".index(name)], self.channels["ab".index(name)]
@@ -102,5 +116,87 @@ class Unpaired(Dataset):
         return f"{len(self.a):,} pictures of a, {len(self.b):,} of b"
 
 
-def _read(name: str, path: Path, channels: int) -> Sample:
-    return {name: images.read(path, channels).pixels}
+@dataclass(frozen=True, kw_only=True)
+class PartlyPaired(Unpaired):
+    """Two sets of pictures, of which a part has a partner: the picture of the other set that has
+    the same relative path without suffix. The first `pairs` pictures of a and of b are partners.
+
+    In training a sample is a picture of a, with its partner as b where there is one, both cropped
+    and flipped alike, else with a random b. `paired` (float32 []) is 1 for partners, else 0. An
+    epoch is max(|a|, |b|) samples, as of `Unpaired`: where b has more pictures, the samples beyond
+    |a| bring a random b.
+    """
+
+    pairs: int
+
+    @classmethod
+    def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
+        assert sources.a
+        assert sources.b
+        left_over = PassedOver()
+        pairs, alone_a, alone_b = match(sources.a, sources.b, left_over)
+        empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over)
+        return empty._with(pairs, alone_a, alone_b)
+
+    def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
+        number = index if augment.training else index % self.distinct
+        if number < self.pairs:
+            a, b = (self._prepared(name, number, augment) for name in "ab")
+            sample = augment(random, a | b)
+        else:
+            sample = super().sample(number, augment, random)
+        return sample | {"paired": np.array(number < self.pairs, np.float32)}
+
+    def _undisturbed_places(self, number: int) -> tuple[int, int]:
+        """Of a sample after the pairs: of pictures without a partner, spread likewise."""
+        place, count = number - self.pairs, self.distinct - self.pairs
+        alone_a, alone_b = len(self.a) - self.pairs, len(self.b) - self.pairs
+        return self.pairs + place * alone_a // count, self.pairs + place * alone_b // count
+
+    def _read(self, name: str, place: int, augment: "Augment") -> Sample:
+        sample = super()._read(name, place, augment)
+        if name == "b" and place < self.pairs and not augment.resizes_first:
+            # One crop window has to fit both. Drawn at random it is resized, too, so that a cache
+            # holds the same in either case.
+            height, width = super()._read("a", place, augment)["a"].shape[:2]
+            if sample["b"].shape[:2] != (height, width):
+                labels = "b" in augment.labels
+                sample["b"] = images.resize(sample["b"], width, height, labels=labels)
+        return sample
+
+    def split(self, held_out: int) -> tuple[Self, Self]:
+        """As many as of `Unpaired`, about; pairs as far as a tenth of them suffices."""
+        count = min(held_out, max(self.distinct // 10, 1))
+        pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
+        rest_pairs, out_pairs = split_evenly(pairs, count)
+        left = count - len(out_pairs)
+        alone_a, alone_b = self.a[self.pairs :], self.b[self.pairs :]
+        (rest_a, out_a), (rest_b, out_b) = (split_evenly(f, left) for f in (alone_a, alone_b))
+        if not (out_a and out_b):  # one of the sets has no picture that can be spared
+            rest_a, out_a, rest_b, out_b = alone_a, (), alone_b, ()
+        return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
+
+    def _with(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        alone_a: tuple[Path, ...],
+        alone_b: tuple[Path, ...],
+    ) -> Self:
+        """The data set with these files in place of all."""
+        a, b = (*(a for a, _ in pairs), *alone_a), (*(b for _, b in pairs), *alone_b)
+        return replace(self, a=a, b=b, pairs=len(pairs))
+
+    def describe(self) -> str:
+        return f"{super().describe()}, {self.pairs:,} pairs among them"
+
+    def identity(self) -> bytes:
+        return b"%d pairs" % self.pairs
+
+    def obstacle(self) -> UsageError | None:
+        if self.pairs:
+            return None
+        return UsageError(
+            f"--paired needs pairs, and no picture of a has a partner of the same name in b (for "
+            f"example {self.a[0].name}). Pairs are matched by relative path without suffix. Rename "
+            "the files, or leave --paired out."
+        )

@@ -229,7 +229,7 @@ def _split(config: RunConfig) -> tuple[Dataset, Dataset]:
 
 def _open(config: RunConfig, sources: Sources) -> Dataset:
     channels = (config.method.in_channels, config.method.out_channels)
-    return METHODS[config.mode].open_data(sources, channels)
+    return METHODS[config.mode].open_data(sources, channels, config.method)
 
 
 def _last_row(path: Path, step: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -28,7 +28,7 @@ from img2img.methods.objectives import (
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import running_averages_kept, spectral_normalize
+from img2img.nets.norm import RunningAveragesKept, spectral_normalize
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -45,6 +45,9 @@ class Draws:
     mix: Tensor  # [N, 1, 1, 1] in [0, 1], WGAN-GP's position between a real picture and a fake
     progress: Tensor  # fraction of training that is done, a scalar on the device
     penalty_scale: float  # factor of R1 and R2; not a tensor, since 0 skips their computation
+    # [N]: weights of the pictures in a mean over those that have a target, so that the mean over
+    # all is 1 (all 0 if none has one); None if the batch does not tell which pictures have one.
+    truths: Tensor | None = field(default=None, kw_only=True)
 
     def split(self, count: int) -> list[Self]:
         """Split into `count` equal parts along the batch; every part gets the scalars."""
@@ -118,13 +121,21 @@ class Method(nn.Module, ABC):
             spectral_normalize(self.discriminators)
 
     @classmethod
-    def open_data(cls, sources: Sources, channels: tuple[int, int]) -> Dataset:
+    def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
+        """The layouts that may be opened with these settings; they read what `layouts` find."""
+        return cls.layouts
+
+    @classmethod
+    def open_data(
+        cls, sources: Sources, channels: tuple[int, int], config: MethodConfig | None = None
+    ) -> Dataset:
         """Open the data set in these folders. channels: to which pictures of a and b are decoded.
+        config: the settings, if it is opened for training.
 
         Raises UsageError if none of the method's layouts accepts the sources, DataError if a folder
         is unusable.
         """
-        for name in cls.layouts:
+        for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
                 return LAYOUTS[name].open(sources, channels)
         raise UsageError(cls.sources_hint)
@@ -184,7 +195,7 @@ class Method(nn.Module, ABC):
             return image
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), running_averages_kept(generator)
+            return nullcontext(), RunningAveragesKept(generator)
 
         image = checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
         return image
@@ -201,7 +212,8 @@ class Method(nn.Module, ABC):
         """Draw the random tensors of a step on this batch from torch's global generators."""
         image = next(iter(batch.values()))
         mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
-        return Draws(mix, progress, penalty_scale)
+        truths = _truth_weights(batch["paired"]) if "paired" in batch else None
+        return Draws(mix, progress, penalty_scale, truths=truths)
 
     # The scene and the terms are pure functions of tensors: they neither branch on a tensor's value
     # nor wait for the device, so that they can be recorded as a graph.
@@ -338,6 +350,11 @@ def in_one_call(
     if apart:
         return tuple(network(image) for image in images)
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
+
+
+def _truth_weights(paired: Tensor) -> Tensor:
+    """`Draws.truths` of flags [N]. They are of the whole batch, so that its parts add up to it."""
+    return paired / paired.mean().clamp(min=1 / len(paired))
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

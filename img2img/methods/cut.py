@@ -12,19 +12,18 @@ from img2img.methods.base import (
     Batch,
     Draws,
     ExportSpec,
-    Method,
     Scene,
     Side,
     Way,
     in_one_call,
 )
-from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import Critic, wide
+from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 from img2img.nets.init import Init
 from img2img.nets.projection import PatchProjection
 
 
-class CUTConfig(MethodConfig):
+class CUTConfig(TwoSetsConfig):
     """Section 4 and appendix C of the paper, and the defaults of the published code."""
 
     default_generator: ClassVar[str] = "resnet"
@@ -75,12 +74,11 @@ class CUTDraws(Draws):
     flipped: Tensor
 
 
-class CUT(Method):
+class CUT(TwoSets):
     """One ResNet from a to b, a PatchGAN for b, and projection heads for the features."""
 
     name = "cut"
     Config = CUTConfig
-    layouts = ("unpaired",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         # FastCUT: section 4.1, and the published code.
@@ -145,6 +143,8 @@ class CUT(Method):
         fake, real = scene["fake_b"], batch["b"]
         terms = {"adversarial": self.generator_loss(self._critic(draws), fake, real)}
         terms |= self.matching_terms(judge, judge, fake, real)
+        if c.paired:
+            terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
         if not c.nce:
             return terms
         # Equation 5: half of the weight each where the identity is compared, too.
@@ -161,7 +161,8 @@ class CUT(Method):
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         critic = self.discriminators["b"] if self.objective.answers == 1 else None
-        return {"ab": Way(batch["a"], batch["b"], self.generators["ab"], critic)}
+        a, b, paired = batch["a"], batch["b"], all_paired(batch)
+        return {"ab": Way(a, b, self.generators["ab"], critic, paired=paired)}
 
     def exports(self) -> dict[str, ExportSpec]:
         return {"ab": self.direction_spec("ab")}

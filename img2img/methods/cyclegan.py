@@ -13,17 +13,16 @@ from img2img.methods.base import (
     Batch,
     Draws,
     ExportSpec,
-    Method,
     Scene,
     Way,
     in_one_call,
     l1,
 )
-from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import OBJECTIVES, Critic
+from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 
 
-class CycleGANConfig(MethodConfig):
+class CycleGANConfig(TwoSetsConfig):
     """Sections 4 and 7 of the paper."""
 
     default_generator: ClassVar[str] = "resnet"
@@ -50,12 +49,11 @@ class CycleGANConfig(MethodConfig):
         return reasons
 
 
-class CycleGAN(Method):
+class CycleGAN(TwoSets):
     """Two generators, there and back, and a discriminator for each domain."""
 
     name = "cyclegan"
     Config = CycleGANConfig
-    layouts = ("unpaired",)
     # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
     # docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -125,6 +123,9 @@ class CycleGAN(Method):
             for domain in "ab":
                 off = l1(scene[f"same_{domain}"], batch[domain])
                 terms[f"identity_{domain}"] = c.identity * c.cycle * off
+        if c.paired:
+            terms["paired_ab"] = self.truth_term(scene["fake_b"], batch["b"], draws)
+            terms["paired_ba"] = self.truth_term(scene["fake_a"], batch["a"], draws)
         return terms
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
@@ -151,9 +152,10 @@ class CycleGAN(Method):
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
         judges = self.discriminators if self.objective.answers == 1 else {"a": None, "b": None}
+        paired = all_paired(batch)
         return {
-            "ab": Way(a, b, ab, judges["b"], back=ba),
-            "ba": Way(b, a, ba, judges["a"], back=ab),
+            "ab": Way(a, b, ab, judges["b"], back=ba, paired=paired),
+            "ba": Way(b, a, ba, judges["a"], back=ab, paired=paired),
         }
 
     def exports(self) -> dict[str, ExportSpec]:

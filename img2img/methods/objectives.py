@@ -37,7 +37,8 @@ class Adversarial(ABC):
 
     @abstractmethod
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
-        """The discriminator's loss as named scalars, whose sum is the loss.
+        """The discriminator's loss as named scalars, whose sum is the loss. real, fake: the logits
+        of equally many pictures of both, or of a multiple of fakes.
 
         smooth: label smoothing; real pictures have the label 1 - smooth, if the objective has
         labels.
@@ -82,7 +83,7 @@ class Pointwise(Adversarial):
         """
         real, fake = wide(real), wide(fake)
         if self.compares:
-            return {"relative": self.real(real - fake).mean()}
+            return {"relative": self.real(_opposite(real, fake) - fake).mean()}
         loss = self.real(real)
         if smooth:
             loss = (1 - smooth) * loss + smooth * self.fake(real)
@@ -90,7 +91,13 @@ class Pointwise(Adversarial):
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         fake = wide(fake)
-        return self.generator(fake if real is None else fake - wide(real)).mean()
+        return self.generator(fake if real is None else fake - _opposite(wide(real), fake)).mean()
+
+
+def _opposite(real: Tensor, fake: Tensor) -> Tensor:
+    """An answer to a real picture for each fake; where there are more fakes, each several times."""
+    times = len(fake) // len(real)
+    return torch.cat([real] * times) if times > 1 else real
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,14 @@
 """pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (Isola et al. 2017)."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, l1
+from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, in_one_call, l1
 from img2img.methods.config import MethodConfig
-from img2img.methods.objectives import Critic
+from img2img.methods.objectives import OBJECTIVES, Critic
 from img2img.nets.colors import OneHotInput
 from img2img.nets.generator import Generator
 
@@ -24,6 +24,21 @@ class Pix2PixConfig(MethodConfig):
     one_hot: ClassVar[bool] = True
 
     l1: float = Field(100.0, ge=0, description="weight of the L1 term")
+    unpaired: bool = Field(
+        False,
+        description="also train on pictures of a that have no partner: discriminators judge what "
+        "becomes of them, and there is no L1",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.unpaired and OBJECTIVES[self.objective].interpolates:
+            raise ValueError(
+                f"the penalty of {self.objective} is on the line from a fake to the real picture "
+                "of the same input, and inputs without a partner have none; choose another "
+                "objective (r1 and r2 go with unpaired)"
+            )
+        return self
 
 
 class Pix2Pix(Method):
@@ -47,7 +62,7 @@ class Pix2Pix(Method):
     }
     sources_hint = (
         "pix2pix needs --a DIR and --b DIR, or --pairs DIR, or --data DIR (the same for "
-        "--test-...)."
+        "--test-...); with --unpaired --a and --b, or --data with two sets."
     )
     channels_last = True  # by a third on a CPU with AMX; the others lose in their instance norm
     config: Pix2PixConfig
@@ -66,19 +81,30 @@ class Pix2Pix(Method):
         self.discriminators = nn.ModuleDict({"b": judge})
         self.initialize()
 
+    @classmethod
+    def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
+        assert isinstance(config, Pix2PixConfig)
+        return ("pairs-and-inputs",) if config.unpaired else cls.layouts
+
     def scene(self, batch: Batch, draws: Draws) -> Scene:
-        return {"fake_b": self.generate("ab", batch["a"])}
+        """The translations of the pairs' inputs, and as `extra` those of unpaired inputs."""
+        if not self.config.unpaired:
+            return {"fake_b": self.generate("ab", batch["a"])}
+        # BatchNorm would let pairs and unpaired inputs change each other.
+        apart, inputs = self.config.generator.batch_norm, (batch["a"], batch["extra"])
+        made = in_one_call(lambda image: self.generate("ab", image), *inputs, apart=apart)
+        return dict(zip(("fake_b", "extra"), made, strict=True))
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"], draws)
+        critic, fakes = self._critic(*self._inputs(batch), draws=draws), self._fakes(scene)
         # Halved, to slow the discriminator down relative to the generator (section 3.3).
-        return self.critic_terms(critic, batch["b"], scene["fake_b"], draws, weight=0.5)
+        return self.critic_terms(critic, batch["b"], fakes, draws, weight=0.5)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        critic = self._critic(batch["a"], draws)
+        critic = self._critic(*self._inputs(batch), draws=draws)
         fake, real = scene["fake_b"], batch["b"]
         return {
-            "adversarial": self.generator_loss(critic, fake, real),
+            "adversarial": self.generator_loss(critic, self._fakes(scene), real),
             "l1": self.config.l1 * l1(fake, real),
             **self.matching_terms(
                 self.discriminators["b"], self._critic(batch["a"]), fake, real, paired=True
@@ -97,17 +123,31 @@ class Pix2Pix(Method):
     def exports(self) -> dict[str, ExportSpec]:
         return {"ab": self.direction_spec("ab")}
 
-    def _critic(self, condition: Tensor, draws: Draws | None = None) -> Critic:
-        """The discriminator's score of an image beside the condition [N, C, H, W]. With the draws
-        of a training step both are augmented alike before it sees them.
+    def _inputs(self, batch: Batch) -> list[Tensor]:
+        """The inputs of a step: of the pairs, and unpaired ones where they are used."""
+        return [batch["a"], batch["extra"]] if self.config.unpaired else [batch["a"]]
+
+    def _fakes(self, scene: Scene) -> Tensor:
+        """What became of all `_inputs`, in their order."""
+        if not self.config.unpaired:
+            return scene["fake_b"]
+        return torch.cat([scene["fake_b"], scene["extra"]])
+
+    def _critic(self, *conditions: Tensor, draws: Draws | None = None) -> Critic:
+        """The discriminator's score of images, each beside its condition, [N, C, H, W] each: of N
+        images beside the first conditions, of more beside those and the following ones. With the
+        draws of a training step both are augmented alike before it sees them.
         """
+        condition, count = torch.cat(conditions), len(conditions[0])
 
         def judge(image: Tensor) -> Tensor:
-            both = torch.cat([condition, image], 1)
+            both = torch.cat([condition[: len(image)], image], 1)
             if draws is not None:
                 channels = (self.config.in_channels, self.config.out_channels)
                 both = self.seen(both, draws, channels)
-            answer: Tensor = self.discriminators["b"](both)
-            return answer
+            discriminator = self.discriminators["b"]
+            # One that compares the pictures of a call would tell 2N fakes from N real pictures.
+            calls = torch.split(both, count) if self.config.discriminator.mixes else (both,)
+            return torch.cat([discriminator(call) for call in calls])
 
         return judge

@@ -1,8 +1,7 @@
 """Normalization layers by name, and their replacement by each picture's own statistics."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal, TypeVar
 
 import torch
@@ -38,19 +37,24 @@ def spectral_normalize(module: nn.Module) -> None:
             nn.utils.parametrizations.spectral_norm(layer)
 
 
-@contextmanager
-def running_averages_kept(module: nn.Module) -> Iterator[None]:
+class RunningAveragesKept(AbstractContextManager[None]):
     """Keep the running averages of BatchNorm layers in train mode unchanged within the block, in
     which the same pictures pass through a second time.
+
+    It may be entered several times, since a retained graph may be run through several times, and
+    `recompute` computes its activations again each time.
     """
-    layers = _batch_norms(module)
-    before = [(layer.momentum, _calls(layer).clone()) for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0  # copying the averages back would invalidate the autograd graph
-    try:
-        yield
-    finally:
-        for layer, (momentum, count) in zip(layers, before, strict=True):
+
+    def __init__(self, module: nn.Module):
+        self.layers = _batch_norms(module)
+
+    def __enter__(self) -> None:
+        self.before = [(layer.momentum, _calls(layer).clone()) for layer in self.layers]
+        for layer in self.layers:
+            layer.momentum = 0.0  # copying the averages back would invalidate the autograd graph
+
+    def __exit__(self, *failure: object) -> None:
+        for layer, (momentum, count) in zip(self.layers, self.before, strict=True):
             layer.momentum = momentum
             _calls(layer).copy_(count)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from img2img.methods.base import Batch, Draws, Method, Scene
-from img2img.nets.norm import PartAverages, running_averages_kept
+from img2img.nets.norm import PartAverages, RunningAveragesKept
 from img2img.training.pool import Choices
 
 Terms = dict[str, Tensor]
@@ -64,6 +64,6 @@ def repeatable(method: Method, device: torch.device, moves_averages: bool) -> It
     they should.
     """
     devices = [device] if device.type == "cuda" else []
-    kept = running_averages_kept(method.generators)
+    kept = RunningAveragesKept(method.generators)
     with torch.random.fork_rng(devices), contextlib.nullcontext() if moves_averages else kept:
         yield

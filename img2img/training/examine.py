@@ -59,7 +59,7 @@ class Gathered:
     all of them only as the feature network takes them, so that large pictures don't pile up.
     """
 
-    paired: bool = False
+    paired: bool = False  # whether every picture of `real` is the truth of its source
     source: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W, C]
     output: list[np.ndarray] = field(default_factory=list)
     real: list[np.ndarray] = field(default_factory=list)
@@ -186,6 +186,7 @@ class Examiner:
         for number, some in enumerate(self._chunks(self.held_out, self.indices)):
             for name, way in view.ways(runtime.place(some)).items():
                 seen = found.setdefault(name, Gathered(way.paired))
+                seen.paired &= way.paired
                 if way.critic and len(way.real) and len(seen.real) < DIAGNOSED:
                     seen.real_scores.append(_flat(way.critic(way.real)))
                 real, output = list(to_uint8(way.real)), []
@@ -222,7 +223,7 @@ class Examiner:
             diagnose.colour_inversion(name, source, output, real, way.paired),
             diagnose.checkerboard(name, output, real),
         ]
-        if way.paired:
+        if way.l1:
             row[f"held_out/{name}/l1"] = float(np.mean(way.l1))
         if way.clean:
             clean, noisy = float(np.mean(way.clean)), float(np.mean(way.noisy))

@@ -99,19 +99,19 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
     crop = c.centre_crop or (None if c.load_size else c.size)  # what is taken of a file's pixels
-    training = method.open_data(config.sources, channels)
+    training = method.open_data(config.sources, channels, c)
+    if obstacle := training.obstacle():
+        raise obstacle
     left_over = PassedOver()
     left_over.add(training.passed_over)
     _tell_gaps(training, console)
     if config.test.given():
-        held_out = method.open_data(config.held_out_sources, channels)
+        held_out = method.open_data(config.held_out_sources, channels, c)
         left_over.add(held_out.passed_over)
         _tell_gaps(held_out, console, "held out: ")
         verify(held_out, crop, decode, console)
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
-    if obstacle := training.obstacle():
-        raise DataError(obstacle)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)

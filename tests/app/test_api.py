@@ -158,7 +158,7 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
         ("", b"", 400, "body contains no picture"),
         ("", b"no picture", 400, "not a picture"),
         ("", SMALL[:45], 400, "can't be decoded"),
-        ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Offered"),
+        ("?model=../../etc/passwd", SMALL, 404, "There is no model '../../etc/passwd'. Models"),
         ("?model=attributes", SMALL, 400, "?to= none or any of"),
         ("?model=attributes&to=beard", SMALL, 400, "?to= none or any of"),
         ("?to=hat", SMALL, 400, "no domains to choose from"),

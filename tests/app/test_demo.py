@@ -390,7 +390,7 @@ def test_a_run_is_shown_from_its_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--share"], "give --auth NAME:PASSWORD"), (["--auth", "x"], "write it as")],
+    [(["--share"], "needs --auth NAME:PASSWORD"), (["--auth", "x"], "not of the form")],
 )
 def test_the_page_is_not_shared_without_a_password(options, said):
     line = [sys.executable, "-m", "img2img", "demo", *options]

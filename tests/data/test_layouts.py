@@ -22,7 +22,9 @@ PACKAGE = Path(__file__).parents[2] / "img2img"
 SOURCES = {
     "pairs": {"a": "x", "b": "y"},
     "side-by-side": {"pairs": "x"},
+    "pairs-and-inputs": {"a": "x", "b": "y"},
     "unpaired": {"a": "x", "b": "y"},
+    "partly-paired": {"a": "x", "b": "y"},
     "labelled": {"data": "x"},
 }
 

@@ -117,7 +117,9 @@ def test_the_manifest_tells_what_tiles_and_small_pictures_need(exported):
     for mode in METHODS:
         manifest = Translator(exported(mode)[0][0], "cpu").manifest
         told[mode] = (manifest.size_multiple, manifest.min_size, manifest.reach)
-    assert told == {"pix2pix": (32, 32, None), "cyclegan": (4, 8, 20), "stargan": (4, 4, 23)}
+    known = {"pix2pix": (32, 32, None), "cyclegan": (4, 8, 20), "stargan": (4, 4, 23)}
+    assert told.items() >= known.items()
+    assert told["cut"] == (4, 8, 37)  # antialiased, and bilinear where it doubles
 
 
 @pytest.mark.parametrize(
@@ -282,10 +284,10 @@ def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, mon
 def test_info_tells_in_words_what_can_be_tiled(exported):
     shown = info(exported("cyclegan")[0][0])
     assert "yes: each output pixel depends on 20 px around it" in shown
-    assert "multiples of 4 px, 8 px at least" in shown
+    assert "multiples of 4 px, at least 8 px" in shown
 
 
 def info(path) -> str:
     result = CliRunner().invoke(app, ["info", str(path)])
     assert result.exit_code == 0
-    return result.stdout
+    return " ".join(result.stdout.split())  # lines are broken where the terminal ends

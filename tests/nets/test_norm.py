@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from img2img.nets.norm import image_statistics
+from img2img.nets.norm import RunningAveragesKept, image_statistics
 from img2img.nets.unet import UNet
 
 
@@ -33,3 +33,16 @@ def test_image_statistics_drops_nothing_out_and_leaves_the_original_alone():
 def test_image_statistics_of_a_bare_norm_layer_is_converted_too():
     norm = nn.Sequential(nn.BatchNorm2d(3))
     assert isinstance(image_statistics(norm)[0], nn.InstanceNorm2d)
+
+
+def test_averages_are_kept_each_time_that_they_are_asked_to_be():
+    norm, image = nn.BatchNorm2d(3), torch.rand(2, 3, 4, 4)
+    kept = RunningAveragesKept(norm)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    for _ in range(2):
+        with kept:
+            norm(image)
+        assert all(torch.equal(before[name], buffer) for name, buffer in norm.named_buffers())
+    norm(image)
+    assert norm.num_batches_tracked == 1
+    assert not torch.equal(before["running_mean"], norm.running_mean)

@@ -93,7 +93,12 @@ def test_a_run_with_looks_ends_with_the_same_weights_as_one_without(
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not (tmp_path / "blind" / "checkpoints" / "best.safetensors").exists()
     assert not any(name.startswith(("held_out", "health")) for name in rows(tmp_path / "blind")[0])
-    ways = {"pix2pix": ["ab"], "cyclegan": ["ab", "ba"], "stargan": ["3d", "flat"]}[mode]
+    ways = {
+        "pix2pix": ["ab"],
+        "cyclegan": ["ab", "ba"],
+        "stargan": ["3d", "flat"],
+        "cut": ["ab"],
+    }[mode]
     assert [int(row["step"]) for row in rows(tmp_path / "seen")] == [1, 2, 3, 4]
     for row in rows(tmp_path / "seen"):
         for way in ways:
