@@ -353,7 +353,7 @@ def in_one_call(
 
 
 def _truth_weights(paired: Tensor) -> Tensor:
-    """`Draws.truths` of flags [N]. They are of the whole batch, so that its parts add up to it."""
+    """`Draws.truths` from flags [N]. These are of the whole batch, so that its parts add up."""
     return paired / paired.mean().clamp(min=1 / len(paired))
 
 

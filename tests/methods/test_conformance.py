@@ -469,7 +469,7 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
         ("cyclegan", {"objective": "mmd", "r1": 1.0}, "brings its own penalty"),
         ("stargan", {"unroll": 2}, "leave out one of the two"),
         ("cyclegan", {"unroll": 2, "r1": 1.0}, "leave out one of the two"),
-        ("cyclegan", {"objective": "mmd", "size": 24, "batch": 1}, "have few"),
+        ("cyclegan", {"objective": "mmd", "size": 24, "batch": 1}, "have too few"),
         ("cyclegan", {"gradient_penalty": 5.0}, "lsgan has no gradient penalty"),
         ("cyclegan", {"gradient_penalty": 10.0}, "lsgan has no gradient penalty"),
         ("pix2pix", {"gradient_penalty": 0.0}, "bce has no gradient penalty"),
@@ -479,7 +479,11 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
         ("cyclegan", {"penalty_every": 4}, "--penalty-every would change nothing: R1 and R2"),
         ("cyclegan", {"objective": "rpgan", "r1": 0, "r2": 0, "penalty_every": 4}, "no weight"),
         ("pix2pix", {"discriminator": "pixel", "d_layers": 2}, "pixel has no setting layers"),
-        ("cyclegan", {"cycle": 0.0, "identity": 1.0}, "times that of cycle, which is 0"),
+        (
+            "cyclegan",
+            {"cycle": 0.0, "identity": 1.0},
+            "multiple of the weight of cycle, which is 0",
+        ),
         ("pix2pix", {"pool": 50}, "no past fakes"),
     ],
 )

@@ -114,5 +114,5 @@ def test_features_are_matched_with_truths_alone():
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "mmd"])
 def test_penalties_between_a_fake_and_its_truth_are_refused(objective, make_config):
-    with pytest.raises(UsageError, match=f"{objective} is on the line from a fake to the real"):
+    with pytest.raises(UsageError, match=f"{objective} needs a real picture for each translation"):
         make_config("pix2pix", objective=objective, norm="instance", unpaired=True)
