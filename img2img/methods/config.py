@@ -101,10 +101,10 @@ class MethodConfig(BaseModel):
         "them, to save memory.",
     )
     epochs: int | None = Field(
-        200, ge=1, description="Length of training in passes over the data; excludes steps."
+        200, ge=1, description="Length of training in passes over the data, instead of steps."
     )
     steps: int | None = Field(
-        None, ge=1, description="Length of training in discriminator steps; excludes epochs."
+        None, ge=1, description="Length of training in discriminator steps, instead of epochs."
     )
     decay: float = Field(
         0.5,

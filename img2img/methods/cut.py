@@ -36,7 +36,7 @@ class CUTConfig(TwoSetsConfig):
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "instance", "antialias": True}
 
     epochs: int | None = Field(
-        400, ge=1, description="Length of training in passes over the data; excludes steps."
+        400, ge=1, description="Length of training in passes over the data, instead of steps."
     )
     objective: str = "lsgan"
     init: Init = "xavier"
@@ -57,8 +57,8 @@ class CUTConfig(TwoSetsConfig):
     )
     flip_equivariance: bool = Field(
         False,
-        description="Mirror half of the inputs before translation, and their features afterwards "
-        "(FastCUT).",
+        description="Mirror the inputs in half of the steps, and the features of their translations "
+        "back (FastCUT).",
     )
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ class StarGANConfig(MethodConfig):
     )
     epochs: int | None = None
     steps: int | None = Field(
-        200_000, ge=1, description="Length of training in discriminator steps; excludes epochs."
+        200_000, ge=1, description="Length of training in discriminator steps, instead of epochs."
     )
     objective: str = "wgan-gp"
     init: Init = "torch"

@@ -14,8 +14,8 @@ class TwoSetsConfig(MethodConfig):
     paired: float = Field(
         0.0,
         ge=0,
-        description="Weight of the L1 loss between the translation of a picture and its partner, the "
-        "picture of the same name in the other set, if it has one; 0 uses no partners.",
+        description="Weight of the L1 loss between the translation of a picture and its partner, "
+        "the picture of the same name in the other set, if it has one; 0 uses no partners.",
     )
 
 
