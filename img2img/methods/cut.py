@@ -57,8 +57,8 @@ class CUTConfig(TwoSetsConfig):
     )
     flip_equivariance: bool = Field(
         False,
-        description="Mirror the inputs in half of the steps, and the features of their translations "
-        "back (FastCUT).",
+        description="Mirror the inputs in half of the steps, and mirror the features of their "
+        "translations back (FastCUT).",
     )
 
     @model_validator(mode="after")
