@@ -23,8 +23,8 @@ def shift_of(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
     def edges(pixels: np.ndarray) -> np.ndarray:
         small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        wide = cv2.GaussianBlur(grey, (0, 0), 2).astype(np.float32)
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        wide = cv2.GaussianBlur(gray, (0, 0), 2).astype(np.float32)
         across, down = cv2.Sobel(wide, cv2.CV_32F, 1, 0), cv2.Sobel(wide, cv2.CV_32F, 0, 1)
         return cv2.magnitude(across, down)
 

@@ -19,7 +19,9 @@ class Sources(BaseModel):
     b: Path | None = None
     pairs: Path | None = None  # each file shows a on its left half, b on its right
     swap: bool = False  # pairs show b on the left; or: translate from b to a
-    data: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()  # labelled, one or more sets
+    data: Annotated[
+        tuple[Path, ...], BeforeValidator(_several)
+    ] = ()  # of domains (one or more sets), or published data sets
     attributes: Path | None = None  # a list in CelebA's format or CSV, of the first set's pictures
     attribute: tuple[str, ...] = ()  # the columns of that list to learn
 

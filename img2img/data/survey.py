@@ -89,10 +89,10 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
     except (DataError, OSError) as error:
         return Look(path, role, str(error).replace("the picture: ", ""))
     notes = picture.notes + (("transparent",) if picture.alpha is not None else ())
-    grey = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)
     if mode != "L" and (picture.pixels == picture.pixels[..., :1]).all():
         notes += ("a color file, but all gray",)
-    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
     size = (picture.pixels.shape[1], picture.pixels.shape[0])
     sha256, picture_size = hashlib.sha256(content).hexdigest(), dataset.picture_size(size)
@@ -148,9 +148,9 @@ def _kinds(looks: Sequence[Look]) -> list[Finding]:
         hint = " (composited on white)" if note == "transparent" else ""
         findings.append(Finding("note", f"{count} pictures: {note}{hint}.", files[:SHOWN]))
     files = [str(one.path) for one in looks if one.mode in GREY_MODES]
-    grey = len(files)
-    if 0 < grey < len(looks):
-        what = f"{grey} of {len(looks)} pictures are gray, the others are in color."
+    gray = len(files)
+    if 0 < gray < len(looks):
+        what = f"{gray} of {len(looks)} pictures are gray, the others are in color."
         findings.append(Finding("note", what, files[:SHOWN]))
     return findings
 

@@ -23,7 +23,7 @@ from img2img.methods.objectives import (
     Critic,
     gradient_penalty,
     wide,
-    zero_centred_penalty,
+    zero_centered_penalty,
 )
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
@@ -296,7 +296,7 @@ class Method(nn.Module, ABC):
         scale = draws.penalty_scale
         for (name, weight), images in zip(c.slope_weights.items(), (real, fake), strict=True):
             if weight:
-                penalty = zero_centred_penalty(critic, images) if scale else real.new_zeros(())
+                penalty = zero_centered_penalty(critic, images) if scale else real.new_zeros(())
                 terms[name] = scale * weight * penalty
         return terms
 

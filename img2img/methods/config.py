@@ -279,8 +279,8 @@ class MethodConfig(BaseModel):
                 "unroll would need second derivatives of a gradient penalty; leave out one of the "
                 "two"
             )
-        penalised = objective.interpolates or any(self.slope_weights.values())
-        if self.discriminator.batch_norm and self.batch > 1 and penalised:
+        penalized = objective.interpolates or any(self.slope_weights.values())
+        if self.discriminator.batch_norm and self.batch > 1 and penalized:
             raise ValueError(
                 "a gradient penalty on each picture (wgan-gp, rpgan, mmd, r1, r2) does not work "
                 "with a discriminator that normalizes over the batch; set norm=instance"
@@ -381,7 +381,7 @@ class MethodConfig(BaseModel):
     @property
     def slope_weights(self) -> dict[str, float]:
         """The weights of R1 and R2: those of the config, by default the objective's."""
-        default = OBJECTIVES[self.objective].zero_centred
+        default = OBJECTIVES[self.objective].zero_centered
         weights = {"r1": self.r1, "r2": self.r2}
         return {name: default if weight is None else weight for name, weight in weights.items()}
 

@@ -18,7 +18,7 @@ def augmented(image: Tensor, changes: tuple[Change, ...], channels: tuple[int, .
     """
     for change in changes:
         if change == "colour":
-            image = _colour(image, channels)
+            image = _color(image, channels)
         else:
             image = _translation(image) if change == "translation" else _cutout(image)
     return image
@@ -32,7 +32,7 @@ def noisy(image: Tensor, strength: Tensor) -> Tensor:
     return image + strength * torch.randn_like(image)
 
 
-def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:
+def _color(image: Tensor, channels: tuple[int, ...]) -> Tensor:
     """Shift brightness by up to 0.5, and scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
     Alpha channels are unchanged.
     """
@@ -40,8 +40,8 @@ def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:
     parts = []
     for whole in torch.split(image, list(channels), 1):
         picture, alpha = whole[:, :3] + brightness - 0.5, whole[:, 3:]
-        grey = picture.mean(1, keepdim=True)
-        picture = grey + 2 * saturation * (picture - grey)
+        gray = picture.mean(1, keepdim=True)
+        picture = gray + 2 * saturation * (picture - gray)
         middle = picture.mean((1, 2, 3), keepdim=True)
         parts += [middle + (0.5 + contrast) * (picture - middle), alpha]
     return torch.cat(parts, 1)

@@ -30,7 +30,7 @@ class Adversarial(ABC):
     compares: bool = False  # the generator's loss depends on real pictures, too
     interpolates: float = 0.0  # default weight of WGAN-GP's gradient penalty; 0 for none
     clips: float = 0.0  # default bound to which the critic's weights are clipped; 0 for none
-    zero_centred: float = 0.0  # default weight of R1 and R2
+    zero_centered: float = 0.0  # default weight of R1 and R2
     smooths: bool = False  # has labels, so that label smoothing applies
     energy: bool = False  # the discriminator is an autoencoder; its logit is its negative error
     scores: bool = False  # outputs are scores of a critic, not logits of a classifier
@@ -60,7 +60,7 @@ class Adversarial(ABC):
             f"gradient penalty (--gradient-penalty {self.interpolates:g})": self.interpolates,
             f"weight clipping (--clip {self.clips:g})": self.clips,
             "an autoencoder as discriminator": self.energy,
-            f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
+            f"R1 and R2 (--r1 {self.zero_centered:g} --r2 {self.zero_centered:g})": self.zero_centered,
         }
         return ", ".join(text for text, applies in parts.items() if applies) or "-"
 
@@ -175,7 +175,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) ->
     return (_slopes(critic, mix * real + (1 - mix) * wide(fake), "sum") - 1).square().mean()
 
 
-def zero_centred_penalty(critic: Critic, images: Tensor) -> Tensor:
+def zero_centered_penalty(critic: Critic, images: Tensor) -> Tensor:
     """R1 at real images [N, C, H, W], R2 at fakes, without their weight: the mean of |grad D|^2 / 2
     (Mescheder et al. 2018, equation 9). D is the mean of the logits of a picture's patches.
     """
@@ -255,7 +255,7 @@ RPGAN = Pointwise(
     fake=F.softplus,
     generator=lambda d: F.softplus(-d),
     compares=True,
-    zero_centred=1.0,
+    zero_centered=1.0,
 )
 EBGAN = Pointwise(
     formula="D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",

@@ -12,7 +12,7 @@ from img2img.errors import UsageError
 from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.methods.base import Method
-from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
+from img2img.methods.objectives import OBJECTIVES, gradient_penalty, zero_centered_penalty
 from img2img.nets import DISCRIMINATORS, GENERATORS
 from img2img.nets.minibatch import Comparison
 from img2img.training.config import RunConfig
@@ -171,7 +171,7 @@ def test_every_objective_trains_every_method(mode, objective, start):
     names = {name.split("/")[1].removesuffix("_a").removesuffix("_b") for name in terms}
     assert bool({"relative", "discrepancy"} & names) == found.compares
     assert ("gradient_penalty" in names) == bool(found.interpolates)
-    assert ({"r1", "r2"} <= names) == bool(found.zero_centred)
+    assert ({"r1", "r2"} <= names) == bool(found.zero_centered)
     if found.clips:
         largest = max(p.abs().max().item() for p in method.discriminators.parameters())
         assert largest <= method.config.weight_bound
@@ -264,7 +264,7 @@ def test_penalties_keep_the_formulas_proportion(mode, settings, weights, start):
             witness = objective.witness(critic, real, fake)
             penalty = gradient_penalty(witness, real, fake, draws.mix)
         else:
-            penalty = zero_centred_penalty(critic, real if name == "r1" else fake)
+            penalty = zero_centered_penalty(critic, real if name == "r1" else fake)
         expected[name] = weight * penalty
     for name, term in expected.items():
         assert terms[name + suffix].item() == pytest.approx(factor * term.item(), rel=1e-6)
