@@ -56,11 +56,12 @@ class Adversarial(ABC):
 
     def needs(self) -> str:
         """What the objective is used with, in words, for --list-objectives."""
+        r1_r2 = self.zero_centered
         parts = {
             f"gradient penalty (--gradient-penalty {self.interpolates:g})": self.interpolates,
             f"weight clipping (--clip {self.clips:g})": self.clips,
             "an autoencoder as discriminator": self.energy,
-            f"R1 and R2 (--r1 {self.zero_centered:g} --r2 {self.zero_centered:g})": self.zero_centered,
+            f"R1 and R2 (--r1 {r1_r2:g} --r2 {r1_r2:g})": r1_r2,
         }
         return ", ".join(text for text, applies in parts.items() if applies) or "-"
 
