@@ -30,16 +30,22 @@ def show_methods() -> None:
 
 
 def show_objectives() -> None:
-    """Every adversarial objective with its formula, its paper and what comes with it."""
+    """Every adversarial objective with its formula, its paper and what comes with it; one of
+    another package by where it is from, so that nothing of that package is imported.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from img2img.methods.objectives import OBJECTIVES
 
     table = Table("--objective", "what D and G minimize", "paper", "comes with")
-    for name, objective in OBJECTIVES.items():
+    for name in OBJECTIVES:
+        if name not in OBJECTIVES.builtin:
+            table.add_row(name, f"from {OBJECTIVES.origin(name)}", "", "")
+            continue
+        objective = OBJECTIVES[name]
         table.add_row(name, objective.formula, objective.paper, objective.needs())
-    Console().print(table)
+    Console(highlight=False, markup=False).print(table)
     print(
         "r, f: the logits of a real and of a generated picture; s: the sigmoid; h: the features of "
         "patches"

@@ -263,17 +263,19 @@ class MethodConfig(BaseModel):
         judge.require_size(self.size)
 
     def without_effect(self) -> dict[str, str]:
-        """The settings that change nothing beside the others, each with the reason."""
+        """The settings that change nothing beside the others, each with the reason. Objectives of
+        other packages are not named, which would import them.
+        """
         name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
         if not objective.interpolates:
             reasons["gradient_penalty"] = (
                 f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
             )
         if not objective.clips:
-            clipped = ", ".join(other for other, found in OBJECTIVES.items() if found.clips)
+            clipped = ", ".join(n for n in OBJECTIVES.builtin if OBJECTIVES[n].clips)
             reasons["clip"] = f"{name} clips no weights; {clipped} does"
         if not objective.smooths:
-            labelled = ", ".join(other for other, found in OBJECTIVES.items() if found.smooths)
+            labelled = ", ".join(n for n in OBJECTIVES.builtin if OBJECTIVES[n].smooths)
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
