@@ -40,7 +40,9 @@ def _as_keep(value: Any) -> Any:
 
 def _as_loggers(value: Any) -> Any:
     """ "wandb,mlflow" is as good as a list, and "none" as an empty one."""
-    names = value.split(",") if isinstance(value, str) else list(value)
+    names = value.split(",") if isinstance(value, str) else value
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        return value  # which is refused
     names = [name.strip() for name in names if name.strip()]
     return () if names == ["none"] else tuple(names)
 
@@ -173,11 +175,11 @@ class RunConfig(BaseModel):
         method = values.get("method", {})
         if isinstance(method, dict):
             if values.get("mode") not in METHODS:
-                raise ValueError(
-                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
+                raise UsageError(
+                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}."
                 )
             known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
-            if name not in known.presets:
+            if not isinstance(name, str) or name not in known.presets:
                 raise ValueError(
                     f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
                 )
@@ -242,6 +244,11 @@ class RunConfig(BaseModel):
             raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {in_words(error, options=False)}") from None
+        except UsageError as error:  # of the tables
+            raise DataError(
+                f"{path} can't be used: {error} If the run was made with another package beside "
+                "img2img, install that package."
+            ) from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
 

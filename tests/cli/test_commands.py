@@ -116,6 +116,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["train", "--resume", "a", "--size", "64"], 2, "--size from the run; leave it out"),
         (["train", "--resume", "a", "--steps", "9", "--test-a", "b"], 2, "--test-a from the run"),
         (["train", "--resume", "a", "--config", "x.yaml"], 2, "--config from the run"),
+        (["train", "--resume", "a", "--direction", "ba"], 2, "--direction from the run"),
         ([*PAIR, "b", "--steps", "0"], 2, "steps"),
         ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean --batch?"),
         ([*PAIR, "b", "--ema"], 2, "--ema needs a value"),
@@ -295,6 +296,7 @@ def test_a_finished_run_goes_on_with_a_new_length_and_rate(folders):
     longer = ["train", "--resume", "runs/x", "--steps", "4", "--generator-lr", "1e-4"]
     planned = run(*longer, "--dry-run", cwd=folders)
     assert json.loads(planned.stdout)["method"]["steps"] == 4
+    assert "--steps" in run(*longer, "--list-settings", cwd=folders).stdout
     saved = json.loads((folders / "runs" / "x" / "config.json").read_text())
     assert (saved["method"]["steps"], saved["history"]) == (2, [])  # nothing was begun
     done = run(*longer, "--set", "decay=0.25", cwd=folders)

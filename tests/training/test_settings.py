@@ -102,6 +102,8 @@ def test_what_a_run_found_and_its_history_are_no_settings_of_another():
     file = {"mode": "pix2pix", "fingerprint": "f", "measured_by": "none", "history": [{"until": 3}]}
     config = RunConfig.build(layered(file, {}, {}, {}))
     assert (config.fingerprint, config.measured_by, config.history) == ("", "", ())
+    file = {"mode": "cyclegan", "method": {"labels_out": True, "palettes": {"b": [[1, 2, 3]]}}}
+    assert RunConfig.build(layered(file, {}, {"a": "/a", "b": "/b"}, {})).method.palettes == {}
 
 
 def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
