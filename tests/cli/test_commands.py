@@ -111,7 +111,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--config", "none.yaml"], 3, "none.yaml can't be read"),
         (["train", "--mode", "stargan", "--data", "one", "--size", "64"], 3, "two domains"),
         (["train", "--mode", "pix2pix", "--a", "a", "--b", "one"], 3, "partner"),
-        (["train", "--resume", "a"], 3, "no training run"),
+        (["train", "--resume", "a"], 3, "not a run"),
         (["train", "--resume", "a", "--mode", "pix2pix"], 2, "--mode from the run; leave it out"),
         (["train", "--resume", "a", "--size", "64"], 2, "--size from the run; leave it out"),
         (["train", "--resume", "a", "--steps", "9", "--test-a", "b"], 2, "--test-a from the run"),
@@ -124,7 +124,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--preset", "moder"], 2, "Did you mean modern?"),
         ([*PAIR, "b", "--levels", "5"], 2, "the generator resnet has no setting levels; unet"),
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
-        (["export", "a"], 3, "no training run"),
+        (["export", "a"], 3, "not a run"),
         (["info", "dream"], 3, "no model dream"),
         (["check", "a", "bad"], 3, "2 files can't be read"),
         (["check", "empty"], 3, "empty has no pictures"),
@@ -135,7 +135,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
         (["import", "a"], 3, "a has no generators"),
-        (["import", "bad/1.png"], 3, "damaged, or not one of"),
+        (["import", "bad/1.png"], 3, "damaged, or was not written by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folders):
@@ -452,7 +452,7 @@ def test_version_is_printed():
 def test_a_process_ends_with_the_code_and_no_traceback():
     done = start("export", "nowhere")
     assert done.returncode == 3
-    assert "no training run" in done.stderr
+    assert "not a run" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -34,7 +34,7 @@ def test_what_to_keep_is_written_in_words(text, keep):
 
 @pytest.mark.parametrize("text", ["", "some", "-1", "every", "every 0", "1.5", "5 every"])
 def test_what_is_none_of_these_is_refused(text, make_config):
-    with pytest.raises(UsageError, match=r"keep.* write none, all, a number of saves"):
+    with pytest.raises(UsageError, match=r"keep.* use none, all, a number of saves"):
         make_config("pix2pix", run={"keep": text})
 
 
