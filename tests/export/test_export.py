@@ -194,7 +194,7 @@ def test_a_run_without_an_average_says_so(make_config, quiet, tmp_path):
     from img2img.training.plan import make_plan
 
     train(make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run", quiet)
-    with pytest.raises(UsageError, match="kept no average"):
+    with pytest.raises(UsageError, match="has no average"):
         load_run(tmp_path / "run", "ema")
 
 

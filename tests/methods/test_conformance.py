@@ -484,7 +484,7 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
             {"cycle": 0.0, "identity": 1.0},
             "multiple of the weight of cycle, which is 0",
         ),
-        ("pix2pix", {"pool": 50}, "no past fakes"),
+        ("pix2pix", {"pool": 50}, "doesn't show past fakes"),
     ],
 )
 def test_what_does_not_go_together_is_refused(mode, settings, said, make_config):

@@ -133,7 +133,7 @@ class Evil:
 def test_loading_a_checkpoint_executes_nothing(tmp_path):
     path = tmp_path / "last.pt"
     torch.save({"trainer": Evil()}, path)
-    with pytest.raises(DataError, match=r"last\.pt holds more than tensors \(exec\)"):
+    with pytest.raises(DataError, match=r"last\.pt contains more than tensors \(exec\)"):
         checkpoint.load(path)
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DataError, match="can't be loaded"):

@@ -36,7 +36,7 @@ def test_rectangles_go_into_the_cache(make_config, quiet, tmp_path):
 
 
 def test_pictures_of_many_sizes_that_crops_keep_can_not_be_kept(make_config):
-    with pytest.raises(UsageError, match="no cache with fit=crop"):
+    with pytest.raises(UsageError, match="before fit=crop crops them"):
         make_config("cyclegan", run={"cache": True}, fit="crop")
 
 
