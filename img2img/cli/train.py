@@ -83,7 +83,9 @@ def train(
     check: Annotated[bool, _run("Decode every picture before training starts.")] = True,
     preset: Annotated[
         str | None,
-        _training("Settings that go together, by default paper's; --list-methods has the others."),
+        _training(
+            "Settings that go together, by default the paper's; --list-methods has the others."
+        ),
     ] = None,
     size: Annotated[
         str | None,
