@@ -13,7 +13,7 @@ ALLOWED = {
     "nets": {"nets", "table", "manifest", "sizes"},
     "methods": {"methods", "nets", "data", "manifest", "errors", "sizes", "table"},
     "data": {"data", "table", *FACE},
-    "training": {"training", "methods", "nets", "data", "evaluate", "run", *FACE},
+    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "data", "infer", *FACE},

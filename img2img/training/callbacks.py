@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-    from img2img.run import Run
+    from img2img.training.config import RunConfig
     from img2img.training.examine import Look
 
 
 class Callback:
     """The base class, whose methods do nothing. `step` is the number of completed steps."""
 
-    def on_begin(self, run: "Run", step: int) -> None:
+    def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
         """Called when a run starts, or resumes after `step` steps.
 
-        A process that was killed may have logged later steps, which will be repeated: discard them.
+        run: its folder; `img2img.Run(run)` gives access to its files. A process that was killed may
+        have logged later steps, which will be repeated: discard them.
         """
 
     def on_step(self, step: int, terms: "dict[str, Tensor]") -> None:
@@ -68,10 +69,10 @@ class TensorBoard(Callback):
 
     events: "SummaryWriter | None" = None
 
-    def on_begin(self, run: "Run", step: int) -> None:
+    def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.events = SummaryWriter(str(run.path / "events"), purge_step=step + 1)
+        self.events = SummaryWriter(str(run / "events"), purge_step=step + 1)
 
     def on_row(self, row: dict[str, float]) -> None:
         assert self.events
@@ -100,23 +101,23 @@ class WandB(Callback):
         self.wandb: Any = wandb
         self.session: Any = None
 
-    def on_begin(self, run: "Run", step: int) -> None:
-        identity = _identity(run.path, "wandb") or secrets.token_hex(8)
+    def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
+        identity = _identity(run, "wandb") or secrets.token_hex(8)
         try:
             self.session = self.wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "img2img"),
-                name=run.config.name,
+                name=config.name,
                 id=identity,
                 resume="allow",
-                dir=str(run.path),
-                config=run.config.model_dump(mode="json"),
+                dir=str(run),
+                config=config.model_dump(mode="json"),
             )
         except self.wandb.Error as error:
             raise UsageError(
                 f"Can't log to Weights & Biases: {_first_line(error)}. Log in with: wandb "
                 "login; or set WANDB_MODE=offline."
             ) from None
-        _remember(run.path, "wandb", identity)
+        _remember(run, "wandb", identity)
 
     def on_row(self, row: dict[str, float]) -> None:
         self.session.log(_numbers(row), step=int(row["step"]))
@@ -145,18 +146,18 @@ class MLflow(Callback):
         self.mlflow: Any = mlflow
         self.began = False
 
-    def on_begin(self, run: "Run", step: int) -> None:
-        identity = _identity(run.path, "mlflow")
+    def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
+        identity = _identity(run, "mlflow")
         try:
-            session = self.mlflow.start_run(run_id=identity, run_name=run.config.name)
+            session = self.mlflow.start_run(run_id=identity, run_name=config.name)
         except self.mlflow.exceptions.MlflowException as error:
             raise UsageError(
                 f"Can't log to MLflow: {_first_line(error)}. Set MLFLOW_TRACKING_URI."
             ) from None
         self.began = True
         if identity is None:
-            self.mlflow.log_params(_flat(run.config.model_dump(mode="json")))
-            _remember(run.path, "mlflow", session.info.run_id)
+            self.mlflow.log_params(_flat(config.model_dump(mode="json")))
+            _remember(run, "mlflow", session.info.run_id)
 
     def on_row(self, row: dict[str, float]) -> None:
         self.mlflow.log_metrics(_numbers(row), step=int(row["step"]))

@@ -19,7 +19,6 @@ from img2img.errors import DataError, Img2ImgError, Interrupted
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
-from img2img.run import Run
 from img2img.training import checkpoint
 from img2img.training.callbacks import LOGGERS, Callback
 from img2img.training.folder import RunFolder, is_begun, require_checkpoint
@@ -204,7 +203,7 @@ class Loop:
         if self.ranks.first:
             self.display.start()
         for callback in self.callbacks:
-            callback.on_begin(Run(self.run), self.trainer.step)
+            callback.on_begin(self.run, self.config, self.trainer.step)
         if self.looks.is_owed():
             self.look()
         self._steps(deadline)

@@ -77,7 +77,7 @@ def test_a_weights_file_goes_with_inception_only(tmp_path):
 def test_a_download_that_broke_off_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(features, "urlopen", lambda *_, **__: io.BytesIO(b"the first bytes"))
-    with pytest.raises(UsageError, match=r"incomplete or changed\. Try again"):
+    with pytest.raises(UsageError, match=r"incomplete or wrong\. Try again"):
         extractor("inception")
     assert list(tmp_path.iterdir()) == []
     assert extractor("auto").name == "efficientnet-lite0"

@@ -164,5 +164,5 @@ def test_what_does_not_fit_is_told(tmp_path, maps):
     with pytest.raises(DataError, match="must be a list of"):
         Segmenter(tmp_path / "m.onnx", folder, palette=tmp_path / "palette.json")
     (tmp_path / "no.onnx").write_bytes(b"no model")
-    with pytest.raises(DataError, match="no ONNX model"):
+    with pytest.raises(DataError, match="not an ONNX model"):
         Segmenter(tmp_path / "no.onnx", folder)

@@ -23,8 +23,8 @@ class Recorder(Callback):
     def __init__(self):
         self.calls, self.terms = [], []
 
-    def on_begin(self, run, step):
-        self.calls.append(("begin", run.config.mode, step))
+    def on_begin(self, run, config, step):
+        self.calls.append(("begin", config.mode, step))
 
     def on_step(self, step, terms):
         self.calls.append(("step", step))
