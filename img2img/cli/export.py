@@ -12,7 +12,10 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File to write; by default in RUN/export.")
     ] = None,
     direction: Annotated[
-        Literal["ab", "ba"] | None, typer.Option(help="Direction; by default all that the run has.")
+        str | None,
+        typer.Option(
+            metavar="ab|ba", help="Which direction to export; by default all that the run has."
+        ),
     ] = None,
     weights: Annotated[
         Literal["ema", "plain"] | None,

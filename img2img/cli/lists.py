@@ -8,13 +8,17 @@ if TYPE_CHECKING:
 
 
 def show_methods() -> None:
-    """Print all methods with their presets and papers. Of a method of another package, only its
-    origin is printed, so that the package is not imported.
+    """Print every method with its paper and presets, and the names of networks, objectives and data
+    layouts. Rows of other packages are shown with their origin, so that nothing is imported.
     """
     from rich.console import Console
     from rich.table import Table
 
+    from img2img.data import LAYOUTS
     from img2img.methods import METHODS
+    from img2img.methods.objectives import OBJECTIVES
+    from img2img.nets import DISCRIMINATORS, GENERATORS
+    from img2img.table import Table as Names
 
     table = Table("--mode", "description", "presets", "paper")
     for name in METHODS:
@@ -26,20 +30,38 @@ def show_methods() -> None:
         paper = " ".join(page.split("\n\n")[0].split())
         summary = (method.__doc__ or "").partition("\n")[0]
         table.add_row(name, summary, ", ".join(method.presets), paper)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    choices: dict[str, Names[Any]] = {
+        "--generator": GENERATORS,
+        "--discriminator": DISCRIMINATORS,
+        "--objective": OBJECTIVES,
+        "data layout": LAYOUTS,
+    }
+    table = Table("what else is chosen by name", "names")
+    for kind, rows in choices.items():
+        plugins = [f"{name} from {rows.origin(name)}" for name in rows if name not in rows.builtin]
+        table.add_row(kind, "\n".join([", ".join(rows.builtin), *plugins]))
+    console.print(table)
 
 
 def show_objectives() -> None:
-    """Print all adversarial objectives with their formulas, papers and default settings."""
+    """Print every adversarial objective with its formula, its paper and what it is used with; those
+    of other packages with their origin.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from img2img.methods.objectives import OBJECTIVES
 
     table = Table("--objective", "what D and G minimize", "paper", "comes with")
-    for name, objective in OBJECTIVES.items():
-        table.add_row(name, objective.formula, objective.paper, objective.needs())
-    Console().print(table)
+    for name in OBJECTIVES:
+        if name in OBJECTIVES.builtin:
+            objective = OBJECTIVES[name]
+            table.add_row(name, objective.formula, objective.paper, objective.needs())
+        else:
+            table.add_row(name, f"from {OBJECTIVES.origin(name)}", "", "")
+    Console(highlight=False, markup=False).print(table)
     print(
         "r, f: the logits of a real and of a generated picture; s: the sigmoid function; h: the "
         "features of patches"

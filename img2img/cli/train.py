@@ -183,13 +183,16 @@ def train(
     automatic = resume is not None and str(resume) == "auto"
     run, changes = None if automatic else resume, ""
     if run:
-        refuse_fixed([*options, *sources, *(f"test_{folder}" for folder in test)])
+        named = ("direction" if field == "swap" else field for field in sources)
+        refuse_fixed([*options, *named, *(f"test_{folder}" for folder in test)])
         refuse_fixed(_given({"config": config}))
         saved = RunConfig.load(run)
         options |= read_texts(
             context.args, assignments or [], saved.mode, saved.method.model_dump(), declared
         )
         run_config = resumed(run, saved, options)
+        if list_settings:
+            return lists.show_settings(run_config)
         changes, fit_to_memory = changes_in_words(saved, run_config), False
     else:
         file = read_file(config) if config else {}

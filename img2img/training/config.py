@@ -39,8 +39,10 @@ def _as_keep(value: Any) -> Any:
 
 
 def _as_loggers(value: Any) -> Any:
-    """Accepts "wandb,mlflow" for a list of names, and "none" for an empty one."""
-    names = value.split(",") if isinstance(value, str) else list(value)
+    """ "wandb,mlflow" is as good as a list, and "none" as an empty one."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        return value  # which is refused
     names = [name.strip() for name in names if name.strip()]
     return () if names == ["none"] else tuple(names)
 
@@ -82,65 +84,72 @@ class RunConfig(BaseModel):
     sources: Sources
     test: Sources = Sources()  # held-out folders
     pretrained: Path | None = Field(
-        None, description="Run, or .safetensors file of one, whose generators this run starts from."
+        None,
+        description="Run, or .safetensors file of a run, whose generators this run starts from.",
     )
     held_out: int = Field(
         16,
         ge=0,
-        description="Pictures held out of the training data, if there are no held-out folders.",
+        description="Pictures that are held out from training, for samples and evaluation.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
     precision: Precision = Field(
         "auto",
-        description="Number format: fp32 or bf16. auto: bf16 if the device computes in it "
-        "natively.",
+        description="Number format: fp32, bf16, or auto (bf16 where the hardware multiplies it).",
     )
     workers: int | None = Field(
-        None, ge=0, description="Processes that decode pictures; 0: the training process."
+        None,
+        ge=0,
+        description="Processes that decode pictures; by default 1 on a CPU, up to 8 beside a GPU.",
     )
     compile: bool | None = Field(
         None,
-        description="Compile the networks. By default on GPUs, in runs long enough for it to pay "
-        "off.",
+        description="Compile the networks with torch.compile. By default on GPUs, in runs long "
+        "enough to gain from it.",
     )
     cache: bool = Field(
         False, description="Keep decoded and resized pictures in a memory-mapped file."
     )
     log_every: int = Field(50, ge=1, description="Steps between rows of metrics.csv.")
     sample_every: int | None = Field(
-        None, ge=1, description="Steps between sample grids. By default about 100 grids."
+        None,
+        ge=1,
+        description="Steps between sample grids; by default 1/100 of the run, at least 500.",
     )
     eval_every: int | None = Field(
         None,
         ge=0,
-        description="Steps between looks, which diagnose the run and measure distances on "
-        "held-out pictures; 0: never. By default about 20 looks.",
+        description="Steps between evaluations on held-out pictures; 0 for none. By default 1/20 "
+        "of the run, at least 500.",
     )
     eval_pictures: int = Field(
-        200, ge=2, description="Held-out pictures, at most, that a look is based on."
+        200, ge=2, description="Held-out samples that an evaluation uses, at most."
     )
     extractor: ExtractorChoice = Field(
-        "auto", description="Network whose features the distances compare, or none."
+        "auto",
+        description="Feature extractor of the held-out distances: inception, efficientnet-lite0, "
+        "auto (inception where its weights are present), or none (no distances).",
     )
     save_every: int = Field(1000, ge=1, description="Steps between checkpoints.")
     keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
         "none",
-        description="Saves whose weights are kept: none, all, 5 (the last five), or 'every "
-        "1000' (steps).",
+        description="Weights of earlier checkpoints to keep: none, all, a number (5: the last "
+        "five), or 'every 1000' (steps).",
     )
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop early after this many looks in a row without a better held-out distance.",
+        description="Stop early after this many evaluations without a better held-out distance.",
     )
     loggers: Annotated[tuple[LoggerName, ...], BeforeValidator(_as_loggers)] = Field(
         ("tensorboard",),
-        description="Where metrics are also logged: tensorboard, wandb, mlflow, or none.",
+        description="Loggers of metrics and samples, separated by commas: tensorboard, wandb, "
+        "mlflow, or none.",
     )
     licence: str | None = Field(None, description="License of the weights, for the model card.")
-    measured_by: str = ""  # the extractor that looks use; set when the run starts
-    fingerprint: str = ""  # of the training pictures; set when the run starts
+    measured_by: str = ""  # the extractor of the looks; filled when the run starts
+    fingerprint: str = ""  # of the training pictures; filled when the run starts
     history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others
 
     @field_validator("pretrained")
@@ -168,11 +177,11 @@ class RunConfig(BaseModel):
         method = values.get("method", {})
         if isinstance(method, dict):
             if values.get("mode") not in METHODS:
-                raise ValueError(
-                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
+                raise UsageError(
+                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}."
                 )
             known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
-            if name not in known.presets:
+            if not isinstance(name, str) or name not in known.presets:
                 raise ValueError(
                     f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
                 )
@@ -191,9 +200,11 @@ class RunConfig(BaseModel):
             config = cls(**values)
         except ValidationError as error:
             raise UsageError(in_words(error)) from None
-        if config.sources.swap and config.mode == "stargan":
-            raise UsageError("stargan has no --direction: it learns all of them.")
-        # What a preset sets is not refused, even if it has no effect with another objective.
+        if config.sources.swap and config.method.conditional:
+            raise UsageError(
+                f"{config.mode} has no --direction: it learns to translate to every domain."
+            )
+        # A preset sets what another objective then does not use: that is nobody's mistake.
         usual = type(config.method)(**METHODS[config.mode].presets[config.preset]).flat()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
         settings = config.method.flat() | config.model_dump(exclude={"method"})
@@ -235,6 +246,11 @@ class RunConfig(BaseModel):
             raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {in_words(error, options=False)}") from None
+        except UsageError as error:  # of the tables
+            raise DataError(
+                f"{path} can't be used: {error} If the run was made with another package beside "
+                "img2img, install that package."
+            ) from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
 

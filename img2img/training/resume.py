@@ -56,15 +56,22 @@ def refuse_fixed(options: Iterable[str]) -> None:
 def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConfig:
     """The config with other settings, which apply from the run's last checkpoint on. The earlier
     ones are added to its history. Without a difference, the config is returned unchanged.
+
+    Raises UsageError for a value that is not allowed, or that would change nothing.
     """
     of_method = {name: value for name, value in changes.items() if name != "patience"}
     if {"epochs", "steps"} & of_method.keys():
         of_method = {"epochs": None, "steps": None, **of_method}
-    after = config.with_method(**of_method).model_copy(
-        update={"patience": changes.get("patience", config.patience)}
-    )
+    patience = changes.get("patience", config.patience)
+    try:
+        after = RunConfig(**{**dict(config.with_method(**of_method)), "patience": patience})
+    except ValidationError as error:
+        raise UsageError(in_words(error)) from None
     if (after.method, after.patience) == (config.method, config.patience):
         return config
+    for name, reason in after.without_effect().items():
+        if name in changes:
+            raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
     last = run / checkpoint.LAST
     done = checkpoint.load(last)["trainer"]["step"] if last.exists() else 0
     history = config.history
@@ -91,12 +98,14 @@ def continued(run: Path, given: RunConfig, keep_batch: bool) -> RunConfig:
         given = given.with_method(batch=saved.method.batch)
     different = differences(saved, given)
     if different:
-        changes = ", ".join(f"{name} {old}, not {new}" for name, (old, new) in different.items())
-        advice = "Use the same ones, or choose another --name."
+        values = ", ".join(f"{name} {old}, not {new}" for name, (old, new) in different.items())
+        advice = "Give them again, or choose another --name."
         if different.keys() <= set(CHANGEABLE):
-            new_options = " ".join(
-                f"{option(name)} {new}" for name, (_, new) in different.items() if new is not None
+            again = " ".join(
+                f"{option(name)} {'none' if new is None else new}"
+                for name, (_, new) in different.items()
+                if new is not None or name == "patience"  # of epochs and steps one is enough
             )
-            advice = f"To change them: --resume {shlex.quote(str(run))} {new_options}"
-        raise UsageError(f"{run} was started with other settings ({changes}). {advice}")
+            advice = f"Go on with the new ones: --resume {shlex.quote(str(run))} {again}"
+        raise UsageError(f"{run} was started with other settings ({values}). {advice}")
     return saved.model_copy(update=given.model_dump(include=set(PLACE)))

@@ -249,7 +249,11 @@ def layered(
     mode = values["mode"] = require_mode(values.get("mode"))
     for name in FILLED:
         values.pop(name, None)
-    method = dict(values.get("method") or {})
+    method = {
+        name: value
+        for name, value in (values.get("method") or {}).items()
+        if name not in READ_FROM_DATA
+    }
     if "preset" in options:
         method = _without_preset(method, mode, file.get("preset", "paper"))
     for name, value in options.items():

@@ -116,6 +116,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["train", "--resume", "a", "--size", "64"], 2, "--size from the run; leave it out"),
         (["train", "--resume", "a", "--steps", "9", "--test-a", "b"], 2, "--test-a from the run"),
         (["train", "--resume", "a", "--config", "x.yaml"], 2, "--config from the run"),
+        (["train", "--resume", "a", "--direction", "ba"], 2, "--direction from the run"),
         ([*PAIR, "b", "--steps", "0"], 2, "steps"),
         ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean --batch?"),
         ([*PAIR, "b", "--ema"], 2, "--ema needs a value"),
@@ -176,7 +177,7 @@ def test_check_tells_pairs_from_sets_and_domains(folders):
             assert done.returncode == 3  # bad/ and empty/ are among its domains
     told = json.loads(run("check", "a", "b", "--json", cwd=folders).stdout)
     assert told["roles"]["a"]["pictures"] == 2
-    assert "the same file" in " ".join(finding["what"] for finding in told["findings"])
+    assert "identical files" in " ".join(finding["what"] for finding in told["findings"])
 
 
 def test_evaluate_gives_json_and_csv(folders):
@@ -202,9 +203,13 @@ def test_objectives_are_listed_with_formula_paper_and_needs(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "preset", "said"),
     [
-        ("pix2pix", "paper", "--objective bce adversarial; see --list-objectives"),
-        ("cyclegan", "modern", "--generator-lr 0.0005 learning rate"),
-        ("stargan", "paper", "--pretrained run, or its .safetensors"),
+        (
+            "pix2pix",
+            "paper",
+            "--objective bce Adversarial objective; --list-objectives prints the formulas.",
+        ),
+        ("cyclegan", "modern", "--generator-lr 0.0005 Learning rate of the generators."),
+        ("stargan", "paper", "--pretrained Run, or .safetensors file of a run"),
     ],
 )
 def test_settings_are_listed_with_what_they_mean(tmp_path, mode, preset, said):
@@ -231,7 +236,7 @@ def test_settings_are_listed_with_the_values_of_the_other_options(tmp_path):
     done = run("train", "--list-settings", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = " ".join(done.stdout.replace("│", " ").split())
-    assert "--blocks 3 residual blocks" in printed
+    assert "--blocks 3 Residual blocks; by default 6 up to size 128" in printed
     assert "--generator resnet" in printed
     assert "--seed 5" in printed
     assert "--levels" not in printed
@@ -291,6 +296,7 @@ def test_a_finished_run_goes_on_with_a_new_length_and_rate(folders):
     longer = ["train", "--resume", "runs/x", "--steps", "4", "--generator-lr", "1e-4"]
     planned = run(*longer, "--dry-run", cwd=folders)
     assert json.loads(planned.stdout)["method"]["steps"] == 4
+    assert "--steps" in run(*longer, "--list-settings", cwd=folders).stdout
     saved = json.loads((folders / "runs" / "x" / "config.json").read_text())
     assert (saved["method"]["steps"], saved["history"]) == (2, [])  # nothing was begun
     done = run(*longer, "--set", "decay=0.25", cwd=folders)

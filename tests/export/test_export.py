@@ -140,7 +140,7 @@ def test_the_manifest_goes_by_the_generator_and_not_by_the_method(
 
 
 @pytest.mark.parametrize("mode", METHODS)
-def pictures_to_compare_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
+def test_pictures_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
     translator = Translator(exported(mode)[0][0], "cpu")
     to = next(iter(translator.manifest.labels.names), None)
     pictures = [images.read(path).pixels for path in find_pictures(emoji / "3d")][:3]

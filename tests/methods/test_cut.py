@@ -90,7 +90,9 @@ def test_fastcut_is_a_preset(make_config):
 
 
 def test_a_generator_without_features_is_refused(make_config):
-    with pytest.raises(UsageError, match="compares features of the generator, and unet gives none"):
+    with pytest.raises(
+        UsageError, match="compares features of the generator, and unet provides none"
+    ):
         make_config("cut", generator="unet")
 
 

@@ -1,10 +1,14 @@
 """Settings as they are written on a command line and in files, and laid over one another."""
 
+import re
+
 import pytest
 
 from img2img.errors import UsageError
+from img2img.methods import METHODS
+from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
-from img2img.training.settings import layered, read_texts, run_name
+from img2img.training.settings import layered, read_texts, run_name, settings_of
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,8 @@ def test_what_a_run_found_and_its_history_are_no_settings_of_another():
     file = {"mode": "pix2pix", "fingerprint": "f", "measured_by": "none", "history": [{"until": 3}]}
     config = RunConfig.build(layered(file, {}, {}, {}))
     assert (config.fingerprint, config.measured_by, config.history) == ("", "", ())
+    file = {"mode": "cyclegan", "method": {"labels_out": True, "palettes": {"b": [[1, 2, 3]]}}}
+    assert RunConfig.build(layered(file, {}, {"a": "/a", "b": "/b"}, {})).method.palettes == {}
 
 
 def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
@@ -105,3 +111,14 @@ def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
     assert run_name("cyclegan", sources) == "cyclegan-horses-zebras"
     assert run_name("stargan", {"data": [tmp_path / "x", tmp_path / "y"]}) == "stargan-x-y"
     assert run_name("stargan", {"data": str(tmp_path / "x")}) == "stargan-x"
+
+
+@pytest.mark.parametrize("mode", METHODS.builtin)
+def test_every_setting_is_described_in_a_sentence(mode):
+    shared = {**MethodConfig.model_fields, **RunConfig.model_fields}
+    for generator in ("unet", "resnet", "stargan"):
+        settings = settings_of(mode, {"generator": generator})
+        del settings["name"]
+        for name, setting in settings.items():
+            field = setting.field if setting.field.description else shared[name]
+            assert re.fullmatch(r"[A-Z].+\.", field.description or ""), name
