@@ -1,4 +1,4 @@
-"""What `train` can print: its methods, objectives and settings."""
+"""The lists that `train` prints: methods, objectives and settings."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ def show_methods() -> None:
     from img2img.nets import DISCRIMINATORS, GENERATORS
     from img2img.table import Table as Names
 
-    table = Table("--mode", "what it is", "presets", "paper")
+    table = Table("--mode", "description", "presets", "paper")
     for name in METHODS:
         if name not in METHODS.builtin:
             table.add_row(name, f"from {METHODS.origin(name)}", "", "")
@@ -63,14 +63,14 @@ def show_objectives() -> None:
             table.add_row(name, f"from {OBJECTIVES.origin(name)}", "", "")
     Console(highlight=False, markup=False).print(table)
     print(
-        "r, f: the logits of a real and of a generated picture; s: the sigmoid; h: the features of "
-        "patches"
+        "r, f: the logits of a real and of a generated picture; s: the sigmoid function; h: the "
+        "features of patches"
     )
 
 
 def show_settings(config: "RunConfig") -> None:
-    """Every setting of the config's method, of its networks and of a run, with its value in the
-    config and what it means.
+    """Print all settings of the config's method, of its networks and of the run, with their values
+    in the config and descriptions.
     """
     from rich.console import Console
     from rich.table import Table
@@ -80,7 +80,7 @@ def show_settings(config: "RunConfig") -> None:
     from img2img.training.settings import settings_of
 
     values = {**config.model_dump(mode="json"), **config.method.flat()}
-    table = Table("setting", f"value ({config.mode}, preset {config.preset})", "what it is")
+    table = Table("setting", f"value ({config.mode}, preset {config.preset})", "description")
     in_method = True
     for name, setting in settings_of(config.mode, config.method.model_dump()).items():
         if in_method and setting.of_run:
@@ -95,7 +95,7 @@ def show_settings(config: "RunConfig") -> None:
 
 
 def _shown(value: Any) -> str:
-    """As an option takes it: nothing for none, commas between several."""
+    """The value as an option accepts it: empty for None, commas between the items of a list."""
     if value is None:
         return ""
     if isinstance(value, list):

@@ -29,7 +29,7 @@ from img2img.training.config import RunConfig
 from img2img.training.keep import kept_checkpoints
 
 Checkpoint = Literal["best", "last"] | int  # a number: the step of kept weights
-OPSET = 20  # the newest that DirectML supports; all other runtimes of translate support newer ones
+OPSET = 20  # the newest that DirectML supports; the other runtimes support newer ones, too
 OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
 

@@ -121,10 +121,10 @@ def read(path: Path, key: str | None = None) -> Recognized:
         return next(iter(generators.values()))
     first = next(iter(parts))
     contents = f" It has {', '.join(parts)}; of {first}:" if len(parts) > 1 else ""
-    listed = ", ".join(f"{k} {list(tensor.shape)}" for k, tensor in list(parts[first].items())[:4])
+    shapes = ", ".join(f"{k} {list(tensor.shape)}" for k, tensor in list(parts[first].items())[:4])
     raise DataError(
         f"{path} is not a known generator.{contents} {reasons[first]}. Expected {EXPECTED}; "
-        f"found {listed}, ... ({len(parts[first])} tensors)."
+        f"found {shapes}, ... ({len(parts[first])} tensors)."
     )
 
 

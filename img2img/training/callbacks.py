@@ -27,10 +27,10 @@ class Callback:
     """The base class, whose methods do nothing. `step` is the number of completed steps."""
 
     def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
-        """Called when a run starts, or resumes after `step` steps. run: its folder, of which
-        `img2img.Run(run)` reads the rest.
+        """Called when a run starts, or resumes after `step` steps.
 
-        A process that was killed may have logged later steps, which will be repeated: discard them.
+        run: its folder; `img2img.Run(run)` gives access to its files. A process that was killed may
+        have logged later steps, which will be repeated: discard them.
         """
 
     def on_step(self, step: int, terms: "dict[str, Tensor]") -> None:

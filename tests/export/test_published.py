@@ -242,7 +242,7 @@ def test_a_generator_of_one_way_alone_needs_no_direction(tmp_path):
 def test_two_generators_that_are_no_cyclegan_are_refused(tmp_path):
     for side in "AB":
         save(UNet(3, 3, 4, 5), tmp_path / "f" / f"latest_net_G_{side}.pth")
-    with pytest.raises(DataError, match="pix2pix stands alone, but"):
+    with pytest.raises(DataError, match="pix2pix has a single generator, but"):
         import_run(tmp_path / "f", tmp_path / "run")
 
 
@@ -336,10 +336,10 @@ def test_what_is_no_published_generator_is_refused(what, tmp_path, monkeypatch):
 
 def test_a_mode_that_has_no_such_generators_is_refused(tmp_path):
     path = save(ResNet(3, 3, 4, 1), tmp_path / "latest_net_G.pth")
-    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of stargan"):
+    with pytest.raises(UsageError, match="has a generator of cyclegan, not of stargan"):
         import_run(path, tmp_path / "run", mode="stargan")
     path = save(StarGenerator(3, 2, 4, 1), tmp_path / "1000-G.ckpt")
-    with pytest.raises(UsageError, match="holds a generator of stargan, not of pix2pix"):
+    with pytest.raises(UsageError, match="has a generator of stargan, not of pix2pix"):
         import_run(path, tmp_path / "run", mode="pix2pix")
 
 
