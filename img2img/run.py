@@ -97,7 +97,7 @@ class Run:
         self,
         output: AnyPath | None = None,
         *,
-        direction: Literal["ab", "ba"] | None = None,
+        direction: str | None = None,
         weights: Literal["ema", "plain"] | None = None,
         checkpoint: Literal["best", "last"] | int | None = None,
         precision: Literal["fp32", "fp16", "int8"] = "fp32",

@@ -47,6 +47,8 @@ class Table(Mapping[str, T]):
         Raises KeyError where there is none, UsageError where a package's can't be imported, or
         where two packages bring it.
         """
+        if name not in self:
+            raise KeyError(name)
         if name in self._builtin:
             row: T = self._builtin[name].load()
             return row
@@ -70,7 +72,8 @@ class Table(Mapping[str, T]):
         return len(self._builtin.keys() | self._plugins.keys())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._builtin or name in self._plugins
+        # A file may have anything in the place of a name.
+        return isinstance(name, str) and (name in self._builtin or name in self._plugins)
 
     def choose(self, name: str) -> T:
         """The row that a user named.

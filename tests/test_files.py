@@ -125,7 +125,7 @@ def test_writing_never_changes_the_umask_of_the_process(tmp_path, monkeypatch):
     assert changes == []
 
 
-def pictures_to_compare_come_in_a_fixed_order_with_sub_folders(tmp_path):
+def test_pictures_come_in_a_fixed_order_with_sub_folders(tmp_path):
     touch(tmp_path, "b.png", "a.jpg", "c/z.webp", "c/a.gif", "B.PNG", "a/1.tif", "c.bmp")
     assert found(tmp_path) == [
         "B.PNG", "a/1.tif", "a.jpg", "b.png", "c/a.gif", "c/z.webp", "c.bmp"

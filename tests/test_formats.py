@@ -420,7 +420,7 @@ def test_a_narrow_panorama_keeps_a_pixel_of_its_short_side():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def pictures_to_compare_of_other_formats_are_made_smaller_after_they_are_decoded(channels):
+def test_pictures_of_other_formats_are_made_smaller_after_they_are_decoded(channels):
     content = png(np.full((40, 80), 77), 0, 8)
     picture = images.read(content, channels, max_side=20)
     assert picture.pixels.shape == (10, 20, channels)

@@ -53,6 +53,6 @@ def test_ci_runs_the_readmes_test_command():
     assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def pictures_to_compare_of_the_readme_are_there():
+def test_pictures_of_the_readme_are_there():
     for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / target).is_file()

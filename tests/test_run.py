@@ -124,7 +124,7 @@ def test_a_wrong_argument_is_a_usage_error(arguments, reason, emoji, tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_a_data_error(tmp_path):
-    with pytest.raises(DataError, match=r"is no training run: it has no config\.json"):
+    with pytest.raises(DataError, match=r"is not a run: it has no config\.json"):
         Run(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""img2img check: what is in a data set, before anyone trains on it."""
+"""img2img check: examines a data set before training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,23 +18,25 @@ def check(
         list[Path],
         typer.Argument(
             metavar="DATA...",
-            help="a and b; or one folder: of domains, of pairs, or a published data set (trainA "
-            "and trainB, or train and test). Several sets of domains: with --mode stargan.",
+            help="Folders a and b, or one folder: of domains, of pairs, or a published data set "
+            "(trainA and trainB, or train and test). Several sets of domains: with --mode stargan.",
         ),
     ],
-    test: Annotated[list[Path] | None, option("The same, held out; repeat for two.")] = None,
-    mode: Annotated[str | None, option("A method; by default chosen by the folders.")] = None,
-    attributes: Annotated[Path | None, option("StarGAN: list, as CelebA's or CSV.")] = None,
-    attribute: Annotated[list[str] | None, option("A column of that list; repeat.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    test: Annotated[list[Path] | None, option("Held-out folder; repeat for two.")] = None,
+    mode: Annotated[str | None, option("Method; by default the one that fits the folders.")] = None,
+    attributes: Annotated[
+        Path | None, option("StarGAN: attribute list, CelebA's text or CSV.")
+    ] = None,
+    attribute: Annotated[list[str] | None, option("StarGAN: column of the list; repeat.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Look at a data set: counts, sizes, broken and double files, pairs that don't lie together.
+    """Examine a data set: counts, sizes, broken and duplicate files, misaligned pairs.
 
     img2img check horses zebras --test horses-test --test zebras-test
 
     img2img check horse2zebra
 
-    Exit code 3 where something would break the training.
+    The exit code is 3 if training would fail.
     """
     import json
 
@@ -54,7 +56,7 @@ def check(
     method = METHODS.choose(mode) if mode else _best_method(data, attributes, columns)
     sources = _sources(method, data, attributes, columns)
     if sources is None or (test and len(test) != len(data)):
-        raise UsageError("Give one folder or two (of domains: any number), and as many --test.")
+        raise UsageError("Give one or two folders (any number of domains), and as many --test.")
     resolved = resolve(
         method.layouts, sources, _sources(method, test, attributes, columns) if test else None
     )
@@ -80,15 +82,15 @@ def check(
 def _best_method(
     data: list[Path], attributes: Path | None, columns: tuple[str, ...]
 ) -> "type[Method]":
-    """The method that the folders fit best; of methods that they fit alike, the first.
+    """The built-in method that the folders fit best; of several, the first.
 
-    Methods of other packages are not asked: they are loaded only when --mode names them.
+    Methods of other packages are only loaded if --mode names them.
     """
     from img2img.data import LAYOUTS
     from img2img.methods import METHODS
 
     fits: dict[str, float] = {}  # by layout
-    best, best_fit = METHODS["pix2pix"], -1.0
+    best, best_fit = METHODS[METHODS.builtin[0]], -1.0
     for name in METHODS.builtin:
         for layout in METHODS[name].layouts:
             if layout not in fits:
@@ -102,36 +104,37 @@ def _best_method(
 def _sources(
     method: "type[Method]", folders: list[Path], attributes: Path | None, columns: tuple[str, ...]
 ) -> "Sources | None":
-    """The folders as the first of the method's layouts takes them; None where none does."""
+    """The folders as sources of the first of the method's layouts that accepts them, else None."""
     from img2img.data import LAYOUTS
     from img2img.data.sources import Sources
 
     for layout in method.layouts:
         if sources := LAYOUTS[layout].from_folders(folders, attributes, columns):
             return sources
-    # Opened, a single folder gets a message on what is missing in it.
+    # Opening a single folder gives a message that tells what is missing in it.
     return Sources(data=tuple(folders)) if len(folders) == 1 else None
 
 
 def _show(title: str, result: "Survey") -> None:
+    """Print the sizes as a table, and the findings."""
     from rich.table import Table
 
     from img2img.cli import printable, stdout_console
 
     table = Table("", "pictures", "width", "height", "aspect", "kinds")
-    for role, told in result.roles.items():
+    for role, summary in result.roles.items():
         ranges = [
-            " / ".join(f"{value:g}" for value in told.get(key, ()))
+            " / ".join(f"{value:g}" for value in summary.get(key, ()))
             for key in ("width", "height", "aspect")
         ]
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in told.get("kinds", {}).items())
-        table.add_row(role, f"{told['pictures']:,}", *ranges, kinds)
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in summary.get("kinds", {}).items())
+        table.add_row(role, f"{summary['pictures']:,}", *ranges, kinds)
     print(title)
     stdout_console().print(table)
-    print("sizes: least / median / largest")
+    print("sizes: smallest / median / largest")
     for finding in result.findings:
         print(printable(f"{finding.level}: {finding.what}"))
         for file in finding.files[:5]:
             print(printable(f"    {file}"))
     if not result.findings:
-        print("Nothing odd was found.")
+        print("No problems were found.")

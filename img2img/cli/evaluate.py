@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from img2img.evaluate.measure import Evaluation
     from img2img.infer.translator import Translator
 
+OPPOSITE = {"ab": "ba", "ba": "ab"}
+
 
 def _domains(text: str) -> Any:
     return typer.Option(help=text, rich_help_panel="Models with domains (StarGAN)")
@@ -160,11 +162,12 @@ def _models(
 
     path = find(model, direction).path
     translator, way_back = Translator(path), Translator(back) if back else None
-    if translator.manifest.method == "cyclegan" and not way_back:
-        stem, _, way = path.stem.rpartition("-")
-        other = path.with_name(f"{stem}-{'ba' if way == 'ab' else 'ab'}.onnx")
-        if way in ("ab", "ba") and other.exists():
-            way_back = Translator(other)
+    stem, _, way = path.stem.rpartition("-")
+    if way in OPPOSITE and not way_back:
+        other = path.with_name(f"{stem}-{OPPOSITE[way]}.onnx")
+        opposite = Translator(other) if other.exists() else None
+        if opposite and opposite.manifest.method == translator.manifest.method:
+            way_back = opposite
     run = path.parent.parent
     is_run = path.parent.name == "export" and (run / "metrics.csv").exists()
     return translator, way_back, run if is_run else None

@@ -1,4 +1,4 @@
-"""img2img export: a run becomes one ONNX file."""
+"""img2img export: writes the ONNX file of a run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,42 +9,48 @@ import typer
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File; by default in RUN/export.")
+        Path | None, typer.Option("--output", "-o", help="File to write; by default in RUN/export.")
     ] = None,
     direction: Annotated[
-        Literal["ab", "ba"] | None, typer.Option(help="By default all that there are.")
+        str | None,
+        typer.Option(
+            metavar="ab|ba", help="Which direction to export; by default all that the run has."
+        ),
     ] = None,
     weights: Annotated[
-        Literal["ema", "plain"] | None, typer.Option(help="By default ema if the run has it.")
+        Literal["ema", "plain"] | None,
+        typer.Option(help="Average of the weights, or plain; by default ema if the run has it."),
     ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             metavar="best|last|STEP",
-            help="By default best, by its held-out distance, where one was measured; STEP: of a "
-            "run that was trained with --keep.",
+            help="Weights with the best held-out distance (the default if one was measured), the "
+            "last "
+            "ones, or those of a step, for runs trained with --keep.",
         ),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"],
-        typer.Option(help="fp16 for GPUs, int8 for CPUs; their file names say so."),
+        typer.Option(help="fp16 is for GPUs, int8 for CPUs; both are added to the file name."),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Pictures for int8, where the run's own are not here."),
+        typer.Option(help="Folder to calibrate int8 on, if the run's pictures are not available."),
     ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX operator set.")] = 20,
     running_statistics: Annotated[
         bool,
         typer.Option(
-            "--running-stats", help="Normalise by BatchNorm's running averages, not the picture's."
+            "--running-stats",
+            help="Normalize with BatchNorm's running averages, not with each picture's statistics.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a self-contained model, and check it against torch on real pictures.
+    """Export a run to a self-contained model, and compare it with torch on real pictures.
 
-    Two directions (CycleGAN) become two files, NAME-ab.onnx and NAME-ba.onnx.
+    A CycleGAN has two directions, in two files: NAME-ab.onnx and NAME-ba.onnx.
     """
     from img2img.cli import stderr_console
     from img2img.errors import needs_extra
@@ -71,16 +77,16 @@ def export(
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
     else:
         for path, parity in written:
-            near = f"at most {parity['max_levels']:.0f} grey levels from torch"
+            difference = f"at most {parity['max_levels']:.0f} grey levels from torch"
             if precision != "fp32":
                 mean, worst = parity["psnr_mean"], parity["psnr_worst"]
-                near += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
-            near += f"; bf16 {parity['bf16_psnr_mean']:.1f} dB from that"
-            print(f"{path}  ({near})")
+                difference += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
+            difference += f"; PSNR of bf16 {parity['bf16_psnr_mean']:.1f} dB"
+            print(f"{path}  ({difference})")
 
 
 def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
-    """best, last or the number of a step."""
+    """The value of --checkpoint: best, last, the number of a step, or None."""
     from img2img.errors import UsageError
 
     if text is None:
@@ -90,5 +96,5 @@ def _checkpoint(text: str | None) -> Literal["best", "last"] | int | None:
     if text == "last":
         return "last"
     if not text.isdecimal():
-        raise UsageError(f"--checkpoint {text}: write best, last or the number of a step.")
+        raise UsageError(f"--checkpoint {text}: use best, last or the number of a step.")
     return int(text)

@@ -1,4 +1,4 @@
-"""img2img import: a published generator becomes a run and a bundle."""
+"""img2img import: makes a run and a bundle of a published generator."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,60 +10,72 @@ from img2img.cli.options import option
 
 def import_checkpoint(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="*_net_G*.pth or *-G.ckpt; or their folder.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Checkpoint (*_net_G*.pth, *-G.ckpt), or a folder of one."
+        ),
     ],
     mode: Annotated[
         str | None,
         option("Method of the run; by default the one whose paper has such a generator."),
     ] = None,
     direction: Annotated[
-        Literal["ab", "ba"] | None, option("CycleGAN: which way a lone generator translates.")
+        Literal["ab", "ba"] | None, option("CycleGAN: direction of a single generator.")
     ] = None,
     domain: Annotated[
-        list[str] | None, option("StarGAN: a domain's name, in the order of training; repeat.")
+        list[str] | None, option("StarGAN: name of a domain, in the order of training; repeat.")
     ] = None,
     labels: Annotated[
-        Literal["classes", "attributes"], option("StarGAN: one of those domains, or any.")
+        Literal["classes", "attributes"],
+        option("StarGAN: a picture has one of the classes, or any of the attributes."),
     ] = "classes",
     key: Annotated[
-        str | None, option("Of the generator, in a file that holds several networks.")
+        str | None, option("Key of the generator, in a file of several networks.")
     ] = None,
     norm: Annotated[
-        Literal["instance", "none"] | None, option("Where the file has no trace of one: instance.")
+        Literal["instance", "none"] | None,
+        option("Norm, if the file doesn't show it; by default instance."),
     ] = None,
-    dropout: Annotated[bool | None, option("U-Net: whether it was trained with dropout.")] = None,
+    dropout: Annotated[bool | None, option("U-Net: it was trained with dropout.")] = None,
     padding: Annotated[
         Literal["paper", "reflect", "zeros"] | None,
-        option("ResNet: at the border; paper: reflect, but zeros where it halves."),
+        option("ResNet: padding. paper: reflect, but zeros where it downsamples."),
     ] = None,
     upsample: Annotated[
         Literal["nearest", "bilinear"] | None,
-        option("ResNet that enlarges before a convolution: nearest, or bilinear."),
+        option("ResNet that upsamples before convolutions: how."),
     ] = None,
     form: Annotated[
         Literal["flat", "rectified", "aladdinpersson"] | None,
         typer.Option(
             "--form",
             "--unet",
-            help="Flat U-Net: skips carry LeakyReLU's output, or ReLU's; or reflection padding.",
+            help="U-Net in a flat module. flat: skips after LeakyReLU; rectified: after ReLU; "
+            "aladdinpersson: with reflection padding.",
         ),
     ] = None,
     running_stats: Annotated[
         bool | None,
-        option("BatchNorm by its averages, or each picture's; by default as its repository does."),
+        option(
+            "BatchNorm with its running averages, or with each picture's statistics; by default as "
+            "in the repository of the file."
+        ),
     ] = None,
     size: Annotated[
-        str | None, option("Of the pictures it was trained on, px: 256, or 512x256.")
+        str | None,
+        option("Size of the training pictures in pixels: 256, or 512x256 (width x height)."),
     ] = None,
-    licence: Annotated[str | None, option("Of the weights, for the manifest.")] = None,
-    name: Annotated[str | None, option("Of the run; made up by default.")] = None,
-    out: Annotated[Path, option("Where runs go.")] = Path("runs"),
+    licence: Annotated[str | None, option("License of the weights, for the manifest.")] = None,
+    name: Annotated[
+        str | None, option("Name of the run; by default that of the file's folder.")
+    ] = None,
+    out: Annotated[Path, option("Folder in which runs are created.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make a run and a bundle of a published pix2pix, CycleGAN or StarGAN generator.
+    """Import a published pix2pix, CycleGAN or StarGAN generator as a run, and export it.
 
-    The architecture is read off the order and shapes of the layers, whatever their names; nothing
-    in the file is executed.
+    The architecture is recognized by the order and shapes of the layers. Nothing in the file is
+    executed.
     """
     import json
     import shlex
@@ -82,16 +94,16 @@ def import_checkpoint(
 
     if mode is not None:
         METHODS.choose(mode)
-    made_up = source.resolve().parent.name if source.is_file() else source.resolve().name
-    run = new_folder(out, name or made_up or source.stem, numbered=name is None)
+    default_name = source.resolve().parent.name if source.is_file() else source.resolve().name
+    run = new_folder(out, name or default_name or source.stem, numbered=name is None)
     given: dict[str, object] = {"norm": norm, "dropout": dropout, "size": size}
     given |= {"padding": padding, "upsample": upsample, "form": form}
     settings = {key: value for key, value in given.items() if value is not None}
     network = import_run(
         source, run, mode, direction, tuple(domain or ()), labels, settings, licence, key
     )
-    by_averages = network.running if running_stats is None else running_stats
-    written = export_run(run, stderr_console(), running_statistics=by_averages)
+    running = network.running if running_stats is None else running_stats
+    written = export_run(run, stderr_console(), running_statistics=running)
     if as_json:
         files = [{"file": str(path), **parity} for path, parity in written]
         print(json.dumps({"run": str(run), "read_as": network.reading, "bundles": files}))

@@ -1,4 +1,4 @@
-"""What `train` can print: its methods, objectives and settings."""
+"""The lists that `train` prints: methods, objectives and settings."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -8,15 +8,19 @@ if TYPE_CHECKING:
 
 
 def show_methods() -> None:
-    """Every method with its paper and presets; one of another package by where it is from, so that
-    nothing of that package is imported.
+    """Print every method with its paper and presets, and the names of networks, objectives and data
+    layouts. Rows of other packages are shown with their origin, so that nothing is imported.
     """
     from rich.console import Console
     from rich.table import Table
 
+    from img2img.data import LAYOUTS
     from img2img.methods import METHODS
+    from img2img.methods.objectives import OBJECTIVES
+    from img2img.nets import DISCRIMINATORS, GENERATORS
+    from img2img.table import Table as Names
 
-    table = Table("--mode", "what it is", "presets", "paper")
+    table = Table("--mode", "description", "presets", "paper")
     for name in METHODS:
         if name not in METHODS.builtin:
             table.add_row(name, f"from {METHODS.origin(name)}", "", "")
@@ -26,29 +30,47 @@ def show_methods() -> None:
         paper = " ".join(page.split("\n\n")[0].split())
         summary = (method.__doc__ or "").partition("\n")[0]
         table.add_row(name, summary, ", ".join(method.presets), paper)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    choices: dict[str, Names[Any]] = {
+        "--generator": GENERATORS,
+        "--discriminator": DISCRIMINATORS,
+        "--objective": OBJECTIVES,
+        "data layout": LAYOUTS,
+    }
+    table = Table("what else is chosen by name", "names")
+    for kind, rows in choices.items():
+        plugins = [f"{name} from {rows.origin(name)}" for name in rows if name not in rows.builtin]
+        table.add_row(kind, "\n".join([", ".join(rows.builtin), *plugins]))
+    console.print(table)
 
 
 def show_objectives() -> None:
-    """Every adversarial objective with its formula, its paper and what comes with it."""
+    """Print every adversarial objective with its formula, its paper and what it is used with; those
+    of other packages with their origin.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from img2img.methods.objectives import OBJECTIVES
 
     table = Table("--objective", "what D and G minimize", "paper", "comes with")
-    for name, objective in OBJECTIVES.items():
-        table.add_row(name, objective.formula, objective.paper, objective.needs())
-    Console().print(table)
+    for name in OBJECTIVES:
+        if name in OBJECTIVES.builtin:
+            objective = OBJECTIVES[name]
+            table.add_row(name, objective.formula, objective.paper, objective.needs())
+        else:
+            table.add_row(name, f"from {OBJECTIVES.origin(name)}", "", "")
+    Console(highlight=False, markup=False).print(table)
     print(
-        "r, f: the logits of a real and of a generated picture; s: the sigmoid; h: the features of "
-        "patches"
+        "r, f: the logits of a real and of a generated picture; s: the sigmoid function; h: the "
+        "features of patches"
     )
 
 
 def show_settings(config: "RunConfig") -> None:
-    """Every setting of the config's method, of its networks and of a run, with its value in the
-    config and what it means.
+    """Print all settings of the config's method, of its networks and of the run, with their values
+    in the config and descriptions.
     """
     from rich.console import Console
     from rich.table import Table
@@ -58,7 +80,7 @@ def show_settings(config: "RunConfig") -> None:
     from img2img.training.settings import settings_of
 
     values = {**config.model_dump(mode="json"), **config.method.flat()}
-    table = Table("setting", f"value ({config.mode}, preset {config.preset})", "what it is")
+    table = Table("setting", f"value ({config.mode}, preset {config.preset})", "description")
     in_method = True
     for name, setting in settings_of(config.mode, config.method.model_dump()).items():
         if in_method and setting.of_run:
@@ -73,7 +95,7 @@ def show_settings(config: "RunConfig") -> None:
 
 
 def _shown(value: Any) -> str:
-    """As an option takes it: nothing for none, commas between several."""
+    """The value as an option accepts it: empty for None, commas between the items of a list."""
     if value is None:
         return ""
     if isinstance(value, list):

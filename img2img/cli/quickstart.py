@@ -1,4 +1,4 @@
-"""img2img quickstart: everything once, on the sample that ships."""
+"""img2img quickstart: trains, exports and translates, with the sample that ships."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-SETTINGS = {  # a small U-Net, chosen to be pretty after two minutes on two cores
+SETTINGS = {  # a small U-Net with good results after two minutes on two CPU cores
     "size": 64,
     "width": 32,
     "levels": 5,
@@ -26,17 +26,17 @@ SHOWN = 12  # rows of the contact sheet
 
 
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs"),
-    name: Annotated[str, typer.Option(help="Of the run; a number is added if taken.")] = (
-        "quickstart"
-    ),
-    seed: Annotated[int, typer.Option()] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder in which the run is created.")] = Path("runs"),
+    name: Annotated[
+        str, typer.Option(help="Name of the run; a number is added if it is taken.")
+    ] = ("quickstart"),
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train flat emoji -> shaded 3D, export, translate held-out ones, and show the result.
+    """Train a translator from flat to 3D emoji, export it, and translate held-out pictures.
 
-    Offline and about three minutes on two CPU cores. Prints the held-out L1 distance beside those
-    of the two trivial answers, and writes a contact sheet: input, output, truth.
+    Works offline, and takes about three minutes on two CPU cores. Prints the held-out L1 distance
+    with those of two trivial baselines, and writes a contact sheet: input, output, truth.
     """
     import json
     import shlex
@@ -68,7 +68,7 @@ def quickstart(
             "test": {"a": sample / "test" / "flat", "b": sample / "test" / "3d"},
             "seed": seed,
             "licence": "MIT",
-            "eval_every": 0,  # it is measured against its truths at the end
+            "eval_every": 0,  # it is compared with ground truths at the end
         }
     )
     train(make_plan(config, console), run, console)
@@ -78,18 +78,20 @@ def quickstart(
     if as_json:
         print(json.dumps({**figures, "sheet": str(run / "sheet.png"), "model": str(bundle)}))
     else:
-        table = Table("answer", "held-out L1 (0 is perfect, 2 is worst)")
+        table = Table("output", "held-out L1 (0 is perfect, 2 is worst)")
         for answer, value in figures.items():
             table.add_row(answer, f"{value:.4f}")
         Console().print(table)
-        print(f"Look at {run / 'sheet.png'}")
+        print(f"Pictures: {run / 'sheet.png'}")
         print(f"Use it:  img2img translate PICTURES -o OUT -m {shlex.quote(str(bundle))}")
     if figures["the model"] >= min(figures["copy the input"], figures["the mean picture"]):
-        raise Img2ImgError("The model did not beat the trivial answers. Please report this.")
+        raise Img2ImgError(
+            "The model is not better than the trivial baselines. Please report this."
+        )
 
 
 def _compare(run: Path, bundle: Path, sample: Path, console: "Console") -> dict[str, float]:
-    """Translate the held-out folder, write the sheet, and measure against the truth."""
+    """Translate the held-out folder, write the contact sheet, and measure the L1 to the truth."""
     import statistics
 
     from img2img import images
@@ -113,7 +115,7 @@ def _compare(run: Path, bundle: Path, sample: Path, console: "Console") -> dict[
     every = max(1, len(inputs) // SHOWN)
     columns = {
         name + " " * half: [
-            # Enlarged, so that 64 px can be seen.
+            # Enlarged, because 64 px are small.
             images.resize(picture, 128, 128)
             for picture in column[::every][half:SHOWN:2]
         ]

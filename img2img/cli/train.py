@@ -1,4 +1,4 @@
-"""img2img train: folders in, a trained translator out."""
+"""img2img train: trains a translator on folders of pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +72,7 @@ def train(
     resume: Annotated[
         Path | None,
         _run(
-            "Folder of a run to continue exactly. --epochs or --steps (in all), --decay, "
+            "Folder of a run to continue exactly. --epochs or --steps (the total), --decay, "
             "--generator-lr, --discriminator-lr and --patience may change. auto: continue the run "
             "of this name, or start it."
         ),
@@ -84,7 +84,7 @@ def train(
     preset: Annotated[
         str | None,
         _training(
-            "Settings that go together, by default the paper's; --list-methods has the others."
+            "Set of defaults: paper (the default), or another one that --list-methods shows."
         ),
     ] = None,
     size: Annotated[
@@ -92,16 +92,19 @@ def train(
         _training("Size of the training crops, in pixels: 256, or width x height as 512x256."),
     ] = None,
     resize: Annotated[
-        str | None, _training("Size that pictures are resized to before the crop; 0: keep theirs.")
+        str | None,
+        _training("Size to which pictures are resized before the crop; 0: don't resize."),
     ] = None,
-    centre_crop: Annotated[str | None, _training("Size that is cut from the middle first.")] = None,
+    centre_crop: Annotated[
+        str | None, _training("Size of a center crop that is taken before all else.")
+    ] = None,
     batch: Annotated[
         str | None, _training("Pictures (or pairs) per step; auto: as many as fit into memory.")
     ] = None,
     epochs: Annotated[
-        int | None, _training("Length of the run in passes over the data, in all.")
+        int | None, _training("Total length of the run in passes over the data.")
     ] = None,
-    steps: Annotated[int | None, _training("Length of the run in steps, in all.")] = None,
+    steps: Annotated[int | None, _training("Total length of the run in steps.")] = None,
     max_time: Annotated[
         str | None, _training("Stop after 90s, 45m or 2h30m; --resume continues.")
     ] = None,
@@ -132,8 +135,8 @@ def train(
     img2img train --resume runs/cyclegan-horses-zebras --epochs 300
 
     If a folder has train and test (or val) sub-folders, as published data sets do, training uses
-    train and holds out test. Every setting of --list-settings is an option, too: --identity 0,
-    --objective hinge, --no-flip.
+    train and holds out test. Every setting that --list-settings prints is an option, too:
+    --generator unet, --objective hinge, --no-flip.
     """
     from img2img.cli import lists, stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra
@@ -180,44 +183,50 @@ def train(
     automatic = resume is not None and str(resume) == "auto"
     run, changes = None if automatic else resume, ""
     if run:
-        refuse_fixed([*options, *sources, *(f"test_{folder}" for folder in test)])
+        named = ("direction" if field == "swap" else field for field in sources)
+        refuse_fixed([*options, *named, *(f"test_{folder}" for folder in test)])
         refuse_fixed(_given({"config": config}))
         saved = RunConfig.load(run)
         options |= read_texts(
             context.args, assignments or [], saved.mode, saved.method.model_dump(), declared
         )
         run_config = resumed(run, saved, options)
-        changes, fits = changes_in_words(saved, run_config), False
+        if list_settings:
+            return lists.show_settings(run_config)
+        changes, fit_to_memory = changes_in_words(saved, run_config), False
     else:
         file = read_file(config) if config else {}
         method = require_mode(mode or file.get("mode"))
-        beneath = beneath_options(file, method, preset)
-        options |= read_texts(context.args, assignments or [], method, beneath, declared)
-        fits = options.get("batch") == "auto"
+        lower = beneath_options(file, method, preset)
+        options |= read_texts(context.args, assignments or [], method, lower, declared)
+        fit_to_memory = options.get("batch") == "auto"
         run_config = RunConfig.build(layered(file, options, sources, test))
         if list_settings:
             return lists.show_settings(run_config)
         for folder in (*run_config.sources.folders(), *run_config.test.folders()):
             require_utf8(folder)
-        known = out / run_config.name
-        if automatic and is_begun(known):
-            run, run_config = known, continued(known, resolve_sources(run_config)[0], fits)
+        existing = out / run_config.name
+        if automatic and is_begun(existing):
+            run, run_config = (
+                existing,
+                continued(existing, resolve_sources(run_config)[0], fit_to_memory),
+            )
     if run:
-        require_checkpoint(run)  # before all pictures are decoded
+        require_checkpoint(run)  # before pictures are decoded, which takes long
     with joined() as ranks:
         console.quiet = not ranks.first
         if changes:
             console.print(f"From the last checkpoint on: {changes}.")
         begins = ranks.from_first(run is None)
         if run is None and not begins:
-            raise DataError(f"Not all machines see {known}: they must share the disk it is on.")
+            raise DataError(f"Not all machines see {existing}: put it on a disk that they share.")
         if begins:
             numbered = name is None and not automatic
             created = str(new_folder(out, run_config.name, numbered)) if ranks.first else ""
             run = Path(ranks.from_first(created))
             run_config = run_config.model_copy(update={"name": run.name})
         plan = make_plan(run_config, console, check and ranks.first)
-        if fits and begins:
+        if fit_to_memory and begins:
             plan = fit_batch(plan, console, ranks)
         if dry_run:
             if ranks.first:
@@ -233,18 +242,18 @@ def train(
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given: those that are not None."""
+    """The options that were given, that is, are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _minutes(text: str) -> float:
-    """Minutes of a duration as --max-time takes it: 90s, 45m, 2h30m."""
+    """The minutes of a --max-time such as 90s, 45m or 2h30m. Raises UsageError for other texts."""
     import re
 
     from img2img.errors import UsageError
 
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
     if not match or not text:
-        raise UsageError(f"--max-time {text}: write it as 90s, 45m or 2h30m.")
+        raise UsageError(f"--max-time {text}: use a duration such as 90s, 45m or 2h30m.")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return hours * 60 + minutes + seconds / 60

@@ -1,4 +1,4 @@
-"""Folders of pictures as endless, exactly repeatable streams of training batches."""
+"""Data sets: folders of pictures, read as endless and exactly repeatable streams of batches."""
 
 from typing import TYPE_CHECKING
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from img2img.errors import DataError
 from img2img.files import PICTURE_SUFFIXES, PassedOver, find_pictures
 
-# What lists call the column of file names, likeliest first.
+# Names of the column of file names in lists, the most likely first.
 FILE_COLUMNS = (
     *("image_id", "filename", "file_name", "image_name", "image", "file", "path", "img"),
     *("name", "id"),
@@ -22,23 +22,25 @@ WORDS = {"true": 1, "yes": 1, "false": None, "no": None}
 
 
 def nfc(text: str) -> str:
-    """In Unicode's composed form: file systems and lists have either."""
+    """The text in Unicode's composed form (NFC), since file systems and lists use either form."""
     return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The pictures of a folder with their attributes, as one list tells them."""
+    """The pictures of a folder with their attributes, according to a list."""
 
-    items: list[tuple[Path, tuple[str, ...]]]  # in the list's order; those of `names` they have
+    items: list[
+        tuple[Path, tuple[str, ...]]
+    ]  # in the list's order, with the attributes that they have
     missing: list[Path]  # listed, but not in the folder
     unlisted: list[Path]  # in the folder, but not listed
 
 
 @dataclass(frozen=True)
 class _Table:
-    columns: list[str]  # without that of the file names
-    rows: Iterator[tuple[int, str, list[str]]]  # line number, file name, a value for each column
+    columns: list[str]  # without the column of file names
+    rows: Iterator[tuple[int, str, list[str]]]  # line number, file name, the value of each column
 
 
 def read_attributes(
@@ -46,11 +48,12 @@ def read_attributes(
 ) -> Listed:
     """Read a list of attributes for the pictures in `folder`.
 
-    The list is CelebA's text (an optional count, the attribute names, then `file 1 -1 ...` a line)
-    or CSV with a header, separated by commas, semicolons or tabs. A value is 1, true or yes; 0, -1,
-    false or no. Raises DataError with the line for anything else, for rows that contradict each
-    other, for file names that lead out of `folder`, and for a list that lacks one of `names`.
-    passed_over: takes the folder's other files.
+    The list is in CelebA's text format (an optional count, a line of attribute names, and lines
+    `file 1 -1 ...`) or CSV with a header, separated by commas, semicolons or tabs. Values are 1,
+    true or yes, and 0, -1, false or no. passed_over: receives the folder's other files.
+
+    Raises DataError, with the line number, for other values, for rows that contradict each other,
+    for file names outside of `folder`, and for a list without one of `names`.
     """
     content = _read_table(table)
     unknown = [name for name in names if name not in content.columns]
@@ -98,18 +101,18 @@ def read_attributes(
 def _require_one_negative(
     table: Path, names: tuple[str, ...], negatives: dict[tuple[str, int], int]
 ) -> None:
-    """Lists that have 1, 0 and -1 in a column mean "not known" by 0 (MAAD-Face does)."""
+    """Raise DataError if a column has both 0 and -1: in some lists (MAAD-Face), 0 means unknown."""
     for name in names:
         if (name, 0) in negatives and (name, -1) in negatives:
             raise DataError(
                 f"{table}: {name} is 0 in line {negatives[name, 0]} and -1 in line "
-                f"{negatives[name, -1]}, and either may mean no. Use one of them for no, and leave "
-                "out pictures of which it is not known."
+                f"{negatives[name, -1]}, and it is not clear which one means no. Use only one of "
+                "them, and leave out pictures whose value is unknown."
             )
 
 
 def _read_table(table: Path) -> _Table:
-    """The list as rows; columns and file names in Unicode's composed form (NFC)."""
+    """Read the list, with columns and file names in Unicode's composed form (NFC)."""
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -137,7 +140,7 @@ def _read_table(table: Path) -> _Table:
         for line, fields in chain([first] if first else [], records):
             read += 1
             if len(fields) != len(columns) + 1:
-                hint = "" if separator else " Where names have spaces, write the list as CSV."
+                hint = "" if separator else " If names contain spaces, write the list as CSV."
                 raise DataError(
                     f"{table}, line {line}: {len(fields) - 1} values, but {len(columns)} "
                     f"attributes.{hint}"
@@ -146,15 +149,15 @@ def _read_table(table: Path) -> _Table:
             yield line, _inside(file, f"{table}, line {line}"), fields
         if count not in (None, read):
             raise DataError(
-                f"{table} says in its first line that it lists {count:,} pictures, but it lists "
-                f"{read:,}. Get the whole list, or correct that line."
+                f"According to its first line, {table} lists {count:,} pictures, but it lists "
+                f"{read:,}. Get the complete list, or correct that line."
             )
 
     return _Table(columns, rows())
 
 
 def _separator(header: str) -> str | None:
-    """What separates the fields of a CSV file; None for text with spaces between them."""
+    """The separator of a CSV file; None for text whose fields are separated by spaces."""
 
     def fields(separator: str) -> int:
         try:
@@ -169,32 +172,32 @@ def _separator(header: str) -> str | None:
 def _records(
     table: Path, lines: list[str], start: int, separator: str | None
 ) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and fields, from line index `start` on; empty lines are left out."""
+    """Yield line numbers and fields from line index `start` on, without empty lines."""
     if separator is None:
         for number, line in enumerate(lines[start:], start + 1):
             if line.strip():
                 yield number, line.split()
         return
     reader = csv.reader(lines[start:], delimiter=separator, skipinitialspace=True, strict=True)
-    number = start + 1  # where a record begins: a quoted field may go on for several lines
+    number = start + 1  # first line of a record, whose quoted fields may have several
     try:
         for fields in reader:
             if any(field.strip() for field in fields):
                 yield number, [field.strip() for field in fields]
             number = start + reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{table}, line {number}: {error} (look at its quotes).") from None
+        raise DataError(f"{table}, line {number}: {error}. Check its quotation marks.") from None
 
 
 def _file_column(header: list[str], row: list[str], separator: str | None) -> int | None:
-    """The place of the file names in the header; None where it names the attributes alone, and so
-    has one field fewer than a row. `row` is the first.
+    """The index of the column of file names; None if the header names only the attributes, and so
+    has one field less than a row. row: the first row.
     """
     lowered = [name.lower() for name in header]
     for name in FILE_COLUMNS:
         if name in lowered:
             return lowered.index(name)
-    # A separator at the end of the rows makes a field, too, but an empty one.
+    # A trailing separator in the rows adds a field, too, but an empty one.
     attributes_alone = len(row) == len(header) + 1 and row[-1]
     return None if separator is None or attributes_alone else 0
 
@@ -205,13 +208,13 @@ def _require_names(table: Path, header: list[str], file_column: int | None) -> N
     if twice:
         raise DataError(f"{table} has two columns named {twice[0]}. Rename or remove one.")
     for index, name in enumerate(header):
-        # What other tools number the rows with has no name, and is first.
+        # A first column without a name is an index, as other tools write it.
         if not name and index != file_column and not (index == 0 and file_column):
             raise DataError(f"Column {index + 1} of {table} has no name. Name or remove it.")
 
 
 def _value(text: str, where: str) -> int | None:
-    """1, 0 or -1; None for a no in letters."""
+    """The value as 1, 0 or -1; None for false and no."""
     lowered = text.lower()
     if lowered in WORDS:
         return WORDS[lowered]
@@ -223,28 +226,28 @@ def _value(text: str, where: str) -> int | None:
 
 
 def _inside(file: str, where: str) -> str:
-    """The file name as a path relative to the pictures' folder."""
+    """The file name as a path relative to the folder of pictures; DataError if it leads outside."""
     parts = re.split(r"[/\\]", file)
     if not file or not parts[0] or ".." in parts or re.match("[A-Za-z]:", file):
         raise DataError(
-            f"{where}: {file!r} is not a file name inside the folder of pictures. Names are "
-            "relative to it, without '..'."
+            f"{where}: {file!r} is not a file inside the folder of pictures. Write a path relative "
+            "to it, without '..'."
         )
     return PurePosixPath(file).as_posix() if len(parts) > 1 else file
 
 
 class _Lookup:
-    """Finds listed names among a folder's pictures: exactly; else without the suffix; else, for a
-    name without folders, in any sub-folder. Unicode forms do not matter.
+    """Finds listed names among the pictures of a folder: by the exact name, or without the suffix,
+    or, for names without folders, in any sub-folder. Unicode forms do not matter.
     """
 
     def __init__(self, folder: Path, passed_over: PassedOver | None):
         self.folder = folder
         self.pictures = list(find_pictures(folder, passed_over=passed_over))
-        self.tiers: dict[int, dict[str, list[Path]]] = {}  # made when one is first needed
+        self.tiers: dict[int, dict[str, list[Path]]] = {}  # by number, filled when first used
 
     def _tier(self, number: int) -> dict[str, list[Path]]:
-        """The pictures by relative path, that without suffix, name, or name without suffix."""
+        """The pictures by relative path (0), by name (2), or by these without suffix (1, 3)."""
         if number not in self.tiers:
             tier: dict[str, list[Path]] = {}
             for path in self.pictures:
@@ -255,10 +258,10 @@ class _Lookup:
         return self.tiers[number]
 
     def find(self, file: str, where: str) -> Path | None:
-        """The picture that a row means; DataError where several come into question."""
+        """The picture that a row refers to, or None; DataError if there are several."""
         names = [file]
         if file.startswith(f"{nfc(self.folder.name)}/"):
-            names.append(file.partition("/")[2])  # given from the folder above
+            names.append(file.partition("/")[2])  # relative to the parent folder
         for name in names:
             front, suffix = os.path.splitext(name)
             bare = front if suffix.lower() in PICTURE_SUFFIXES else name
@@ -267,11 +270,11 @@ class _Lookup:
                 matches = self._tier(number).get(key, [])
                 if len(matches) > 1:
                     raise DataError(
-                        f"{where}: {file!r} may be {matches[0]} or {matches[1]}. Write the whole "
-                        "name, or remove one of the files."
+                        f"{where}: {file!r} may be {matches[0]} or {matches[1]}. Write the full "
+                        "path, or remove one of the files."
                     )
                 if matches:
                     return matches[0]
-        # It may be no picture by its name; the look at the files tells.
+        # A file without a picture suffix is reported when it is decoded.
         path = self.folder / file
         return path if os.path.isfile(path) else None

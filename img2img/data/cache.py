@@ -1,4 +1,4 @@
-"""Decoded and resized pictures, kept for the passes after the first in a memory-mapped file."""
+"""A memory-mapped file of decoded and resized pictures, for all epochs after the first."""
 
 import contextlib
 import os
@@ -12,21 +12,23 @@ from img2img.errors import DataError
 
 
 class Cache:
-    """So many records of at most one length, which a rank's data workers share.
+    """A number of records of bounded length, which the data workers of a rank share.
 
-    The system keeps of the file in memory what there is room for; it is as good as memory where
-    everything fits. Pickled for a data worker, it is opened again there.
+    The system keeps as much of the file in memory as fits. When the cache is pickled for a data
+    worker, the worker opens the file again.
     """
 
     def __init__(self, path: Path, records: int, length: int):
-        """Raises DataError where the disk has no room for all of them."""
-        self.path, self.shape = path, (records, 1 + length)  # the first byte: whether it is there
+        """length: bytes of a record, at most. Raises DataError if the disk has too little space."""
+        self.path, self.shape = path, (records, 1 + length)  # first byte: whether it is filled
         size, free = records * (1 + length), 0
         try:
             free = shutil.disk_usage(path.parent).free
             with path.open("wb") as file:
                 file.truncate(size)
-                if hasattr(os, "posix_fallocate"):  # a full disk later would end the process
+                if hasattr(
+                    os, "posix_fallocate"
+                ):  # a disk that fills up later would kill the process
                     os.posix_fallocate(file.fileno(), 0, size)
                 elif free < size:
                     raise OSError
@@ -34,7 +36,7 @@ class Cache:
             path.unlink(missing_ok=True)
             raise DataError(
                 f"The cache of pictures needs {size / 2**30:.1f} GiB in {path.parent}, where "
-                f"{free / 2**30:.1f} are free. Leave --cache out, or make room."
+                f"{free / 2**30:.1f} GiB are free. Leave out --cache, or free some space."
             ) from None
         self._open()
 
@@ -49,16 +51,18 @@ class Cache:
         self._open()
 
     def get(self, record: int, length: int) -> np.ndarray | None:
+        """The first `length` bytes of a record, uint8; None if it is not filled yet."""
         row = self.rows[record]
         return np.array(row[1 : 1 + length]) if row[0] else None
 
     def put(self, record: int, content: np.ndarray) -> None:
-        """Two processes may put the same at once: it is the same."""
+        """Fill a record. Two processes may do so at once, since they write the same content."""
         row = self.rows[record]
         row[1 : 1 + len(content)] = content
         row[0] = 1
 
     def close(self) -> None:
+        """Delete the file."""
         del self.rows
-        with contextlib.suppress(OSError):  # Windows, where a worker still has it open
+        with contextlib.suppress(OSError):  # on Windows, if a worker has it open
             self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A look at the pictures before training starts: can all be read, and are they large enough?"""
+"""Checks before training starts: pictures that can't be read, or are too small."""
 
 import hashlib
 import operator
@@ -18,43 +18,45 @@ from img2img.sizes import Size
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A hash of the files' last path parts, sizes and labels, in order: exact resume needs them."""
+    """A hash of the files' last two path parts and sizes, and of the labels, in order. An exact
+    resume requires that it is unchanged.
+    """
     digest = hashlib.sha256()
     for path in dataset.files():
-        parts = path.absolute().parts[-2:]  # as they are when the run goes on, from any folder
+        parts = path.absolute().parts[-2:]  # the same from any working directory
         digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % path.stat().st_size)
     digest.update(dataset.identity())
     return digest.hexdigest()
 
 
 def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) -> None:
-    """Look at every file before training.
+    """Check every file before training. decode: decode it completely, else read only its header.
 
-    With decode, each is decoded whole. Raises DataError naming the unreadable files (the first
-    five), or the smallest picture where it has no room for `crop`.
+    Raises DataError, which names the unreadable files (the first five), or the smallest picture if
+    it is smaller than `crop`.
     """
     broken: list[str] = []
-    worst = (0, Size(0, 0), Path())  # pixels that the crop lacks on a side, and in which picture
+    worst = (0, Size(0, 0), Path())  # missing pixels on a side, picture size, file
     files = list(dataset.files())
-    shares: Iterable[int] = range(0, len(files), 256)  # bounded: results would pile up in memory
+    shares: Iterable[int] = range(0, len(files), 256)  # in blocks, to bound the memory for results
     if len(files) > 2000:
         shares = track(shares, "checking pictures", console=console, transient=True)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for start in shares:
-            some = files[start : start + 256]
-            looks = pool.map(lambda path: _look(path, decode), some)
-            for path, (size, error) in zip(some, looks, strict=True):
+            block = files[start : start + 256]
+            results = pool.map(lambda path: _look(path, decode), block)
+            for path, (size, error) in zip(block, results, strict=True):
                 if error:
                     broken.append(error)
                 else:
                     picture = Size(*dataset.picture_size(size))
                     lacking = max(map(operator.sub, crop, picture)) if crop else 0
-                    worst = max(worst, (lacking, picture, path), key=lambda found: found[0])
+                    worst = max(worst, (lacking, picture, path), key=lambda candidate: candidate[0])
     if broken:
         more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
         raise DataError(
             f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
-            "Mend or remove them, then start again."
+            "Repair or remove them, then start again."
         )
     lacking, picture, path = worst
     if crop and lacking > 0:
@@ -62,20 +64,21 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
         raise DataError(
             f"The crop of {crop} px is larger than the smallest picture, {path} "
             f"({min(picture) if square else picture} px). Use a smaller --size or --centre-crop, "
-            "or let --resize enlarge."
+            "or enlarge the pictures with --resize."
         )
 
 
 def require_same_domains(training: Dataset, held_out: Dataset) -> None:
-    """Raise DataError where the held-out pictures have other domains than the training pictures."""
+    """Raise DataError if the held-out pictures have other domains than the training pictures."""
     if held_out.labels != training.labels:
         raise DataError(
             f"The held-out pictures have the domains {', '.join(held_out.labels.names)}, the "
-            f"training pictures {', '.join(training.labels.names)}. They must be the same."
+            f"training pictures {', '.join(training.labels.names)}. Both must be the same."
         )
 
 
 def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:
+    """Width and height of a picture, and the error if it can't be read."""
     try:
         if decode:
             pixels = images.read(path).pixels

@@ -1,4 +1,4 @@
-"""What training, `check` and export ask of a data set, whatever its layout."""
+"""The base class of data sets, through which training, `check` and export use them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,44 +17,46 @@ from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
 from img2img.manifest import Labels, Palette
 
-if TYPE_CHECKING:  # it brings albumentations, which those who only list files do without
+if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
     from img2img.data.augment import Augment
 
 # By name: pictures uint8 [H, W, C], label vectors float32 [D], and flags float32 [].
 Sample = dict[str, np.ndarray]
 T = TypeVar("T")
-MOST_COLORS = 256  # of label maps
+MOST_COLORS = 256  # of the label maps of a data set
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ABC):
-    """An opened data set. A subclass is one layout of files, and a row in `LAYOUTS`."""
+    """An opened data set. Each subclass reads one layout of files, and is a row of `LAYOUTS`."""
 
-    paired: ClassVar[bool] = False  # whether a sample's b is the truth of its a
+    paired: ClassVar[bool] = False  # whether b of a sample is the target of its a
 
-    channels: tuple[int, int] = (3, 3)  # of a and b, to decode to
-    labels: Labels = Labels()  # the domains of its pictures; empty for a layout without
-    left_out: tuple[Path, ...] = ()  # files without a partner, or listed files that are missing
-    passed_over: PassedOver = field(default_factory=PassedOver, compare=False)  # other files
+    channels: tuple[int, int] = (3, 3)  # to which pictures of a and b are decoded
+    labels: Labels = Labels()  # the domains of its pictures; empty if it has none
+    left_out: tuple[Path, ...] = ()  # files without a partner, or listed but missing
+    # Files that are not pictures, for a message.
+    passed_over: PassedOver = field(default_factory=PassedOver, compare=False)
 
     @classmethod
     @abstractmethod
     def accepts(cls, sources: Sources) -> bool:
-        """Whether exactly the fields that this layout reads are given. Looks at no file."""
+        """Whether exactly those fields are set that this layout reads. Accesses no files."""
 
     @classmethod
     @abstractmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
-        """List the files of sources that it accepts; channels: of a and b, to decode to.
+        """List the files of sources that it accepts.
 
-        Raises UsageError for options that contradict each other, DataError for unusable folders.
+        channels: to which pictures of a and b are decoded. Raises UsageError for options that
+        contradict each other, DataError for unusable folders.
         """
 
     @classmethod
     @abstractmethod
     def locate(cls, sources: Sources) -> Located | None:
-        """The folders of the sources with their parts (train, val, test); None where the sources
-        are not of this layout. Raises DataError for names with several meanings.
+        """The folders of the sources with their parts (train, val, test); None if the sources are
+        not of this layout. Raises DataError for ambiguous folder names.
         """
 
     @classmethod
@@ -62,50 +64,54 @@ class Dataset(ABC):
     def from_folders(
         cls, folders: Sequence[Path], attributes: Path | None, attribute: tuple[str, ...]
     ) -> Sources | None:
-        """The sources that these folders are, given without a word on what is in them; None where
+        """The sources for folders that are given without options (`img2img check DATA...`); None if
         they can't be of this layout.
         """
 
     @classmethod
     @abstractmethod
     def fit(cls, sources: Sources) -> float:
-        """How well the folders' contents fit the layout, from 0 (not at all) to 1. sources: from
-        `from_folders`. `check` takes the method with the best fit for its mode.
+        """How well the contents of the folders fit the layout, from 0 (not at all) to 1.
+
+        sources: those of `from_folders`. Without --mode, `check` chooses the method with the best
+        fit.
         """
 
     @property
     @abstractmethod
     def parts(self) -> tuple[range, ...]:
-        """The samples, by the set that they come from: a batch is of one."""
+        """The ranges of sample indices of each set; all samples of a batch come from one set."""
 
     @abstractmethod
     def roles(self) -> Iterator[tuple[str, Path]]:
-        """Every file with what it serves as ("a", "b", a domain), in a fixed order."""
+        """Every file with its role ("a", "b", a domain), in a fixed order."""
 
     @abstractmethod
     def inputs(self, direction: str) -> list[Path]:
-        """The files that an exported model of that direction ("ab", "ba" or "to") translates."""
+        """The input files of an exported model of that direction ("ab", "ba" or "to")."""
 
     @property
     @abstractmethod
     def records(self) -> tuple[int, int]:
-        """What a cache of all pictures holds: how many records, of how many channels each."""
+        """The size of a cache of all pictures: the number of records, and the channels of each."""
 
     @abstractmethod
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
-        """One sample, decoded and augmented."""
+        """Decode and augment a sample. random: the only source of randomness. Raises DataError for
+        unreadable files.
+        """
 
     @abstractmethod
     def split(self, held_out: int) -> tuple[Self, Self]:
-        """The rest, and about held_out samples."""
+        """Split into training data and about `held_out` held-out samples."""
 
     @abstractmethod
     def describe(self) -> str:
-        """The numbers of pictures, for a title."""
+        """The number of pictures in words, for titles: "12 pairs"."""
 
     @property
     def distinct(self) -> int:
-        """How many of the samples, from the first on, show no picture twice."""
+        """The number of samples, from the first one, in which no picture occurs twice."""
         return len(self)
 
     def files(self) -> Iterator[Path]:
@@ -113,21 +119,21 @@ class Dataset(ABC):
         return (path for _, path in self.roles())
 
     def read_input(self, path: Path, channels: int) -> np.ndarray:
-        """The input in one of its `inputs`, uint8 [H, W, channels]."""
+        """Read the input from one of its `inputs`, uint8 [H, W, channels]."""
         return images.read(path, channels).pixels
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height of a picture in a file of that width and height."""
+        """The (width, height) of a picture within a file of that (width, height)."""
         return size
 
     def pictures(self, name: str) -> Iterator[np.ndarray]:
-        """Every picture that a sample may have by that name, uint8 [H, W, C], undisturbed."""
+        """All pictures that samples have by that name, uint8 [H, W, C], without augmentation."""
         raise UsageError(f"{type(self).__name__} data sets have no label maps.")
 
     def palette(self, name: str) -> Palette:
-        """The colors of all pictures of that name, in order, of label maps.
+        """The sorted colors of all label maps that samples have by that name.
 
-        Raises DataError for more than 256 of them.
+        Raises DataError for more than 256 colors.
         """
         colors: set[int] = set()
         channels = 1
@@ -137,26 +143,26 @@ class Dataset(ABC):
             colors.update(np.unique(packed).tolist())
             if len(colors) > MOST_COLORS:
                 raise DataError(
-                    f"The pictures of {name} have over {MOST_COLORS} colors, so they are no label "
-                    "maps. Look for JPEG files, or soft edges, among them."
+                    f"The pictures of {name} have over {MOST_COLORS} colors, so they are not label "
+                    "maps. Look for JPEG files, or antialiased edges, among them."
                 )
         powers = [256**power for power in range(channels)[::-1]]
         return tuple(tuple(color // power % 256 for power in powers) for color in sorted(colors))
 
     def identity(self) -> bytes:
-        """What, beside the files, has to be the same for a run to go on exactly."""
+        """What must be unchanged for an exact resume, in addition to the files."""
         return b""
 
     def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
-        """Files that are left out, and why, in words that follow their number."""
+        """Files that are left out by reason, in words that follow their number."""
         return [("files have no partner", self.left_out)] if self.left_out else []
 
     def findings(self, console: Console) -> list[Finding]:
-        """What `check` reports of this layout in particular. console: for a progress bar."""
+        """The findings of `check` that are specific to this layout. console: for a progress bar."""
         return []
 
     def obstacle(self) -> Img2ImgError | None:
-        """The error to raise where these pictures can't be trained on; None where they can."""
+        """The error to raise if these pictures can't be trained on, else None."""
         return None
 
     def __len__(self) -> int:
@@ -164,7 +170,10 @@ class Dataset(ABC):
 
 
 def split_evenly(items: Sequence[T], held_out: int) -> tuple[tuple[T, ...], tuple[T, ...]]:
-    """Take about held_out items, spread evenly, but never more than a tenth, or any of one."""
+    """Split items into the rest and about `held_out` of them, spread evenly.
+
+    At most a tenth is held out, but at least one item; a single item is not held out.
+    """
     count = min(held_out, max(len(items) // 10, 1)) if len(items) > 1 else 0
     chosen = {(2 * i + 1) * len(items) // (2 * count) for i in range(count)}
     rest = tuple(item for index, item in enumerate(items) if index not in chosen)

@@ -1,16 +1,16 @@
-"""What `img2img check` reports about a data set."""
+"""The findings that `img2img check` reports about a data set."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-SHOWN = 20  # files named in a finding
+SHOWN = 20  # files that a finding names, at most
 
 Level = Literal["error", "warning", "note"]
 
 
 @dataclass
 class Finding:
-    """One thing worth knowing; an error would break the training."""
+    """An observation about a data set. An error would make training fail."""
 
     level: Level
     what: str

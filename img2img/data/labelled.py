@@ -1,4 +1,4 @@
-"""Pictures with domains: by the sub-folder that they are in, or by an attribute list."""
+"""Pictures with domains, given by their sub-folder or by an attribute list."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,15 +31,15 @@ from img2img.manifest import Labels, LabelSet
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
 
-Item = tuple[Path, int, tuple[str, ...]]  # file, number of its set, its domains
+Item = tuple[Path, int, tuple[str, ...]]  # file, index of its set, its domains
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled(Dataset):
-    """Pictures with a label vector, of one data set or of several that are learned together."""
+    """Pictures with a label vector, from one data set or from several that are trained together."""
 
     items: tuple[Item, ...]
-    unlisted: tuple[Path, ...] = ()  # files that the attribute list does not have
+    unlisted: tuple[Path, ...] = ()  # files that are not in the attribute list
 
     @classmethod
     def accepts(cls, sources: Sources) -> bool:
@@ -49,7 +49,7 @@ class Labelled(Dataset):
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
         if bool(sources.attributes) != bool(sources.attribute):
             raise UsageError(
-                "--attributes FILE needs --attribute NAME (one or more), and NAME the FILE."
+                "--attributes FILE needs --attribute NAME (one or more), and vice versa."
             )
         attributes = tuple(dict.fromkeys(map(nfc, sources.attribute)))
         sets: list[LabelSet] = []
@@ -93,7 +93,7 @@ class Labelled(Dataset):
 
     @classmethod
     def fit(cls, sources: Sources) -> float:
-        """1 with an attribute list, and for one folder whose sub-folders hold its pictures."""
+        """1 with an attribute list, or for a folder with its pictures in sub-folders; else 0.1."""
         if sources.attributes:
             return 1.0
         first, *others = sources.data
@@ -107,11 +107,11 @@ class Labelled(Dataset):
         return tuple(map(range, [0, *ends], ends))
 
     def domains_of(self, index: int) -> tuple[str, ...]:
-        """The domains that a sample's picture is of."""
+        """The domains of the picture of a sample."""
         return self.items[index][2]
 
     def roles(self) -> Iterator[tuple[str, Path]]:
-        """By class; pictures with attributes are of one role."""
+        """The role is the class; all pictures with attributes have the role "pictures"."""
         classes = [labels.kind == "classes" for labels in self.labels.sets]
         for path, number, names in self.items:
             yield (names[0] if classes[number] else "pictures"), path
@@ -133,7 +133,7 @@ class Labelled(Dataset):
         return {"image": images.read(path, self.channels[0]).pixels}
 
     def split(self, held_out: int) -> tuple[Self, Self]:
-        """Of classes, as many from each."""
+        """Every class gives equally many held-out pictures."""
         groups: dict[tuple[int, tuple[str, ...]], list[Item]] = {}
         for item in self.items:
             _, number, domains = item
@@ -144,7 +144,7 @@ class Labelled(Dataset):
         return replace(self, items=rest), replace(self, items=out)
 
     def identity(self) -> bytes:
-        """The domains of each picture: an attribute list may change beside the same files."""
+        """The domains of each picture, since an attribute list may change when files do not."""
         return repr([domains for _, _, domains in self.items]).encode()
 
     def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
@@ -158,7 +158,9 @@ class Labelled(Dataset):
         return f"{len(self.items):,} pictures ({each})"
 
     def findings(self, console: Console) -> list[Finding]:
-        """Domains or attributes of which there are far fewer pictures than of others."""
+        """Domains with far fewer pictures than others, and attributes of few or almost all
+        pictures.
+        """
         counts, findings = self._counts(), []
         for labels, members in zip(self.labels.sets, self.parts, strict=True):
             total, attributes = len(members), labels.kind == "attributes"
@@ -170,12 +172,14 @@ class Labelled(Dataset):
                     continue
                 few = count * 20 < total if attributes else count * 5 < most
                 if few or (attributes and count * 20 > 19 * total):
-                    what = f"{name} has {count:,} pictures of {total:,}: hard to learn."
+                    what = (
+                        f"{name} has {count:,} pictures of {total:,}, which makes it hard to learn."
+                    )
                     findings.append(Finding("warning", what))
         return findings
 
     def obstacle(self) -> DataError | None:
-        """An attribute that every picture has, or none: there is nothing to tell it by."""
+        """Reports an attribute that all pictures have, or none: it can't be learned."""
         counts = self._counts()
         for labels, members in zip(self.labels.sets, self.parts, strict=True):
             for name in labels.domains if labels.kind == "attributes" else ():
@@ -184,21 +188,21 @@ class Labelled(Dataset):
         return None
 
     def _counts(self) -> Counter[str]:
-        """Pictures by domain, whose names differ between the sets."""
+        """The number of pictures by domain. Names differ between the sets."""
         return Counter(name for _, _, names in self.items for name in names)
 
 
 def _one_sided(name: str, count: int, total: int) -> str:
-    """The message about an attribute that all of `total` pictures have, or none of them."""
+    """The message about an attribute that either all of `total` pictures have, or none."""
     whose = "All" if count else "None"
     return (
-        f"{whose} of the {total:,} pictures have {name}, so it can't be learned. Leave the "
-        "attribute out, or look at whether the list belongs to these pictures."
+        f"{whose} of the {total:,} pictures have {name}, so it can't be learned. Leave out the "
+        "attribute, or check that the list belongs to these pictures."
     )
 
 
 def _read_domains(folder: Path, left_over: PassedOver) -> dict[str, tuple[Path, ...]]:
-    """The pictures of each sub-folder, which is a domain."""
+    """The pictures of each sub-folder by domain, the sub-folder's name."""
     beside(folder, left_over)
     outputs = PassedOver()
     domains: dict[str, Path] = {}
@@ -206,14 +210,14 @@ def _read_domains(folder: Path, left_over: PassedOver) -> dict[str, tuple[Path, 
         require_utf8(path)
         if nfc(path.name) in domains:
             raise DataError(
-                f"{folder} has two sub-folders named {path.name}, in two forms of Unicode. Put "
-                "their pictures into one of them."
+                f"{folder} has two sub-folders named {path.name}, in different Unicode forms. "
+                "Merge them."
             )
         domains[nfc(path.name)] = path
     if len(domains) < 2:
         raise DataError(
-            f"{folder} has {len(domains)} sub-folder(s); StarGAN needs one for each of at least "
-            f"two domains.{f' {outputs}.' if outputs.outputs else ''}"
+            f"{folder} has {len(domains)} sub-folder(s), and there must be one for each of at "
+            f"least two domains.{f' {outputs}.' if outputs.outputs else ''}"
         )
     left_over.add(outputs)
     return {name: pictures(path, left_over) for name, path in domains.items()}

@@ -1,4 +1,4 @@
-"""Pairs of a picture and what becomes of it: from two folders, or side by side in one file."""
+"""Pairs of an input and its target, from two folders or side by side in one file."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Dataset):
-    """What all layouts of pairs share: both pictures of a sample are cropped and flipped alike."""
+    """Base class of layouts of pairs: both pictures of a sample are cropped and flipped alike."""
 
     paired = True
 
     @abstractmethod
     def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """a and b, uint8 [H, W, C] each, of any sizes. Raises DataError for unreadable files."""
+        """Read a and b, uint8 [H, W, C] of any size. Raises DataError for unreadable files."""
 
     @property
     def records(self) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class Paired(Dataset):
     def _read(self, index: int, augment: "Augment") -> Sample:
         a, b = self.read_pair(index)
         if not augment.resizes_first and a.shape[:2] != b.shape[:2]:
-            # One crop window has to fit both.
+            # Both must have the same size for the same crop.
             b = images.resize(b, a.shape[1], a.shape[0], labels="b" in augment.labels)
         return {"a": a, "b": b}
 
@@ -62,7 +62,7 @@ class Paired(Dataset):
         return f"{len(self):,} pairs"
 
     def findings(self, console: Console) -> list[Finding]:
-        """Pairs whose contents do not lie on one another."""
+        """Pairs whose pictures are misaligned."""
         from img2img.data.shift import shifted_pairs  # it needs OpenCV
 
         return shifted_pairs(self.inputs("ab"), self.read_pair, console)
@@ -83,7 +83,9 @@ class Pairs(Paired):
         assert sources.a
         assert sources.b
         if sources.swap:
-            raise UsageError("--direction ba is for --pairs; with folders, exchange --a and --b.")
+            raise UsageError(
+                "--direction ba is for --pairs. With two folders, exchange --a and --b."
+            )
         left_over = PassedOver()
         pairs, alone_a, alone_b = match(sources.a, sources.b, left_over)
         if not pairs:
@@ -103,7 +105,7 @@ class Pairs(Paired):
         channels: tuple[int, int],
         passed_over: PassedOver,
     ) -> Self:
-        """The data set of matched files."""
+        """Make the data set from matched files."""
         left_out = alone_a + alone_b
         return cls(items=pairs, channels=channels, left_out=left_out, passed_over=passed_over)
 
@@ -119,7 +121,7 @@ class Pairs(Paired):
 
     @classmethod
     def fit(cls, sources: Sources) -> float:
-        """1 where over half of the smaller folder's pictures have a partner by name."""
+        """1 if more than half of the pictures in the smaller folder have a partner by name."""
         located = cls.locate(sources)
         folders = [folder.parts["train"] for folder in located.folders] if located else []
         if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
@@ -153,8 +155,8 @@ class Pairs(Paired):
 class PairsAndInputs(Pairs):
     """Pairs from two folders, and the pictures of a that have no partner.
 
-    A sample is a pair, and beside it as `extra` one of those pictures, in training drawn at random.
-    An epoch is the pairs.
+    A sample is a pair and, as `extra`, one of those pictures, at random in training. An epoch is a
+    pass over the pairs.
     """
 
     extra: tuple[Path, ...]
@@ -183,7 +185,7 @@ class PairsAndInputs(Pairs):
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         sample = super().sample(index, augment, random)
-        if not self.extra:  # of held-out pairs
+        if not self.extra:  # held-out pairs
             return sample
         if augment.training:
             chosen = int(random.integers(len(self.extra)))
@@ -202,7 +204,7 @@ class PairsAndInputs(Pairs):
             yield from (self._read_extra(number)["a"] for number in range(len(self.extra)))
 
     def split(self, held_out: int) -> tuple[Self, Self]:
-        """Pairs alone are held out: nothing can be measured on inputs without a truth."""
+        """Only pairs are held out, since nothing can be measured on inputs without a target."""
         rest, out = super().split(held_out)
         return rest, replace(out, extra=())
 
@@ -212,7 +214,7 @@ class PairsAndInputs(Pairs):
         return f"{len(self.items):,} pairs and {len(self.extra):,} inputs without a partner"
 
     def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
-        why = "pictures of b have no partner, beside which a discriminator could judge them,"
+        why = "pictures of b have no partner, without which the discriminator can't judge them,"
         return [(why, self.left_out)] if self.left_out else []
 
     def obstacle(self) -> UsageError | None:
@@ -225,7 +227,7 @@ class PairsAndInputs(Pairs):
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide(Paired):
-    """Pairs in one file each: a on the left half, b on the right, or the other way around."""
+    """Pairs in a single file each, with a on the left half and b on the right, or vice versa."""
 
     items: tuple[Path, ...]
     swap: bool = False  # b is on the left
@@ -255,7 +257,7 @@ class SideBySide(Paired):
 
     @classmethod
     def fit(cls, sources: Sources) -> float:
-        """Half: nothing in a folder tells that its files are pairs."""
+        """0.5, since the folder does not show whether its files are pairs."""
         return 0.5
 
     @property
@@ -277,7 +279,7 @@ class SideBySide(Paired):
         return self._halves(whole[self.channels[0]])[0], self._halves(whole[self.channels[1]])[1]
 
     def _halves(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of a and b; of an odd width the last column is left out."""
+        """The halves of a and b, without the last column if the width is odd."""
         half = pixels.shape[1] // 2
         left, right = pixels[:, :half], pixels[:, half : 2 * half]
         return (right, left) if self.swap else (left, right)

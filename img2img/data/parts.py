@@ -1,4 +1,4 @@
-"""The folders that sources name, and the parts (train, val, test) of those that have any."""
+"""The folders of sources, and their parts (train, val, test)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of the sources with its parts; one that has no parts is its own training part."""
+    """A folder of the sources with its parts. A folder without parts is its own training part."""
 
     root: Path
     field: Literal["a", "b", "pairs", "data"]
@@ -41,17 +41,18 @@ class Folder:
 
     @property
     def published(self) -> bool:
-        """Whether it has parts."""
+        """Whether it has parts, as published data sets do."""
         return self.parts["train"] != self.root
 
     def name(self, part: Part) -> str:
+        """The path of a part, relative to the folder."""
         return self.parts[part].relative_to(self.root).as_posix()
 
 
 @dataclass(frozen=True)
 class Located:
-    """The folders of the sources with their parts; and the sources, whose --direction is settled
-    where it says which of two sets is a.
+    """The folders of the sources with their parts, and the sources. Their `swap` is cleared if it
+    is already applied by exchanging two sets.
     """
 
     folders: tuple[Folder, ...]
@@ -59,9 +60,9 @@ class Located:
 
 
 def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
-    """The parts of both sets of a data set of two; None for another folder.
+    """The parts of sets a and b of a folder that holds two sets; None for another folder.
 
-    Raises DataError where one of the two is missing.
+    Raises DataError if the training part of one of them is missing.
     """
     sided = _sided(root)
     if sided:
@@ -70,9 +71,9 @@ def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
             for side in SIDES.values()
         }
         if not all("train" in parts for parts in sides.values()):
-            there = in_words(path.name for path in sided.values())
+            names = in_words(path.name for path in sided.values())
             raise DataError(
-                f"{root} has {there}, but not both trainA and trainB. Name the folders so, or give "
+                f"{root} has {names}, but not both trainA and trainB. Rename the folders, or give "
                 "them one by one: --a DIR --b DIR, --test-a DIR --test-b DIR."
             )
         return _common(sides)
@@ -87,28 +88,28 @@ def two_sets(root: Path) -> dict[Side, dict[Part, Path]] | None:
 
 
 def has_two_sets(root: Path) -> bool:
-    """Whether `two_sets` finds them in the folder, which may be missing."""
+    """Whether the folder, which may be missing, holds two sets (see `two_sets`)."""
     return root.is_dir() and two_sets(root) is not None
 
 
 def has_domains(folder: Path) -> bool:
-    """Whether two sub-folders or more have most of its pictures."""
+    """Whether at least two sub-folders hold most of the folder's pictures."""
     if not folder.is_dir() or sum(has_pictures(path) for path in data_folders(folder)) < 2:
         return False
-    # No more of them are listed than it takes.
+    # Lists only as many pictures as the comparison needs.
     return any(True for _ in islice(find_pictures(folder), 2 * pictures_beside(folder), None))
 
 
 def main_part(root: Path) -> Path:
-    """The training part of a folder that has parts, else the folder."""
+    """The training part of a folder, or the folder itself if it has no parts."""
     return _parts(root).get("train", root)
 
 
 def two_folders(sources: Sources, exchange: bool) -> Located | None:
-    """Where the folders of a and b are given, or --data with both.
+    """The folders of a and b, or those of both sets in --data; None for other sources.
 
-    exchange: --direction ba makes a the second of two sets that were found in --data; without it
-    the direction stays, for the layout to refuse.
+    exchange: whether --direction ba makes the second of two sets in --data a. Otherwise `swap`
+    stays set, for the layout to refuse.
     """
     if (sources.a or sources.b) and not sources.data:
         return _named(sources)
@@ -123,7 +124,7 @@ def two_folders(sources: Sources, exchange: bool) -> Located | None:
 
 
 def two_sources(folders: Sequence[Path]) -> Sources | None:
-    """Two folders as a and b, or one with both sets; None for others."""
+    """Sources for two folders (a and b), or for one that holds two sets; None for others."""
     if len(folders) == 2:
         return Sources(a=folders[0], b=folders[1])
     if len(folders) == 1 and has_two_sets(folders[0]):
@@ -147,7 +148,7 @@ def match(
 
 
 def side_by_side(sources: Sources) -> Located | None:
-    """Where --pairs is given, or --data with pictures in it or in its parts."""
+    """The folder of --pairs, or of --data with pictures in it or in its parts; None for others."""
     if sources.pairs and not sources.data:
         return _named(sources)
     root = _single_data(sources)
@@ -160,7 +161,9 @@ def side_by_side(sources: Sources) -> Located | None:
 
 
 def domain_folders(sources: Sources) -> Located:
-    """Each --data with its parts: of folders of domains, or of the attribute list's pictures."""
+    """The folders of --data with their parts. Parts hold sub-folders of domains, or, with an
+    attribute list, pictures.
+    """
     listed = sources.data[:1] if sources.attributes else ()
     folders = []
     for root in sources.data:
@@ -172,7 +175,7 @@ def domain_folders(sources: Sources) -> Located:
 
 
 def _named(sources: Sources) -> Located:
-    """The folders of a, b and pairs that are given."""
+    """The folders of --a, --b and --pairs."""
     fields: tuple[tuple[Literal["a", "b", "pairs"], Path | None], ...] = (
         ("a", sources.a),
         ("b", sources.b),
@@ -185,17 +188,17 @@ def _named(sources: Sources) -> Located:
 
 
 def _single_data(sources: Sources) -> Path | None:
-    """The folder where --data is all that is given; UsageError for several."""
+    """The folder of --data, if there are no other folders; UsageError for several."""
     if not sources.data or sources.folders() != sources.data:
         return None
     if len(sources.data) > 1:
-        raise UsageError("Several --data are for stargan; the others take one.")
+        raise UsageError("Only methods with domains, such as stargan, take several --data.")
     require_folder(sources.data[0])
     return sources.data[0]
 
 
 def entered(root: Path) -> Path:
-    """The published data set that is alone in a folder, as archives unpack; else the folder."""
+    """The only sub-folder, if it is a published data set (as archives unpack), else the folder."""
     inside = data_folders(root) if root.is_dir() else []
     if len(inside) != 1 or any(is_picture_name(p.name, bytes) for p in root.iterdir()):
         return root
@@ -203,7 +206,7 @@ def entered(root: Path) -> Path:
 
 
 def _parts(root: Path) -> dict[Part, Path]:
-    """The training part, and of the others those that have pictures; {} for other folders."""
+    """The training part, and other parts that have pictures; empty for folders without parts."""
     named = named_parts(root)
     if "train" not in named or len(named) == 1:
         return {}
@@ -211,12 +214,12 @@ def _parts(root: Path) -> dict[Part, Path]:
 
 
 def _whole_or_parts(root: Path) -> dict[Part, Path]:
-    """Of a folder without parts, all of it for training."""
+    """The parts of a folder; without parts, the whole folder is the training part."""
     return _parts(root) or {"train": root}
 
 
 def _domain_parts(root: Path) -> dict[Part, Path]:
-    """The same for parts that have sub-folders of domains; others are domains themselves."""
+    """The parts that have sub-folders of domains. Those without any are domains themselves."""
     parts = {
         part: folder
         for part, folder in _parts(root).items()
@@ -226,7 +229,7 @@ def _domain_parts(root: Path) -> dict[Part, Path]:
 
 
 def named_parts(root: Path) -> dict[Part, Path]:
-    """Sub-folders by the part that their names say, training first."""
+    """Sub-folders that are named like parts (in any spelling), training first."""
     named: dict[Part, list[Path]] = {"train": [], "val": [], "test": []}
     for path in data_folders(root) if root.is_dir() else ():
         if part := SPELLINGS.get(path.name.lower()):
@@ -237,7 +240,7 @@ def named_parts(root: Path) -> dict[Part, Path]:
 
 
 def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
-    """Sub-folders like trainA and test_B."""
+    """Sub-folders that are named like trainA and test_B."""
     sided: dict[tuple[Part, Side], list[Path]] = {}
     for path in data_folders(root) if root.is_dir() else ():
         if match := SIDED.fullmatch(path.name):
@@ -248,7 +251,7 @@ def _sided(root: Path) -> dict[tuple[Part, Side], Path]:
 
 
 def _sides(root: Path) -> dict[Side, Path]:
-    """Sub-folders named A and B."""
+    """Sub-folders that are named A and B."""
     sides: dict[Side, list[Path]] = {"a": [], "b": []}
     for path in data_folders(root):
         if side := SIDES.get(path.name.lower()):
@@ -258,7 +261,7 @@ def _sides(root: Path) -> dict[Side, Path]:
 
 
 def _common(sides: dict[Side, dict[Part, Path]]) -> dict[Side, dict[Part, Path]]:
-    """The training parts, and of the others those that have pictures of both sets."""
+    """The training parts of both sets, and other parts that have pictures of both."""
     both = [
         part
         for part in PARTS
@@ -272,29 +275,31 @@ def _require_one_each(root: Path, alike: Iterable[list[Path]]) -> None:
     for paths in alike:
         if len(paths) > 1:
             raise DataError(
-                f"{root} has {in_words(path.name for path in paths)}, and it is not clear which to "
-                "take. Rename one of them."
+                f"{root} has {in_words(path.name for path in paths)}, and it is not clear which "
+                "one to use. Rename one of them."
             )
 
 
 def _refuse_two_sets(root: Path) -> None:
     if sided := _sided(root):
         raise DataError(
-            f"{root} has {in_words(path.name for path in sided.values())}: two sets, and test "
-            "pictures of theirs. Give it as --data with --mode cyclegan or pix2pix, or give its "
-            "folders one by one."
+            f"{root} has {in_words(path.name for path in sided.values())}, which are two sets. "
+            "Give it as --data to a method for two sets (--mode cyclegan, cut or pix2pix), or give "
+            "its folders one by one."
         )
 
 
 def has_pictures(folder: Path) -> bool:
+    """Whether there is a picture in the folder or below it."""
     return next(find_pictures(folder), None) is not None
 
 
 def pictures_beside(folder: Path) -> int:
-    """How many lie in the folder itself."""
+    """The number of pictures in the folder itself, without sub-folders."""
     return len(beside(folder))
 
 
 def in_words(names: Iterable[str]) -> str:
+    """The names as an enumeration: "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

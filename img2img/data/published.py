@@ -1,11 +1,11 @@
-"""Data sets as they are published: what of a folder is for training, and what is held out.
+"""Published data sets: which folders are for training, and which are held out.
 
     DIR/train, DIR/val, DIR/test        pairs side by side, one of two sets, or folders of domains
     DIR/trainA, DIR/trainB, DIR/testA   two sets, as the authors of CycleGAN publish them
     DIR/train/A, DIR/train/B            two sets
     DIR/A, DIR/B                        two sets, each with parts or without
 
-Other spellings (training, valid, validation, testing; any case) count, too.
+Other spellings (training, valid, validation, testing; any case) are recognized, too.
 """
 
 from collections.abc import Sequence
@@ -29,36 +29,36 @@ from img2img.data.sources import Sources
 from img2img.errors import DataError
 from img2img.files import data_folders
 
-HELD_OUT: tuple[Part, ...] = ("test", "val")  # the first of them that is there
+HELD_OUT: tuple[Part, ...] = ("test", "val")  # the first of them that exists is held out
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """Concrete folders in place of published data sets, and what there is to say of the choice."""
+    """The folders in place of published data sets, and a line on each choice for the user."""
 
     training: Sources
-    held_out: Sources  # empty where nothing is held out whole
+    held_out: Sources  # empty if no folder is held out
     notes: tuple[str, ...]
 
 
 def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = None) -> Resolved:
-    """Train on the training part of published data sets, and hold out their test part, else val.
+    """Choose the training part of published data sets, and hold out their test part, or else val.
 
-    layouts: a method's, in which the sources are looked for in order. A part is held out where all
-    of the folders have it; `test`, what the user holds out, wins. Folders that are no published
-    data sets stay as they are. Raises UsageError for a --data that the method can't read, DataError
-    where the names of its folders have more than one meaning.
+    layouts: those of the method; the first that recognizes the sources is used. test: held-out
+    folders of the user, which take precedence. A part is held out only if all folders have it.
+    Folders without parts are left as they are. Raises UsageError for several --data if the method
+    takes one, DataError for a --data that it can't read, and for ambiguous folder names.
     """
     located = _locate(layouts, sources)
     folders = located.folders
     part, held_out = None, Sources()
     notes: tuple[str, ...] = ()
     if test and test.given():
-        # These two are given once, with the sources.
+        # These are given once, with the training sources.
         shared = {"swap": sources.swap, "attributes": sources.attributes}
         held_out, notes = held_out_part(layouts, test.model_copy(update=shared))
-        kept = {"swap": test.swap, "attributes": test.attributes}
-        held_out = held_out.model_copy(update=kept)
+        original = {"swap": test.swap, "attributes": test.attributes}
+        held_out = held_out.model_copy(update=original)
     elif any(folder.published for folder in folders):
         part = next((p for p in HELD_OUT if all(p in folder.parts for folder in folders)), None)
         if part:
@@ -73,35 +73,35 @@ def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = Non
 
 
 def held_out_part(layouts: Sequence[str], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
-    """Of published data sets their test part, else val; and a line on each such choice.
+    """The test part of published data sets, or else val, and a line on each choice.
 
-    Raises DataError for one that has neither with pictures of this kind.
+    Raises DataError for a data set with parts, but neither of these.
     """
     return _only(layouts, sources, HELD_OUT)
 
 
 def training_part(layouts: Sequence[str], sources: Sources) -> tuple[Sources, tuple[str, ...]]:
-    """Of published data sets their training part; and a line on each such choice."""
+    """The training part of published data sets, and a line on each choice."""
     return _only(layouts, sources, ("train",))
 
 
 def _locate(layouts: Sequence[str], sources: Sources) -> Located:
-    """By the first of the layouts that finds its folders in the sources."""
+    """The folders that the first of the layouts recognizes in the sources."""
     sources = _entered(sources)
     for name in layouts:
         if located := LAYOUTS[name].locate(sources):
             return located
     if sources.folders() == sources.data != ():
         _refuse(sources.data[0])
-    return Located((), sources)  # which no layout accepts
+    return Located((), sources)  # no layout accepts these
 
 
 def _refuse(root: Path) -> None:
     inside = [path for path in data_folders(main_part(root)) if has_pictures(path)]
-    hint = "It has no two sets of pictures"
+    hint = "It does not have two sets of pictures"
     if len(inside) == 2:
         first, second = inside
-        hint = f"If these are the two sets: --a {first} --b {second}, and --test-a with --test-b"
+        hint = f"If these are the two sets, give --a {first} --b {second} (--test-a, --test-b)"
     raise DataError(
         f"It is not clear how to read {root}. --data takes trainA and trainB (testA, testB), "
         f"train/A and train/B, or A and B; for pix2pix also pairs side by side in train and test. "
@@ -128,7 +128,7 @@ def _only(
         if part is None:
             raise DataError(
                 f"{folder.root} has {folder.name('train')}, which is for training, but no test or "
-                "val with pictures of this kind. Name the folder of the held-out ones itself."
+                "val with pictures of this kind. Give the folder of held-out pictures itself."
             )
         paths.append(folder.parts[part])
         notes.append(f"{folder.root} has {in_words(_names([folder]))}: taking {folder.name(part)}")
@@ -136,7 +136,7 @@ def _only(
 
 
 def _with(sources: Sources, folders: Sequence[Folder], paths: Sequence[Path]) -> Sources:
-    """The sources with the paths in place of all folders; as they are where none was located."""
+    """The sources with the paths in place of the folders; unchanged if there are no folders."""
     if not folders:
         return sources
     fields: dict[str, list[Path]] = {"a": [], "b": [], "pairs": [], "data": []}
@@ -147,15 +147,15 @@ def _with(sources: Sources, folders: Sequence[Folder], paths: Sequence[Path]) ->
 
 
 def _choice(root: Path, folders: Sequence[Folder], held_out: Part | None, named: bool) -> str:
-    """A line on what of a published data set is used, and what is not.
+    """A line on which folders of a published data set are used, and which are not.
 
-    named: the user has said what is held out, which may be one of its parts.
+    named: whether the user chose the held-out folders, which may be parts of this data set.
     """
     training = in_words(folder.name("train") for folder in folders)
     line = f"{root} has {in_words(_names(folders))}: training on {training}"
     unused = []
     if named:
-        line += ", held out what --test-... names"
+        line += ", held out are the folders of --test-..."
     else:
         rest = [part for part in HELD_OUT if part != held_out]
         unused = [f.name(part) for part in rest for f in folders if part in f.parts]
@@ -169,13 +169,15 @@ def _choice(root: Path, folders: Sequence[Folder], held_out: Part | None, named:
 
 
 def _doubts(folders: Sequence[Folder], sources: Sources) -> list[str]:
-    """Lines on folders with sub-folders that are named like parts, but are not read so."""
+    """Lines on folders with sub-folders that are named like parts, but are not used as parts."""
     lines = []
     for folder in folders[1:] if sources.attributes else folders:
         parts = {} if folder.published else named_parts(folder.root)
         if folder.field == "data" and len(parts) > 1:
             names = in_words(path.name for path in parts.values())
-            lines.append(f"{folder.root}: {names} are domains, for they have no sub-folders")
+            lines.append(
+                f"{folder.root}: {names} are used as domains, since they have no sub-folders"
+            )
         elif folder.field != "data" and {"test", "val"} & parts.keys() and "train" not in parts:
             names = in_words(path.name for path in parts.values())
             lines.append(f"{folder.root} has {names}, but no train: all of it is used")
@@ -186,6 +188,6 @@ def _doubts(folders: Sequence[Folder], sources: Sources) -> list[str]:
 
 
 def _names(folders: Sequence[Folder]) -> list[str]:
-    """Of all parts, training first."""
+    """The names of all parts of the folders, training first."""
     parts = dict.fromkeys(part for folder in folders for part in folder.parts)
     return [f.name(part) for part in parts for f in folders if part in f.parts]

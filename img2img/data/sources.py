@@ -1,4 +1,4 @@
-"""Where the pictures of a data set are."""
+"""The folders of a data set."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ def _several(value: Any) -> Any:
 
 
 class Sources(BaseModel):
-    """Folders by what they hold. A layout's `accepts` tells which of the fields it reads."""
+    """The folders of a data set by option. `Dataset.accepts` checks which ones a layout reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,9 @@ class Sources(BaseModel):
     b: Path | None = None
     pairs: Path | None = None  # each file shows a on its left half, b on its right
     swap: bool = False  # pairs show b on the left; or: translate from b to a
-    data: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()  # labelled, one or more sets
+    data: Annotated[
+        tuple[Path, ...], BeforeValidator(_several)
+    ] = ()  # of domains (one or more sets), or published data sets
     attributes: Path | None = None  # a list in CelebA's format or CSV, of the first set's pictures
     attribute: tuple[str, ...] = ()  # the columns of that list to learn
 
@@ -28,7 +30,7 @@ class Sources(BaseModel):
         return any((self.a, self.b, self.pairs, self.data))
 
     def folders(self) -> tuple[Path, ...]:
-        """The folders of pictures that were given."""
+        """All folders of pictures."""
         return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)
 
     def absolute(self) -> "Sources":

@@ -1,4 +1,4 @@
-"""The order of training samples: a pure function of (seed, position), so that it can resume."""
+"""The order of training samples, a pure function of seed and position, so that it can resume."""
 
 import multiprocessing
 import os
@@ -14,16 +14,15 @@ from torch.utils.data import DataLoader, Dataset
 from img2img.data.augment import Augment
 from img2img.data.dataset import Dataset as PictureDataset
 
-SHUFFLE, AUGMENT = 1, 2  # keep the two kinds of draws apart
+SHUFFLE, AUGMENT = 1, 2  # separate the random numbers of the two uses
 
 
 class Stream(Dataset[dict[str, torch.Tensor]]):
-    """Sample number `position` of an endless stream that passes over the data set in epochs.
+    """An endless stream of samples, by position, that passes over the data set in epochs.
 
-    Every epoch is a permutation of its own. The sample, its augmentation included, depends on
-    the seed and the position alone, whichever worker makes it. The parts of the data set take
-    turns, batch by batch. Of several ranks each makes its share of every batch, and counts the
-    positions of its own samples.
+    Each epoch is another permutation. A sample, with its augmentation, depends only on the seed and
+    the position, not on the worker that makes it. The sets of a data set take turns, batch by
+    batch. Each of several ranks makes its share of every batch, and counts its own samples.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class Stream(Dataset[dict[str, torch.Tensor]]):
     ):
         self.dataset, self.augment, self.seed, self.batch = dataset, augment, seed, batch
         self.share = batch // ranks
-        self.first = rank * self.share  # of each batch, at which this rank's share begins
+        self.first = rank * self.share  # index in each batch at which this rank's share begins
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
         step, place = divmod(position, self.share)
@@ -54,7 +53,10 @@ class Stream(Dataset[dict[str, torch.Tensor]]):
 def batches(
     stream: Stream, start: int, stop: int, workers: int, pin: bool
 ) -> DataLoader[dict[str, torch.Tensor]]:
-    """The batches of steps start to stop - 1: uint8 pictures [N, H, W, C] and labels, by name."""
+    """The batches of steps start to stop - 1: pictures uint8 [N, H, W, C] and labels, by name.
+
+    workers: number of processes that decode. pin: use pinned memory, for copies to a GPU.
+    """
     return DataLoader(
         stream,
         batch_size=stream.share,
@@ -69,7 +71,7 @@ def batches(
 def fixed_batch(
     dataset: PictureDataset, augment: Augment, indices: list[int]
 ) -> dict[str, torch.Tensor]:
-    """These samples, the same ones whenever they are asked for."""
+    """A batch of the samples at these indices, always augmented in the same way."""
     samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in indices]
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
@@ -80,7 +82,9 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _start_worker(worker: int) -> None:
-    """A terminal or a supervisor signals every process of a run; only the main one acts on it."""
+    """Ignore signals, which terminals and supervisors send to all processes: the main one handles
+    them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -93,8 +97,8 @@ def _start_worker(worker: int) -> None:
 
 
 def _end_with_main() -> None:
-    """SIGTERM from the main process itself: it exits, and waits for this worker to do so too."""
-    process = multiprocessing.parent_process()  # with a fork server not that of getppid()
+    """Exit on SIGTERM from the main process, which exits itself and waits for this worker."""
+    process = multiprocessing.parent_process()  # with a fork server, getppid() is another process
     main = process.pid if process else os.getppid()
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != main:
         pass

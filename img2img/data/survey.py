@@ -1,4 +1,4 @@
-"""What is in a data set before anyone trains on it: oddities that cost days when found later."""
+"""A survey of a data set before training, for problems that are expensive to notice later."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -20,29 +20,29 @@ from img2img.data.findings import SHOWN, Finding
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
 
-NEAR = 8  # bits of 256 that near-duplicates may differ in
-SEARCHED = 20_000  # pictures among which near-duplicates are looked for; the search is quadratic
+NEAR = 8  # of 256 bits, in which near-duplicates may differ
+SEARCHED = 20_000  # pictures that are searched for near-duplicates; the search is quadratic
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
 
 
 @dataclass(frozen=True)
 class Look:
-    """One file, seen once. A side-by-side file counts whole."""
+    """What the survey knows of one file. A side-by-side file is a single one."""
 
     path: Path
-    role: str  # "a", "b", a domain, ...; and whether it is of the held-out set: "test b"
+    role: str  # "a", "b", a domain, ...; of held-out files "test a", ...
     error: str | None = None
     size: tuple[int, int] = (0, 0)  # width, height
-    picture: tuple[int, int] = (0, 0)  # of one picture in it: of half a side-by-side file
-    mode: str = ""  # Pillow's name of the pixels' kind
+    picture: tuple[int, int] = (0, 0)  # size of a picture in it: half of a side-by-side file
+    mode: str = ""  # Pillow's mode of the pixels
     notes: tuple[str, ...] = ()
     sha256: str = ""
-    hash: bytes = b""  # 256 bits: which of two neighbours is brighter, on a 16x16 grid
+    hash: bytes = b""  # 256 bits: which of two neighbors is brighter, on a 16x16 grid
 
 
 @dataclass
 class Survey:
-    """Counts and sizes by role, and what was found."""
+    """Counts and sizes by role, and the findings, errors first."""
 
     roles: dict[str, dict[str, Any]]
     findings: list[Finding]
@@ -52,7 +52,7 @@ class Survey:
 
 
 def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Survey:
-    """Look at every file of the data sets, which are open already."""
+    """Decode every file of the opened data sets, and report what is unusual."""
     files = [(path, role, training) for role, path in training.roles()]
     if held_out:
         files += [(path, f"test {role}", held_out) for role, path in held_out.roles()]
@@ -74,13 +74,13 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
         by_role[one.role].append(one)
     order = {"error": 0, "warning": 1, "note": 2}
     return Survey(
-        {role: _summary(some) for role, some in by_role.items()},
+        {role: _summary(files) for role, files in by_role.items()},
         sorted(findings, key=lambda finding: order[finding.level]),
     )
 
 
 def look(path: Path, role: str, dataset: Dataset) -> Look:
-    """Decode the file whole, once."""
+    """Decode a file completely. Errors are recorded, not raised."""
     try:
         content = path.read_bytes()
         with images.open_header(content) as image:
@@ -89,10 +89,10 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
     except (DataError, OSError) as error:
         return Look(path, role, str(error).replace("the picture: ", ""))
     notes = picture.notes + (("transparent",) if picture.alpha is not None else ())
-    grey = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)
     if mode != "L" and (picture.pixels == picture.pixels[..., :1]).all():
-        notes += ("colours all grey",)
-    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
+        notes += ("a color file, but all gray",)
+    small = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
     size = (picture.pixels.shape[1], picture.pixels.shape[0])
     sha256, picture_size = hashlib.sha256(content).hexdigest(), dataset.picture_size(size)
@@ -114,13 +114,13 @@ def _summary(looks: Sequence[Look]) -> dict[str, Any]:
 
 
 def _range(values: np.ndarray) -> list[float]:
-    """Least, median, largest."""
+    """Minimum, median and maximum."""
     return [values.min().item(), float(np.median(values)), values.max().item()]
 
 
 def _unreadable(looks: Sequence[Look]) -> list[Finding]:
     broken = [f"{one.path}: {one.error}" for one in looks if one.error]
-    what = f"{len(broken)} files can't be read. Mend or remove them."
+    what = f"{len(broken)} files can't be read. Repair or remove them."
     return [Finding("error", what, broken[:SHOWN])] if broken else []
 
 
@@ -140,30 +140,32 @@ def _passed_over(training: Dataset, held_out: Dataset | None) -> list[Finding]:
 
 
 def _kinds(looks: Sequence[Look]) -> list[Finding]:
-    """Pixels that are not plain RGB, and what was done with them."""
+    """Pictures that are not plain RGB, and how they are converted."""
     findings = []
-    said = Counter(note for one in looks for note in one.notes)
-    for note, count in said.items():
+    counts = Counter(note for one in looks for note in one.notes)
+    for note, count in counts.items():
         files = [str(one.path) for one in looks if note in one.notes]
-        hint = " (pasted on white)" if note == "transparent" else ""
+        hint = " (composited on white)" if note == "transparent" else ""
         findings.append(Finding("note", f"{count} pictures: {note}{hint}.", files[:SHOWN]))
     files = [str(one.path) for one in looks if one.mode in GREY_MODES]
-    grey = len(files)
-    if 0 < grey < len(looks):
-        what = f"{grey} of {len(looks)} pictures are grey files among coloured ones."
+    gray = len(files)
+    if 0 < gray < len(looks):
+        what = f"{gray} of {len(looks)} pictures are gray, the others are in color."
         findings.append(Finding("note", what, files[:SHOWN]))
     return findings
 
 
 def _sizes(looks: Sequence[Look]) -> list[Finding]:
-    """Shapes that squeezing to a square spoils, and pictures too small to learn from."""
+    """Elongated pictures, which resizing distorts, and pictures that are too small."""
     findings = []
-    seen = [one for one in looks if not one.error]
-    long = [one for one in seen if max(one.picture) > 2 * min(one.picture)]
+    readable = [one for one in looks if not one.error]
+    long = [one for one in readable if max(one.picture) > 2 * min(one.picture)]
     if long:
-        what = f"{len(long)} pictures are over twice as long as wide; resizing squeezes them."
+        what = (
+            f"{len(long)} pictures have an aspect ratio over 2:1; resizing distorts it (see --fit)."
+        )
         findings.append(Finding("warning", what, [str(one.path) for one in long[:SHOWN]]))
-    small = [one for one in seen if min(one.picture) < 32]
+    small = [one for one in readable if min(one.picture) < 32]
     if small:
         what = f"{len(small)} pictures have a side under 32 px."
         findings.append(Finding("warning", what, [str(one.path) for one in small[:SHOWN]]))
@@ -171,34 +173,38 @@ def _sizes(looks: Sequence[Look]) -> list[Finding]:
 
 
 def _duplicates(looks: Sequence[Look]) -> list[Finding]:
-    """The same file twice, or nearly the same picture; across training and test it is a leak."""
+    """Identical files and near-duplicates; across training and test they are a leak."""
     same: dict[tuple[str, str], list[Look]] = defaultdict(list)
     for one in looks:
         same[one.sha256, one.role.removeprefix("test ")].append(one)
-    pairs = [pair for some in same.values() for pair in pairwise(some)]  # not each with each
+    pairs = [pair for group in same.values() for pair in pairwise(group)]  # not all pairs
     near = [pair for pair in _near(looks[:SEARCHED]) if pair[0].sha256 != pair[1].sha256]
     findings = []
-    for kind, found in (("the same file", pairs), ("nearly the same picture", near)):
+    for kind, matches in (("identical files", pairs), ("near-duplicates", near)):
         for leak in (True, False):
-            here = [
+            selected = [
                 pair
-                for pair in found
+                for pair in matches
                 if (pair[0].role.startswith("test ") != pair[1].role.startswith("test ")) == leak
                 and pair[0].role.removeprefix("test ") == pair[1].role.removeprefix("test ")
             ]
-            if here:
-                where = " across training and test: the held-out figures flatter" if leak else ""
-                what = f"{len(here)} times {kind}{where}."
-                files = [f"{first.path} = {second.path}" for first, second in here[:SHOWN]]
+            if selected:
+                where = (
+                    " across training and test, which make held-out results too good"
+                    if leak
+                    else ""
+                )
+                what = f"{len(selected)} pair{'s' * (len(selected) != 1)} of {kind}{where}."
+                files = [f"{first.path} = {second.path}" for first, second in selected[:SHOWN]]
                 findings.append(Finding("warning", what, files))
     if len(looks) > SEARCHED:
-        what = f"Near-duplicates were looked for among the first {SEARCHED:,} pictures only."
+        what = f"Only the first {SEARCHED:,} pictures were searched for near-duplicates."
         findings.append(Finding("note", what))
     return findings
 
 
 def _near(looks: Sequence[Look]) -> list[tuple[Look, Look]]:
-    """Pairs whose hashes differ in a few bits; pictures of one colour have no hash to compare."""
+    """Pairs whose hashes differ in a few bits. Pictures of a single color have no hash."""
     looks = [one for one in looks if any(one.hash)]
     if not looks:
         return []

@@ -1,4 +1,4 @@
-"""Two sets of pictures, of which none, or only a part, are the truths of others."""
+"""Two sets of pictures without pairs, or with pairs in a part of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaired(Dataset):
-    """Two sets of pictures. An epoch is max(|a|, |b|) samples; training draws b at random."""
+    """Two sets of pictures. An epoch is max(|a|, |b|) samples; in training, b is random."""
 
     a: tuple[Path, ...]
     b: tuple[Path, ...]
 
     @classmethod
     def accepts(cls, sources: Sources) -> bool:
-        """Without a direction: such methods learn both."""
+        """Takes --a and --b, but no --direction."""
         given = bool(sources.a and sources.b)
         return given and not (sources.pairs or sources.data or sources.swap)
 
@@ -52,7 +52,7 @@ class Unpaired(Dataset):
 
     @classmethod
     def fit(cls, sources: Sources) -> float:
-        """Half: any two folders are two sets."""
+        """0.5, since any two folders are two sets."""
         return 0.5
 
     @property
@@ -83,14 +83,14 @@ class Unpaired(Dataset):
         return augment(random, a) | augment(random, b)
 
     def _undisturbed_places(self, number: int) -> tuple[int, int]:
-        """The pictures of a and b in one of the `distinct` samples outside training: as many of the
-        larger set as of the smaller, spread over it.
+        """The indices of a and b in one of the `distinct` samples outside of training, which use
+        equally many pictures of both sets, spread evenly.
         """
         count = self.distinct
         return number * len(self.a) // count, number * len(self.b) // count
 
     def _prepared(self, name: str, place: int, augment: "Augment") -> Sample:
-        """A picture of a or b, by its place in there, after the augmentation's first stage."""
+        """A picture of a or b by its index, after the first stage of augmentation."""
         number = "ab".index(name)
         channels = {name: self.channels[number]}
         record = number * len(self.a) + place
@@ -108,7 +108,7 @@ class Unpaired(Dataset):
         (rest_a, out_a), (rest_b, out_b) = (
             split_evenly(paths, held_out) for paths in (self.a, self.b)
         )
-        if not (out_a and out_b):  # one of them has a single picture
+        if not (out_a and out_b):  # one of the sets has a single picture
             return self, replace(self, a=(), b=())
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
@@ -118,13 +118,12 @@ class Unpaired(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class PartlyPaired(Unpaired):
-    """Two sets of pictures, of which a part has a partner: the picture of the other set that has
-    the same relative path without suffix. The first `pairs` pictures of a and of b are partners.
+    """Two sets of pictures with pairs in a part of them. Pairs have the same relative path without
+    suffix; they are the first `pairs` pictures of a and of b.
 
-    In training a sample is a picture of a, with its partner as b where there is one, both cropped
-    and flipped alike, else with a random b. `paired` (float32 []) is 1 for partners, else 0. An
-    epoch is max(|a|, |b|) samples, as of `Unpaired`: where b has more pictures, the samples beyond
-    |a| bring a random b.
+    In training, a sample is a picture of a with its partner, both cropped and flipped alike, or, if
+    it has none, with a random picture of b. `paired` (float32 []) is 1 for partners, else 0. An
+    epoch is max(|a|, |b|) samples, as in `Unpaired`.
     """
 
     pairs: int
@@ -148,7 +147,7 @@ class PartlyPaired(Unpaired):
         return sample | {"paired": np.array(number < self.pairs, np.float32)}
 
     def _undisturbed_places(self, number: int) -> tuple[int, int]:
-        """Of a sample after the pairs: of pictures without a partner, spread likewise."""
+        """For samples after the pairs: the indices of pictures without a partner, spread evenly."""
         place, count = number - self.pairs, self.distinct - self.pairs
         alone_a, alone_b = len(self.a) - self.pairs, len(self.b) - self.pairs
         return self.pairs + place * alone_a // count, self.pairs + place * alone_b // count
@@ -156,8 +155,8 @@ class PartlyPaired(Unpaired):
     def _read(self, name: str, place: int, augment: "Augment") -> Sample:
         sample = super()._read(name, place, augment)
         if name == "b" and place < self.pairs and not augment.resizes_first:
-            # One crop window has to fit both. Drawn at random it is resized, too, so that a cache
-            # holds the same in either case.
+            # Both must have the same size for the same crop. It is resized for random samples, too,
+            # so that a cache has the same content in both cases.
             height, width = super()._read("a", place, augment)["a"].shape[:2]
             if sample["b"].shape[:2] != (height, width):
                 labels = "b" in augment.labels
@@ -165,14 +164,14 @@ class PartlyPaired(Unpaired):
         return sample
 
     def split(self, held_out: int) -> tuple[Self, Self]:
-        """As many as of `Unpaired`, about; pairs as far as a tenth of them suffices."""
+        """Hold out about as many samples as `Unpaired`, of which at most a tenth of the pairs."""
         count = min(held_out, max(self.distinct // 10, 1))
         pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
         rest_pairs, out_pairs = split_evenly(pairs, count)
         left = count - len(out_pairs)
         alone_a, alone_b = self.a[self.pairs :], self.b[self.pairs :]
         (rest_a, out_a), (rest_b, out_b) = (split_evenly(f, left) for f in (alone_a, alone_b))
-        if not (out_a and out_b):  # one of the sets has no picture that can be spared
+        if not (out_a and out_b):  # one of the sets has too few pictures
             rest_a, out_a, rest_b, out_b = alone_a, (), alone_b, ()
         return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
 
@@ -182,7 +181,7 @@ class PartlyPaired(Unpaired):
         alone_a: tuple[Path, ...],
         alone_b: tuple[Path, ...],
     ) -> Self:
-        """The data set with these files in place of all."""
+        """A copy with these files."""
         a, b = (*(a for a, _ in pairs), *alone_a), (*(b for _, b in pairs), *alone_b)
         return replace(self, a=a, b=b, pairs=len(pairs))
 
@@ -198,5 +197,5 @@ class PartlyPaired(Unpaired):
         return UsageError(
             f"--paired needs pairs, and no picture of a has a partner of the same name in b (for "
             f"example {self.a[0].name}). Pairs are matched by relative path without suffix. Rename "
-            "the files, or leave --paired out."
+            "the files, or leave out --paired."
         )

@@ -1,1 +1,1 @@
-"""From a trained run to one ONNX file that takes and gives raw pixels."""
+"""Exporting a run to one ONNX file, whose input and output are raw pixels."""

@@ -1,4 +1,4 @@
-"""The exported graph: uint8 pixels in, the generator, uint8 pixels out; and its manifest."""
+"""The exported graph, from uint8 pixels to uint8 pixels, and its manifest."""
 
 import copy
 import datetime
@@ -28,23 +28,25 @@ from img2img.training import checkpoint
 from img2img.training.config import RunConfig
 from img2img.training.keep import kept_checkpoints
 
-Checkpoint = Literal["best", "last"] | int  # or a step whose weights the run keeps
-OPSET = 20  # as new as DirectML takes, the oldest of the runtimes that translate offers
+Checkpoint = Literal["best", "last"] | int  # a number: the step of kept weights
+OPSET = 20  # the newest that DirectML supports; the other runtimes support newer ones, too
 OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
 
 class Pixels(nn.Module):
     """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
 
-    Pads to a size that the network takes by repeating the border, and crops back. Of a label map
-    every pixel gets the color of the palette that it is nearest to.
+    Pictures are padded to a size that the network accepts by repeating the border, and the output
+    is cropped back. If it is a label map, every pixel gets the nearest color of the palette.
     """
 
     colors: Tensor
     palette: Tensor
 
     def __init__(self, spec: ExportSpec, precision: Precision = "fp32"):
-        """precision: fp16 computes in half, but for the norms; int8 is what quantises well."""
+        """precision: fp16 computes in half precision except for the norms; int8 is the float graph
+        in a form that quantizes well.
+        """
         super().__init__()
         running = spec.statistics == "running"
         generator = copy.deepcopy(spec.module) if running else image_statistics(spec.module)
@@ -82,12 +84,13 @@ class Pixels(nn.Module):
 def load_run(
     run: Path, weights: str | None = None, chosen: Checkpoint | None = None
 ) -> tuple[RunConfig, Method, dict[str, str]]:
-    """A run's config, and its method with the generators' weights; what weights, and of what step.
+    """A run's config, its method with the generators' weights, and the metadata of the weights.
 
-    weights: "ema" or "plain"; by default the average where there is one. chosen: of the last step,
-    of the one with the best held-out distance, or of a step whose weights the run keeps; by default
-    the best where a distance was measured. Raises DataError for a run without such weights,
-    UsageError for an average it has not.
+    weights: "ema" or "plain"; by default the average if the run has one. chosen: the last weights,
+    those with the best held-out distance, or those of a step that the run keeps; by default the
+    best if a distance was measured. The metadata have `weights` ("ema" or "plain") and `step`, and
+    `metric` and `value` of the best. Raises DataError for a run without such weights, UsageError
+    for a run without an average.
     """
     config = RunConfig.load(run)
     method = METHODS[config.mode](config.method)
@@ -100,20 +103,20 @@ def load_run(
     else:
         path = best if chosen == "best" else run / checkpoint.WEIGHTS
     if not path.exists():
-        why = (
-            "no distance was measured while it trained; see --eval-every"
+        reason = (
+            "no distance was measured during training; see --eval-every"
             if chosen == "best"
-            else "it was never saved. Go on training it first"
+            else "it was never saved. Resume it first"
         )
-        raise DataError(f"{run} has no {chosen} weights: {why}.")
-    tensors, said = checkpoint.load_weights(path)
-    if weights and weights != said.get("weights"):
+        raise DataError(f"{run} has no {chosen} weights: {reason}.")
+    tensors, metadata = checkpoint.load_weights(path)
+    if weights and weights != metadata.get("weights"):
         if weights == "ema":
-            raise UsageError(f"{run} kept no average of its weights; train it with --set ema=0.999")
+            raise UsageError(f"{run} has no average of its weights; train with --ema 0.999")
         if chosen != "last":
             raise UsageError(
-                "The best weights, and those of past saves, are kept as the average only: leave "
-                "--weights out."
+                "Of the best weights and of past saves, only the average is kept: leave --weights "
+                "out."
             )
         state = checkpoint.load(run / checkpoint.LAST)["trainer"]
         prefix = "generators."
@@ -122,8 +125,8 @@ def load_run(
             for name, tensor in state["method"].items()
             if name.startswith(prefix)
         }
-        said = {"weights": "plain", "step": str(state["step"])}
-    for name in list(method.generators):  # an imported run may know one direction only
+        metadata = {"weights": "plain", "step": str(state["step"])}
+    for name in list(method.generators):  # an imported run may have only one direction
         if not any(key.startswith(f"{name}.") for key in tensors):
             del method.generators[name]
     try:
@@ -131,16 +134,16 @@ def load_run(
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise DataError(f"The weights of {run} don't fit its config.json: {reason}") from None
-    return config, method, said
+    return config, method, metadata
 
 
 def _kept(run: Path, step: int) -> Path:
-    """The weights of a step; DataError where the run does not keep them."""
+    """The file of a step's weights. Raises DataError if the run doesn't keep them."""
     kept = kept_checkpoints(run)
     if step not in kept:
         steps = ", ".join(map(str, kept))
-        which = f"it keeps those of {steps}" if kept else "train with --keep to keep some"
-        raise DataError(f"{run} has no weights of step {step}: {which}.")
+        others = f"it has those of {steps}" if kept else "train with --keep to keep some"
+        raise DataError(f"{run} has no weights of step {step}: {others}.")
     return kept[step]
 
 
@@ -148,14 +151,19 @@ def make_manifest(
     config: RunConfig,
     direction: str,
     spec: ExportSpec,
-    said: dict[str, str],
+    metadata: dict[str, str],
     metrics: dict[str, float],
     precision: Precision = "fp32",
 ) -> Manifest:
-    """What the bundle will say of itself. Nothing of the training machine: no path, no name."""
+    """The manifest of a bundle. It contains nothing about the training machine, such as paths.
+
+    metadata: those of the weights; metrics: their latest values at the step of the weights.
+    """
     tiled, channels = config.method.generator.local, spec.in_channels
     network: Generator = spec.module
-    if isinstance(network, OneHotInput):  # which by itself changes no pixel by another
+    if isinstance(
+        network, OneHotInput
+    ):  # it works pixel by pixel, so the reach is that of the inner network
         channels, network = network.colors.shape[0], network.network
     return Manifest(
         name=config.name if direction != "ba" else f"{config.name} (back)",
@@ -170,34 +178,39 @@ def make_manifest(
         labels=spec.labels,
         palette=spec.palette,
         statistics=spec.statistics,
-        weights=said.get("weights", "plain"),
+        weights=metadata.get("weights", "plain"),
         precision=precision,
         licence=config.licence,
-        step=int(said.get("step", 0)),
+        step=int(metadata.get("step", 0)),
         seed=config.seed,
         config=config.method.model_dump(mode="json"),
-        data=_origin(config, said),
+        data=_origin(config, metadata),
         metrics=metrics,
         created_with=f"img2img {__version__}, torch {torch.__version__}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 
-def _origin(config: RunConfig, said: dict[str, str]) -> dict[str, object]:
-    if "imported" in said:
-        return {"imported": said["imported"]}
-    began = {"pretrained": config.pretrained.name} if config.pretrained else {}
-    return {"fingerprint": config.fingerprint, **began}
+def _origin(config: RunConfig, metadata: dict[str, str]) -> dict[str, object]:
+    """Where the weights come from: the imported files, or the training data."""
+    if "imported" in metadata:
+        return {"imported": metadata["imported"]}
+    pretrained = {"pretrained": config.pretrained.name} if config.pretrained else {}
+    return {"fingerprint": config.fingerprint, **pretrained}
 
 
 def trace(
     spec: ExportSpec, size: Size, opset: int = OPSET, precision: Precision = "fp32"
 ) -> onnx.ModelProto:
-    """The graph of one direction as an ONNX model, N, H and W dynamic; of int8 the float graph
-    that quantize.py starts from.
+    """The graph of one direction as an ONNX model with dynamic N, H and W.
+
+    For int8 it is the float graph that quantize.py quantizes. Raises UsageError for an opset to
+    which the model can't be exported.
     """
     pixels = Pixels(spec, precision).eval()
-    traced = size.plus(12, 4)  # with padding in it, and no dimension that looks special
+    traced = size.plus(
+        12, 4
+    )  # needs padding, and has no size that the tracer could take for a constant
     image = torch.zeros(2, *traced.shape, spec.in_channels, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     inputs, shapes = {"image": image}, {"image": axes}
@@ -217,7 +230,7 @@ def trace(
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # it is only without dynamo
+    assert program is not None  # it is None only without dynamo
     model = program.model_proto
     if model.opset_import[0].version != opset:
         raise UsageError(f"This model can't be exported with --opset {opset}; try {OPSET}.")
@@ -225,7 +238,7 @@ def trace(
 
 
 def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    """Put the manifest into the model's metadata and write it as one whole file."""
+    """Write the model to one file, atomically, with the manifest in its metadata."""
     onnx.helper.set_model_props(
         model, {METADATA_KEY: manifest.model_dump_json(exclude_defaults=False)}
     )
@@ -236,7 +249,7 @@ def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
 
 
 def _tidied(model: onnx.ModelProto, axes: dict[int, str]) -> onnx.ModelProto:
-    """The output's N, H and W named as the input's; no stack traces of the exporting machine."""
+    """Name the output's N, H and W like the input's, and remove the exporter's stack traces."""
     for axis, name in axes.items():
         model.graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
     graph = model.graph

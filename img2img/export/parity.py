@@ -1,4 +1,4 @@
-"""The parity of an exported file with torch."""
+"""Comparison of an exported model with torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from img2img.manifest import Precision
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
 
-DOMAINS = 4  # of a model that are checked, at most
+DOMAINS = 4  # at most, of a model with domains
 TOLERANCE = 1  # grey levels of 255, in fp32
 MOST_DIFFERING = {"fp32": 0.001, "fp16": 0.02, "int8": 0.05}  # share of a label map's pixels
 WORST_DB = {"fp16": 40.0, "int8": 28.0}  # lowest PSNR of a picture that is accepted

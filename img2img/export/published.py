@@ -1,7 +1,8 @@
-"""Published checkpoints: a generator's file becomes a run.
+"""Importing published checkpoints: the file of a generator becomes a run.
 
 The authors' pix2pix/CycleGAN repository saves `*_net_G.pth`, `*_net_G_A.pth` and `*_net_G_B.pth`,
-StarGAN's `*-G.ckpt`: plain state dicts of generators. Others save them among more.
+StarGAN's `*-G.ckpt`: plain state dicts of generators. Other repositories save several networks, or
+more than networks, in one file.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint
 from img2img.training.config import RunConfig
 
-# The authors', aitorzip's and PyTorch-GAN's names.
+# File names of the authors, aitorzip and PyTorch-GAN.
 FILES = re.compile(
     r"(?P<when>.+?)(_net_G(?P<side>_A|_B)?\.pth|-G\.ckpt)"
     r"|netG_(?P<letters>A2B|B2A)\.pth|G_(?P<pair>AB|BA)_(?P<epoch>\d+)\.pth"
@@ -35,7 +36,7 @@ EXPECTED = (
     "the state dict of a generator: a U-Net of pix2pix, a ResNet of CycleGAN or StarGAN's, by the "
     "order and shapes of its layers"
 )
-# Settings that names only hint at, each where it was read as one of these.
+# Settings that can't be read off shapes, each with the readings that an option may override.
 SETTABLE = {
     "padding": ("paper", "reflect", "zeros"),
     "upsample": ("nearest",),
@@ -55,9 +56,9 @@ PUBLISHED_LABELS = [Labels(sets=sets) for sets in ((CELEBA,), (RAFD,), (CELEBA, 
 
 
 def find(path: Path) -> dict[str, Path]:
-    """The generators' files by direction; of a folder the latest ones.
+    """The generators' files by direction; in a folder, the latest ones.
 
-    Raises DataError where there is none, or where files of several methods are mixed.
+    Raises DataError if there are none, or if they belong to several models.
     """
     if path.is_file():
         match = FILES.fullmatch(path.name)
@@ -67,8 +68,8 @@ def find(path: Path) -> dict[str, Path]:
     newest: dict[str, tuple[float, Path]] = {}
     for file in sorted(path.iterdir()):
         if match := FILES.fullmatch(file.name):
-            counted = re.fullmatch(r"(?:iter_)?(\d+)", match["when"] or match["epoch"] or "")
-            age = float(counted[1]) if counted else float("inf")  # latest_net_G.pth
+            number = re.fullmatch(r"(?:iter_)?(\d+)", match["when"] or match["epoch"] or "")
+            age = float(number[1]) if number else float("inf")  # latest_net_G.pth
             side = _side(match)
             newest[side] = max(newest.get(side, (-1.0, file)), (age, file))
     if not newest:
@@ -88,12 +89,12 @@ def _side(match: re.Match[str]) -> str:
 
 
 def read(path: Path, key: str | None = None) -> Recognized:
-    """Read the architecture off the file. Nothing in it is executed.
+    """Recognize the generator in a file. Nothing in the file is executed.
 
-    key: of the network, in a file of several. Raises DataError for anything that holds no known
-    generator, or several where `key` chooses none; UsageError for a key that is none of them.
+    key: that of the generator, in a file of several networks. Raises DataError for a file without a
+    known generator, or with several and no `key`; UsageError for a key that is not in the file.
     """
-    ordered = path.suffix != ".safetensors"  # which sorts by name
+    ordered = path.suffix != ".safetensors"  # it sorts tensors by name
     parts = _parts(path)
     generators: dict[str, Recognized] = {}
     reasons: dict[str, Unrecognized] = {}
@@ -102,39 +103,39 @@ def read(path: Path, key: str | None = None) -> Recognized:
             generators[name] = recognize(state, ordered)
         except Unrecognized as reason:
             reasons[name] = reason
-            # Of a module that holds several networks, as Lightning saves it. Of another, the rest
-            # would be left out in silence.
+            # A module of several networks, as Lightning saves it. Only under names of generators:
+            # of any other module, a part would be ignored without notice.
             for owner, tensors in _by_owner(state).items():
                 if GENERATOR.match(owner):
                     with contextlib.suppress(Unrecognized):
                         generators[owner] = recognize(tensors, ordered)
     if key is not None and generators:
         if key not in generators:
-            names = ", ".join(name or "one alone, without a key" for name in generators)
+            names = ", ".join(name or "a single one, without a key" for name in generators)
             raise UsageError(f"{path} has no generator of --key {key}; it has {names}.")
         return generators[key]
     if len(generators) > 1:
         names = ", ".join(generators)
-        raise DataError(f"{path} holds several generators: {names}. Choose one with --key.")
+        raise DataError(f"{path} has several generators: {names}. Choose one with --key.")
     if generators:
         return next(iter(generators.values()))
     first = next(iter(parts))
-    among = f" It holds {', '.join(parts)}; of {first}:" if len(parts) > 1 else ""
-    some = ", ".join(f"{k} {list(tensor.shape)}" for k, tensor in list(parts[first].items())[:4])
+    contents = f" It has {', '.join(parts)}; of {first}:" if len(parts) > 1 else ""
+    shapes = ", ".join(f"{k} {list(tensor.shape)}" for k, tensor in list(parts[first].items())[:4])
     raise DataError(
-        f"{path} is no generator known here.{among} {reasons[first]}. Expected {EXPECTED}; "
-        f"found {some}, ... ({len(parts[first])} tensors)."
+        f"{path} is not a known generator.{contents} {reasons[first]}. Expected {EXPECTED}; "
+        f"found {shapes}, ... ({len(parts[first])} tensors)."
     )
 
 
 def fit(layers: list[Layer], network: nn.Module, path: Path) -> State:
-    """The network's state dict, from layers in the order of its own.
+    """The network's state dict, from layers in the order of the network's own.
 
-    Running statistics of instance norm go: the authors drop them, too. A bias before a norm, which
-    takes the mean away, does nothing: one that is missing is 0, one too many goes into BatchNorm's
-    running mean. (With norm "none" the authors have no bias there, either.) The other biases that
-    networks written without any lack are 0, too, but for the last one. Raises DataError where the
-    rest does not fit.
+    Running statistics of instance norm are dropped, as the authors do. A bias before a norm has no
+    effect, because the norm subtracts the mean: a missing one is 0, and an extra one is subtracted
+    from BatchNorm's running mean. (With norm "none" the authors have no bias there, either.) Other
+    missing biases are 0, too, except that of the last layer. Raises DataError if anything else does
+    not fit.
     """
     target, norms = network.state_dict(), dict(_normed(network))
     names = [
@@ -145,11 +146,11 @@ def fit(layers: list[Layer], network: nn.Module, path: Path) -> State:
     if len(names) != len(layers):
         raise DataError(f"{path} has {len(layers)} convolutions, where {len(names)} are expected.")
     fitted: State = {}
-    theirs: dict[str, str] = {}  # the file's stem for each of ours
+    names_in_file: dict[str, str] = {}  # by the name of our layer
     for name, layer in zip(names, layers, strict=True):
         convolution, others = {"weight": layer.weight}, dict(layer.norm)
         norm, bias = norms.get(name, f"{name}.norm"), layer.bias
-        if f"{norm}.running_mean" in target:  # torch before 0.4.1 did not count
+        if f"{norm}.running_mean" in target:  # torch before 0.4.1 did not save it
             others.setdefault("num_batches_tracked", torch.tensor(0))
         else:
             others = {leaf: tensor for leaf, tensor in others.items() if leaf not in RUNNING}
@@ -162,21 +163,21 @@ def fit(layers: list[Layer], network: nn.Module, path: Path) -> State:
             bias = torch.zeros(target[f"{name}.bias"].shape)
         if bias is not None:
             convolution["bias"] = bias
-        theirs |= {name: layer.name, norm: layer.norm_name or layer.name}
+        names_in_file |= {name: layer.name, norm: layer.norm_name or layer.name}
         fitted |= {f"{name}.{leaf}": tensor for leaf, tensor in convolution.items()}
         fitted |= {f"{norm}.{leaf}": tensor for leaf, tensor in others.items()}
 
-    def called(key: str) -> str:
-        stem, _, leaf = key.rpartition(".")
-        return f"{theirs[stem]}.{leaf}"
+    def key_in_file(key: str) -> str:
+        layer_name, _, leaf = key.rpartition(".")
+        return f"{names_in_file[layer_name]}.{leaf}"
 
     wrong = [
-        f"{called(key)}: expected {_shape(target, key)}, found {_shape(fitted, key)}"
+        f"{key_in_file(key)}: expected {_shape(target, key)}, found {_shape(fitted, key)}"
         for key in dict.fromkeys((*target, *fitted))
         if _shape(target, key) != _shape(fitted, key)
     ]
     wrong += [
-        f"{called(key)}: not all of it are finite numbers"
+        f"{key_in_file(key)}: not all numbers are finite"
         for key, tensor in target.items()
         if not wrong and tensor.is_floating_point() and not _finite(fitted[key])
     ]
@@ -187,7 +188,7 @@ def fit(layers: list[Layer], network: nn.Module, path: Path) -> State:
 
 
 def _normed(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of each convolution that a norm, or its placeholder, follows, and of that."""
+    """The names of each convolution that is followed by a norm or its placeholder, and of that."""
     for name, layers in network.named_modules():
         if isinstance(layers, nn.Sequential):
             for (first, _), (second, norm) in pairwise(layers.named_children()):
@@ -206,47 +207,47 @@ def import_run(
     licence: str | None = None,
     key: str | None = None,
 ) -> Recognized:
-    """Make a run of a published generator, or of a folder with CycleGAN's two. Gives what the
-    first was recognized as.
+    """Make a run of a published generator, or of a folder with the two of a CycleGAN. Returns what
+    the first generator was recognized as.
 
-    mode: the method of the run, by default the one whose paper has such a generator; direction:
-    "ba" where a lone generator of CycleGAN translates b to a; domains, labels: StarGAN's, where
-    they are not those of the published models; settings: of the method's Config, over what was
-    read; key: of the generator, in a file of several networks.
+    mode: the method of the run, by default the one whose paper has such a generator. direction:
+    "ba" if a single generator of CycleGAN translates b to a. domains, labels: of a StarGAN, if they
+    are not those of the published models. settings: of the method's Config, which override what was
+    recognized. key: that of the generator, in a file of several networks.
 
-    Raises DataError for a file that is no such generator, UsageError for options that do not fit.
+    Raises DataError for a file that has no such generator, UsageError for options that don't fit.
     """
     files = find(path)
     parts = {to: read(file, key) for to, file in files.items()}
     first = next(iter(parts))
-    usual, read_off = parts[first].mode, dict(parts[first].settings)
-    kind = mode or usual
-    if METHODS[kind].Config.conditional != METHODS[usual].Config.conditional:
-        raise UsageError(f"{files[first]} holds a generator of {usual}, not of {mode}.")
+    published_mode, recognized = parts[first].mode, dict(parts[first].settings)
+    kind = mode or published_mode
+    if METHODS[kind].Config.conditional != METHODS[published_mode].Config.conditional:
+        raise UsageError(f"{files[first]} has a generator of {published_mode}, not of {mode}.")
     if kind != "cyclegan" and len(files) > 1:
         names = ", ".join(file.name for file in files.values())
-        raise DataError(f"A generator of {kind} stands alone, but {path} has {names}. Give one.")
+        raise DataError(f"{kind} has a single generator, but {path} has {names}. Give one file.")
     if direction and (kind != "cyclegan" or len(files) > 1):
-        raise UsageError("--direction is for a lone generator of CycleGAN: leave it out.")
+        raise UsageError("--direction is for a single generator of CycleGAN: leave it out.")
     if len({part.reading for part in parts.values()}) > 1:
         readings = "; ".join(f"{files[to].name} is {part.reading}" for to, part in parts.items())
-        raise DataError(f"The two generators are of different networks: {readings}. Give one.")
-    # The key in our method's generators, in place of what the file's name made of it.
-    only = {"pix2pix": "ab", "stargan": "any"}.get(kind, direction)
-    if only:
-        files, parts, first = {only: files[first]}, {only: parts[first]}, only
+        raise DataError(f"The two generators are different networks: {readings}. Give one file.")
+    # The direction in the method's own terms, whatever the name of the file suggests.
+    single = {"pix2pix": "ab", "stargan": "any"}.get(kind, direction)
+    if single:
+        files, parts, first = {single: files[first]}, {single: parts[first]}, single
     if first == "ba":
-        read_off |= {"in_channels": read_off["out_channels"]}
-        read_off |= {"out_channels": parts[first].settings["in_channels"]}
-    if kind == "cyclegan" and read_off["in_channels"] != read_off["out_channels"]:
-        read_off["identity"] = 0.0
+        recognized |= {"in_channels": recognized["out_channels"]}
+        recognized |= {"out_channels": parts[first].settings["in_channels"]}
+    if kind == "cyclegan" and recognized["in_channels"] != recognized["out_channels"]:
+        recognized["identity"] = 0.0
     if kind == "stargan":
-        read_off["labels"] = _labels(parts[first].label_width, domains, labels)
+        recognized["labels"] = _labels(parts[first].label_width, domains, labels)
     elif domains:
-        raise UsageError(f"--domain is for StarGAN, and {files[first]} is of {kind}.")
+        raise UsageError(f"--domain is for StarGAN, but {files[first]} is a generator of {kind}.")
     settings = settings or {}
     for setting, values in SETTABLE.items():
-        if setting in settings and read_off.get(setting) not in values:
+        if setting in settings and recognized.get(setting) not in values:
             raise UsageError(f"{files[first]} is {parts[first].reading}: leave --{setting} out.")
     given = ", ".join(f"{name} {value}" for name, value in settings.items())
     reading = f"{parts[first].reading}{f'; given: {given}' if given else ''}"
@@ -258,34 +259,39 @@ def import_run(
         {
             "name": run.name,
             "mode": kind,
-            "method": {**read_off, **settings},
+            "method": {**recognized, **settings},
             "sources": {},
             "licence": licence,
         }
     )
-    with torch.device("meta"):  # nothing is allocated for shapes that the file only claims
+    with torch.device("meta"):  # so that shapes in the file can't make it allocate memory
         generators = METHODS[kind](config.method).generators
     for name in list(generators):
         if name in parts:
             fitted = fit(parts[name].layers, generators[name], files[name])
-            own = {key: tensor.clone() for key, tensor in fitted.items()}  # several may share one
-            generators[name].load_state_dict(own, assign=True)
+            copies = {
+                key: tensor.clone() for key, tensor in fitted.items()
+            }  # they may share memory
+            generators[name].load_state_dict(copies, assign=True)
         else:
             del generators[name]
     write_whole(run / "config.json", config.to_json())
-    said = {"weights": "plain", "step": "0", "imported": origin}
-    checkpoint.save_weights(run / "weights.safetensors", generators, said)
+    metadata = {"weights": "plain", "step": "0", "imported": origin}
+    checkpoint.save_weights(run / "weights.safetensors", generators, metadata)
     write_whole(
         run / "README.md",
         f"# {run.name}\n\nA {kind} generator, imported from {origin}.\n"
         f"Read as {reading}.\n"
-        f"Licence of the weights: {licence or 'not stated'}.\n",
+        f"License of the weights: {licence or 'not stated'}.\n",
     )
     return replace(parts[first], reading=reading)
 
 
 def _labels(width: int, names: tuple[str, ...], kind: str) -> Labels:
-    """The labels of a StarGAN whose label vector has that width."""
+    """The labels of a StarGAN whose label vector has `width` numbers.
+
+    Raises UsageError for another number of names.
+    """
     if not names:
         known = [labels for labels in PUBLISHED_LABELS if labels.width == width]
         if known:
@@ -297,13 +303,13 @@ def _labels(width: int, names: tuple[str, ...], kind: str) -> Labels:
 
 
 def _parts(path: Path) -> dict[str, State]:
-    """The state dicts of a file by their keys; by "" where the file is one."""
+    """The state dicts in a file by their keys; the key is "" if the file is one itself."""
     if path.suffix == ".safetensors":
         loaded: Any = checkpoint.load_weights(path)[0]
     else:
         loaded = checkpoint.load(path)
     if not isinstance(loaded, dict):
-        raise DataError(f"{path} holds no state dict. Expected {EXPECTED}.")
+        raise DataError(f"{path} has no state dict. Expected {EXPECTED}.")
     if not loaded:
         raise DataError(f"{path} is empty. Expected {EXPECTED}.")
     if {"state", "param_groups"} <= loaded.keys():
@@ -318,7 +324,7 @@ def _parts(path: Path) -> dict[str, State]:
         }
         states = {key: state for key, state in states.items() if _is_state(state)}
     if not states:
-        raise DataError(f"{path} holds no state dict. Expected {EXPECTED}.")
+        raise DataError(f"{path} has no state dict. Expected {EXPECTED}.")
     return {name: _tensors(state, path) for name, state in states.items()}
 
 
@@ -327,13 +333,16 @@ def _is_state(value: dict[str, object]) -> bool:
 
 
 def _tensors(state: State, path: Path) -> State:
-    """What DataParallel and torch.compile put before the names is taken off."""
+    """The tensors without the prefixes that DataParallel and torch.compile add to their names.
+
+    Raises DataError for tensors that are not plain numbers in memory.
+    """
     for key, tensor in state.items():
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.is_quantized or tensor.is_complex():
-            raise DataError(f"{path}: {key} is no plain tensor of numbers.")
+            raise DataError(f"{path}: {key} is not a plain tensor of numbers.")
         if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-            raise DataError(f"{path}: {key} claims to be larger than what the file holds.")
+            raise DataError(f"{path}: {key} claims to be larger than its data in the file.")
     return {
         str(key).replace("_orig_mod.", "").removeprefix("module."): tensor
         for key, tensor in state.items()
@@ -341,7 +350,7 @@ def _tensors(state: State, path: Path) -> State:
 
 
 def _by_owner(state: State) -> dict[str, State]:
-    """The tensors by the first parts of their names."""
+    """The tensors grouped by the first part of their names."""
     owners: dict[str, State] = {}
     for key, tensor in state.items():
         owner, _, rest = key.partition(".")

@@ -1,8 +1,8 @@
-"""What network a state dict is of: by the order and shapes of its layers, whatever their names.
+"""Recognizing the generator of a state dict by the order and shapes of its layers.
 
-The same generators are written again everywhere, and only the names of their layers differ. What
-shapes can't tell (how borders are padded, how features are enlarged before a convolution) is what
-the repository does that the names point to, and is told in `Recognized.reading`.
+Many repositories implement the same generators, and differ only in the names of the layers. What
+shapes don't determine (how borders are padded, how features are upsampled before a convolution) is
+assumed to be as in the repository that the names suggest. `Recognized.reading` states it.
 """
 
 import re
@@ -15,10 +15,10 @@ from torch import Tensor
 from img2img.nets.norm import Norm
 
 State = dict[str, Tensor]
-MAX_LEVELS = 10  # of a U-Net: pictures of 1,024 px become one
+MAX_LEVELS = 10  # of a U-Net: they reduce 1,024 px to one
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 LEAVES = {"weight", "bias", *RUNNING}
-# Where names sort otherwise than layers run: the first of these that a part of a name has.
+# The order of layers by words in their names: the first pattern that matches a part counts.
 ROLES = (
     (r"final|last|out|tail", 4),
     (r"initial|first|stem|input", 0),
@@ -27,7 +27,7 @@ ROLES = (
     (r"bottleneck|mid|inner|res|block", 2),
     (r"conv", 1),
 )
-# Networks that are often asked for and are none of ours, by a part of a key.
+# Networks that are often tried but not supported, by a part of a key.
 OTHERS = {
     "gap_fc": "U-GAT-IT's generator",
     "enc_style": "MUNIT's generator",
@@ -43,7 +43,7 @@ OTHERS = {
 
 
 class Unrecognized(Exception):
-    """Why a state dict is none of the generators."""
+    """The reason why a state dict is not a known generator."""
 
 
 @dataclass
@@ -55,11 +55,11 @@ class Layer:
     bias: Tensor | None
     norm_name: str = ""
     norm: State = field(default_factory=dict)
-    filters: list[Tensor] = field(default_factory=list)  # of CUT's blurs behind it
+    filters: list[Tensor] = field(default_factory=list)  # of CUT's blur after it
 
     @property
     def channels(self) -> tuple[int, int]:
-        """The first two sizes: out, in of a convolution; in, out of a transposed one."""
+        """The first two sizes of the weight: (out, in); for a transposed convolution, (in, out)."""
         return self.weight.shape[0], self.weight.shape[1]
 
     @property
@@ -69,21 +69,21 @@ class Layer:
 
 @dataclass(frozen=True)
 class Recognized:
-    """A generator: the settings that build it, and its layers in order."""
+    """A recognized generator: the settings that build it, and its layers in order."""
 
-    mode: str  # the method whose paper has it
+    mode: str  # the method whose paper describes it
     settings: dict[str, object]
     layers: list[Layer]
-    reading: str  # what it was taken for, for the user
-    label_width: int = 0  # of StarGAN
-    running: bool = False  # its repository runs it with BatchNorm's running statistics
+    reading: str  # a description of what was recognized and assumed
+    label_width: int = 0  # of a StarGAN; else 0
+    running: bool = False  # whether its repository uses BatchNorm's running statistics
 
 
 def recognize(state: State, ordered: bool = True) -> Recognized:
-    """The generator that a state dict is of. Raises Unrecognized with the reason.
+    """Recognize the generator of a state dict. Raises Unrecognized with the reason.
 
-    ordered: whether the keys come in the order of the layers, as torch saves them; else, and
-    where that order gives no network, by the numbers and words in their names.
+    ordered: the keys are in the order of the layers, as torch saves them. If not, or if that order
+    gives no known network, the numbers and words in their names order them.
     """
     named = {key: state[key] for key in sorted(state, key=_place)}
     reasons = []
@@ -99,7 +99,7 @@ def recognize(state: State, ordered: bool = True) -> Recognized:
 
 
 def _place(key: str) -> list[tuple[object, ...]]:
-    """Sorts names as layers run: numbers by value, words by what they usually stand for."""
+    """A sort key for the order of layers: numbers by value, words by their usual meaning."""
     return [
         (
             next((rank for words, rank in ROLES if re.search(words, part)), 2),
@@ -124,15 +124,17 @@ def _layers(state: State) -> list[Layer]:
             layers[-1].filters.append(tensors["filt"])
         elif unknown := tensors.keys() - LEAVES:
             key = ".".join(part for part in (name, min(unknown)) if part)
-            raise Unrecognized(f"{key} belongs to no layer known here")
+            raise Unrecognized(f"{key} does not belong to a known kind of layer")
         elif weight is not None and weight.ndim == 4:
             if not tensors.keys() <= {"weight", "bias"} or weight.shape[2] != weight.shape[3]:
-                raise Unrecognized(f"{name} is no plain convolution")
+                raise Unrecognized(f"{name} is not a plain convolution")
             layers.append(Layer(name, weight, tensors.get("bias")))
         elif weight is None and "running_mean" not in tensors:
             raise Unrecognized(f"{name} has a {min(tensors)}, but no weight")
         elif weight is not None and weight.ndim != 1:
-            raise Unrecognized(f"{name}.weight {list(weight.shape)} is of no convolution or norm")
+            raise Unrecognized(
+                f"{name}.weight {list(weight.shape)} is neither a convolution's nor a norm's"
+            )
         elif not layers or layers[-1].norm:
             raise Unrecognized(f"{name} is a norm without a convolution before it")
         else:
@@ -155,7 +157,9 @@ def _network(layers: list[Layer]) -> Recognized:
 
 
 def _resnet(layers: list[Layer]) -> Recognized:
-    """Stem, two layers that halve, residual blocks, two that double, and the last."""
+    """Recognize a stem, two layers that downsample, residual blocks, two that upsample, and the
+    last.
+    """
     stem, *inner, last = layers
     width, planes = stem.channels
     deep, downs = width, []
@@ -168,15 +172,15 @@ def _resnet(layers: list[Layer]) -> Recognized:
     ups = inner
     if len(downs) > 2 and len(ups) == len(downs):
         raise Unrecognized(
-            f"It is a ResNet that halves pictures {len(downs)} times (pix2pixHD's, say), where "
-            "CycleGAN's and StarGAN's do it twice"
+            f"It is a ResNet that downsamples {len(downs)} times, such as pix2pixHD's; those of "
+            "CycleGAN and StarGAN do so twice"
         )
     transposed = [up.channels for up in ups] == [(deep, deep // 2), (deep // 2, width)]
     convolved = [up.channels for up in ups] == [(deep // 2, deep), (width, deep // 2)]
     if len(downs) != 2 or not residual or not (transposed or convolved) or last.kernel != 7:
         shapes = ", ".join(f"{layer.name} {list(layer.weight.shape)}" for layer in (*ups, last))
         raise Unrecognized(
-            f"It begins as a ResNet that halves {len(downs)} times, with {len(residual)} "
+            f"It begins as a ResNet that downsamples {len(downs)} times, with {len(residual)} "
             f"convolutions of {deep} channels; what follows does not fit: {shapes}"
         )
     dropout = _blocks_dropping_out(residual)
@@ -188,12 +192,12 @@ def _resnet(layers: list[Layer]) -> Recognized:
     }
     kernels = {layer.kernel for layer in (*downs, *ups)}
     if any(layer.kernel != 3 for layer in residual) or len(kernels) > 1:
-        raise Unrecognized("It is a ResNet with other kernels than CycleGAN's or StarGAN's")
+        raise Unrecognized("It is a ResNet with other kernel sizes than CycleGAN's or StarGAN's")
     if kernels == {4}:
         labels = planes - last.channels[0]
         return _stargan(layers, settings, labels, transposed)
     if kernels != {3}:
-        raise Unrecognized(f"It is a ResNet with kernels of {kernels.pop()} where it halves")
+        raise Unrecognized(f"It is a ResNet that downsamples with kernels of size {kernels.pop()}")
     antialias, upsample, resampling = _resampling(layers, downs, residual[-1], ups, transposed)
     padding, borders = _padding(layers, residual)
     assumed = "assumed" in borders
@@ -201,18 +205,18 @@ def _resnet(layers: list[Layer]) -> Recognized:
     pytorch_gan = upsample == "nearest" and ".block." in residual[0].name and not assumed
     if pytorch_gan and (planes, last.channels[0]) != (3, 3):
         raise Unrecognized(
-            "It is PyTorch-GAN's CycleGAN, which pads by as many pixels as it has channels: other "
-            "than 3, and its pictures come out in other sizes than they went in"
+            "It is PyTorch-GAN's CycleGAN with other than 3 channels, which changes the size of "
+            "pictures, because it pads by as many pixels as it has channels"
         )
     if padding == "reflect":
-        who = "aladdinpersson's CycleGAN"
+        origin = "aladdinpersson's CycleGAN"
     elif antialias:
-        who = "CUT's antialiased ResNet"
+        origin = "CUT's antialiased ResNet"
     elif pytorch_gan:
-        who = "PyTorch-GAN's CycleGAN"
+        origin = "PyTorch-GAN's CycleGAN"
     else:
         known = upsample == "transposed" and not assumed
-        who = "the ResNet of CycleGAN's authors" if known else "a ResNet like CycleGAN's"
+        origin = "the ResNet of CycleGAN's authors" if known else "a ResNet like CycleGAN's"
         if upsample == "nearest":
             resampling += " (assumed; or --upsample bilinear)"
     settings |= {
@@ -223,14 +227,14 @@ def _resnet(layers: list[Layer]) -> Recognized:
         "padding": padding,
     }
     settings |= {"upsample": upsample, "antialias": antialias}
-    reading = f"{who}: {resampling}, {borders}, {normalizing}"
+    reading = f"{origin}: {resampling}, {borders}, {normalizing}"
     return Recognized("cyclegan", settings, layers, reading)
 
 
 def _blocks_dropping_out(residual: list[Layer]) -> bool:
-    """Whether the blocks' second convolutions are a place further on, as dropout moves them.
+    """Whether the blocks have dropout, a layer that shifts the index of the second convolution.
 
-    Raises Unrecognized where a block lacks a convolution, or is missing by its number.
+    Raises Unrecognized if a convolution or, by its number, a block is missing.
     """
     if len(residual) % 2:
         raise Unrecognized(f"It is a ResNet with half a block: {len(residual)} convolutions")
@@ -251,12 +255,12 @@ def _next(number: str) -> str:
 def _stargan(
     layers: list[Layer], settings: dict[str, object], width: int, transposed: bool
 ) -> Recognized:
-    """width: input planes beside the picture's channels, of the label vector."""
+    """Recognize StarGAN's generator. width: input channels that are the label vector."""
     channels = settings["out_channels"]
     if width <= 0 or not transposed:
         raise Unrecognized(
-            "It is a ResNet whose layers that halve and double are StarGAN's (kernels of 4), but "
-            "it takes no labels"
+            "It is a ResNet that downsamples and upsamples like StarGAN's (kernels of size 4), "
+            "but it has no input for labels"
         )
     settings = {**settings, "generator": "stargan", "in_channels": channels, "size": 128}
     reading = f"StarGAN's generator: {width} labels, zeros at the border, instance norm"
@@ -266,7 +270,7 @@ def _stargan(
 def _resampling(
     layers: list[Layer], downs: list[Layer], deepest: Layer, ups: list[Layer], transposed: bool
 ) -> tuple[bool, str, str]:
-    """antialias, upsample, and both in words."""
+    """The settings `antialias` and `upsample`, and a description of both."""
     blurred = [layer for layer in layers if layer.filters]
     upsample = "transposed" if transposed else "nearest"
     words = f"{upsample} {'convolutions' if transposed else 'upsampling'}"
@@ -276,7 +280,7 @@ def _resampling(
     spread = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
     expected = [(layer.name, smooth) for layer in downs]
     if not transposed:
-        # Each stands before the convolution that it is for.
+        # Each blur is stored after the convolution before the one that it serves.
         expected += [(layer.name, spread) for layer in (deepest, ups[0])]
     fits = len(blurred) == len(expected) and all(
         layer.name == name and len(layer.filters) == 1 and _is_filter(layer.filters[0], row)
@@ -284,32 +288,33 @@ def _resampling(
     )
     if not fits:
         raise Unrecognized(
-            "It is an antialiased ResNet (filt), but its filters are not CUT's: (1, 2, 1) where "
-            "it halves, and (1, 3, 3, 1) or none where it doubles"
+            "It is an antialiased ResNet (filt), but its filters are not CUT's: (1, 2, 1) to "
+            "downsample, and (1, 3, 3, 1) or none to upsample"
         )
-    # Four taps and a repeated border: bilinear interpolation, exactly.
+    # Four taps and a repeated border are exactly bilinear interpolation.
     return (
         True,
         upsample if transposed else "bilinear",
-        f"blurred halving, {words}".replace("nearest", "bilinear"),
+        f"blurred downsampling, {words}".replace("nearest", "bilinear"),
     )
 
 
-def _is_filter(found: Tensor, row: Tensor) -> bool:
+def _is_filter(weight: Tensor, row: Tensor) -> bool:
+    """Whether a depthwise weight [C, 1, H, W] is the outer product of the row with itself."""
     kernel = torch.outer(row, row)
-    return found.ndim == 4 and (
-        found.shape[1:] == (1, *kernel.shape)
-        and torch.allclose(found.float(), kernel.expand_as(found), atol=1e-3)
+    return weight.ndim == 4 and (
+        weight.shape[1:] == (1, *kernel.shape)
+        and torch.allclose(weight.float(), kernel.expand_as(weight), atol=1e-3)
     )
 
 
 def _padding(layers: list[Layer], residual: list[Layer]) -> tuple[str, str]:
-    """padding, and in words with what was assumed."""
+    """The setting `padding`, and its description with what was assumed."""
     names = " ".join(layer.name for layer in layers)
     if all(part in names for part in ("initial.", "down_blocks.", "res_blocks.")):
-        return "reflect", "reflection padding, of the convolutions that halve too"
+        return "reflect", "reflection padding, also of the convolutions that downsample"
     ends = {layer.name.rpartition(".")[2] for layer in residual[:2]}
-    if ends in ({"0", "3"}, {"0", "4"}):  # no layer that pads comes before the first
+    if ends in ({"0", "3"}, {"0", "4"}):  # there is no padding layer before the first
         return "zeros", "zeros at the border (assumed; or --padding reflect, paper)"
     sure = ends in ({"1", "5"}, {"1", "6"})
     assumed = "" if sure else " (assumed; or --padding reflect, zeros)"
@@ -317,11 +322,11 @@ def _padding(layers: list[Layer], residual: list[Layer]) -> tuple[str, str]:
 
 
 def _unet(layers: list[Layer]) -> Recognized:
-    """Layers that halve, as many that double, and skips between them."""
+    """Recognize layers that downsample, as many that upsample, and skips between them."""
     levels = len(layers) // 2
     width, planes = layers[0].channels
     if len(layers) % 2 or not 3 <= levels <= MAX_LEVELS:
-        raise Unrecognized(f"It has {len(layers)} convolutions, which make no U-Net of pix2pix")
+        raise Unrecognized(f"It has {len(layers)} convolutions, unlike a U-Net of pix2pix")
     downs, ups, last = layers[:levels], layers[levels:-1], layers[-1]
     channels = [width * min(2**level, 8) for level in range(levels)]
     inward = list(zip(channels, (planes, *channels), strict=False))
@@ -331,34 +336,36 @@ def _unet(layers: list[Layer]) -> Recognized:
     halves = [layer.channels for layer in downs] == inward
     if halves and [layer.channels[::-1] for layer in ups] == outward:
         raise Unrecognized(
-            "It is a U-Net that enlarges its features before convolutions (an early version of "
-            "PyTorch-GAN's, say), where pix2pix's has transposed ones"
+            "It is a U-Net that upsamples before convolutions, such as an early version of "
+            "PyTorch-GAN's; pix2pix's has transposed ones"
         )
     for layer, expected in zip((*downs, *ups), (*inward, *outward), strict=True):
         if layer.channels != expected:
             raise Unrecognized(
-                f"{layer.name}.weight {list(layer.weight.shape)} is not what pix2pix's U-Net or a "
-                "ResNet has there"
+                f"{layer.name}.weight {list(layer.weight.shape)} doesn't fit pix2pix's U-Net or a "
+                "ResNet"
             )
     if last.channels[0] != 2 * width and not nearest:
-        raise Unrecognized(f"{last.name}.weight {list(last.weight.shape)} ends no U-Net")
+        raise Unrecognized(
+            f"{last.name}.weight {list(last.weight.shape)} is not the last layer of a U-Net"
+        )
     if any(layer.kernel != 4 for layer in layers):
-        raise Unrecognized("It is a U-Net with other kernels than the 4x4 of pix2pix")
+        raise Unrecognized("It is a U-Net with other kernel sizes than the 4x4 of pix2pix")
     names = [layer.name for layer in layers]
     depths = [name.count(".") for name in names]
     if nearest:
-        form, who = "pytorch-gan", "PyTorch-GAN's U-Net"
+        form, origin = "pytorch-gan", "PyTorch-GAN's U-Net"
     elif any("initial_down." in name for name in names):
-        form, who = "aladdinpersson", "aladdinpersson's U-Net"
+        form, origin = "aladdinpersson", "aladdinpersson's U-Net"
     elif depths[0] < depths[1] < depths[2]:
-        form, who = "paper", "the U-Net of pix2pix's authors"
+        form, origin = "paper", "the U-Net of pix2pix's authors"
     elif any(depths):
-        form, who = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --form)"
+        form, origin = "flat", "a flat U-Net, LeakyReLU's output in its skips (assumed; or --form)"
     else:  # single convolutions with functions between them
-        form, who = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --form)"
+        form, origin = "rectified", "a flat U-Net, ReLU's output in its skips (assumed; or --form)"
     unnormed = [layers[0], layers[levels - 1], last]
     normed = [layer for layer in layers if not any(layer is plain for plain in unnormed)]
-    # With BatchNorm the paper's has no bias, where none follows either: one is of another norm.
+    # With BatchNorm, the authors' U-Net has no biases: one is a sign of instance norm.
     norm, normalizing = _norm(normed, unnormed, "instance_affine" if form == "paper" else "batch")
     settings = {
         "generator": "unet",
@@ -372,24 +379,27 @@ def _unet(layers: list[Layer]) -> Recognized:
     }
     running = form == "aladdinpersson" and norm == "batch"
     if norm == "batch":
-        normalizing += " by its averages" if running else " by each picture's statistics"
-    reading = f"{who}: {levels} levels, {normalizing}"
+        normalizing += (
+            " with its running averages" if running else " with the statistics of each picture"
+        )
+    reading = f"{origin}: {levels} levels, {normalizing}"
     return Recognized("pix2pix", settings, layers, reading, running=running)
 
 
 def _norm(normed: list[Layer], plain: list[Layer], tracked: Norm) -> tuple[Norm, str]:
-    """The norm of all layers in `normed`, and in words. `plain` must have none.
+    """The norm of all layers in `normed`, and its description. `plain` must have none.
 
-    tracked: what one with running statistics behind a bias is: an instance norm that kept them,
-    or a BatchNorm before which the bias was not left out. By the picture both are the same.
+    tracked: the norm if there are running statistics after a bias: an instance norm that tracks
+    them, or a BatchNorm after a convolution that has a bias. With the statistics of each picture,
+    both are the same.
     """
     for layer in plain:
         if layer.norm:
-            raise Unrecognized(f"{layer.norm_name} is a norm where the known networks have none")
+            raise Unrecognized(f"{layer.norm_name} is a norm where known networks have none")
     affine = {"weight" in layer.norm for layer in normed}
     if len(affine) > 1:
         missing = next(layer.name for layer in normed if "weight" not in layer.norm)
-        raise Unrecognized(f"There is no norm after {missing}, as there is after others")
+        raise Unrecognized(f"There is no norm after {missing}, unlike after other layers")
     if affine == {False}:
         return "instance", "instance norm (assumed; or --norm none)"
     if all("running_mean" not in layer.norm for layer in normed):

@@ -1,4 +1,4 @@
-"""Networks rewritten before export, into operations that runtimes execute fast and exactly."""
+"""Rewrites of networks before export, into operations that runtimes compute fast and exactly."""
 
 from typing import TypeVar
 

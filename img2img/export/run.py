@@ -1,4 +1,4 @@
-"""Exporting a run: every direction traced, checked against torch, and only then put in place."""
+"""Exporting a run: all directions are traced and compared with torch before files are written."""
 
 import csv
 import tempfile
@@ -26,7 +26,7 @@ from img2img.sizes import Size
 from img2img.training.config import RunConfig
 
 Written = tuple[Path, dict[str, float]]
-CALIBRATED, JUDGED = 64, 16  # pictures that int8's ranges are taken from, and that it is judged on
+CALIBRATED, JUDGED = 64, 16  # pictures for the ranges of int8, and for its PSNR
 
 
 def export_run(
@@ -41,58 +41,61 @@ def export_run(
     precision: Precision = "fp32",
     calibration: Path | None = None,
 ) -> list[Written]:
-    """Write the run's bundles; each with its parity. Raises where one differs from torch by more
-    than its precision explains.
+    """Write the bundles of a run, one for each direction. Returns their paths and their parity.
 
-    calibration: pictures that int8 takes its ranges from and is judged on, in place of the run's.
+    output: a file name, by default RUN/export/NAME.onnx. weights and chosen: as of load_run.
+    calibration: pictures for int8, in place of the run's. Raises UsageError for options that don't
+    fit the run, and Img2ImgError, before anything is written, if a bundle differs from torch by
+    more than its precision explains.
     """
-    config, method, said = graph.load_run(run, weights, chosen)
+    config, method, metadata = graph.load_run(run, weights, chosen)
     generator = config.method.generator
     if precision not in generator.precisions:
         raise UsageError(
             f"The generator {generator.name} can't be exported in {precision}; it can in "
             f"{', '.join(generator.precisions)}."
         )
-    if "metric" in said:
-        distance = f"{said['metric']} {float(said['value']):.4f}"
-        console.print(f"of step {int(said['step']):,}, the best by {distance}")
+    if "metric" in metadata:
+        distance = f"{metadata['metric']} {float(metadata['value']):.4f}"
+        console.print(f"weights of step {int(metadata['step']):,}, the best by {distance}")
     elif isinstance(chosen, int):
-        console.print(f"of step {chosen:,}")
+        console.print(f"weights of step {chosen:,}")
     specs = method.exports()
     if running_statistics:
         if not any(isinstance(layer, nn.BatchNorm2d) for layer in method.generators.modules()):
             raise UsageError(
-                f"{run} has no running statistics; networks with norm=batch keep them."
+                f"{run} has no running statistics; only networks with norm=batch have them."
             )
         specs = {name: replace(spec, statistics="running") for name, spec in specs.items()}
     if direction and direction not in specs:
         raise UsageError(f"{run} has no direction {direction}; it has {', '.join(specs)}.")
-    wanted = {direction: specs[direction]} if direction else specs
-    for advice in {_statistics_advice(config, spec) for spec in wanted.values()} - {None}:
+    selected = {direction: specs[direction]} if direction else specs
+    for advice in {_statistics_advice(config, spec) for spec in selected.values()} - {None}:
         console.print(advice)
-    metrics = _last_row(run / "metrics.csv", int(said.get("step", 0)))
-    done: list[tuple[Path, onnx.ModelProto, Manifest]] = []
-    for name, spec in wanted.items():
-        # -o names the one that was asked for.
-        named = (len(specs) > 1 or name == "ba") and not (output and direction)
-        path = _output_path(run, config, output, name, named, precision)
+    metrics = _last_row(run / "metrics.csv", int(metadata.get("step", 0)))
+    checked: list[tuple[Path, onnx.ModelProto, Manifest]] = []
+    for name, spec in selected.items():
+        # With --direction, -o is the name of that one file.
+        suffixed = (len(specs) > 1 or name == "ba") and not (output and direction)
+        path = _output_path(run, config, output, name, suffixed, precision)
         with console.status(f"exporting {path}"):
             size, inputs = config.method.size, _inputs(config, name, spec.in_channels)
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
                 training, inputs = _int8_pictures(config, name, calibration, spec.in_channels)
-                learned = _feeds(spec, training, size, CALIBRATED)
+                calibrating = _feeds(spec, training, size, CALIBRATED)
                 judged = _feeds(spec, inputs, size, JUDGED)
-                proto, left = quantize.quantized(proto, learned, judged)
+                proto, left = quantize.quantized(proto, calibrating, judged)
                 console.print(
-                    f"{left} convolutions stay in float; ranges of {len(learned)} pictures, judged "
-                    f"on {len(judged)} others"
-                    + (f" ({JUDGED} would tell more)" if len(judged) < JUDGED else "")
+                    f"{left} convolutions stay in float; calibrated on {len(calibrating)} "
+                    "pictures, "
+                    f"PSNR measured on {len(judged)} others"
+                    + (f" ({JUDGED} would be more reliable)" if len(judged) < JUDGED else "")
                 )
             pictures = parity.pictures_to_compare(
                 inputs.files, inputs.read, size, labels=spec.from_labels
             )
-            manifest = graph.make_manifest(config, name, spec, said, metrics, precision)
+            manifest = graph.make_manifest(config, name, spec, metadata, metrics, precision)
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
                 graph.write(proto, manifest, trial)
@@ -102,14 +105,15 @@ def export_run(
             manifest = manifest.model_copy(update={"parity": result})
             if not manifest.is_near_in_bf16:
                 console.print(
-                    f"{path} is {result['bf16_psnr_mean']:.1f} dB from itself in bf16, where "
-                    f"{BF16_DB:.0f} are not seen: CPUs run it in {precision} (--provider openvino "
-                    "takes bf16 nevertheless)"
+                    f"{path}: the PSNR of bf16 is {result['bf16_psnr_mean']:.1f} dB, less than the "
+                    f"{BF16_DB:.0f} dB required, so CPUs run it in {precision} (--provider "
+                    "openvino "
+                    "uses bf16 nevertheless)"
                 )
-            done.append((path, proto, manifest))
-    for path, proto, manifest in done:
+            checked.append((path, proto, manifest))
+    for path, proto, manifest in checked:
         graph.write(proto, manifest, path)
-    return [(path, manifest.parity) for path, _, manifest in done]
+    return [(path, manifest.parity) for path, _, manifest in checked]
 
 
 def _output_path(
@@ -117,26 +121,27 @@ def _output_path(
     config: RunConfig,
     output: Path | None,
     direction: str,
-    several: bool,
+    suffixed: bool,
     precision: Precision,
 ) -> Path:
+    """The file of a direction. suffixed: the direction is part of its name."""
     base = output or run / "export" / f"{config.name}.onnx"
     if base.suffix != ".onnx":
         raise UsageError(f"-o {base}: the file's name must end in .onnx.")
-    marks = [direction] if several else []
-    marks += [precision] if precision != "fp32" and (several or not output) else []
-    return base.with_name("-".join([base.stem, *marks]) + ".onnx")
+    suffixes = [direction] if suffixed else []
+    suffixes += [precision] if precision != "fp32" and (suffixed or not output) else []
+    return base.with_name("-".join([base.stem, *suffixes]) + ".onnx")
 
 
 class _Inputs(NamedTuple):
-    """Files, and what gives the input in one, uint8 [H, W, channels]."""
+    """Files, and the function that reads the input from one, uint8 [H, W, channels]."""
 
     files: list[Path]
     read: Callable[[Path], np.ndarray]
 
 
 def _plain(files: Iterable[Path], channels: int) -> _Inputs:
-    """Pictures that are inputs as they are."""
+    """Files that are inputs as they are."""
     return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
 
 
@@ -146,7 +151,9 @@ def _of(dataset: Dataset, direction: str, channels: int) -> _Inputs:
 
 
 def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[quantize.Feed]:
-    """Pictures from all over the list, as the graph takes them; in turn to every domain."""
+    """Up to `most` pictures, spread over the list, as inputs of the graph. The domains take
+    turns.
+    """
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(inputs.files))):
         picture = inputs.read(inputs.files[index])
@@ -161,66 +168,75 @@ def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[qua
 
 
 def _inputs(config: RunConfig, direction: str, channels: int) -> _Inputs:
-    """Pictures that the direction takes: held-out ones, else the run's, else the sample."""
+    """Inputs of the direction: held-out pictures, else the training pictures, else the sample that
+    ships.
+    """
     sources = config.held_out_sources if config.test.given() else config.sources
     if sources.given():  # an imported run has none
         try:
             return _of(_open(config, sources), direction, channels)
         except DataError:
-            pass  # the run was moved to a machine without them; for the parity others serve
+            pass  # this machine doesn't have them; for parity, any pictures will do
     return _plain(find_pictures(shipped("quickstart") / "test" / "flat"), channels)
 
 
 def _int8_pictures(
     config: RunConfig, direction: str, calibration: Path | None, channels: int
 ) -> tuple[_Inputs, _Inputs]:
-    """Pictures that int8 takes its ranges from, and others that it is judged on: the run's held-out
-    ones; of a folder, or of a run without any, every fourth.
+    """Pictures to calibrate int8 on, and others to measure its PSNR on: the training and the
+    held-out pictures. In a folder, or without held-out pictures, every fourth is for the PSNR.
     """
     if calibration:
-        learned, judged = _plain(find_pictures(calibration), channels), _plain((), channels)
+        calibrating, judged = _plain(find_pictures(calibration), channels), _plain((), channels)
     elif config.sources.given():
         training, held_out = _split(config)
-        learned, judged = (_of(data, direction, channels) for data in (training, held_out))
+        calibrating, judged = (_of(data, direction, channels) for data in (training, held_out))
     else:
         raise UsageError(
-            "int8 is calibrated on the run's training pictures, and this run has none: give some "
-            "of their kind with --calibration DIR."
+            "int8 is calibrated on training pictures, which this run doesn't have. Give similar "
+            "ones "
+            "with --calibration DIR."
         )
-    files = learned.files
+    files = calibrating.files
     if len(files) + len(judged.files) < 2:
         raise UsageError(
-            "int8 is judged on other pictures than it is calibrated on, and there is one alone: "
-            "give more of their kind with --calibration DIR."
+            "int8 needs at least two pictures, one to calibrate on and one to measure its PSNR on. "
+            "Give more with --calibration DIR."
         )
     if not judged.files:
-        judged = learned._replace(files=files[::4])
-        learned = learned._replace(files=[p for index, p in enumerate(files) if index % 4])
-    return learned, judged
+        judged = calibrating._replace(files=files[::4])
+        others = [path for index, path in enumerate(files) if index % 4]
+        calibrating = calibrating._replace(files=others)
+    return calibrating, judged
 
 
 def _statistics_advice(config: RunConfig, spec: ExportSpec) -> str | None:
-    """Whether the other statistics would be better, of a BatchNorm that saw several pictures."""
-    together = config.method.batch // config.method.accumulate
-    if together == 1 or not any(isinstance(m, nn.BatchNorm2d) for m in spec.module.modules()):
+    """Whether a BatchNorm that was trained on several pictures at once should be exported with its
+    other statistics. None without such a norm.
+    """
+    at_once = config.method.batch // config.method.accumulate
+    if at_once == 1 or not any(isinstance(m, nn.BatchNorm2d) for m in spec.module.modules()):
         return None
     running = spec.statistics == "running"
     if config.sources.given():
         try:
             held_out = _split(config)[1]
             if held_out.paired and len(held_out):
-                return statistics.compare(spec, config.method, held_out).advice(together, running)
+                return statistics.compare(spec, config.method, held_out).advice(at_once, running)
         except DataError:
-            pass  # the run was moved to a machine without its pictures
+            pass  # this machine doesn't have the pictures of the run
     return (
-        f"Trained with BatchNorm at batch {together}. There are no held-out pairs to tell whether "
-        "the running averages (--running-stats) or each picture's own statistics are better: try "
+        f"Trained with BatchNorm at batch {at_once}. Without held-out pairs, it is not known "
+        "whether "
+        "the running averages (--running-stats) or the statistics of each picture are better: try "
         "both."
     )
 
 
 def _split(config: RunConfig) -> tuple[Dataset, Dataset]:
-    """The training and the held-out pictures; DataError where they are not here."""
+    """The training and the held-out pictures. Raises DataError if this machine doesn't have
+    them.
+    """
     training = _open(config, config.sources)
     if config.test.given():
         return training, _open(config, config.held_out_sources)
@@ -233,10 +249,10 @@ def _open(config: RunConfig, sources: Sources) -> Dataset:
 
 
 def _last_row(path: Path, step: int) -> dict[str, float]:
-    """The newest value of every loss and distance up to the step."""
+    """The latest value of each loss and distance up to the step."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    found = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
-    return {name: value for name, value in found.items() if not name.startswith("health/")}
+    latest = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
+    return {name: value for name, value in latest.items() if not name.startswith("health/")}

@@ -1,4 +1,6 @@
-"""Which statistics a BatchNorm had better go by, the picture's or the running averages."""
+"""Whether a BatchNorm should be exported with the statistics of each picture, or with its running
+averages.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -14,39 +16,43 @@ from img2img.methods.base import ExportSpec
 from img2img.methods.config import MethodConfig
 from img2img.training.plan import augmentation
 
-MOST = 16  # pairs that are looked at
+MOST = 16  # pairs that are compared
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How near translations come to the truths of held-out pairs: PSNR in dB, L1 in grey levels."""
+    """Distances of translations from the ground truths of held-out pairs: PSNR in dB, and L1 in
+    grey levels.
+    """
 
     pairs: int
-    image: tuple[float, float]  # by each picture's own statistics
-    running: tuple[float, float]  # by the averages of training
+    image: tuple[float, float]  # with the statistics of each picture
+    running: tuple[float, float]  # with the running averages of training
 
     def advice(self, batch: int, running: bool) -> str:
-        """A line for someone who exports; batch: of the training; running: what is exported now."""
+        """Advice for an export. batch: of training; running: whether running averages are
+        exported.
+        """
 
         def figures(measured: tuple[float, float]) -> str:
             return f"{measured[0]:.1f} dB, L1 {measured[1]:.1f} grey levels"
 
         better = self.running[0] > self.image[0]
         if better == running:
-            what = "what is exported is the better"
+            action = "the exported ones are better"
         else:
-            what = f"export again {'with' if better else 'without'} --running-stats"
+            action = f"export again {'with' if better else 'without'} --running-stats"
         return (
-            f"Trained with BatchNorm at batch {batch}. Against the truths of {self.pairs} held-out "
-            f"pairs: {figures(self.image)} by each picture's own statistics, "
-            f"{figures(self.running)} by the running averages: {what}."
+            f"Trained with BatchNorm at batch {batch}. On {self.pairs} held-out pairs: "
+            f"{figures(self.image)} with the statistics of each picture, {figures(self.running)} "
+            f"with the running averages: {action}."
         )
 
 
 def compare(spec: ExportSpec, config: MethodConfig, held_out: Dataset) -> Comparison:
-    """Both kinds of statistics on up to 16 of the pairs, at the size of the training.
+    """Compare both kinds of statistics on up to 16 pairs, at the training size.
 
-    held_out: of a paired layout.
+    held_out: a paired data set.
     """
     augment = augmentation(config, training=False)
     chosen = spread(MOST, len(held_out))
@@ -60,11 +66,11 @@ def compare(spec: ExportSpec, config: MethodConfig, held_out: Dataset) -> Compar
 
 @torch.no_grad()
 def _distances(spec: ExportSpec, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
+    """The mean PSNR in dB and the mean L1 in grey levels of the translated pairs."""
     pixels = Pixels(spec).eval()
-    apart = [
+    differences = [
         pixels(a[None])[0].numpy().astype(int) - b.numpy()
         for a, b in zip(batch["a"], batch["b"], strict=True)
     ]
-    return float(np.mean([psnr(d) for d in apart])), float(
-        np.mean([np.abs(d).mean() for d in apart])
-    )
+    mean_psnr = float(np.mean([psnr(difference) for difference in differences]))
+    return mean_psnr, float(np.mean([np.abs(difference).mean() for difference in differences]))

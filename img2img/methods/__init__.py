@@ -1,6 +1,6 @@
-"""Methods: the networks and losses of a paper. A new one is a file here and a word in METHODS.
+"""Methods: each is the networks and losses of a paper, in a file of its own and a row of METHODS.
 
-Importing this module imports no torch; looking up a method does.
+Importing this module does not import torch; looking up a method does.
 """
 
 from typing import TYPE_CHECKING

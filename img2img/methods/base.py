@@ -1,4 +1,4 @@
-"""The contract of a method: networks and losses, no optimiser, no device, no file."""
+"""The base class of methods: networks and losses, without optimizers, devices or files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,33 +23,34 @@ from img2img.methods.objectives import (
     Critic,
     gradient_penalty,
     wide,
-    zero_centred_penalty,
+    zero_centered_penalty,
 )
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import RunningAveragesKept, spectral_normalise
+from img2img.nets.norm import RunningAveragesKept, spectral_normalize
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
-Scene = dict[str, Tensor]  # the images that one step makes, by name
+Scene = dict[str, Tensor]  # the images that are generated in one step, by name
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What one step adds to its batch: random tensors, and where in the run it stands. A method
-    that draws more has a subclass with more fields: tensors [N, ...] or scalars.
+    """The inputs of a step beside its batch: random tensors, and the progress of training.
+
+    A method that needs more random tensors adds them in a subclass, as tensors [N, ...] or scalars.
     """
 
-    mix: Tensor  # [N, 1, 1, 1] in [0, 1], where WGAN-GP looks between a real picture and a fake
-    progress: Tensor  # the part of the run that is done, 0 to 1, a scalar on the device
-    penalty_scale: float  # factor of R1 and R2; a plain number, since 0 leaves them out
-    # [N]: what each picture counts in a mean over those that have a truth, so that the mean over
-    # all is 1 (0 where none has one); None where the batch does not say which have.
+    mix: Tensor  # [N, 1, 1, 1] in [0, 1], WGAN-GP's position between a real picture and a fake
+    progress: Tensor  # fraction of training that is done, a scalar on the device
+    penalty_scale: float  # factor of R1 and R2; not a tensor, since 0 skips their computation
+    # [N]: weights of the pictures in a mean over those that have a target, so that the mean over
+    # all is 1 (all 0 if none has one); None if the batch does not tell which pictures have one.
     truths: Tensor | None = field(default=None, kw_only=True)
 
     def split(self, count: int) -> list[Self]:
-        """One for each of `count` equal parts of the batch; a scalar goes to all of them."""
+        """Split into `count` equal parts along the batch; every part gets the scalars."""
         chunks = {
             name: value.chunk(count)
             for name, value in vars(self).items()
@@ -63,48 +64,48 @@ class Draws:
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """One direction of a trained method, ready to be traced."""
+    """One direction of a trained method, to be exported."""
 
     module: Generator
     in_channels: int
     out_channels: int
-    labels: Labels = Labels()  # of the domains it translates to
-    statistics: Literal["image", "running"] = "image"  # what the norm layers go by
-    from_labels: bool = False  # takes a label map, whose colors must not mix
-    palette: Palette = ()  # the colors of a label map that it gives
+    labels: Labels = Labels()  # the domains that it can translate to
+    statistics: Literal["image", "running"] = "image"  # statistics that norm layers use
+    from_labels: bool = False  # whether the input is a label map, whose colors must not mix
+    palette: Palette = ()  # the colors of the output, if it is a label map
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of translating, as evaluation and diagnosis look at it: images [N, C, H, W]."""
+    """A direction of translation, for evaluation and diagnosis. Images are [N, C, H, W]."""
 
     source: Tensor
-    real: Tensor  # pictures of the target domain; the truths of the source where `paired`
-    translate: Callable[[Tensor], Tensor]  # all of the source, in its order
-    critic: Critic | None  # scores translations and real ones, the higher the more real
-    back: Callable[[Tensor], Tensor] | None = None  # the cycle's second half
+    real: Tensor  # pictures of the target domain; if `paired`, the targets of the source, in order
+    translate: Callable[[Tensor], Tensor]  # takes the whole source, in its order
+    critic: Critic | None  # scores pictures of the target domain; higher means more realistic
+    back: Callable[[Tensor], Tensor] | None = None  # translates back to the source's domain
     paired: bool = False
 
 
 class Method(nn.Module, ABC):
-    """Networks and losses of one paper. `img2img.methods.METHODS` lists them all."""
+    """The networks and losses of one paper. `img2img.methods.METHODS` lists all methods."""
 
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
-    # Settings that go together, by name, flat or nested; "paper" is what the Config has anyway.
+    # Named groups of settings, flat or nested; "paper" stands for the defaults of Config.
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
-    layouts: ClassVar[tuple[str, ...]]  # of LAYOUTS; the first that accepts the sources is opened
-    sources_hint: ClassVar[str]  # which folders it needs, in a sentence for those who gave others
-    translate_hint: ClassVar[str] = ""  # what `img2img translate` needs beside a model of its
-    # The groups of networks, attributes of the method, and in whose turn each learns. Each group
-    # has an optimizer of its own; its rate is that of the side.
+    layouts: ClassVar[tuple[str, ...]]  # names in LAYOUTS; the first that accepts the sources opens
+    sources_hint: ClassVar[str]  # error message for unsuitable folders: which ones it needs
+    translate_hint: ClassVar[str] = ""  # options that `img2img translate` needs with its models
+    # The groups of networks (attributes of the method), and the side with which each is updated.
+    # Every group has its own optimizer, with the learning rate of its side.
     learners: ClassVar[dict[str, Side]] = {
         "generators": "generators",
         "discriminators": "discriminators",
     }
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
-    pooled: ClassVar[tuple[str, ...]] = ()  # scene images that pass through the image pool
-    channels_last: ClassVar[bool] = False  # whether bf16 training is faster in that layout
+    pooled: ClassVar[tuple[str, ...]] = ()  # names of scene images that pass through the image pool
+    channels_last: ClassVar[bool] = False  # whether bf16 training is faster in this memory format
 
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
@@ -114,24 +115,25 @@ class Method(nn.Module, ABC):
         self.config = config
 
     def initialize(self) -> None:
-        """Draw the initial weights. A subclass calls it when its networks are built."""
+        """Draw the initial weights. A subclass calls it at the end of its constructor."""
         initialize(self, self.config.init)
         if self.config.discriminator.spectral:
-            spectral_normalise(self.discriminators)
+            spectral_normalize(self.discriminators)
 
     @classmethod
     def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
-        """The layouts among which these settings choose. They read folders that `layouts` find."""
+        """The layouts that may be opened with these settings; they read what `layouts` find."""
         return cls.layouts
 
     @classmethod
     def open_data(
         cls, sources: Sources, channels: tuple[int, int], config: MethodConfig | None = None
     ) -> Dataset:
-        """The data set in these folders; channels: of a and b, to decode to; config: of a training.
+        """Open the data set in these folders. channels: to which pictures of a and b are decoded.
+        config: the settings, if it is opened for training.
 
-        Raises UsageError for folders that none of the method's layouts accepts, DataError for
-        unusable ones.
+        Raises UsageError if none of the method's layouts accepts the sources, DataError if a folder
+        is unusable.
         """
         for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
@@ -140,11 +142,13 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
-        """The config with what only the data can tell: the colors of label maps, the domains."""
-        sides = {"a": config.labels_in is not None, "b": config.labels_out}
-        if config.palettes or not any(sides.values()):  # a run that goes on knows them
+        """The config, completed by what is read from the data: the colors of label maps, the
+        domains.
+        """
+        has_labels = {"a": config.labels_in is not None, "b": config.labels_out}
+        if config.palettes or not any(has_labels.values()):  # a resumed run has them
             return config
-        palettes = {side: dataset.palette(side) for side, given in sides.items() if given}
+        palettes = {side: dataset.palette(side) for side, has in has_labels.items() if has}
         return config.model_copy(update={"palettes": palettes})
 
     @property
@@ -153,19 +157,21 @@ class Method(nn.Module, ABC):
 
     @property
     def turn(self) -> int:
-        """Steps after which everything has had its turn."""
+        """The number of steps in which every network is updated at least once."""
         return self.config.d_steps
 
     def sides(self, step: int) -> tuple[Side, ...]:
-        """Who is updated in a step, in order; the generators in every `d_steps`-th."""
+        """The sides that are updated in a step, in order; the generators in every `d_steps`-th
+        step.
+        """
         due = (step + 1) % self.config.d_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
 
     def seen(self, image: Tensor, draws: Draws, channels: tuple[int, ...] = ()) -> Tensor:
-        """What a discriminator sees in training in place of an image [N, C, H, W]: augmented, and
-        with noise that falls to 0 by the end of the run.
+        """The image [N, C, H, W] as discriminators see it in training: augmented, and with noise
+        that falls to 0 by the end of the run.
 
-        channels: of the pictures that are stacked in the image, by default one picture.
+        channels: channels of each picture that is concatenated in the image; by default it is one.
         """
         changed = augmented(image, self.config.augment, channels or (image.shape[1],))
         if not self.config.noise:
@@ -173,14 +179,14 @@ class Method(nn.Module, ABC):
         return noisy(changed, self.config.noise * (1 - draws.progress))
 
     def generator(self, name: str) -> Generator:
-        """One of `generators`, with its type."""
+        """The generator of that name, typed as a Generator."""
         generator = self.generators[name]
         assert isinstance(generator, Generator)
         return generator
 
     def generate(self, name: str, *inputs: Tensor) -> Tensor:
-        """What a generator makes in training. With `recompute` the activations are not kept for the
-        gradient but made again for it, one call's at a time (Chen et al. 2016, section 4.1).
+        """Run a generator in training. With `recompute`, its activations are not stored but
+        computed again in the backward pass, one call at a time (Chen et al. 2016, section 4.1).
         """
         generator = self.generators[name]
         image: Tensor
@@ -195,51 +201,51 @@ class Method(nn.Module, ABC):
         return image
 
     def penalty_scale(self, step: int) -> float:
-        """The factor of R1 and R2 in a step. Lazy penalties are computed in every
-        `penalty_every`-th step alone and multiplied by `penalty_every` there, which keeps their
-        mean (Karras et al. 2020, appendix B).
+        """The factor of R1 and R2 in a step. Lazy penalties are computed only in every
+        `penalty_every`-th step, and multiplied by `penalty_every` to keep their mean (Karras et al.
+        2020, appendix B).
         """
         every = self.config.penalty_every
         return float(every if step % every == 0 else 0)
 
     def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> Draws:
-        """The random tensors of a step on this batch, from torch's global generators."""
+        """Draw the random tensors of a step on this batch from torch's global generators."""
         image = next(iter(batch.values()))
         mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
         truths = _truth_weights(batch["paired"]) if "paired" in batch else None
         return Draws(mix, progress, penalty_scale, truths=truths)
 
-    # The scene and the terms are functions of tensors alone: no branch on a tensor's value, nothing
-    # that waits for the device, so that they can be recorded as a graph.
+    # The scene and the terms are pure functions of tensors: they neither branch on a tensor's value
+    # nor wait for the device, so that they can be recorded as a graph.
 
     @abstractmethod
     def scene(self, batch: Batch, draws: Draws) -> Scene:
-        """The images of one step, computed once and used by both sides."""
+        """Generate the images of a step, which both sides use. Values are [N, C, H, W]."""
 
     @abstractmethod
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """Weighted, named scalars of the discriminators; the scene comes without gradients."""
+        """The weighted losses of the discriminators by name, scalars. The scene is detached."""
 
     @abstractmethod
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """Weighted, named scalars of the generators."""
+        """The weighted losses of the generators by name, scalars."""
 
     def forward(self, side: Side, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """The terms of a side: what torch.func.functional_call calls with other weights."""
+        """The losses of a side. torch.func.functional_call calls this with other weights."""
         if side == "discriminators":
             return self.d_terms(batch, scene, draws)
         return self.g_terms(batch, scene, draws)
 
     @abstractmethod
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        """The columns of the sample grid: named images [N, C, H, W] in [-1, 1]."""
+        """The columns of the sample grid by title: images [N, C, H, W] in [-1, 1]."""
 
     @abstractmethod
     def ways(self, batch: Batch) -> dict[str, Way]:
-        """Every way that it translates, by direction or target domain, on one batch."""
+        """All directions of translation on a batch, by direction or target domain."""
 
     def direction_spec(self, direction: str) -> ExportSpec:
-        """What is exported of the generator of "ab" or "ba"."""
+        """The export of the generator "ab" or "ba"."""
         c = self.config
         channels = {"a": c.in_channels, "b": c.out_channels}
         source, target = direction[0], direction[1]
@@ -253,7 +259,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def exports(self) -> dict[str, ExportSpec]:
-        """What can be exported, by direction: "ab", "ba", or "to" for a choice of domains."""
+        """All exports by direction: "ab", "ba", or "to" if the user chooses the target domain."""
 
     def critic_terms(
         self,
@@ -264,79 +270,93 @@ class Method(nn.Module, ABC):
         weight: float = 1.0,
         apart: bool = True,
     ) -> dict[str, Tensor]:
-        """The objective's terms and penalties for a critic of one output, all times weight, so that
-        they keep the proportion of the objective's formula.
+        """The losses of a discriminator by the objective, with penalties. `weight` multiplies all
+        of them, so that they keep the proportions of the objective's formula.
 
-        apart: judge real pictures and fakes in two calls, because the critic's answer to a picture
-        depends on the others in its call.
+        apart: score real pictures and fakes in two calls, because the critic's score of a picture
+        depends on the other pictures of its call.
         """
         apart = apart or self.config.discriminator.compares
-        # Fakes first, as the authors do: BatchNorm's averages see the order.
-        judged_fake, judged_real = in_one_call(critic, fake, real, apart=apart)
-        terms = self.objective.d_terms(judged_real, judged_fake, self.config.smooth)
+        # Fakes come first, as in the authors' code: the order affects BatchNorm's averages.
+        fake_logits, real_logits = in_one_call(critic, fake, real, apart=apart)
+        terms = self.objective.d_terms(real_logits, fake_logits, self.config.smooth)
         terms |= self.penalty_terms(critic, real, fake, draws)
         return {name: weight * term for name, term in terms.items()}
 
     def penalty_terms(
         self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws
     ) -> dict[str, Tensor]:
-        """The weighted penalties on the critic, as the objective and the config want them."""
+        """The weighted penalties on the critic that the objective and the config ask for."""
         c, terms = self.config, {}
         if self.objective.interpolates:
-            given = c.gradient_penalty
-            weight = self.objective.interpolates if given is None else given
+            weight = c.gradient_penalty
+            weight = self.objective.interpolates if weight is None else weight
             witness = self.objective.witness(critic, real, fake)
             terms["gradient_penalty"] = weight * gradient_penalty(witness, real, fake, draws.mix)
         scale = draws.penalty_scale
         for (name, weight), images in zip(c.slope_weights.items(), (real, fake), strict=True):
             if weight:
-                penalty = zero_centred_penalty(critic, images) if scale else real.new_zeros(())
+                penalty = zero_centered_penalty(critic, images) if scale else real.new_zeros(())
                 terms[name] = scale * weight * penalty
         return terms
 
     def generator_loss(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
-        """The objective's loss of the generator; real ones are only judged where it compares."""
+        """The adversarial loss of the generator. Real pictures are scored only if the objective
+        compares them with fakes.
+        """
         return self.objective.g_loss(
             critic(fake), critic(real) if self.objective.compares else None
         )
 
     def matching_terms(
-        self, judge: nn.Module, critic: Critic, fake: Tensor, real: Tensor, paired: bool = False
+        self,
+        discriminator: nn.Module,
+        critic: Critic,
+        fake: Tensor,
+        real: Tensor,
+        paired: bool = False,
     ) -> dict[str, Tensor]:
-        """How far the discriminator's features of fakes are from those of real pictures, weighted.
-        critic: it, undisturbed, since two pictures are not augmented alike.
+        """The feature matching loss of the generator, weighted; empty if it has no weight. It is
+        the L1 distance between the discriminator's features of fakes and of real pictures, averaged
+        over its layers.
 
-        Of pairs each value (Wang et al. 2018, equation 4), of sets the means over pictures and
-        places (Salimans et al. 2016, section 3.1); both as L1, averaged over the layers.
+        discriminator: the network whose features are compared. critic: calls it on a picture
+        without augmentation, since two pictures are not augmented alike. paired: compare every
+        value (Wang et al. 2018, equation 4), instead of the means over pictures and positions
+        (Salimans et al. 2016, section 3.1).
         """
         if not self.config.feature_matching:
             return {}
-        with activations(judge) as wanted, torch.no_grad():
+        with activations(discriminator) as real_features, torch.no_grad():
             critic(real)
-        with activations(judge) as found:
+        with activations(discriminator) as fake_features:
             critic(fake)
-        if not paired:
-            found, wanted = (
-                [wide(layer).mean((0, 2, 3)) for layer in some] for some in (found, wanted)
-            )
-        off = [l1(a, b) for a, b in zip(found, wanted, strict=True)]
-        return {"feature_matching": self.config.feature_matching * torch.stack(off).mean()}
+        distances = [
+            l1(a, b) if paired else l1(_channel_means(a), _channel_means(b))
+            for a, b in zip(fake_features, real_features, strict=True)
+        ]
+        return {"feature_matching": self.config.feature_matching * torch.stack(distances).mean()}
+
+
+def _channel_means(features: Tensor) -> Tensor:
+    """Features [N, C, H, W] -> their means over pictures and positions [C], in full precision."""
+    return wide(features).mean((0, 2, 3))
 
 
 def in_one_call(
     network: Callable[[Tensor], Tensor], *images: Tensor, apart: bool
 ) -> tuple[Tensor, ...]:
-    """The network's answers to each of the images [N, C, H, W], by one call unless `apart`."""
+    """The network's outputs for each batch of images [N, C, H, W], from one call unless `apart`."""
     if apart:
         return tuple(network(image) for image in images)
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
 
 
 def _truth_weights(paired: Tensor) -> Tensor:
-    """`Draws.truths` of flags [N]. They are of the whole batch, so that its parts add up to it."""
+    """`Draws.truths` from flags [N]. These are of the whole batch, so that its parts add up."""
     return paired / paired.mean().clamp(min=1 / len(paired))
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference, in full precision."""
+    """The mean absolute difference, a scalar, in full precision."""
     return (wide(a) - wide(b)).abs().mean()

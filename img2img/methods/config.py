@@ -1,4 +1,4 @@
-"""The settings of a method: what shapes its training, and the networks that it trains."""
+"""The base class of the settings of methods, with the settings of their networks."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -23,7 +23,7 @@ from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
 from img2img.sizes import Size, TrainingSize
 
-# 0 is not to resize; None is the method's own.
+# 0: do not resize. None: the method's default.
 LoadSize = Annotated[
     Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
 ]
@@ -32,126 +32,199 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MethodConfig(BaseModel):
-    """What shapes the training of any method. A method's own Config sets the paper's values.
+    """The settings that all methods share. A method's subclass sets the defaults of its paper.
 
-    The settings of its networks are nested in `generator` and `discriminator`. They may be given
-    flat, too: `Config(generator="resnet", width=32, d_layers=2)`; img2img.methods.route has how.
+    Settings of the networks are nested in `generator` and `discriminator`, and may also be given
+    flat: `Config(generator="resnet", width=32, d_layers=2)` (see img2img.methods.route). Raises
+    pydantic's ValidationError for settings that are not allowed or do not go together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     default_generator: ClassVar[str]  # a name in GENERATORS
-    default_discriminator: ClassVar[str] = "patch"  # and in DISCRIMINATORS
-    # What the method sets otherwise than the networks do, in those that have such a setting.
+    default_discriminator: ClassVar[str] = "patch"  # a name in DISCRIMINATORS
+    # The method's defaults for settings of its networks, where these have such a setting.
     generator_defaults: ClassVar[dict[str, Any]] = {}
     discriminator_defaults: ClassVar[dict[str, Any]] = {}
-    one_hot: ClassVar[bool] = False  # whether no gradient has to reach the inputs of its generators
-    conditional: ClassVar[bool] = False  # its generators take a domain, its discriminators name one
-    contrastive: ClassVar[bool] = False  # its losses compare features that the generator gives
+    one_hot: ClassVar[bool] = False  # allows labels_in=one-hot: inputs need no gradient
+    conditional: ClassVar[bool] = False  # generators take a domain, discriminators classify it
+    contrastive: ClassVar[bool] = False  # its losses compare features of `Generator.encode`
 
     size: TrainingSize = Field(
         Size(256, 256),
-        description="of the training crops, pixels: 256, or width x height as 512x256",
+        description="Size of the training crops in pixels: 256, or 512x256 (width x height).",
     )
     resize: LoadSize = Field(
         None,
-        description="size that pictures are resized to before the crop, by default the paper's for "
-        "that size; 0: as they are",
+        description="Size to which pictures are resized before they are cropped; 0 keeps their "
+        "size. By default the paper's, in proportion to size.",
     )
     fit: Fit = Field(
         "squash",
-        description="how pictures of another shape are resized: squash them; crop: scale the "
-        "shorter side, and crop the longer one; pad: scale the longer side, and repeat the border",
+        description="How a picture of another aspect ratio is resized. squash: to exactly that "
+        "size. crop: its shorter side is scaled, and its longer side cropped. pad: its longer side "
+        "is scaled, and its border repeated.",
     )
     centre_crop: TrainingSize | None = Field(
-        None, description="size that is cut from the middle, first"
+        None, description="Size of a crop from the center that is taken before resizing."
     )
     labels_in: Literal["color", "one-hot"] | None = Field(
         None,
-        description="the inputs are label maps, whose colors do not mix when they are resized: "
-        "generators see the colors, or a channel for each (one-hot)",
+        description="The inputs are label maps, and are resized without mixing their colors. "
+        "color: the generator sees the colors. one-hot: it sees one channel for each color.",
     )
     labels_out: bool = Field(
-        False, description="inputs become label maps: every pixel gets a color that is in the data"
+        False,
+        description="The outputs are label maps: every pixel has one of the colors in the data.",
     )
     palettes: dict[str, Palette] = Field(
-        {}, description="the colors of the label maps, read from the data"
+        {}, description="The colors of the label maps, which are read from the data."
     )
-    flip: bool = Field(True, description="mirror half of the pictures")
+    flip: bool = Field(True, description="Mirror half of the pictures horizontally, at random.")
     in_channels: Literal[1, 3, 4] = Field(
-        3, description="of the inputs: 1 grey, 3 colour, 4 with transparency"
+        3, description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
     )
-    out_channels: Literal[1, 3, 4] = Field(3, description="of what they become")
-    batch: int = Field(1, ge=1, description="pictures, or pairs, a step")
+    out_channels: Literal[1, 3, 4] = Field(
+        3, description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    )
+    batch: int = Field(1, ge=1, description="Pictures, or pairs, in each step.")
     accumulate: int = Field(
         1,
         ge=1,
-        description="parts of a batch, one after the other: less memory, and the same result "
-        "where no picture is normalised by or compared with others",
+        description="Number of equal parts in which the gradients of a batch are computed, one "
+        "after another, to save memory. The result is the same unless a layer normalizes over the "
+        "batch or compares its pictures.",
     )
     recompute: bool = Field(
-        False, description="make a generator's activations again for its gradient: less memory"
+        False,
+        description="Recompute the generators' activations in the backward pass instead of storing "
+        "them, to save memory.",
     )
-    epochs: int | None = Field(200, ge=1, description="passes over the data; not with steps")
-    steps: int | None = Field(None, ge=1, description="discriminator steps; not with epochs")
-    decay: float = Field(0.5, ge=0, le=1, description="last part in which the rate falls to 0")
-    objective: str = Field("bce", description="adversarial; see --list-objectives")
+    epochs: int | None = Field(
+        200, ge=1, description="Length of training in passes over the data, instead of steps."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Length of training in discriminator steps, instead of epochs."
+    )
+    decay: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Final fraction of training over which the learning rates fall linearly to 0.",
+    )
+    objective: str = Field(
+        "bce", description="Adversarial objective; --list-objectives prints the formulas."
+    )
     gradient_penalty: float | None = Field(
-        None, ge=0, description="weight of WGAN-GP's; by default the objective's"
+        None,
+        ge=0,
+        description="Weight of the WGAN-GP gradient penalty. By default the objective's.",
     )
     clip: float | None = Field(
-        None, gt=0, description="bound of a critic's weights; by default the objective's"
+        None,
+        gt=0,
+        description="Bound to which a critic's weights are clipped. By default the objective's.",
     )
-    r1: float | None = Field(None, ge=0, description="weight of R1; by default the objective's")
-    r2: float | None = Field(None, ge=0, description="weight of R2; by default the objective's")
+    r1: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of R1, the squared gradient norm of the discriminators at real "
+        "pictures. By default the objective's.",
+    )
+    r2: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of R2, the same at generated pictures. By default the objective's.",
+    )
     penalty_every: int = Field(
-        1, ge=1, description="steps to one with R1 and R2, then as much more"
+        1,
+        ge=1,
+        description="Compute R1 and R2 only in every N-th step, with N times the weight, to save "
+        "time.",
     )
-    smooth: float = Field(0.0, ge=0, lt=0.5, description="taken off the label of real pictures")
+    smooth: float = Field(
+        0.0, ge=0, lt=0.5, description="Label smoothing: real pictures have the label 1 - smooth."
+    )
     augment: tuple[Change, ...] = Field(
         (),
-        description="what discriminators see: any of colour, "
-        "translation, cutout, of real and fake alike",
+        description="Differentiable augmentations of what the discriminators see, real and "
+        "generated alike: any of colour, translation and cutout, separated by commas.",
     )
-    noise: float = Field(0.0, ge=0, description="on what they see; falls to 0 by the end")
-    feature_matching: float = Field(0.0, ge=0, description="weight: features of fakes as of real")
-    generator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    discriminator_lr: float = Field(2e-4, gt=0, description="learning rate")
-    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
-    d_steps: int = Field(1, ge=1, description="discriminator steps to a generator step")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of Gaussian noise on what the discriminators see. It falls "
+        "linearly to 0 by the end of training.",
+    )
+    feature_matching: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the L1 distance between discriminator features of generated and of "
+        "real pictures.",
+    )
+    generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
+    discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")
+    betas: tuple[Beta, Beta] = Field(
+        (0.5, 0.999), description="Adam's two coefficients, separated by a comma."
+    )
+    d_steps: int = Field(1, ge=1, description="Discriminator steps for each generator step.")
     unroll: int = Field(
-        0, ge=0, le=10, description="discriminator steps that the generators look ahead"
+        0,
+        ge=0,
+        le=10,
+        description="Discriminator steps by which the generators look ahead (unrolled GAN).",
     )
-    pool: int = Field(0, ge=0, description="past fakes kept to show the discriminator")
-    historical: float = Field(0.0, ge=0, description="weight of the pull to the mean of the past")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generator's average")
+    pool: int = Field(
+        0,
+        ge=0,
+        description="Number of earlier generated pictures that are kept to train the "
+        "discriminators on.",
+    )
+    historical: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of historical averaging, which pulls the weights toward their past "
+        "mean.",
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of an exponential moving average of the generators' weights; "
+        "0 keeps none.",
+    )
     generator: SerializeAsAny[GeneratorConfig] = Field(
-        description="the networks that translate: unet, resnet, or that of another package"
+        description="Network that translates: unet, resnet, or one of another package "
+        "(--list-methods)."
     )
     discriminator: SerializeAsAny[DiscriminatorConfig] = Field(
-        description="the networks that judge: patch, of what d_layers see; pixel: each by itself; "
-        "autoencoder: of objectives that need it"
+        description="Network that tells real from generated pictures. patch judges overlapping "
+        "patches, pixel single pixels; autoencoder is for objectives that need it."
     )
-    init: Init = Field("normal", description="initial weights: normal, xavier, or as torch's")
+    init: Init = Field(
+        "normal",
+        description="Initial weights: normal (standard deviation 0.02), xavier, or torch (its "
+        "defaults).",
+    )
 
     @classmethod
     def route(
         cls, values: Mapping[str, Any], preset: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Settings, flat or nested, as nested ones over a preset's; the constructor takes both.
+        """Nest flat settings, and lay them over those of a preset. The constructor takes both
+        forms.
 
-        Raises ValueError for a setting that there is not, UsageError for a network that there is
-        not.
+        Raises ValueError for an unknown setting, UsageError for an unknown network.
         """
         return route(cls, values, preset or {})
 
     @classmethod
     def spellings(cls, values: Mapping[str, Any]) -> dict[str, Spelling]:
-        """Every flat setting that goes with the networks which these values choose."""
+        """All flat settings of the method with the networks that `values` choose, by name."""
         return spellings(cls, rows_of(cls, values))
 
     def flat(self) -> dict[str, Any]:
-        """All settings by their flat spelling, as JSON has them; networks by their names."""
+        """All settings by their flat names, as JSON values; for the networks, their names."""
         values = self.model_dump(mode="json")
         nested = {kind: values[kind] for kind in TABLES}
         values |= {kind: settings["name"] for kind, settings in nested.items()}
@@ -170,7 +243,7 @@ class MethodConfig(BaseModel):
     @field_validator("generator", "discriminator", mode="before")
     @classmethod
     def _network(cls, settings: dict[str, Any], info: ValidationInfo) -> Any:
-        """By the row of its name, which has its own settings."""
+        """Validate the settings of a network with the class that its name chooses."""
         rest = {name: value for name, value in settings.items() if name != "name"}
         return TABLES[str(info.field_name)].choose(settings["name"])(**rest)
 
@@ -183,7 +256,7 @@ class MethodConfig(BaseModel):
     @field_validator("augment", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """ "colour,cutout" is as good as a list."""
+        """Accept "colour,cutout" for a list."""
         if isinstance(value, str):
             return tuple(part for part in map(str.strip, value.split(",")) if part)
         return value
@@ -191,123 +264,136 @@ class MethodConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give epochs or steps, one of the two")
+            raise ValueError("set either epochs or steps")
         self._require_fitting_networks()
         if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
-            raise ValueError(f"{self.objective} has a penalty of its own; leave out r1 and r2")
+            raise ValueError(f"{self.objective} brings its own penalty; leave out r1 and r2")
         if OBJECTIVES[self.objective].clips and self.discriminator.spectral:
-            raise ValueError(f"{self.objective} clips the weights that spectral would scale again")
+            raise ValueError(
+                f"{self.objective} clips the weights, which spectral normalization would rescale; "
+                "leave out one of the two"
+            )
         objective = OBJECTIVES[self.objective]
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
-                "unroll would need the slope of the slope of a penalty; leave out one of the two"
+                "unroll would need second derivatives of a gradient penalty; leave out one of the "
+                "two"
             )
-        penalised = objective.interpolates or any(self.slope_weights.values())
-        if self.discriminator.batch_norm and self.batch > 1 and penalised:
+        penalized = objective.interpolates or any(self.slope_weights.values())
+        if self.discriminator.batch_norm and self.batch > 1 and penalized:
             raise ValueError(
-                "a penalty on the slope at each picture (wgan-gp, rpgan, mmd, r1, r2) does not go "
+                "a gradient penalty on each picture (wgan-gp, rpgan, mmd, r1, r2) does not work "
                 "with a discriminator that normalizes over the batch; set norm=instance"
             )
         if self.conditional and (self.labels_in or self.labels_out):
             raise ValueError(
-                "this method translates no label maps; leave out labels_in and labels_out"
+                "a method with domains does not translate label maps; leave out labels_in and "
+                "labels_out"
             )
         if self.labels_in == "one-hot" and not self.one_hot:
             raise ValueError(
-                "this method's losses need the gradient of inputs, which one-hot labels have not; "
-                "set labels_in=color"
+                "the losses of this method need gradients of the inputs, and one-hot labels have "
+                "none; set labels_in=color"
             )
         self.require_share(self.batch)
         available = self.load_size or self.centre_crop or self.size
         if not self.size.fits_in(available):
-            raise ValueError(f"pictures of {available} px are smaller than the crop of {self.size}")
+            raise ValueError(
+                f"the crop of {self.size} px is larger than the resized pictures ({available} px)"
+            )
         return self
 
     def require_share(self, share: int) -> None:
-        """Raise where so many pictures of a batch are too few for one of several processes."""
+        """Raise ValueError if one process can't train on `share` pictures of each batch."""
         if share % self.accumulate:
-            raise ValueError(f"{share} pictures can't be split in {self.accumulate} (accumulate)")
+            raise ValueError(
+                f"{share} pictures can't be split into {self.accumulate} equal parts (accumulate)"
+            )
         if self.discriminator.compares and share // self.accumulate < 2:
             raise ValueError("minibatch compares the pictures of a batch; set batch=2 or more")
 
     def _require_fitting_networks(self) -> None:
-        """Raise ValueError where networks, objective and size do not go together."""
+        """Raise ValueError if networks, objective and size do not go together."""
         objective, generator, judge = OBJECTIVES[self.objective], self.generator, self.discriminator
         if generator.conditional != self.conditional:
-            takes = "takes no domain" if self.conditional else "needs a domain to translate to"
-            has = "has several" if self.conditional else "has none"
+            if self.conditional:
+                raise ValueError(
+                    f"this method needs a generator that takes a domain; {generator.name} does "
+                    f"not; set generator={self.default_generator}"
+                )
             raise ValueError(
-                f"the generator {generator.name} {takes}, and this method {has}; set "
+                f"the generator {generator.name} takes a domain, and this method has none; set "
                 f"generator={self.default_generator}"
             )
         if self.contrastive and not generator.encodes:
             raise ValueError(
-                "this method compares features of the generator, and "
-                f"{generator.name} gives none; set generator={self.default_generator}"
+                f"this method compares features of the generator, and {generator.name} provides "
+                f"none; set generator={self.default_generator}"
             )
         if judge.classifies != self.conditional:
             if self.conditional:
-                whose = f"{self.objective}'s {judge.name}" if judge.energy else judge.name
+                name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
                 raise ValueError(
-                    f"this method's discriminator names the domain, which {whose} can't"
+                    f"this method needs a discriminator that classifies the domain; {name} does not"
                 )
             raise ValueError(
-                f"the discriminator {judge.name} names domains, and this method has none; set "
+                f"the discriminator {judge.name} classifies domains, and this method has none; set "
                 f"discriminator={self.default_discriminator}"
             )
         if objective.energy and not judge.energy:
             raise ValueError(
-                f"{self.objective} brings its own discriminator: set discriminator=autoencoder in "
-                f"place of {judge.name}"
+                f"{self.objective} needs an autoencoder: set discriminator=autoencoder in place of "
+                f"{judge.name}"
             )
         if judge.energy and not objective.energy:
             raise ValueError(
-                f"{self.objective} can't use the energy with which the discriminator {judge.name} "
-                "answers; choose another discriminator"
+                f"the discriminator {judge.name} is for energy-based objectives, and "
+                f"{self.objective} is none; choose another discriminator"
             )
         if judge.most_answers and objective.answers > judge.most_answers:
             raise ValueError(
-                f"{self.objective} needs {objective.answers} answers to a patch, of which the "
-                f"discriminator {judge.name} gives {judge.most_answers}; leave {judge.name} out"
+                f"{self.objective} needs {objective.answers} outputs for each patch, and the "
+                f"discriminator {judge.name} has {judge.most_answers}; choose another discriminator"
             )
         generator.require_size(self.size)
         judge.require_size(self.size)
 
     def without_effect(self) -> dict[str, str]:
-        """The settings that change nothing beside the others, each with the reason."""
+        """Settings that have no effect together with the others, each with the reason."""
         name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
+        builtin = OBJECTIVES.builtin  # naming those of other packages would import them
         if not objective.interpolates:
             reasons["gradient_penalty"] = (
-                f"{name} has no gradient penalty between real and fake; r1 and r2 go with any"
+                f"{name} has no gradient penalty of this kind; r1 and r2 work with any objective"
             )
         if not objective.clips:
-            clipped = ", ".join(other for other, found in OBJECTIVES.items() if found.clips)
-            reasons["clip"] = f"{name} clips no weights; {clipped} does"
+            clipping = ", ".join(other for other in builtin if OBJECTIVES[other].clips)
+            reasons["clip"] = f"{name} clips no weights; {clipping} does"
         if not objective.smooths:
-            labelled = ", ".join(other for other, found in OBJECTIVES.items() if found.smooths)
+            labelled = ", ".join(other for other in builtin if OBJECTIVES[other].smooths)
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
-            reasons["penalty_every"] = "it is for R1 and R2, which have no weight here"
+            reasons["penalty_every"] = "R1 and R2 have no weight"
         if self.load_size is None and self.fit != "squash":
             reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
 
     @property
     def weight_bound(self) -> float:
-        """What the critic's weights are clipped to, 0 where they are not."""
-        usual = OBJECTIVES[self.objective].clips
-        return self.clip if usual and self.clip is not None else usual
+        """The bound to which the critic's weights are clipped; 0 for no clipping."""
+        default = OBJECTIVES[self.objective].clips
+        return self.clip if default and self.clip is not None else default
 
     @property
     def slope_weights(self) -> dict[str, float]:
-        """Of R1 and R2: the config's, by default the objective's."""
-        usual = OBJECTIVES[self.objective].zero_centred
-        given = {"r1": self.r1, "r2": self.r2}
-        return {name: usual if weight is None else weight for name, weight in given.items()}
+        """The weights of R1 and R2: those of the config, by default the objective's."""
+        default = OBJECTIVES[self.objective].zero_centered
+        weights = {"r1": self.r1, "r2": self.r2}
+        return {name: default if weight is None else weight for name, weight in weights.items()}
 
     @property
     def load_size(self) -> Size | None:
-        """The size that pictures are resized to before the crop; None for not at all. By default
-        the papers' 286/256 of the crop.
+        """The size to which pictures are resized before they are cropped; None to keep their size.
+        The default is that of the papers, 286/256 of the crop.
         """
         return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None

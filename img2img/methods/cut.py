@@ -24,7 +24,7 @@ from img2img.nets.projection import PatchProjection
 
 
 class CUTConfig(TwoSetsConfig):
-    """Section 4 and appendix C of the paper, and the defaults of the published code."""
+    """The settings of section 4 and appendix C of the paper, and of the published code."""
 
     default_generator: ClassVar[str] = "resnet"
     contrastive: ClassVar[bool] = True
@@ -35,24 +35,38 @@ class CUTConfig(TwoSetsConfig):
     }
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "instance", "antialias": True}
 
-    epochs: int | None = Field(400, ge=1, description="passes over the data; not with steps")
+    epochs: int | None = Field(
+        400, ge=1, description="Length of training in passes over the data, instead of steps."
+    )
     objective: str = "lsgan"
     init: Init = "xavier"
-    nce: float = Field(1.0, ge=0, description="weight of the contrastive term (PatchNCE)")
+    nce: float = Field(1.0, ge=0, description="Weight of the contrastive loss (PatchNCE).")
     nce_identity: bool = Field(
-        True, description="also compare pictures of b with what the generator makes of them"
+        True,
+        description="Also compare pictures of b with their translations, so that the generator "
+        "does not change them.",
     )
-    nce_temperature: float = Field(0.07, gt=0, description="divides the similarities of patches")
-    nce_patches: int = Field(256, ge=2, description="patches compared in each layer")
-    nce_width: int = Field(256, ge=1, description="numbers that describe a patch")
+    nce_temperature: float = Field(
+        0.07, gt=0, description="Temperature by which similarities of patches are divided."
+    )
+    nce_patches: int = Field(
+        256, ge=2, description="Number of patches that are compared in each layer."
+    )
+    nce_width: int = Field(
+        256, ge=1, description="Channels of the embedding by which a patch is compared."
+    )
     flip_equivariance: bool = Field(
-        False, description="mirror half of the inputs, and their features back (FastCUT)"
+        False,
+        description="Mirror the inputs in half of the steps, and mirror the features of their "
+        "translations back (FastCUT).",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
-            raise ValueError("cut encodes inputs and outputs alike: as many channels in as out")
+            raise ValueError(
+                "cut compares features of inputs and outputs; set in_channels equal to out_channels"
+            )
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -66,8 +80,10 @@ class CUTConfig(TwoSetsConfig):
 
 @dataclass(frozen=True)
 class CUTDraws(Draws):
-    """places: the patches of every layer that are compared, int64 [P], once for the translations
-    and once for the identity; all pictures share them. flipped: a bool scalar.
+    """The random tensors of a step of CUT.
+
+    places: flat indices int64 [P] of the patches to compare in each layer, for the translation and
+    for the identity; all pictures share them. flipped: whether the inputs are mirrored, a scalar.
     """
 
     places: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
@@ -75,7 +91,7 @@ class CUTDraws(Draws):
 
 
 class CUT(TwoSets):
-    """One ResNet from a to b, a PatchGAN for b, and projection heads for the features."""
+    """One generator from a to b, a discriminator for b, and projection heads for the features."""
 
     name = "cut"
     Config = CUTConfig
@@ -113,7 +129,7 @@ class CUT(TwoSets):
         self.initialize()
 
     def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> CUTDraws:
-        """Patches of every layer at random, and whether this step's pictures are mirrored."""
+        """Draw the patches of every layer, and whether the inputs of this step are mirrored."""
         shared, image = super().draws(batch, progress, penalty_scale), batch["a"]
         sizes = self.config.generator.feature_sizes(*image.shape[2:])
 
@@ -128,14 +144,14 @@ class CUT(TwoSets):
         sources = [self._mirrored(batch["a"], draws)]
         if self._compares_identity and torch.is_grad_enabled():
             sources.append(self._mirrored(batch["b"], draws))
-        # The published code puts both into one call, whatever the norm.
+        # As in the published code, in one call for any kind of norm layers.
         names = ("fake_b", "same_b")
         made = in_one_call(lambda image: self.generate("ab", image), *sources, apart=False)
         return dict(zip(names, made, strict=False))
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         real, fake, mixes = batch["b"], scene["fake_b"], self.config.discriminator.mixes
-        # Halved, to slow the discriminator down, as the published code does.
+        # Halved, to slow down the discriminator, as in the published code.
         return self.critic_terms(self._critic(draws), real, fake, draws, weight=0.5, apart=mixes)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
@@ -147,7 +163,7 @@ class CUT(TwoSets):
             terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
         if not c.nce:
             return terms
-        # Equation 5: half of the weight each where the identity is compared, too.
+        # Equation 5: half the weight each, if the identity is compared, too.
         weight = c.nce / 2 if c.nce_identity else c.nce
         terms["nce"] = weight * self._contrast(batch["a"], fake, draws, 0)
         if c.nce_identity:
@@ -175,15 +191,16 @@ class CUT(TwoSets):
         return lambda image: self.discriminators["b"](self.seen(image, draws))
 
     def _mirrored(self, image: Tensor, draws: Draws) -> Tensor:
-        """The image or features [N, C, H, W], mirrored where the step's pictures are."""
+        """The image or features [N, C, H, W], mirrored if the inputs of this step are."""
         if not self.config.flip_equivariance:
             return image
         assert isinstance(draws, CUTDraws)  # as CUT.draws gives them
         return torch.where(draws.flipped, image.flip(3), image)
 
     def _contrast(self, source: Tensor, output: Tensor, draws: Draws, use: Literal[0, 1]) -> Tensor:
-        """PatchNCE between a source and the generator's output for it, the mean over the layers
-        (equation 4). use: of the places, the translation's (0) or the identity's (1).
+        """PatchNCE between a source and its translation, the mean over the layers (equation 4).
+
+        use: whether to compare at the places of the translation (0) or of the identity (1).
         """
         assert isinstance(draws, CUTDraws)
         encode, project = self.generator("ab").encode, self.heads["ab"]
@@ -199,8 +216,8 @@ class CUT(TwoSets):
 
 
 def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
-    """PatchNCE of embeddings [N, P, width], a scalar: each query is told from the other patches of
-    its picture by the key at the same place (Park et al. 2020, equation 3).
+    """PatchNCE of embeddings [N, P, width], a scalar: the cross-entropy of classifying, for each
+    query, which key of the same picture is at its place (Park et al. 2020, equation 3).
     """
     with torch.autocast(query.device.type, enabled=False):  # a softmax of large logits follows
         similarity = _unit(query) @ _unit(key).transpose(1, 2) / temperature  # [N, P, P]
@@ -209,8 +226,8 @@ def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 
 
 def _unit(embedding: Tensor) -> Tensor:
-    """Vectors of length 1, in full precision. The constant is the published code's; it is felt,
-    for fresh heads give short vectors.
+    """Normalize vectors to length 1, in full precision. The constant is that of the published code;
+    it has an effect, since untrained heads return short vectors.
     """
     embedding = wide(embedding)
     length = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)

@@ -23,39 +23,52 @@ from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 
 
 class CycleGANConfig(TwoSetsConfig):
-    """Sections 4 and 7 of the paper."""
+    """The settings of sections 4 and 7 of the paper."""
 
     default_generator: ClassVar[str] = "resnet"
     generator_defaults: ClassVar[dict[str, Any]] = {"norm": "instance", "dropout": False}
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "instance"}
 
     objective: str = "lsgan"
-    pool: int = Field(50, ge=0, description="past fakes kept to show the discriminators")
-    cycle: float = Field(10.0, ge=0, description="weight of the cycle term, each way")
-    identity: float = Field(0.5, ge=0, description="weight of the identity term, times cycle's")
+    pool: int = Field(
+        50,
+        ge=0,
+        description="Number of earlier generated pictures that are kept to train the "
+        "discriminators on.",
+    )
+    cycle: float = Field(
+        10.0, ge=0, description="Weight of the cycle consistency loss in each direction."
+    )
+    identity: float = Field(
+        0.5, ge=0, description="Weight of the identity loss, as a multiple of that of cycle."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if OBJECTIVES[self.objective].answers > 1 and self.batch == 1 and min(self.size) < 64:
-            raise ValueError(f"{self.objective} compares patches, of which {self.size} px have few")
+            raise ValueError(
+                f"{self.objective} compares patches, and pictures of {self.size} px have too few"
+            )
         if self.identity and self.in_channels != self.out_channels:
-            raise ValueError("the identity term needs as many channels in as out; set identity=0")
+            raise ValueError(
+                "the identity loss needs in_channels equal to out_channels; set identity=0"
+            )
         return self
 
     def without_effect(self) -> dict[str, str]:
         reasons = super().without_effect()
         if not self.cycle:
-            reasons["identity"] = "its weight is times that of cycle, which is 0"
+            reasons["identity"] = "it is a multiple of the weight of cycle, which is 0"
         return reasons
 
 
 class CycleGAN(TwoSets):
-    """Two generators, there and back, and a discriminator for each domain."""
+    """Two generators, one for each direction, and a discriminator for each domain."""
 
     name = "cyclegan"
     Config = CycleGANConfig
-    # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
-    # docs/objectives.md.
+    # On small data sets, modern has a smaller kernel distance than the paper's settings, by more
+    # than the spread over seeds: docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
@@ -96,13 +109,13 @@ class CycleGAN(TwoSets):
         if not (self.config.identity and torch.is_grad_enabled()):
             fake_b, fake_a, same = ab(a), ba(b), {}
         else:
-            # A generator leaves alone what is in its target domain already (section 5.2).
+            # A generator should not change pictures of its target domain (section 5.2).
             apart = self.config.generator.batch_norm
             fake_b, same_b = in_one_call(ab, a, b, apart=apart)
             fake_a, same_a = in_one_call(ba, b, a, apart=apart)
             same = {"same_a": same_a, "same_b": same_b}
         fakes = {"fake_b": fake_b, "fake_a": fake_a}
-        if not torch.is_grad_enabled():  # a step of the discriminators alone
+        if not torch.is_grad_enabled():  # a step of the discriminators only
             return fakes
         return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
@@ -162,5 +175,5 @@ class CycleGAN(TwoSets):
         return {direction: self.direction_spec(direction) for direction in self.generators}
 
     def _critic(self, domain: str, draws: Draws) -> Critic:
-        """The domain's discriminator, on what it sees in training."""
+        """The discriminator of the domain in training, with augmentation."""
         return lambda image: self.discriminators[domain](self.seen(image, draws))

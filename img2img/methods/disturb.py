@@ -1,6 +1,6 @@
-"""What is done to pictures, real and fake alike, before a discriminator sees them.
+"""Augmentation and noise of the pictures, real and fake alike, that a discriminator sees.
 
-All of it is differentiable and drawn from torch's global generator, which every step seeds.
+All operations are differentiable. They draw from torch's global generator, which every step seeds.
 """
 
 from typing import Literal
@@ -12,41 +12,43 @@ Change = Literal["colour", "translation", "cutout"]
 
 
 def augmented(image: Tensor, changes: tuple[Change, ...], channels: tuple[int, ...]) -> Tensor:
-    """Differentiable augmentation (Zhao et al. 2020, section 3.3) of [N, C, H, W] in [-1, 1].
+    """Differentiable augmentation of [N, C, H, W] in [-1, 1] (Zhao et al. 2020, section 3.3).
 
-    channels: of the pictures that lie on each other there; they share their draws.
+    channels: channels of each picture that is concatenated in the image; these share their draws.
     """
     for change in changes:
         if change == "colour":
-            image = _colour(image, channels)
+            image = _color(image, channels)
         else:
             image = _translation(image) if change == "translation" else _cutout(image)
     return image
 
 
 def noisy(image: Tensor, strength: Tensor) -> Tensor:
-    """Instance noise (Sonderby et al. 2017): Gaussian noise added to images in [-1, 1].
+    """Add Gaussian noise to images in [-1, 1] (instance noise, Sonderby et al. 2017).
 
-    strength: its standard deviation, a scalar tensor.
+    strength: standard deviation, a scalar tensor.
     """
     return image + strength * torch.randn_like(image)
 
 
-def _colour(image: Tensor, channels: tuple[int, ...]) -> Tensor:
-    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5; alpha stays."""
+def _color(image: Tensor, channels: tuple[int, ...]) -> Tensor:
+    """Shift brightness by up to 0.5, and scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
+    Alpha channels are unchanged.
+    """
     brightness, saturation, contrast = _rand(image, 3)
     parts = []
     for whole in torch.split(image, list(channels), 1):
         picture, alpha = whole[:, :3] + brightness - 0.5, whole[:, 3:]
-        grey = picture.mean(1, keepdim=True)
-        picture = grey + 2 * saturation * (picture - grey)
+        gray = picture.mean(1, keepdim=True)
+        picture = gray + 2 * saturation * (picture - gray)
         middle = picture.mean((1, 2, 3), keepdim=True)
         parts += [middle + (0.5 + contrast) * (picture - middle), alpha]
     return torch.cat(parts, 1)
 
 
 def _translation(image: Tensor) -> Tensor:
-    """By up to an eighth of each side; zeros move in, as the authors have it."""
+    """Shift by up to an eighth of each side, filling with zeros as in the authors' code."""
     rows, columns = _grid(image)
     for axis, (size, at) in enumerate(zip(image.shape[2:], (rows, columns), strict=True)):
         most = round(size / 8)
@@ -59,7 +61,7 @@ def _translation(image: Tensor) -> Tensor:
 
 
 def _cutout(image: Tensor) -> Tensor:
-    """A square of half the sides, anywhere, becomes 0."""
+    """Set a rectangle of half the height and width, at a random position, to 0."""
     inside = torch.ones((), dtype=torch.bool, device=image.device)
     for size, at in zip(image.shape[2:], _grid(image), strict=True):
         middle = torch.randint(0, size + 1, (len(image), 1, 1, 1), device=image.device)
@@ -68,7 +70,7 @@ def _cutout(image: Tensor) -> Tensor:
 
 
 def _grid(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column numbers, [1, 1, H, 1] and [1, 1, 1, W]."""
+    """Row and column indices, [1, 1, H, 1] and [1, 1, 1, W]."""
     height, width = image.shape[2:]
     rows = torch.arange(height, device=image.device).view(1, 1, height, 1)
     return rows, torch.arange(width, device=image.device).view(1, 1, 1, width)

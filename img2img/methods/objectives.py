@@ -1,6 +1,6 @@
-"""Adversarial objectives: what the discriminator and the generator minimise, no networks inside.
+"""Adversarial objectives: the losses of discriminator and generator as functions of logits.
 
-Logits (or critic scores) have any shape [N, ...]; every loss is in full precision.
+Logits, or scores of a critic, have any shape [N, ...]. Losses are computed in full precision.
 """
 
 from abc import ABC, abstractmethod
@@ -15,61 +15,71 @@ from torch import Tensor
 from img2img.table import Table
 
 Critic = Callable[[Tensor], Tensor]
-Loss = Callable[[Tensor], Tensor]  # element by element
+Loss = Callable[[Tensor], Tensor]  # elementwise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(ABC):
-    """One objective: what discriminator and generator lose by answers to real and fake pictures."""
+    """An objective: the losses of discriminator and generator, given logits of real pictures and
+    fakes, and what it needs of the discriminator.
+    """
 
-    formula: str  # D: ...; G: ... in one line; r, f: the logits of a real and a fake picture
+    formula: str  # "D: ...; G: ..." with r and f for the logits of a real picture and of a fake
     paper: str
-    answers: int = 1  # channels that the discriminator gives
-    compares: bool = False  # the generator's loss looks at real pictures, too
-    interpolates: float = 0.0  # weight of WGAN-GP's penalty where the config gives none
-    clips: float = 0.0  # bound of the critic's weights where the config gives none; 0: none
-    zero_centred: float = 0.0  # weight of R1 and R2 where the config gives none
-    smooths: bool = False  # has labels, of which the real one can be smoothed
-    energy: bool = False  # the discriminator is an autoencoder; its logit is minus its error
-    scores: bool = False  # a critic's scores, whose distance is the point: no right and wrong
+    answers: int = 1  # channels of the discriminator's logits
+    compares: bool = False  # the generator's loss depends on real pictures, too
+    interpolates: float = 0.0  # default weight of WGAN-GP's gradient penalty; 0 for none
+    clips: float = 0.0  # default bound to which the critic's weights are clipped; 0 for none
+    zero_centered: float = 0.0  # default weight of R1 and R2
+    smooths: bool = False  # has labels, so that label smoothing applies
+    energy: bool = False  # the discriminator is an autoencoder; its logit is its negative error
+    scores: bool = False  # outputs are scores of a critic, not logits of a classifier
 
     @abstractmethod
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
-        """The discriminator's loss in named parts; their sum is the loss. real, fake: the answers
-        to as many pictures of both, or to a multiple of fakes.
+        """The discriminator's loss as named scalars, whose sum is the loss. real, fake: the logits
+        of equally many pictures of both, or of a multiple of fakes.
 
-        smooth: real pictures are labelled 1 - smooth, where there are labels.
+        smooth: label smoothing; real pictures have the label 1 - smooth, if the objective has
+        labels.
         """
 
     @abstractmethod
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """real: the answers to real pictures, for objectives that compare."""
+        """The generator's loss, a scalar. real: logits of real pictures, if the objective
+        `compares`.
+        """
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
-        """The function of a picture whose slope WGAN-GP's penalty holds near 1."""
+        """The function of pictures whose gradient norm WGAN-GP's penalty keeps near 1."""
         return critic
 
     def needs(self) -> str:
-        """What comes with it, in words."""
+        """What the objective is used with, in words, for --list-objectives."""
+        r1_r2 = self.zero_centered
         parts = {
             f"gradient penalty (--gradient-penalty {self.interpolates:g})": self.interpolates,
             f"weight clipping (--clip {self.clips:g})": self.clips,
             "an autoencoder as discriminator": self.energy,
-            f"R1 and R2 (--r1 {self.zero_centred:g} --r2 {self.zero_centred:g})": self.zero_centred,
+            f"R1 and R2 (--r1 {r1_r2:g} --r2 {r1_r2:g})": r1_r2,
         }
-        return ", ".join(text for text, there in parts.items() if there) or "-"
+        return ", ".join(text for text, applies in parts.items() if applies) or "-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pointwise(Adversarial):
-    """Means of functions of one logit, or of the difference of two where it compares."""
+    """Losses that are means of functions of one logit, or, if it `compares`, of the difference of a
+    real and a fake logit.
+    """
 
     real: Loss  # of r (of r - f: the discriminator's whole loss)
     fake: Loss
     generator: Loss  # of f (of f - r)
 
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
-        """Smoothing is by Salimans et al. 2016, section 3.4; for least squares it is
+        """The terms "real" and "fake", or "relative" if it `compares`.
+
+        Label smoothing follows Salimans et al. 2016, section 3.4. For least squares it equals
         (r - 1 + smooth)^2 up to a constant.
         """
         real, fake = wide(real), wide(fake)
@@ -95,8 +105,8 @@ def _opposite(real: Tensor, fake: Tensor) -> Tensor:
 class Discrepancy(Adversarial):
     """The squared maximum mean discrepancy of two sets of features (Binkowski et al. 2018).
 
-    The critic's answers to a picture are features of its patches, [N, answers, h, w]. A patch is
-    one member of the set, as for a Markovian discriminator, so that batches may be small.
+    The critic's outputs [N, answers, h, w] are features of patches. Every patch is an element of
+    the set, as in a patch discriminator, so that batches may be small.
     """
 
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
@@ -104,26 +114,25 @@ class Discrepancy(Adversarial):
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         if real is None:
-            raise TypeError("a discrepancy is between fakes and real pictures: give real")
+            raise TypeError("a discrepancy needs the features of real pictures (real)")
         return mmd2(_patches(real), _patches(fake))
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
-        """How much more a patch is like the real ones than like the fakes (section 3)."""
+        """The mean similarity of each patch to real patches, minus that to fakes (section 3)."""
 
         def score(image: Tensor) -> Tensor:
             features = wide(critic(image)).movedim(1, -1)
-            towards = (
-                kernel(features.flatten(0, -2), _patches(critic(wide(of)))).mean(1)
-                for of in (real, fake)
+            to_real, to_fake = (
+                kernel(features.flatten(0, -2), _patches(critic(wide(pictures)))).mean(1)
+                for pictures in (real, fake)
             )
-            more_real, more_fake = towards
-            return (more_real - more_fake).reshape(len(image), -1)
+            return (to_real - to_fake).reshape(len(image), -1)
 
         return score
 
 
 def mmd2(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate of MMD^2 of two sets of features [n, K], n >= 2
+    """The unbiased estimate of the squared MMD of two sets of features [n, K], n >= 2, a scalar
     (Gretton et al. 2012, lemma 6).
     """
 
@@ -135,10 +144,12 @@ def mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel(x: Tensor, y: Tensor) -> Tensor:
-    """[n, K], [m, K] -> [n, m]: a mixture of rational quadratic kernels, and the linear one, which
-    still has a slope where the others have none (Binkowski et al. 2018, section 2.1).
+    """[n, K], [m, K] -> [n, m]: a sum of rational quadratic kernels and the linear kernel, whose
+    gradient does not vanish at large distances (Binkowski et al. 2018, section 2.1).
     """
-    with torch.autocast(x.device.type, enabled=False):  # a difference of large numbers follows
+    with torch.autocast(
+        x.device.type, enabled=False
+    ):  # because a difference of large numbers follows
         products = x @ y.T
     squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * products
     squares = squares.clamp(min=0)
@@ -146,32 +157,35 @@ def kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _patches(features: Tensor, most: int = 512) -> Tensor:
-    """[N, K, h, w] -> [n, K]: every place of every picture; of many, so many drawn at random."""
-    found = wide(features).movedim(1, -1).flatten(0, -2)
-    if len(found) <= most:
-        return found
-    return found[torch.randperm(len(found), device=found.device)[:most]]
+    """[N, K, h, w] -> [n, K]: the features at every position of every picture, or a random choice
+    of `most` of them.
+    """
+    patches = wide(features).movedim(1, -1).flatten(0, -2)
+    if len(patches) <= most:
+        return patches
+    return patches[torch.randperm(len(patches), device=patches.device)[:most]]
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """How far the critic's slope is from 1 between real and fake, squared, without a weight
-    (Gulrajani et al. 2017, equation 3).
+    """WGAN-GP's penalty, without its weight: the mean of (|grad critic| - 1)^2 at points between
+    real pictures and fakes (Gulrajani et al. 2017, equation 3).
 
-    real, fake: images [N, C, H, W], no gradient flows into them; mix: [N, 1, 1, 1] in [0, 1].
+    real, fake: images [N, C, H, W], which get no gradient. mix: positions between them,
+    [N, 1, 1, 1] in [0, 1]; 1 is the real picture.
     """
     return (_slopes(critic, mix * real + (1 - mix) * wide(fake), "sum") - 1).square().mean()
 
 
-def zero_centred_penalty(critic: Critic, images: Tensor) -> Tensor:
-    """E |grad D|^2 / 2 at the images [N, C, H, W]: R1 at real ones, R2 at fakes, without a weight
-    (Mescheder et al. 2018, equation 9). D is the mean over a picture's patches.
+def zero_centered_penalty(critic: Critic, images: Tensor) -> Tensor:
+    """R1 at real images [N, C, H, W], R2 at fakes, without their weight: the mean of |grad D|^2 / 2
+    (Mescheder et al. 2018, equation 9). D is the mean of the logits of a picture's patches.
     """
     return _slopes(critic, images, "mean").square().mean() / 2
 
 
 def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Tensor:
-    """[N]: the gradient's norm at each picture, of the sum or the mean of its patches' scores."""
-    # In full precision: a second derivative loses too much in bf16.
+    """The gradient norm [N] at each image of the sum, or the mean, of its patches' scores."""
+    # Full precision, because a second derivative is too inaccurate in bf16.
     with torch.autocast(images.device.type, enabled=False):
         at = wide(images).detach().requires_grad_()
         scores = critic(at).reshape(len(at), -1)
@@ -182,7 +196,7 @@ def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Ten
 
 
 def wide(x: Tensor) -> Tensor:
-    """Half-precision values as float32: losses are computed in full precision."""
+    """Half-precision values converted to float32; others unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
@@ -242,7 +256,7 @@ RPGAN = Pointwise(
     fake=F.softplus,
     generator=lambda d: F.softplus(-d),
     compares=True,
-    zero_centred=1.0,
+    zero_centered=1.0,
 )
 EBGAN = Pointwise(
     formula="D: E(r) + max(0, 1 - E(f)); G: E(f); E: the autoencoder's error, r = -E",

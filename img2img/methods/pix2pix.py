@@ -14,29 +14,29 @@ from img2img.nets.generator import Generator
 
 
 class Pix2PixConfig(MethodConfig):
-    """Sections 3 and 6 of the paper."""
+    """The settings of sections 3 and 6 of the paper."""
 
     default_generator: ClassVar[str] = "unet"
-    # Of a ResNet, too: what the authors' code gives one in pix2pix.
+    # For a ResNet, too, as in the authors' code of pix2pix.
     generator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch", "dropout": True}
     discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "batch"}
 
     one_hot: ClassVar[bool] = True
 
-    l1: float = Field(100.0, ge=0, description="weight of the L1 term")
+    l1: float = Field(100.0, ge=0, description="Weight of the L1 loss.")
     unpaired: bool = Field(
         False,
-        description="also train on pictures of a that have no partner: discriminators judge what "
-        "becomes of them, and there is no L1",
+        description="Also train on inputs without a partner, whose translations get only the "
+        "adversarial loss.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.unpaired and OBJECTIVES[self.objective].interpolates:
             raise ValueError(
-                f"the penalty of {self.objective} is on the line from a fake to the real picture "
-                "of the same input, and inputs without a partner have none; choose another "
-                "objective (r1 and r2 go with unpaired)"
+                f"the penalty of {self.objective} needs a real picture for each translation, which "
+                "inputs without a partner do not have; choose another objective (r1 and r2 work "
+                "with unpaired)"
             )
         return self
 
@@ -47,8 +47,8 @@ class Pix2Pix(Method):
     name = "pix2pix"
     Config = Pix2PixConfig
     layouts = ("pairs", "side-by-side")
-    # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
-    # docs/objectives.md.
+    # On small data sets, modern has a smaller kernel distance than the paper's settings, by more
+    # than the spread over seeds: docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
@@ -64,7 +64,7 @@ class Pix2Pix(Method):
         "pix2pix needs --a DIR and --b DIR, or --pairs DIR, or --data DIR (the same for "
         "--test-...); with --unpaired --a and --b, or --data with two sets."
     )
-    channels_last = True  # by a third on a CPU with AMX; the others lose in their instance norm
+    channels_last = True  # by a third on a CPU with AMX; instance norm would be slower
     config: Pix2PixConfig
 
     def __init__(self, config: Pix2PixConfig):
@@ -87,10 +87,10 @@ class Pix2Pix(Method):
         return ("pairs-and-inputs",) if config.unpaired else cls.layouts
 
     def scene(self, batch: Batch, draws: Draws) -> Scene:
-        """The translations of the pairs' inputs, and as `extra` those of unpaired inputs."""
+        """The translations of paired inputs, and, as `extra`, those of unpaired inputs."""
         if not self.config.unpaired:
             return {"fake_b": self.generate("ab", batch["a"])}
-        # BatchNorm would let pairs and unpaired inputs change each other.
+        # In one call, BatchNorm would mix the statistics of paired and unpaired inputs.
         apart, inputs = self.config.generator.batch_norm, (batch["a"], batch["extra"])
         made = in_one_call(lambda image: self.generate("ab", image), *inputs, apart=apart)
         return dict(zip(("fake_b", "extra"), made, strict=True))
@@ -124,19 +124,19 @@ class Pix2Pix(Method):
         return {"ab": self.direction_spec("ab")}
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
-        """The inputs of a step: of the pairs, and unpaired ones where they are used."""
+        """The inputs of a step: those of pairs, and unpaired ones if these are used."""
         return [batch["a"], batch["extra"]] if self.config.unpaired else [batch["a"]]
 
     def _fakes(self, scene: Scene) -> Tensor:
-        """What became of all `_inputs`, in their order."""
+        """The translations of all `_inputs`, in their order."""
         if not self.config.unpaired:
             return scene["fake_b"]
         return torch.cat([scene["fake_b"], scene["extra"]])
 
     def _critic(self, *conditions: Tensor, draws: Draws | None = None) -> Critic:
-        """The discriminator's score of images, each beside its condition, [N, C, H, W] each: of N
-        images beside the first conditions, of more beside those and the following ones. With the
-        draws of a training step both are augmented alike before it sees them.
+        """The discriminator as a function of images [N, C, H, W], each with its condition, which is
+        the input at the same index of all conditions. draws: those of a training step, in which
+        both are augmented alike.
         """
         condition, count = torch.cat(conditions), len(conditions[0])
 
@@ -146,7 +146,8 @@ class Pix2Pix(Method):
                 channels = (self.config.in_channels, self.config.out_channels)
                 both = self.seen(both, draws, channels)
             discriminator = self.discriminators["b"]
-            # One that compares the pictures of a call would tell 2N fakes from N real pictures.
+            # If it compares the pictures of a call, it must not recognize fakes by the size of the
+            # call: there are N real pictures, and 2N fakes.
             calls = torch.split(both, count) if self.config.discriminator.mixes else (both,)
             return torch.cat([discriminator(call) for call in calls])
 

@@ -1,8 +1,8 @@
-"""Where the settings of a method's networks go.
+"""Flat names of settings, and their places in the nested settings of a method.
 
-In config.json they are nested: `{"generator": {"name": "unet", "levels": 5}, ...}`. People write
-them flat: `levels=5`. A flat setting is the method's own, else the generator's; those of the
-discriminator are written with `d_` before them, but for a few that no generator has.
+In config.json, settings of networks are nested: `{"generator": {"name": "unet", "levels": 5},
+...}`. Users write them flat: `levels=5`. A flat name is a setting of the method, or else of the
+generator; settings of the discriminator have the prefix `d_`, except a few that no generator has.
 """
 
 import difflib
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from img2img.methods.config import MethodConfig
 
 Rows = tuple[type[GeneratorConfig], type[DiscriminatorConfig]]
-SHARED = ("norm",)  # sets both networks; d_norm the discriminators' alone
-UNPREFIXED = ("spectral", "minibatch")  # of discriminators, and no generator has them
-ENERGY = "autoencoder"  # the discriminator of objectives of energy
-CHOOSING = ("objective", "generator", "discriminator")  # settings that choose the networks
+SHARED = ("norm",)  # sets both networks; d_norm sets the discriminators only
+UNPREFIXED = ("spectral", "minibatch")  # settings of discriminators that no generator has
+ENERGY = "autoencoder"  # the default discriminator of energy-based objectives
+CHOOSING = ("objective", "generator", "discriminator")  # settings that determine the networks
 TABLES: dict[str, Table[Any]] = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
 
 
 class Spelling(NamedTuple):
-    """What a flat setting sets."""
+    """The places and the field of a flat setting."""
 
     places: tuple[tuple[str, str], ...]  # ("method", "generator" or "discriminator", field)
     field: FieldInfo
 
 
 def spellings(schema: type["MethodConfig"], rows: Rows) -> dict[str, Spelling]:
-    """Every flat setting of a method with these networks."""
+    """All flat settings of a method with these networks, by name."""
     generator, discriminator = rows
     known = {
         name: Spelling((("method", name),), field) for name, field in schema.model_fields.items()
@@ -55,33 +55,33 @@ def spellings(schema: type["MethodConfig"], rows: Rows) -> dict[str, Spelling]:
 
 
 def rows_of(schema: type["MethodConfig"], values: Mapping[str, Any]) -> Rows:
-    """The networks that settings choose, by default the method's.
+    """The classes of the networks that the settings choose, by default the method's.
 
-    Raises UsageError where there is none of that name.
+    Raises UsageError for an unknown network.
     """
     objective = OBJECTIVES.get(values.get("objective", schema.model_fields["objective"].default))
-    usual = ENERGY if objective and objective.energy else schema.default_discriminator
+    default = ENERGY if objective and objective.energy else schema.default_discriminator
     generator = GENERATORS.choose(_name(values, "generator") or schema.default_generator)
-    return generator, DISCRIMINATORS.choose(_name(values, "discriminator") or usual)
+    return generator, DISCRIMINATORS.choose(_name(values, "discriminator") or default)
 
 
 def route(
     schema: type["MethodConfig"], values: Mapping[str, Any], preset: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings with those of networks in `generator` and `discriminator`, over what the preset
-    sets and the method's defaults for its networks, as far as the chosen networks have them.
+    """Nest flat settings in `generator` and `discriminator`, and lay them over the preset and over
+    the method's defaults for its networks, as far as the chosen networks have these settings.
 
-    Flat settings win over nested ones: a file has the latter, and the command line the former.
-    Raises ValueError for a setting that there is not, UsageError for a network that there is not.
+    Flat settings take precedence over nested ones, as the command line does over a file. Raises
+    ValueError for an unknown setting, UsageError for an unknown network.
     """
     fields = schema.model_fields
     routed = {name: value for name, value in (*preset.items(), *values.items()) if name in fields}
     rows = rows_of(schema, routed)
     known = spellings(schema, rows)
-    for kind, row, usual in zip(
+    for kind, row, preferred in zip(
         TABLES, rows, (schema.generator_defaults, schema.discriminator_defaults), strict=True
     ):
-        defaults = {name: value for name, value in usual.items() if name in row.model_fields}
+        defaults = {name: value for name, value in preferred.items() if name in row.model_fields}
         routed[kind] = {"name": row.name, **defaults}
     _place(routed, {name: value for name, value in preset.items() if name in known}, known)
     for kind in TABLES:
@@ -95,8 +95,8 @@ def route(
 
 
 def of_other_networks(name: str, rows: Rows) -> str:
-    """What to say of a flat setting that other networks have, but not the chosen ones; "" where
-    none has it. Those of other packages are not looked at, which would import them.
+    """An error message for a flat setting that other built-in networks have, but not the chosen
+    ones; "" if none has it. Networks of other packages are left out, as they would be imported.
     """
     bare = name.removeprefix("d_")
     for (kind, table), row in zip(TABLES.items(), rows, strict=True):
@@ -113,7 +113,7 @@ def of_other_networks(name: str, rows: Rows) -> str:
 def _place(
     routed: dict[str, Any], values: Mapping[str, Any], known: Mapping[str, Spelling]
 ) -> None:
-    """Put the flat settings of networks where they belong; what sets several goes first."""
+    """Write the flat settings of networks to their places; those with several places first."""
     flat = [(known[name].places, value) for name, value in values.items() if name in known]
     for places, value in sorted(flat, key=lambda item: -len(item[0])):
         for kind, field in places:
@@ -122,21 +122,21 @@ def _place(
 
 
 def _name(values: Mapping[str, Any], kind: str) -> str | None:
-    """The name of the network that `generator` or `discriminator` chooses; None for none."""
-    given = values.get(kind)
-    name = given if isinstance(given, str) else _nested(values, kind).get("name")
+    """The name of the network that `generator` or `discriminator` chooses, if it has one."""
+    network = values.get(kind)
+    name = network if isinstance(network, str) else _nested(values, kind).get("name")
     if not (name is None or isinstance(name, str)):
-        raise ValueError(f"the name of a {kind} is a word, not {name!r}")
+        raise ValueError(f"the name of a {kind} must be a string, not {name!r}")
     return name
 
 
 def _nested(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """The settings within `generator` or `discriminator`."""
-    given = values.get(kind)
-    if isinstance(given, NetworkConfig):
-        return given.model_dump()
-    if given is None or isinstance(given, str):
+    """The nested settings of `generator` or `discriminator`."""
+    network = values.get(kind)
+    if isinstance(network, NetworkConfig):
+        return network.model_dump()
+    if network is None or isinstance(network, str):
         return {}
-    if not isinstance(given, dict):
-        raise ValueError(f"{kind} is the name of one, or its settings with its name among them")
-    return given
+    if not isinstance(network, dict):
+        raise ValueError(f"{kind} must be a name, or the settings of a network with its name")
+    return network

@@ -32,7 +32,7 @@ from img2img.sizes import Size, TrainingSize
 
 
 class StarGANConfig(MethodConfig):
-    """Sections 3, 4.2 and 7 of the paper. A step is a critic step."""
+    """The settings of sections 3, 4.2 and 7 of the paper. A step is a discriminator step."""
 
     default_generator: ClassVar[str] = "stargan"
     default_discriminator: ClassVar[str] = "stargan"
@@ -40,34 +40,47 @@ class StarGANConfig(MethodConfig):
 
     size: TrainingSize = Field(
         Size(128, 128),
-        description="of the training pictures, pixels: 128, or width x height as 256x128",
+        description="Size of the training pictures in pixels: 128, or 256x128 (width x height).",
     )
-    batch: int = Field(16, ge=2, description="of one, the target would be what it is already")
+    batch: int = Field(
+        16,
+        ge=2,
+        description="Pictures in each step. At least 2, since a picture is translated to "
+        "the domain of another.",
+    )
     epochs: int | None = None
-    steps: int | None = Field(200_000, ge=1, description="critic steps; not with epochs")
+    steps: int | None = Field(
+        200_000, ge=1, description="Length of training in discriminator steps, instead of epochs."
+    )
     objective: str = "wgan-gp"
     init: Init = "torch"
     generator_lr: float = Field(1e-4, gt=0)
     discriminator_lr: float = Field(1e-4, gt=0)
-    d_steps: int = Field(5, ge=1, description="critic steps to a generator step")
-    reconstruction: float = Field(10.0, ge=0, description="weight of the cycle back")
-    classification: float = Field(1.0, ge=0, description="weight of the domain classifier")
-    labels: Labels = Field(Labels(), description="the domains, read from the data")
+    d_steps: int = Field(5, ge=1, description="Discriminator steps for each generator step.")
+    reconstruction: float = Field(
+        10.0, ge=0, description="Weight of the L1 reconstruction of the input."
+    )
+    classification: float = Field(
+        1.0, ge=0, description="Weight of the domain classification loss."
+    )
+    labels: Labels = Field(Labels(), description="The domains, which are read from the data.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
-            raise ValueError("StarGAN needs as many channels in as out")
+            raise ValueError("stargan needs in_channels equal to out_channels")
         return self
 
     def require_share(self, share: int) -> None:
         super().require_share(share)
         if share < 2:
-            raise ValueError("a picture's target is the domain of another; set batch=2 or more")
+            raise ValueError(
+                "a picture is translated to the domain of another one; set batch=2 or more"
+            )
 
     @property
     def load_size(self) -> Size | None:
-        """The paper crops once from the middle, then resizes: no random crop by default."""
+        """By default the crop size, since the paper has no random crops."""
         return (self.size if self.resize is None else self.resize) or None
 
 
@@ -77,13 +90,13 @@ class StarGANDraws(Draws):
 
 
 class StarGAN(Method):
-    """One generator for every domain; a discriminator that also names the domain."""
+    """One generator for all domains, and a discriminator that also classifies the domain."""
 
     name = "stargan"
     Config = StarGANConfig
     layouts = ("labelled",)
-    # Nearer in kernel distance than the paper's by more than the seeds differ, on small data sets:
-    # docs/objectives.md.
+    # On small data sets, modern has a smaller kernel distance than the paper's settings, by more
+    # than the spread over seeds: docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
@@ -95,7 +108,7 @@ class StarGAN(Method):
             "penalty_every": 4,
         },
     }
-    sources_hint = "stargan needs --data DIR with one sub-folder a domain."
+    sources_hint = "stargan needs --data DIR with one sub-folder for each domain."
     translate_hint = " --to DOMAIN"
     config: StarGANConfig
 
@@ -117,7 +130,7 @@ class StarGAN(Method):
         return self.config.d_steps * max(len(self.config.labels.sets), 1)
 
     def sides(self, step: int) -> tuple[Side, ...]:
-        """With several data sets each gives a batch in turn, and each its generator step."""
+        """Several data sets take turns, batch by batch, and each gets its generator steps."""
         return super().sides(step // max(len(self.config.labels.sets), 1))
 
     def penalty_scale(self, step: int) -> float:
@@ -125,7 +138,7 @@ class StarGAN(Method):
         return super().penalty_scale(step // max(len(self.config.labels.sets), 1))
 
     def draws(self, batch: Batch, progress: Tensor, penalty_scale: float) -> StarGANDraws:
-        """The targets are the labels of the batch in a random order."""
+        """Draw the targets, which are the labels of the batch in random order."""
         label = batch["domain"]
         others = torch.randperm(len(label), device=label.device)
         shared = super().draws(batch, progress, penalty_scale)
@@ -137,7 +150,7 @@ class StarGAN(Method):
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge, c = self._judge(draws), self.config
         image, fake = batch["image"], scene["fake"]
-        if c.discriminator.mixes:  # a call's pictures are compared with each other
+        if c.discriminator.mixes:  # logits depend on the other pictures of the call
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))
@@ -160,7 +173,7 @@ class StarGAN(Method):
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
-        """The input, then what each domain makes of it."""
+        """The input, and its translation to each domain."""
         image = batch["image"]
         columns = {"input": image}
         for name in self.config.labels.names:
@@ -168,26 +181,26 @@ class StarGAN(Method):
         return columns
 
     def ways(self, batch: Batch) -> dict[str, Way]:
-        """To each domain, the pictures of its data set that lack it."""
+        """For each domain, the pictures of its data set that do not have it."""
         image, label, labels = batch["image"], batch["domain"], self.config.labels
         ways = {}
         for index, name in enumerate(labels.names):
             number, _ = self._place(name)
-            own = label[:, len(labels.names) + number] > 0 if len(labels.sets) > 1 else True
-            has = label[:, index] > 0
-            was = label[~has & own]
+            in_set = label[:, len(labels.names) + number] > 0 if len(labels.sets) > 1 else True
+            has_domain = label[:, index] > 0
+            source_labels = label[~has_domain & in_set]
             ways[name] = Way(
-                source=image[~has & own],
-                real=image[has],
-                translate=partial(self._switched, was, name),
+                source=image[~has_domain & in_set],
+                real=image[has_domain],
+                translate=partial(self._switched, source_labels, name),
                 critic=self._score if self.objective.answers == 1 else None,
-                back=partial(self._translated, was),
+                back=partial(self._translated, source_labels),
             )
         return ways
 
-    def _switched(self, was: Tensor, name: str, image: Tensor) -> Tensor:
-        """The image in the domain, from its label vectors [N, D]."""
-        return self._translated(self._towards(was, name), image)
+    def _switched(self, label: Tensor, name: str, image: Tensor) -> Tensor:
+        """The images [N, C, H, W] in the domain `name`, given their label vectors [N, D]."""
+        return self._translated(self._towards(label, name), image)
 
     def _translated(self, label: Tensor, image: Tensor) -> Tensor:
         translated: Tensor = self.generators["any"](image, label)
@@ -202,36 +215,39 @@ class StarGAN(Method):
         return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
 
     def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The discriminator's scores and class logits, of what it sees in training."""
+        """The discriminator in training, with augmentation: images -> (logits, class logits)."""
         return lambda image: self.discriminators["all"](self.seen(image, draws))
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The mean over the pictures, each in its own data set's part (equations 2, 3 and 7)."""
+        """The mean classification loss of the pictures, each on the domains of its own data set
+        (equations 2, 3 and 7).
+        """
         logits, labels = wide(logits), self.config.labels
         loss = logits.new_zeros(())
         for number, (labelled, part) in enumerate(zip(labels.sets, labels.parts, strict=True)):
-            own, truth = logits[:, part], label[:, part].to(logits.dtype)
+            predicted, truth = logits[:, part], label[:, part].to(logits.dtype)
             if labelled.kind == "classes":
-                each = F.cross_entropy(own, truth.argmax(1), reduction="none")
-            else:  # summed over the attributes, as the authors do; a mean would weigh it down
-                each = F.binary_cross_entropy_with_logits(own, truth, reduction="none").sum(1)
+                each = F.cross_entropy(predicted, truth.argmax(1), reduction="none")
+            else:  # summed over the attributes, as in the authors' code
+                each = F.binary_cross_entropy_with_logits(predicted, truth, reduction="none")
+                each = each.sum(1)
             known = label[:, len(labels.names) + number] if len(labels.sets) > 1 else 1.0
             loss = loss + (each * known).mean()
         return loss
 
     def _towards(self, label: Tensor, name: str) -> Tensor:
-        """Label vectors [N, D] with one class chosen, or one attribute switched over."""
+        """Label vectors [N, D] with the class `name` chosen, or the attribute `name` inverted."""
         labels = self.config.labels
         number, part = self._place(name)
         targets = []
         for row in label[:, part].tolist():
             domains = labels.sets[number].domains
-            own = {domain for domain, value in zip(domains, row, strict=True) if value}
-            targets.append(labels.vector(number, labels.towards(number, own, name)))
+            current = {domain for domain, value in zip(domains, row, strict=True) if value}
+            targets.append(labels.vector(number, labels.towards(number, current, name)))
         return torch.from_numpy(np.stack(targets)).to(label)
 
     def _place(self, name: str) -> tuple[int, slice]:
-        """The number of the data set with the domain, and its part of the label vector."""
+        """The index of the data set with the domain, and its slice of the label vector."""
         labels = self.config.labels
         number = next(i for i, labelled in enumerate(labels.sets) if name in labelled.domains)
         return number, labels.parts[number]

@@ -1,4 +1,4 @@
-"""What the methods of two sets of pictures share: the use of those pictures that have a partner."""
+"""The base class of methods that train on two sets, with an optional loss for pairs in them."""
 
 from pydantic import Field
 from torch import Tensor
@@ -9,18 +9,18 @@ from img2img.methods.objectives import wide
 
 
 class TwoSetsConfig(MethodConfig):
-    """Settings of methods that train on two sets, no picture of which needs a partner."""
+    """The settings of methods that train on two sets of pictures without pairs."""
 
     paired: float = Field(
         0.0,
         ge=0,
-        description="weight of L1 to the truth, of pictures that have a partner of the same name "
-        "in the other set; 0: no names are compared",
+        description="Weight of the L1 loss between the translation of a picture and its partner, "
+        "the picture of the same name in the other set, if it has one; 0 uses no partners.",
     )
 
 
 class TwoSets(Method):
-    """A method of two sets, of which a part may be pairs."""
+    """A method of two sets of pictures, a part of which may be pairs."""
 
     layouts = ("unpaired",)
     config: TwoSetsConfig
@@ -31,14 +31,14 @@ class TwoSets(Method):
         return ("partly-paired",) if config.paired else cls.layouts
 
     def truth_term(self, output: Tensor, truth: Tensor, draws: Draws) -> Tensor:
-        """The weighted L1 between translations and what the batch has beside them [N, C, H, W],
-        averaged over the pictures whose truth that is; 0 where there are none.
+        """The weighted L1 distance between translations and the pictures of the batch beside them,
+        [N, C, H, W], averaged over those that are pairs; 0 if there are none.
         """
-        assert draws.truths is not None  # the batch is of a partly paired layout
-        off = (wide(output) - wide(truth)).abs().mean((1, 2, 3))
-        return self.config.paired * (draws.truths * off).mean()
+        assert draws.truths is not None  # the layout is partly-paired
+        distances = (wide(output) - wide(truth)).abs().mean((1, 2, 3))
+        return self.config.paired * (draws.truths * distances).mean()
 
 
 def all_paired(batch: Batch) -> bool:
-    """Whether each b of the batch is the truth of its a. It waits for the device."""
+    """Whether all samples of the batch are pairs. It waits for the device."""
     return "paired" in batch and bool(batch["paired"].all())

@@ -1,7 +1,7 @@
-"""Networks of the papers, without losses; state-dict keys as in the published checkpoints.
+"""The networks of the papers, with the state-dict keys of the published checkpoints.
 
-A row of these tables is the class of a network's settings, which builds it. Importing this module
-imports no torch; looking up a row does.
+A row of these tables is the class of a network's settings, which builds the network. Importing this
+module does not import torch; looking up a row does.
 """
 
 from typing import TYPE_CHECKING

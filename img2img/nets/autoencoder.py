@@ -13,16 +13,18 @@ from img2img.sizes import Size
 
 
 class AutoEncoderConfig(DiscriminatorConfig):
-    """The discriminator of objectives of energy, which choose it by themselves."""
+    """The settings of the autoencoder, which energy-based objectives (ebgan) choose by default."""
 
     name: ClassVar[str] = "autoencoder"
     energy: ClassVar[bool] = True
     most_answers: ClassVar[int | None] = 1
 
-    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
-    layers: int = Field(3, ge=1, description="the autoencoder's layers that halve the picture")
+    width: int = Field(64, ge=1, description="Channels of the discriminators' first layer.")
+    layers: int = Field(3, ge=1, description="Layers of the autoencoder that halve the size.")
     norm: Norm = Field(
-        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+        "batch",
+        description="Normalization of the discriminators: batch, instance, instance_affine or "
+        "none.",
     )
 
     @property
@@ -32,8 +34,8 @@ class AutoEncoderConfig(DiscriminatorConfig):
     def require_size(self, size: Size) -> None:
         if not size.divisible_by(2**self.layers):
             raise ValueError(
-                f"size {size} is no multiple of {2**self.layers}, as {self.layers} layers of the "
-                "autoencoder need; set d_layers lower"
+                f"size {size} must be a multiple of {2**self.layers} for {self.layers} autoencoder "
+                "layers; set d_layers lower"
             )
 
     def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
@@ -41,10 +43,10 @@ class AutoEncoderConfig(DiscriminatorConfig):
 
 
 class AutoEncoder(nn.Module):
-    """[N, C, H, W] in [-1, 1] -> minus the energy, [N, 1]: how badly it can be rebuilt, as the
-    mean squared error. H and W are multiples of 2^layers.
+    """[N, C, H, W] in [-1, 1] -> the negative energy [N, 1]. H and W are multiples of 2^layers.
 
-    4x4 convolutions of stride 2 down, transposed ones up again.
+    The energy is the mean squared error of the reconstruction. The encoder has 4x4 convolutions of
+    stride 2, the decoder transposed ones.
     """
 
     def __init__(self, channels: int, width: int = 64, layers: int = 3, norm: Norm = "batch"):

@@ -1,4 +1,4 @@
-"""Label maps in a network: the class of a pixel is the color of a palette that it is nearest to."""
+"""Label maps in a network: the class of a pixel is the nearest color of a palette."""
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ def scaled(palette: Palette) -> Tensor:
 
 
 def nearest(image: Tensor, colors: Tensor) -> Tensor:
-    """The index of the nearest color to each pixel: [N, C, H, W], [K, C] -> int64 [N, H, W].
+    """The index of the color nearest to each pixel: [N, C, H, W], [K, C] -> int64 [N, H, W].
 
-    Computed in full precision and, other than a product of matrices, under autocast, too:
-    neighboring grey levels are 1/127.5 apart.
+    It is computed in full precision under autocast, too, as a matrix product would not be: adjacent
+    gray levels differ by 1/127.5.
     """
     image, colors = image.float(), colors.float()
     # The squared distance without the square of the pixel, which is the same for all colors.
@@ -30,8 +30,8 @@ def nearest(image: Tensor, colors: Tensor) -> Tensor:
 class OneHotInput(Generator):
     """A generator whose input is a label map in the colors of a palette, [N, C, H, W] in [-1, 1].
 
-    The network that it wraps sees a channel for each color: 1 where a pixel has it, else -1. No
-    gradient reaches the input.
+    The wrapped network sees one channel for each color: 1 where a pixel has the color, else -1. The
+    input gets no gradient.
     """
 
     network: Generator
@@ -44,11 +44,11 @@ class OneHotInput(Generator):
         self.register_buffer("colors", scaled(palette), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """[N, C, H, W] -> what the network makes of it, in [-1, 1]."""
+        """Label map [N, C, H, W] -> the output of the wrapped network, in [-1, 1]."""
         classes = nearest(image, self.colors)
         channels = F.one_hot(classes, len(self.colors)).permute(0, 3, 1, 2)
         translated: Tensor = self.network(2 * channels.to(image.dtype) - 1)
         return translated
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        raise NotImplementedError("A label map has no features to contrast (labels_in=one-hot)")
+        raise NotImplementedError("One-hot label maps provide no features (labels_in=one-hot)")

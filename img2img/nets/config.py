@@ -9,7 +9,7 @@ from img2img.sizes import Size
 
 
 class NetworkConfig(BaseModel, ABC):
-    """The settings of a network, by which it describes itself, and which build it."""
+    """Base class of the settings of a network. An instance describes the network and builds it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,11 +17,11 @@ class NetworkConfig(BaseModel, ABC):
 
     @property
     def batch_norm(self) -> bool:
-        """Whether its layers normalize over the batch in training."""
+        """Whether it has BatchNorm layers, which normalize over the batch in training."""
         return False
 
     def require_size(self, size: Size) -> None:
-        """Raise ValueError where it can't be trained on pictures of that size."""
+        """Raise ValueError if the network can't be trained on pictures of this size."""
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a discriminator says of itself by its settings."""
+"""The base class of discriminator settings."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -13,26 +13,28 @@ from img2img.sizes import Size
 class DiscriminatorConfig(NetworkConfig):
     """The settings of a discriminator. A row of `img2img.nets.DISCRIMINATORS` is such a class."""
 
-    classifies: ClassVar[bool] = False  # gives (logits, class logits [N, domains]), not logits
-    energy: ClassVar[bool] = False  # its logit is minus the error of rebuilding its input
-    most_answers: ClassVar[int | None] = None  # channels that its logits can have at most
+    classifies: ClassVar[bool] = False  # returns (logits, class logits [N, domains])
+    energy: ClassVar[bool] = False  # its logit is the negative error of reconstructing its input
+    most_answers: ClassVar[int | None] = None  # upper bound of the channels of its logits
 
-    spectral: bool = Field(False, description="spectral normalization of the discriminators")
+    spectral: bool = Field(
+        False, description="Spectral normalization of the discriminators' convolutions."
+    )
 
     @property
     def compares(self) -> bool:
-        """Whether a layer compares the pictures of a batch."""
+        """Whether a layer compares the pictures of a batch (`minibatch`)."""
         return False
 
     @property
     def mixes(self) -> bool:
-        """Whether the answer to a picture depends on the others of the call."""
+        """Whether the logits of a picture depend on the other pictures of the same call."""
         return self.batch_norm or self.compares
 
     @abstractmethod
     def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        """A new network: [N, channels, H, W] of that size in [-1, 1] -> logits [N, answers, h, w],
-        and class logits [N, domains] beside them where it `classifies`.
+        """Build the network: [N, channels, H, W] of `size` in [-1, 1] -> logits [N, answers, h, w],
+        or (logits, class logits [N, domains]) if it `classifies`.
 
-        Spectral normalization is not yet in it: the method adds it to initialized weights.
+        The method adds spectral normalization later, after the weights are initialized.
         """

@@ -16,16 +16,17 @@ UNetForm = Literal["paper", FlatForm]
 class FlatUNet(Generator):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
 
-    Channels and kernels are the paper's. Features that came up go before those that a skip
-    carries. form:
+    Channels and kernels are the paper's. In concatenations, decoder features precede those of the
+    skip connection. The values of form:
 
-    flat: skips carry the output of LeakyReLU, and no ReLU is put on them afterwards, nor on the
-    innermost features.
-    rectified: ReLU is put on both, as in the paper.
-    pytorch-gan: flat, but the last layer doubles the nearest pixels and convolves what zeros above
-    and left make an odd size (eriklindernoren/PyTorch-GAN, implementations/pix2pix).
-    aladdinpersson: flat, but convolutions reflect the border, all but the innermost, which ReLU
-    follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
+    flat: skip connections carry the output of LeakyReLU. No ReLU follows, neither on them nor on
+        the innermost features.
+    rectified: a ReLU follows on both, as in the paper.
+    pytorch-gan: as flat, but the last layer is nearest-neighbor upsampling, zero padding on the
+        left and at the top, and a convolution (eriklindernoren/PyTorch-GAN,
+        implementations/pix2pix).
+    aladdinpersson: as flat, but with reflection padding, except in the innermost convolution, which
+        a ReLU follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class FlatUNet(Generator):
         for down in self.downs:
             x = down(x)
             skips.append(x)
-        skips.pop()  # the innermost goes on itself
+        skips.pop()  # the innermost features have no skip connection
         for up in self.ups:
             skip = skips.pop()
             x = torch.cat([up(x), F.relu(skip) if self.rectified else skip], 1)

@@ -1,4 +1,4 @@
-"""Initial weights, as the papers draw them."""
+"""Initial weights by the schemes of the papers."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,7 +9,10 @@ Init = Literal["normal", "xavier", "torch"]
 
 
 def initialize(module: nn.Module, init: Init) -> None:
-    """Draw the weights of a module's convolutions and norms; torch: leave them as torch did."""
+    """Initialize a module's convolutions, linear layers and norm layers in place.
+
+    init: normal and xavier are the functions below; torch keeps the weights of the constructor.
+    """
     if init == "normal":
         init_normal(module)
     elif init == "xavier":
@@ -17,15 +20,16 @@ def initialize(module: nn.Module, init: Init) -> None:
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Weights of convolutions and linear layers N(0, std), biases 0, norm weights N(1, std)
-    (pix2pix, section 6.2).
+    """Draw weights of convolutions and linear layers from N(0, std), and weights of norm layers
+    from N(1, std); biases become 0 (Isola et al. 2017, section 6.2).
     """
     _draw(module, lambda weight: nn.init.normal_(weight, 0.0, std), std)
 
 
 def init_xavier(module: nn.Module, gain: float = 0.02) -> None:
-    """Weights of these by the fans (Glorot and Bengio 2010, equation 12, normal) times gain, the
-    rest as `init_normal`: what the code of CUT does.
+    """Draw weights of convolutions and linear layers by Xavier's rule (Glorot and Bengio 2010,
+    equation 12, with a normal distribution) times gain, and the rest as `init_normal` does. This is
+    the initialization of CUT's published code.
     """
     _draw(module, lambda weight: nn.init.xavier_normal_(weight, gain), 0.02)
 

@@ -1,4 +1,4 @@
-"""What lets a discriminator compare the pictures of a batch, and others look inside it."""
+"""Layers by which a discriminator compares the pictures of a batch, and a hook on its features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,18 @@ Comparison = Literal["std", "discrimination"]
 
 
 def comparing(comparison: Comparison, channels: int) -> tuple[nn.Module, int]:
-    """The layer that adds a comparison to so many channels, and how many there are then."""
+    """The layer that appends a comparison to features of so many channels, and the new number of
+    channels.
+    """
     if comparison == "std":
         return MinibatchStd(), channels + 1
     return MinibatchDiscrimination(channels), channels + MinibatchDiscrimination.kernels
 
 
 class MinibatchStd(nn.Module):
-    """[N, C, H, W] -> [N, C + 1, H, W]: the deviation over the batch, averaged over channels and
-    places, as one more channel (Karras et al. 2018, section 3). A collapsed generator shows there.
+    """[N, C, H, W] -> [N, C + 1, H, W]: appends a constant channel, the standard deviation over the
+    batch, averaged over channels and positions (Karras et al. 2018, section 3). It is small if the
+    generator has collapsed.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,33 +31,41 @@ class MinibatchStd(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """[N, C, H, W] -> [N, C + kernels, H, W]: how like the others of the batch each picture is, as
-    the sum over them of exp(-L1 distance) of learned features (Salimans et al. 2016, section 3.2).
+    """[N, C, H, W] -> [N, C + kernels, H, W]: appends the similarity of each picture to the others
+    of the batch, the sum of exp(-L1 distance) of learned features (Salimans et al. 2016, section
+    3.2).
 
-    Place by place, and of fewer kernels than the paper's 100, as this one has no single vector.
+    Features are compared at every position, since there is no single vector for a picture; there
+    are fewer kernels than the paper's 100.
     """
 
-    kernels, features = 16, 5  # of each kernel
+    kernels, features = 16, 5  # features of each kernel
 
     def __init__(self, channels: int):
         super().__init__()
         self.project = nn.Conv2d(channels, self.kernels * self.features, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        each = self.project(x).float().unflatten(1, (self.kernels, self.features))
-        apart = (each[:, None] - each[None]).abs().sum(3)  # [N, N, kernels, H, W]
-        like = (-apart).exp().sum(1) - 1  # without itself
-        return torch.cat([x, like.to(x.dtype)], 1)
+        features = self.project(x).float().unflatten(1, (self.kernels, self.features))
+        distance = (features[:, None] - features[None]).abs().sum(3)  # [N, N, kernels, H, W]
+        similarity = (-distance).exp().sum(1) - 1  # without the picture itself
+        return torch.cat([x, similarity.to(x.dtype)], 1)
 
 
 @contextmanager
-def activations(judge: nn.Module) -> Iterator[list[Tensor]]:
-    """A list that fills, while the block runs, with what leaves the discriminator's layers."""
-    found: list[Tensor] = []
-    layers = [layer for layer in judge.modules() if isinstance(layer, nn.LeakyReLU)]
-    hooks = [layer.register_forward_hook(lambda _, __, out: found.append(out)) for layer in layers]
+def activations(discriminator: nn.Module) -> Iterator[list[Tensor]]:
+    """Record the outputs of the discriminator's LeakyReLU layers.
+
+    Yields a list to which every forward pass within the block appends them, in order.
+    """
+    outputs: list[Tensor] = []
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.LeakyReLU)]
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: outputs.append(output))
+        for layer in layers
+    ]
     try:
-        yield found
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""Normalisation layers: chosen by name, and turned into what a generator is run with."""
+"""Normalization layers by name, and their replacement by each picture's own statistics."""
 
 import copy
 from contextlib import AbstractContextManager
@@ -13,7 +13,9 @@ Norm = Literal["batch", "instance", "instance_affine", "none"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """BatchNorm with affine part and running statistics, InstanceNorm without the latter."""
+    """The layer of that name. BatchNorm is affine and keeps running statistics; InstanceNorm keeps
+    none, and is affine if it is instance_affine; none is the identity.
+    """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "none":
@@ -22,11 +24,13 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 def needs_bias(norm: Norm) -> bool:
-    """Whether a convolution before the norm has a bias: always in the published code, but there."""
+    """Whether a convolution before the norm layer has a bias: in the published code, unless it is
+    BatchNorm, whose affine part has one.
+    """
     return norm != "batch"
 
 
-def spectral_normalise(module: nn.Module) -> None:
+def spectral_normalize(module: nn.Module) -> None:
     """Divide every convolution's weight by its largest singular value (Miyato et al. 2018)."""
     for layer in list(module.modules()):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -34,10 +38,11 @@ def spectral_normalise(module: nn.Module) -> None:
 
 
 class RunningAveragesKept(AbstractContextManager[None]):
-    """Let BatchNorm in train mode leave its averages: the same pictures go through another time.
+    """Keep the running averages of BatchNorm layers in train mode unchanged within the block, in
+    which the same pictures pass through a second time.
 
-    It can be entered again after it was left: a graph that is kept may be run through several
-    times, and what `recompute` makes again is made each time.
+    It may be entered several times, since a retained graph may be run through several times, and
+    `recompute` computes its activations again each time.
     """
 
     def __init__(self, module: nn.Module):
@@ -46,7 +51,7 @@ class RunningAveragesKept(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self.before = [(layer.momentum, _calls(layer).clone()) for layer in self.layers]
         for layer in self.layers:
-            layer.momentum = 0.0  # to copy the averages back would invalidate a graph
+            layer.momentum = 0.0  # copying the averages back would invalidate the autograd graph
 
     def __exit__(self, *failure: object) -> None:
         for layer, (momentum, count) in zip(self.layers, self.before, strict=True):
@@ -55,11 +60,11 @@ class RunningAveragesKept(AbstractContextManager[None]):
 
 
 class PartAverages:
-    """BatchNorm's running averages while the parts of a batch go through one after the other.
+    """Running averages of BatchNorm layers for a batch that is processed in several parts.
 
-    Each part moves them from where they were before the first; afterwards they are the mean of
-    where the parts moved them. As a move is linear in a call's statistics, that is the move by the
-    mean of the parts' statistics, once for each call that the whole batch would have made.
+    Each part updates the averages from their values before the first part; in the end they become
+    the mean of these results. Since an update is linear in the statistics of a call, this equals
+    one update by the mean of the parts' statistics, for each call that the whole batch would make.
     """
 
     def __init__(self, module: nn.Module):
@@ -68,20 +73,22 @@ class PartAverages:
         self.moved: list[list[Tensor]] = [[] for _ in self.buffers]
 
     def end_part(self) -> None:
-        """Call it after the part's backward pass, which may still need the buffers."""
+        """To be called after the backward pass of a part, which may still need the buffers."""
         for buffer, before, moved in zip(self.buffers, self.before, self.moved, strict=True):
             moved.append(buffer.clone())
             buffer.copy_(before)
 
     def end(self) -> None:
-        """Call it after the last part."""
+        """To be called after the last part."""
         for buffer, moved in zip(self.buffers, self.moved, strict=True):
-            count = not buffer.is_floating_point()  # of calls, which is the same for all parts
+            count = (
+                not buffer.is_floating_point()
+            )  # the counter of calls, which is equal for all parts
             buffer.copy_(moved[-1] if count else torch.stack(moved).mean(0))
 
 
 def _calls(layer: nn.BatchNorm2d) -> Tensor:
-    """The buffer that counts the layer's calls, which every one of `norm_layer` has."""
+    """The buffer that counts the calls of a layer made by `norm_layer`."""
     assert layer.num_batches_tracked is not None
     return layer.num_batches_tracked
 
@@ -91,10 +98,10 @@ def _batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def image_statistics(module: M) -> M:
-    """A copy that normalises each picture by its own statistics and drops nothing out.
+    """A copy that normalizes each picture by its own statistics, without dropout, in eval mode.
 
     This is how the papers run their generators (batch 1, train mode): BatchNorm in train mode at
-    batch 1 is instance normalisation with an affine part. Parameters are copied, not shared.
+    batch 1 is affine instance normalization. Parameters are copied, not shared.
     """
     module = copy.deepcopy(module)
     for parent in list(module.modules()):

@@ -13,19 +13,28 @@ from img2img.sizes import Size
 
 
 class PatchConfig(DiscriminatorConfig):
-    """The PatchGAN, each of whose logits judges a patch."""
+    """The settings of the PatchGAN, which classifies overlapping patches."""
 
     name: ClassVar[str] = "patch"
 
-    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
-    layers: int = Field(3, ge=1, description="PatchGAN's strided layers; 3 see 70x70 pixels")
+    width: int = Field(64, ge=1, description="Channels of the discriminators' first layer.")
+    layers: int = Field(
+        3, ge=1, description="Strided layers of the PatchGAN; with 3, a patch is 70x70 pixels."
+    )
     norm: Norm = Field(
-        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+        "batch",
+        description="Normalization of the discriminators: batch, instance, instance_affine or "
+        "none.",
     )
     minibatch: Comparison | None = Field(
-        None, description="discriminators see how much a batch differs: std or discrimination"
+        None,
+        description="Layer that shows the discriminators how much the pictures of a batch differ: "
+        "std (standard deviation) or discrimination.",
     )
-    antialias: bool = Field(False, description="discriminators blur where they halve (Zhang 2019)")
+    antialias: bool = Field(
+        False,
+        description="The discriminators downsample with a blur, to avoid aliasing (Zhang 2019).",
+    )
 
     @property
     def batch_norm(self) -> bool:
@@ -48,14 +57,16 @@ class PatchConfig(DiscriminatorConfig):
 
 
 class PixelConfig(DiscriminatorConfig):
-    """The PixelGAN, which judges each pixel by itself."""
+    """The settings of the PixelGAN, which classifies each pixel on its own."""
 
     name: ClassVar[str] = "pixel"
     most_answers: ClassVar[int | None] = 1
 
-    width: int = Field(64, ge=1, description="channels of the discriminators' first layer")
+    width: int = Field(64, ge=1, description="Channels of the discriminators' first layer.")
     norm: Norm = Field(
-        "batch", description="of the discriminators: batch, instance, instance_affine or none"
+        "batch",
+        description="Normalization of the discriminators: batch, instance, instance_affine or "
+        "none.",
     )
 
     @property
@@ -67,12 +78,16 @@ class PixelConfig(DiscriminatorConfig):
 
 
 class PatchGAN(nn.Module):
-    """[N, C, H, W] -> logits [N, 1, h, w], one a patch; 3 layers see 70x70 pixels each.
+    """[N, C, H, W] in [-1, 1] -> logits [N, answers, h, w], one position for each patch.
 
-    4x4 convolutions: `layers` of stride 2, one of stride 1, and the head of stride 1. minibatch:
-    the head also sees how much the pictures of the batch differ. answers: a patch, in place of 1.
-    antialias: the strided ones keep the size, and a blur behind the activation halves it (Zhang
-    2019), as the code of CUT has it.
+    It has 4x4 convolutions: `layers` of stride 2, one of stride 1, and a head of stride 1. With 3
+    layers, a patch is 70x70 pixels.
+
+    Args:
+        minibatch: shows the head how much the pictures of the batch differ.
+        answers: number of logits for a patch.
+        antialias: convolutions of stride 1, activation and a blur of stride 2 replace those of
+            stride 2 (Zhang 2019), as in CUT's published code.
     """
 
     def __init__(
@@ -118,7 +133,7 @@ class PatchGAN(nn.Module):
 
 
 class PixelGAN(nn.Module):
-    """[N, C, H, W] -> logits [N, 1, H, W]: 1x1 convolutions, each pixel judged alone."""
+    """[N, C, H, W] in [-1, 1] -> logits [N, 1, H, W], by 1x1 convolutions."""
 
     def __init__(self, in_channels: int, width: int = 64, norm: Norm = "batch"):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layers that halve and double the size of a generator's features."""
+"""Layers that halve or double the size of feature maps."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ Upsample = Literal["transposed", "nearest", "bilinear"]
 
 
 class BlurDownsample(nn.Module):
-    """[N, channels, H, W] -> [N, channels, ceil(H / 2), ceil(W / 2)]: every second pixel of what
-    the filter (1, 2, 1) / 4 smooths in both directions (Zhang 2019, section 3.2).
+    """[N, channels, H, W] -> [N, channels, ceil(H / 2), ceil(W / 2)]: smooths with the filter
+    (1, 2, 1) / 4 in both directions, and keeps every second pixel (Zhang 2019, section 3.2).
 
-    The border is reflected. The filter is no parameter, and not in the state dict.
+    The border is reflected. The filter is neither a parameter nor in the state dict.
     """
 
     kernel: Tensor
@@ -32,11 +32,11 @@ class BlurDownsample(nn.Module):
 def doubling(
     upsample: Upsample, inner: int, outer: int, bias: bool
 ) -> tuple[list[nn.Module], nn.Conv2d | nn.ConvTranspose2d]:
-    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W]: what comes before the convolution,
-    and that.
+    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W].
 
-    transposed: a transposed convolution; nearest and bilinear: interpolation, then a convolution
-    (Odena et al. 2016). Bilinear repeats the border: it is what Zhang's blur of four taps gives.
+    Returns the layers before the convolution, and the convolution. upsample: transposed is a
+    transposed convolution; nearest and bilinear are interpolation and a convolution (Odena et al.
+    2016). Bilinear interpolation, which repeats the border, equals Zhang's blur with four taps.
     """
     if upsample == "transposed":
         return [], nn.ConvTranspose2d(inner, outer, 3, 2, 1, output_padding=1, bias=bias)

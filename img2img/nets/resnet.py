@@ -14,24 +14,34 @@ Padding = Literal["paper", "reflect", "zeros"]
 
 
 class ResNetConfig(GeneratorConfig):
-    """The ResNet, with CUT's ways of resampling (Park et al. 2020)."""
+    """The settings of the ResNet, with the resampling of CUT (Park et al. 2020) as options."""
 
     name: ClassVar[str] = "resnet"
     local: ClassVar[bool] = True
     encodes: ClassVar[bool] = True
 
-    width: int = Field(64, ge=1, description="channels of the generators' first layer")
-    blocks: int | None = Field(None, ge=1, description="residual blocks; 6 up to 128 px, else 9")
+    width: int = Field(64, ge=1, description="Channels of the generators' first layer.")
+    blocks: int | None = Field(
+        None, ge=1, description="Residual blocks; by default 6 up to size 128, else 9."
+    )
     norm: Norm = Field(
-        "instance", description="of all networks: batch, instance, instance_affine or none"
+        "instance",
+        description="Normalization of all networks: batch, instance, instance_affine or none.",
     )
-    dropout: bool = Field(False, description="in the generators' residual blocks")
+    dropout: bool = Field(False, description="Dropout in the residual blocks of the generators.")
     upsample: Upsample = Field(
-        "transposed", description="how generators double: transposed, or nearest or bilinear first"
+        "transposed",
+        description="How the generators double the size: transposed (convolution), or nearest or "
+        "bilinear (interpolation, followed by a convolution).",
     )
-    antialias: bool = Field(False, description="generators blur where they halve (Zhang 2019)")
+    antialias: bool = Field(
+        False,
+        description="The generators downsample with a blur, to avoid aliasing (Zhang 2019).",
+    )
     padding: Padding = Field(
-        "paper", description="of the generators' convolutions: the paper's, reflect or zeros"
+        "paper",
+        description="Padding of the generators' convolutions: reflect, zeros, or paper (zeros "
+        "where the size is halved, else reflect).",
     )
 
     def size_multiple(self, size: Size) -> int:
@@ -46,7 +56,7 @@ class ResNetConfig(GeneratorConfig):
         return [in_channels, 2 * self.width, deep, deep, *([] if self.blocks == 1 else [deep])]
 
     def feature_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        halved = 1 if self.antialias else 2  # by the convolution itself, or by the blur after it
+        halved = 1 if self.antialias else 2  # with antialias, the blur after the convolution halves
         first = (height // halved, width // halved)
         second = (height // 2 // halved, width // 2 // halved)
         deep = (height // 4, width // 4)
@@ -68,13 +78,17 @@ class ResNetConfig(GeneratorConfig):
 
 
 class ResNet(Generator):
-    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4, at
-    least 8: a reflection at a quarter of the size needs two pixels.
+    """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]. H and W are multiples of 4, and
+    at least 8, since reflection padding at a quarter of the size needs two pixels.
 
-    c7s1-w, d2w, d4w, `blocks` residual blocks of 4w, u2w, uw, c7s1-out. padding: the paper
-    reflects the border but for the convolutions that halve, which see zeros there; or all reflect
-    it, or none. upsample: how u2w and uw double the size. antialias: d2w and d4w keep the size,
-    and a blur halves it.
+    In the paper's notation, with w for width: c7s1-w, d2w, d4w, `blocks` residual blocks of 4w
+    channels, u2w, uw, c7s1-out.
+
+    Args:
+        upsample: how u2w and uw double the size.
+        antialias: d2w and d4w keep the size, and a blur after each halves it.
+        padding: reflect or zeros in all convolutions; paper pads d2w and d4w with zeros, and the
+            others by reflection.
     """
 
     size_multiple, min_size = 4, 8
@@ -93,7 +107,9 @@ class ResNet(Generator):
     ):
         super().__init__()
         bias, deep = needs_bias(norm), 4 * width
-        in_place = norm != "none"  # else it would write over a convolution that `encode` gives
+        in_place = (
+            norm != "none"
+        )  # without a norm it would overwrite features that `encode` returns
 
         def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
             activation = nn.ReLU(inplace=in_place)
@@ -113,7 +129,7 @@ class ResNet(Generator):
         halve, halve_again = down(width), down(2 * width)
         first = len(before) + len(halve)
         block, last = first + len(halve_again), min(blocks, 5) - 1
-        # Without repetition: of one block the first is the last, too.
+        # Without duplicates: a single block is both the first and the last.
         self.feature_places = list(dict.fromkeys([0, len(before), first, block, block + last]))
         self.model = nn.Sequential(
             *before,
@@ -132,9 +148,9 @@ class ResNet(Generator):
         return output
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """The features of CUT (Park et al. 2020, appendix C.2): the reflected image, what the two
-        convolutions that halve give, before their norms, and what the first and the fifth residual
-        block give (of fewer blocks the last).
+        """The features that CUT compares (Park et al. 2020, appendix C.2): the padded image, the
+        outputs of the two strided convolutions before their norm layers, and the outputs of the
+        first and the fifth residual block (the last block, if there are fewer).
         """
         features, x = [], image
         for place, layer in enumerate(self.model):

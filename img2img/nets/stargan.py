@@ -13,34 +13,36 @@ from img2img.sizes import Size
 
 
 class StarGeneratorConfig(GeneratorConfig):
-    """One generator for all domains, which are more channels of its input."""
+    """The settings of the generator, to which the target domain is given in additional channels."""
 
     name: ClassVar[str] = "stargan"
     local: ClassVar[bool] = True
     conditional: ClassVar[bool] = True
 
-    width: int = Field(64, ge=1, description="channels of the generator's first layer")
-    blocks: int = Field(6, ge=1, description="residual blocks")
+    width: int = Field(64, ge=1, description="Channels of the generator's first layer.")
+    blocks: int = Field(6, ge=1, description="Residual blocks of the generator.")
 
     def size_multiple(self, size: Size) -> int:
         return StarGenerator.size_multiple
 
     def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         if in_channels != out_channels:
-            raise ValueError("StarGAN's generator gives as many channels as it takes")
+            raise ValueError("StarGAN's generator needs in_channels equal to out_channels")
         return StarGenerator(in_channels, domains, self.width, self.blocks)
 
 
 class StarDiscriminatorConfig(DiscriminatorConfig):
-    """A PatchGAN that also tells the domain."""
+    """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
     classifies: ClassVar[bool] = True
 
-    width: int = Field(64, ge=1, description="channels of the discriminator's first layer")
-    layers: int = Field(6, ge=1, description="the discriminator's strided layers")
+    width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
+    layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
     minibatch: Comparison | None = Field(
-        None, description="the discriminator sees how much a batch differs: std or discrimination"
+        None,
+        description="Layer that shows the discriminator how much the pictures of a batch differ: "
+        "std (standard deviation) or discrimination.",
     )
 
     @property
@@ -50,8 +52,8 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     def require_size(self, size: Size) -> None:
         if not size.divisible_by(2**self.layers):
             raise ValueError(
-                f"size {size} is no multiple of {2**self.layers}, as {self.layers} discriminator "
-                "layers need; set d_layers lower"
+                f"size {size} must be a multiple of {2**self.layers} for {self.layers} "
+                "discriminator layers; set d_layers lower"
             )
 
     def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
@@ -63,8 +65,8 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
 class StarGenerator(Generator):
     """image [N, C, H, W], domain [N, D] -> [N, C, H, W] in [-1, 1]; H and W multiples of 4.
 
-    Zero padding throughout: reflection would break the conditioning at the border. The norm's
-    statistics are always the picture's own (the authors never leave train mode).
+    All padding is by zeros, since reflection would break the conditioning at the border. The norm
+    layers always use the statistics of each picture, as the authors never leave train mode.
     """
 
     size_multiple, min_size = 4, 4
@@ -109,10 +111,10 @@ class StarResidualBlock(nn.Module):
 
 
 class StarDiscriminator(nn.Module):
-    """[N, C, H, W] of that size -> (logits [N, 1, h, w], class logits [N, D]); no norm.
+    """[N, C, H, W] of `size` in [-1, 1] -> (logits [N, answers, h, w], class logits [N, domains]).
 
-    minibatch: the logits also see how much the pictures of the batch differ. answers: logits a
-    place, in place of 1.
+    It has no norm layers. minibatch: shows the head of the logits how much the pictures of the
+    batch differ. answers: number of logits for a patch.
     """
 
     def __init__(

@@ -14,28 +14,32 @@ from img2img.sizes import Size
 
 
 class UNetConfig(GeneratorConfig):
-    """The U-Net, as the authors wrote it or as other repositories did."""
+    """The settings of the U-Net, in the authors' variant or in those of other repositories."""
 
     name: ClassVar[str] = "unet"
     local: ClassVar[bool] = False
 
-    width: int = Field(64, ge=1, description="channels of the generators' first layer")
+    width: int = Field(64, ge=1, description="Channels of the generators' first layer.")
     levels: int | None = Field(
-        None, ge=4, description="depth of the U-Net; by default down to 1 pixel"
+        None,
+        ge=4,
+        description="Levels of the U-Net, each of which halves the size; by default down to 1 "
+        "pixel.",
     )
     form: UNetForm = Field(
         "paper",
-        description="the paper's, or as others wrote it: flat, rectified, pytorch-gan or "
-        "aladdinpersson",
+        description="Variant of the U-Net: paper (the authors'), or one of other repositories: "
+        "flat, rectified, pytorch-gan or aladdinpersson.",
     )
     norm: Norm = Field(
-        "batch", description="of all networks: batch, instance, instance_affine or none"
+        "batch",
+        description="Normalization of all networks: batch, instance, instance_affine or none.",
     )
-    dropout: bool = Field(True, description="in the U-Net's inner layers")
+    dropout: bool = Field(True, description="Dropout in the inner decoder layers of the U-Net.")
 
     def depth(self, size: Size) -> int:
-        """The levels: by default down to 1 pixel where the shorter side is a power of two, 8 at
-        256.
+        """The number of levels. By default the size is halved until a side is odd, at most 9 times:
+        8 levels at 256, down to 1 pixel.
         """
         if self.levels is not None:
             return self.levels
@@ -61,7 +65,7 @@ class UNetConfig(GeneratorConfig):
 class UNet(Generator):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
 
-    Channels are width x (1, 2, 4, 8, 8, ...), halving the picture at each of the `levels`.
+    Each of the `levels` halves the size; their channels are width x (1, 2, 4, 8, 8, ...).
     """
 
     def __init__(
@@ -78,8 +82,8 @@ class UNet(Generator):
         channels = [width * min(2**level, 8) for level in range(levels)]
         block: Innermost | Between = Innermost(channels[-2], channels[-1], norm)
         for level in range(levels - 2, 0, -1):
-            # In the published code the three decoder blocks beside the innermost, where there
-            # are full-width ones, drop out.
+            # In the published code, the three decoder blocks of full width next to the innermost
+            # have dropout.
             drop = dropout and level >= 4
             block = Between(channels[level - 1], channels[level], block, norm, drop)
         self.model = Outermost(in_channels, out_channels, channels[0], block)

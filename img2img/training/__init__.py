@@ -1,1 +1,1 @@
-"""Training: one step (trainer), the whole run (loop), and what they stand on."""
+"""Training: a step (trainer), a run (loop), and the modules that these use."""

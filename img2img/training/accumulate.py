@@ -1,4 +1,4 @@
-"""A batch in parts whose gradients add up (`accumulate`): less memory for the same step."""
+"""Gradient accumulation: a batch computed in equal parts, one after the other, to save memory."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,34 +17,35 @@ Terms = dict[str, Tensor]
 
 @dataclass
 class Part:
-    """What goes through the networks at once: a whole batch, or one of its equal parts."""
+    """A whole batch, or one of its equal parts: what goes through the networks at once."""
 
     batch: Batch
     draws: Draws
-    choices: dict[str, Choices]  # of the image pools, by scene image
-    number: int = 0  # of the part, from 1; 0: the whole batch
+    choices: dict[str, Choices]  # of the image pools, by image of the scene
+    number: int = 0  # 1, 2, ... of a part; 0: the whole batch
     scene: Scene | None = None
 
 
 def split(batch: Batch, draws: Draws, choices: list[dict[str, Choices]]) -> list[Part]:
-    """As many parts as there are choices of the pools, in the order of the pictures."""
+    """Split a batch, in its order, into equal parts: one for each entry of `choices`."""
     count = len(choices)
     if count == 1:
         return [Part(batch, draws, choices[0])]
     return [
         Part(
             {name: value.chunk(count)[number] for name, value in batch.items()},
-            drawn,
+            part_draws,
             choices[number],
             number + 1,
         )
-        for number, drawn in enumerate(draws.split(count))
+        for number, part_draws in enumerate(draws.split(count))
     ]
 
 
 def summed(method: Method, parts: list[Part], backward: Callable[[Part], Terms]) -> Terms:
-    """Run the backward pass of each part; the sum of their terms, by name. Afterwards BatchNorm's
-    running averages have moved as far as by the whole batch.
+    """Run `backward` on each part, and return the sums of their terms, by name.
+
+    BatchNorm's running averages move once, by the mean of the parts' statistics.
     """
     if len(parts) == 1:
         return backward(parts[0])
@@ -59,9 +60,10 @@ def summed(method: Method, parts: list[Part], backward: Callable[[Part], Terms])
 
 @contextmanager
 def repeatable(method: Method, device: torch.device, moves_averages: bool) -> Iterator[None]:
-    """A part's scene is made in it, for each side again: random numbers after it are what they
-    would have been without, and BatchNorm's running averages of the generators move only where
-    they should.
+    """A context in which the scene of a part is computed, once for each side.
+
+    At its end the random number generators are restored. The running averages of the generators'
+    BatchNorm move only if `moves_averages`.
     """
     devices = [device] if device.type == "cuda" else []
     kept = RunningAveragesKept(method.generators)

@@ -1,8 +1,8 @@
-"""What is called while a run trains: to follow it, or to write it down elsewhere.
+"""Callbacks, which follow a run while it trains, or log it elsewhere.
 
-A subclass of Callback overrides what it needs and goes to `img2img.train(..., callbacks=[...])`.
-Callbacks are called in the first process of a run alone, in their order. What they raise ends the
-run like any error: with the last checkpoint as it was saved.
+Derive a class from Callback, override the methods that you need, and pass an instance to
+`img2img.train(..., callbacks=[...])`. Callbacks are called in their order, and only in the first
+process of a run. An exception in a callback ends the run; the last checkpoint remains valid.
 """
 
 import contextlib
@@ -24,42 +24,48 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Does nothing, at every occasion. Steps are counted as the steps that are done."""
+    """The base class, whose methods do nothing. `step` is the number of completed steps."""
 
     def on_begin(self, run: Path, config: "RunConfig", step: int) -> None:
-        """The run begins, or continues after `step` steps. What a killed process wrote about later
-        steps is void. run: its folder, of which `img2img.Run(run)` reads the rest.
+        """Called when a run starts, or resumes after `step` steps.
+
+        run: its folder; `img2img.Run(run)` gives access to its files. A process that was killed may
+        have logged later steps, which will be repeated: discard them.
         """
 
     def on_step(self, step: int, terms: "dict[str, Tensor]") -> None:
-        """A step is done. terms: its weighted terms, "g/l1" or "d/real", as scalars on the device.
-        They are not computed yet: to read one (`float(term)`) waits for the device.
+        """Called after each step.
+
+        terms: the weighted loss terms, such as "g/l1" or "d/real", as scalars on the device. They
+        may not be computed yet: reading one (`float(term)`) waits for the device.
         """
 
     def on_row(self, row: dict[str, float]) -> None:
-        """A row of metrics.csv is written: `step`, speed, rates, the mean terms since the last row,
-        and what a look measured at that step.
+        """Called with each row of metrics.csv: `step`, speed, learning rates, the mean loss terms
+        since the previous row, and the results of a look at that step.
         """
 
     def on_look(self, step: int, look: "Look") -> None:
-        """The run was looked at: `look.row` has what was measured, `look.findings` the diagnosis,
-        `look.score` the mean held-out kernel distance (less is better), or None.
+        """Called after each look, an evaluation on held-out pictures.
+
+        `look.row` has the measured values, `look.findings` the diagnosis, and `look.score` the mean
+        held-out kernel distance (lower is better), or None.
         """
 
     def on_sample(self, step: int, path: Path) -> None:
-        """A grid of held-out pictures, translated, is written, as a PNG file."""
+        """Called when a grid of held-out translations is written, as the PNG file `path`."""
 
     def on_save(self, step: int, path: Path) -> None:
-        """The run is saved. path: the generators' weights, a .safetensors file that the next save
-        replaces.
+        """Called when the run is saved. path: the .safetensors file of the generators' weights,
+        which the next save replaces.
         """
 
     def on_end(self) -> None:
-        """Training ends: it is done, was stopped, or failed."""
+        """Called when training ends, whether it is complete, was stopped, or failed."""
 
 
 class TensorBoard(Callback):
-    """Writes every number of metrics.csv to RUN/events, for `tensorboard --logdir RUN`."""
+    """Writes all columns of metrics.csv to RUN/events, for `tensorboard --logdir RUN`."""
 
     events: "SummaryWriter | None" = None
 
@@ -75,16 +81,16 @@ class TensorBoard(Callback):
 
     def on_end(self) -> None:
         if self.events:
-            with contextlib.suppress(OSError):  # a full disk, of which the run tells
+            with contextlib.suppress(OSError):  # a full disk, which the run reports
                 self.events.close()
 
 
 class WandB(Callback):
-    """Logs settings, numbers and sample grids to Weights & Biases.
+    """Logs settings, metrics and sample grids to Weights & Biases.
 
-    Where they go is set as for wandb itself: WANDB_PROJECT (here by default img2img), WANDB_MODE
-    (offline, for example), WANDB_API_KEY. A run that is resumed goes on in the same run there.
-    Raises UsageError where the package wandb is not installed.
+    It is configured by wandb's environment variables: WANDB_PROJECT (by default img2img),
+    WANDB_MODE (for example offline), WANDB_API_KEY. Resuming a run continues the same run there.
+    Raises UsageError if the package wandb is not installed.
     """
 
     def __init__(self) -> None:
@@ -108,7 +114,7 @@ class WandB(Callback):
             )
         except self.wandb.Error as error:
             raise UsageError(
-                f"Weights & Biases can't be logged to: {_first_line(error)}. Log in with: wandb "
+                f"Can't log to Weights & Biases: {_first_line(error)}. Log in with: wandb "
                 "login; or set WANDB_MODE=offline."
             ) from None
         _remember(run, "wandb", identity)
@@ -125,10 +131,10 @@ class WandB(Callback):
 
 
 class MLflow(Callback):
-    """Logs settings, numbers and sample grids to MLflow.
+    """Logs settings, metrics and sample grids to MLflow.
 
-    Where they go is set as for mlflow itself: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME. A run
-    that is resumed goes on in the same run there. Raises UsageError where neither mlflow nor
+    It is configured by mlflow's environment variables: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME.
+    Resuming a run continues the same run there. Raises UsageError if neither mlflow nor
     mlflow-skinny is installed.
     """
 
@@ -146,7 +152,7 @@ class MLflow(Callback):
             session = self.mlflow.start_run(run_id=identity, run_name=config.name)
         except self.mlflow.exceptions.MlflowException as error:
             raise UsageError(
-                f"MLflow can't be logged to: {_first_line(error)}. Set MLFLOW_TRACKING_URI."
+                f"Can't log to MLflow: {_first_line(error)}. Set MLFLOW_TRACKING_URI."
             ) from None
         self.began = True
         if identity is None:
@@ -176,12 +182,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _numbers(row: dict[str, float]) -> dict[str, float]:
-    """The columns of a row but for the step, which is the axis."""
+    """The columns of a row except `step`, which is the x-axis."""
     return {name: value for name, value in row.items() if name != "step"}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names: method.size."""
+    """Nested settings as a flat dict with dotted names, such as method.size."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         nested = isinstance(value, dict)
@@ -196,7 +202,7 @@ def _identities(run: Path) -> dict[str, str]:
 
 
 def _identity(run: Path, logger: str) -> str | None:
-    """What the logger calls this run, where it has logged it before."""
+    """The id under which the logger knows this run; None if it hasn't logged it yet."""
     return _identities(run).get(logger)
 
 

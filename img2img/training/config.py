@@ -1,4 +1,4 @@
-"""Everything a run was started with. It is `config.json`, and a run can be repeated from it."""
+"""The settings of a run: the schema of config.json, from which a run can be repeated."""
 
 import difflib
 import re
@@ -31,7 +31,7 @@ LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def _as_keep(value: Any) -> Any:
-    """5 is as good as "5"."""
+    """Accepts 5 for "5"; ValueError for what Keep can't parse."""
     text = str(value) if isinstance(value, int) else value
     if isinstance(text, str):
         Keep.parse(text)
@@ -40,24 +40,26 @@ def _as_keep(value: Any) -> Any:
 
 def _as_loggers(value: Any) -> Any:
     """ "wandb,mlflow" is as good as a list, and "none" as an empty one."""
-    names = value.split(",") if isinstance(value, str) else list(value)
+    names = value.split(",") if isinstance(value, str) else value
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        return value  # which is refused
     names = [name.strip() for name in names if name.strip()]
     return () if names == ["none"] else tuple(names)
 
 
-# Where a run computes and what it writes. It trains the same, so these are free when it is resumed.
+# Where a run computes and what it writes: training is the same, so these may differ on resuming.
 PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
 
 
 class PastSettings(BaseModel):
-    """Settings of a run that were in force until it was resumed with others.
+    """Settings that were in force until the run was resumed with others.
 
-    Its fields, `until` aside, are the settings that may change when a run is resumed.
+    All fields except `until` are the settings that may change when a run is resumed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    until: int = Field(ge=1, description="steps that were done with them")
+    until: int = Field(ge=1, description="Steps completed with them.")
     epochs: int | None
     steps: int | None
     decay: float
@@ -66,12 +68,12 @@ class PastSettings(BaseModel):
     patience: int | None
 
 
-# What may change when a run is resumed: its length, its rates and their schedule.
+# Settings that may change when a run is resumed.
 CHANGEABLE = tuple(name for name in PastSettings.model_fields if name != "until")
 
 
 class RunConfig(BaseModel):
-    """The settings that all methods share; those of the method are its own schema, in `method`."""
+    """The settings of a run. Those of its method are in `method`, which has the method's schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,35 +82,72 @@ class RunConfig(BaseModel):
     preset: str = "paper"
     method: SerializeAsAny[MethodConfig]
     sources: Sources
-    test: Sources = Sources()  # held-out folders of the user's own
+    test: Sources = Sources()  # held-out folders
     pretrained: Path | None = Field(
-        None, description="run, or its .safetensors, whose generators this one begins with"
+        None,
+        description="Run, or .safetensors file of a run, whose generators this run starts from.",
     )
-    held_out: int = Field(16, ge=0, description="pictures kept from training for the samples")
-    seed: int = Field(0, ge=0, description="of every random draw")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    precision: Precision = Field("auto", description="auto, fp32 or bf16")
-    workers: int | None = Field(None, ge=0, description="processes that decode pictures")
+    held_out: int = Field(
+        16,
+        ge=0,
+        description="Pictures that are held out from training, for samples and evaluation.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
+    precision: Precision = Field(
+        "auto",
+        description="Number format: fp32, bf16, or auto (bf16 where the hardware multiplies it).",
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that decode pictures; by default 1 on a CPU, up to 8 beside a GPU.",
+    )
     compile: bool | None = Field(
-        None, description="compile the networks; by default on a GPU, in runs that it pays off in"
+        None,
+        description="Compile the networks with torch.compile. By default on GPUs, in runs long "
+        "enough to gain from it.",
     )
-    cache: bool = Field(False, description="keep decoded pictures in a memory-mapped file")
-    log_every: int = Field(50, ge=1, description="steps between rows of metrics.csv")
-    sample_every: int | None = Field(None, ge=1, description="steps between sample grids")
-    eval_every: int | None = Field(None, ge=0, description="steps between looks at it; 0: never")
-    eval_pictures: int = Field(200, ge=2, description="held-out samples that a look is on")
-    extractor: ExtractorChoice = Field("auto", description="features of the distances, or none")
-    save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    cache: bool = Field(
+        False, description="Keep decoded and resized pictures in a memory-mapped file."
+    )
+    log_every: int = Field(50, ge=1, description="Steps between rows of metrics.csv.")
+    sample_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between sample grids; by default 1/100 of the run, at least 500.",
+    )
+    eval_every: int | None = Field(
+        None,
+        ge=0,
+        description="Steps between evaluations on held-out pictures; 0 for none. By default 1/20 "
+        "of the run, at least 500.",
+    )
+    eval_pictures: int = Field(
+        200, ge=2, description="Held-out samples that an evaluation uses, at most."
+    )
+    extractor: ExtractorChoice = Field(
+        "auto",
+        description="Feature extractor of the held-out distances: inception, efficientnet-lite0, "
+        "auto (inception where its weights are present), or none (no distances).",
+    )
+    save_every: int = Field(1000, ge=1, description="Steps between checkpoints.")
     keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
-        "none", description="saves whose weights stay: none, all, the last 5, or 'every 1000' steps"
+        "none",
+        description="Weights of earlier checkpoints to keep: none, all, a number (5: the last "
+        "five), or 'every 1000' (steps).",
     )
     patience: int | None = Field(
-        None, ge=1, description="looks without a better held-out distance until training ends early"
+        None,
+        ge=1,
+        description="Stop early after this many evaluations without a better held-out distance.",
     )
     loggers: Annotated[tuple[LoggerName, ...], BeforeValidator(_as_loggers)] = Field(
-        ("tensorboard",), description="where numbers also go: tensorboard, wandb, mlflow, or none"
+        ("tensorboard",),
+        description="Loggers of metrics and samples, separated by commas: tensorboard, wandb, "
+        "mlflow, or none.",
     )
-    licence: str | None = Field(None, description="of the weights, for the model card")
+    licence: str | None = Field(None, description="License of the weights, for the model card.")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
     history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others
@@ -116,31 +155,33 @@ class RunConfig(BaseModel):
     @field_validator("pretrained")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        """--resume works from any folder."""
+        """So that --resume works from any folder."""
         return path.absolute() if path else None
 
     @model_validator(mode="after")
     def _cacheable(self) -> Self:
         if self.cache and not self.method.load_size:
-            raise ValueError("only pictures of one size can be kept: no cache with resize=0")
+            raise ValueError("cache needs pictures of one size, and resize=0 keeps their sizes")
         if self.cache and self.method.fit == "crop":
-            raise ValueError("only pictures of one size can be kept: no cache with fit=crop")
+            raise ValueError(
+                "cache needs pictures of one size, which they don't have before fit=crop crops them"
+            )
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _method_by_mode(cls, values: Any) -> Any:
-        """Validate `method` with the schema that `mode` names, over what the preset sets."""
+        """Validate `method`, on top of the preset, with the schema that `mode` names."""
         if not isinstance(values, dict):
             return values
         method = values.get("method", {})
         if isinstance(method, dict):
             if values.get("mode") not in METHODS:
-                raise ValueError(
-                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}"
+                raise UsageError(
+                    f"there is no mode {values.get('mode')!r}; there are {', '.join(METHODS)}."
                 )
             known, name = METHODS.choose(values["mode"]), values.get("preset", "paper")
-            if name not in known.presets:
+            if not isinstance(name, str) or name not in known.presets:
                 raise ValueError(
                     f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
                 )
@@ -150,17 +191,19 @@ class RunConfig(BaseModel):
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> Self:
-        """Validate the values of a command line, a file or a program.
+        """Validate values from a command line, a file or a program.
 
-        Raises UsageError, which names the option: a value that is not allowed, values that do not
-        go together, or a setting that differs from its default and would change nothing.
+        Raises UsageError, which names the option, for a value that is not allowed, for values that
+        can't be combined, and for a setting that differs from its default but has no effect.
         """
         try:
             config = cls(**values)
         except ValidationError as error:
             raise UsageError(in_words(error)) from None
-        if config.sources.swap and config.mode == "stargan":
-            raise UsageError("stargan has no --direction: it learns all.")
+        if config.sources.swap and config.method.conditional:
+            raise UsageError(
+                f"{config.mode} has no --direction: it learns to translate to every domain."
+            )
         # A preset sets what another objective then does not use: that is nobody's mistake.
         usual = type(config.method)(**METHODS[config.mode].presets[config.preset]).flat()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
@@ -171,7 +214,7 @@ class RunConfig(BaseModel):
         return config
 
     def with_method(self, **settings: Any) -> Self:
-        """The config with other settings of the method, validated; UsageError as from `build`."""
+        """The config with other settings of the method. Raises UsageError like `build`."""
         values = {**self.method.model_dump(), **settings}
         try:
             method = type(self.method)(**values)
@@ -180,64 +223,68 @@ class RunConfig(BaseModel):
         return self.model_copy(update={"method": method})
 
     def without_effect(self) -> dict[str, str]:
-        """The settings that change nothing beside the others, each with the reason."""
+        """The settings that have no effect in combination with the others, each with the reason."""
         reasons = self.method.without_effect()
         if not METHODS[self.mode].pooled:
-            reasons["pool"] = f"{self.mode} shows its discriminator no past fakes"
+            reasons["pool"] = f"{self.mode} doesn't show past fakes to its discriminators"
         if self.test.given():
             reasons["held_out"] = "there are held-out folders (--test-...)"
         if self.eval_every == 0:
-            reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 never looks at any"
-            reasons["patience"] = "--eval-every 0 measures no distance"
+            reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 disables looks"
+            reasons["patience"] = "--eval-every 0 disables looks, which measure the distance"
         return reasons
 
     @classmethod
     def load(cls, run: Path) -> Self:
-        """The config of an existing run; DataError where there is none."""
+        """The config of an existing run. Raises DataError if it is missing or not valid."""
         path = run / "config.json"
         try:
             return cls.model_validate_json(path.read_text())
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(f"{run} is no training run: it has no config.json.") from None
+            raise DataError(f"{run} is not a run: it has no config.json.") from None
         except OSError as error:
             raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:
             raise DataError(f"{path} can't be used: {in_words(error, options=False)}") from None
+        except UsageError as error:  # of the tables
+            raise DataError(
+                f"{path} can't be used: {error} If the run was made with another package beside "
+                "img2img, install that package."
+            ) from None
         except UnicodeDecodeError:
             raise DataError(f"{path} can't be used: it is not UTF-8.") from None
 
     def to_json(self) -> str:
-        """The text of config.json; DataError where a name can't be in it."""
+        """The text of config.json. Raises DataError for a name that is not UTF-8."""
         try:
             return self.model_dump_json(indent=2)
         except PydanticSerializationError:
             raise DataError(
-                "The name of the run, of a folder or of a domain is not UTF-8, as config.json has "
-                "to be. Rename it."
+                "The name of the run, of a folder or of a domain is not UTF-8, which config.json "
+                "requires. Rename it."
             ) from None
 
     @property
     def held_out_sources(self) -> Sources:
-        """The user's own held-out folders, read the same way as the training ones."""
-        s = self.sources
-        shared = {"swap": s.swap, "attributes": s.attributes, "attribute": s.attribute}
+        """The held-out folders, read in the same way as the training folders."""
+        shared = self.sources.model_dump(include={"swap", "attributes", "attribute"})
         return self.test.model_copy(update=shared)
 
 
 def option(name: str) -> str:
-    """The command line's spelling of a setting: save_every -> --save-every."""
+    """The option of a setting: save_every -> --save-every."""
     return "--" + name.replace("_", "-")
 
 
 def in_words(error: ValidationError, options: bool = True) -> str:
-    """What is wrong with each setting and what is allowed, in one sentence each.
+    """A sentence for each invalid setting: what is wrong, and what is allowed.
 
-    options: settings are named as options (--d-width), else as in a file.
+    options: name settings as options (--d-width), not as in a file (discriminator.width).
     """
     return " ".join(_problem(problem, options) for problem in error.errors())
 
 
-WORDS = {  # pydantic's and ours
+WORDS = {  # pydantic's phrases, and what users read in their place
     "Value error, ": "",
     "Input should be": "must be",
     "less than or equal to": "at most",
@@ -252,8 +299,8 @@ WORDS = {  # pydantic's and ours
 
 def _problem(problem: ErrorDetails, options: bool) -> str:
     text, where, value = problem["msg"], problem["loc"], problem["input"]
-    for theirs, ours in WORDS.items():
-        text = text.replace(theirs, ours)
+    for pydantics, plain in WORDS.items():
+        text = text.replace(pydantics, plain)
     hint = ""
     if problem["type"] == "literal_error" and isinstance(value, str):
         hint = did_you_mean(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
@@ -261,13 +308,13 @@ def _problem(problem: ErrorDetails, options: bool) -> str:
     if where and isinstance(where[0], str):
         name = _option_at(where) if options else ".".join(map(str, where))
         text = f"{name}{given}: {text}"
-    elif where:  # one of several values, of which the caller says where they are
+    elif where:  # an item of a list, whose option the caller names
         text = f"{given.strip()} {text}".strip()
     return text + ("" if text.endswith("?") else ".") + hint
 
 
 def _option_at(location: tuple[int | str, ...]) -> str:
-    """The option that sets the field at a place in a config: ("discriminator", "width") is
+    """The option of the field at a location in a config: of ("discriminator", "width")
     --d-width.
     """
     match location:
@@ -281,6 +328,6 @@ def _option_at(location: tuple[int | str, ...]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """A sentence with the closest of the names, after a space; nothing where none is close."""
+    """A sentence with the closest of the names, after a space; empty if none is close."""
     near = difflib.get_close_matches(name, names, 1)
     return f" Did you mean {prefix}{near[0]}?" if near else ""

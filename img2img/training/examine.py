@@ -1,6 +1,6 @@
-"""Looking at a run while it trains: distances on held-out pictures, and signs of disease.
+"""Looks at a run while it trains: distances on held-out pictures, and signs of failure modes.
 
-A look changes nothing: it works on copies, and its draws are not the training's.
+A look does not affect training: it works on copies, and uses random numbers of its own.
 """
 
 import copy
@@ -32,11 +32,11 @@ from img2img.training.config import RunConfig
 from img2img.training.runtime import Runtime, to_uint8
 from img2img.training.trainer import Trainer
 
-DIAGNOSED = 64  # pictures of a way that the checks look at
+DIAGNOSED = 64  # pictures of each direction that the checks use
 CHUNK = 8
-FEWEST = 20  # pictures on either side, below which the kernel distance is mostly noise
-FEWEST_AROUND = 50  # and coverage means something else
-FEWEST_HELD_OUT = 50  # from which on distances are measured by default
+FEWEST = 20  # pictures in a set, below which the kernel distance is mostly noise
+FEWEST_AROUND = 50  # the same for recall and coverage
+FEWEST_HELD_OUT = 50  # pictures from which distances are measured by default
 WATCHED = (
     "g/adversarial",
     "d/real",
@@ -44,84 +44,92 @@ WATCHED = (
     "d/relative",
     "d/discrepancy",
 )  # oscillation shows in these losses
-Stopping = Callable[[], bool]
-Found = tuple[list[Finding | None], dict[str, float]]  # and the numbers behind them
+Stopping = Callable[[], bool]  # whether training is to stop
+Result = tuple[list[Finding | None], dict[str, float]]  # findings, and columns of metrics.csv
 History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 
 
 class LookStopped(Exception):
-    """A look was ended before it found anything: whoever trains was told to stop."""
+    """A look was abandoned, because training is to stop."""
 
 
 @dataclass
 class Gathered:
-    """One way on the held-out pictures, collected chunk by chunk: DIAGNOSED of them as they are,
-    all of them only as the feature network takes them, so that large pictures don't pile up.
+    """The held-out pictures and translations of one direction.
+
+    Only DIAGNOSED of them are kept in full size. All are kept in the input size of the feature
+    network, so that large pictures don't fill the memory.
     """
 
-    paired: bool = False  # whether every picture of `real` is the truth of its source
+    paired: bool = False  # whether each picture in `real` is the ground truth of its source
     source: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W, C]
     output: list[np.ndarray] = field(default_factory=list)
     real: list[np.ndarray] = field(default_factory=list)
     small_output: list[np.ndarray] = field(default_factory=list)  # uint8 [side, side, C]
     small_real: list[np.ndarray] = field(default_factory=list)
-    l1: list[float] = field(default_factory=list)  # from the truths, where there are
+    l1: list[float] = field(
+        default_factory=list
+    )  # distances from the ground truths, if there are any
     fake_scores: list[np.ndarray] = field(default_factory=list)
     real_scores: list[np.ndarray] = field(default_factory=list)
-    clean: list[float] = field(default_factory=list)  # L1 of the way back, a picture
-    noisy: list[float] = field(default_factory=list)  # and after noise
+    clean: list[float] = field(default_factory=list)  # L1 after a cycle, of each picture
+    noisy: list[float] = field(default_factory=list)  # the same with noise added between
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: a row for metrics.csv, findings, and the distance to choose by."""
+    """The result of a look: a row for metrics.csv, findings, and the score of the weights."""
 
     row: dict[str, float]
     findings: list[Finding]
-    score: float | None  # the mean kernel distance over the ways; less is better
-    examples: dict[str, list[np.ndarray]]  # by way: real pictures of a kind that it never makes
+    score: float | None  # the mean kernel distance of the directions; lower is better
+    examples: dict[
+        str, list[np.ndarray]
+    ]  # by direction: real pictures of a kind that is missing in the outputs
 
 
 def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, console: Console) -> str:
-    """The extractor that the run's looks measure with, or "none"; whatever happens, it stays.
-    Raises UsageError where the run has patience for a distance that can't be measured.
+    """Choose the extractor of a run's looks, or "none"; resuming the run doesn't change it.
+
+    Raises UsageError if `extractor` can't be used, or if the run has `patience` but no distance can
+    be measured.
     """
-    fitting = _fitting_extractor(config, training, held_out, console)
-    if fitting == "none" and config.patience:
+    name = _usable_extractor(config, training, held_out, console)
+    if name == "none" and config.patience:
         raise UsageError(
-            "--patience needs a held-out distance, and none is measured here: hold out "
+            "--patience needs a held-out distance, and this run measures none. Hold out "
             f"{FEWEST_HELD_OUT} pictures, or {FEWEST} with --extractor, and install img2img[eval]."
         )
-    return fitting
+    return name
 
 
-def _fitting_extractor(
+def _usable_extractor(
     config: RunConfig, training: Dataset, held_out: Dataset, console: Console
 ) -> str:
-    wanted = config.measured_by or config.extractor
-    if config.eval_every == 0 or wanted == "none":
+    choice = config.measured_by or config.extractor
+    if config.eval_every == 0 or choice == "none":
         return "none"
     count = 0 if held_out is training else min(held_out.distinct, config.eval_pictures)
-    chosen = wanted != "auto"
-    if chosen and count < FEWEST:
+    required = choice != "auto"
+    if required and count < FEWEST:
         raise UsageError(
-            f"--extractor needs at least {FEWEST} held-out pictures; here are {count}."
+            f"--extractor needs at least {FEWEST} held-out pictures; there are {count}."
         )
-    if count < FEWEST_HELD_OUT and not chosen:
-        return "none"  # a few pictures kept from training tell no distance
+    if count < FEWEST_HELD_OUT and not required:
+        return "none"  # the distance of a few pictures is mostly noise
     try:
         if find_spec("sklearn") is None:
             raise needs_extra("eval", ImportError(name="scikit-learn"))
-        return features.extractor(wanted, device=torch.device("cpu")).name
+        return features.extractor(choice, device=torch.device("cpu")).name
     except (UsageError, DataError) as error:
-        if chosen:
+        if required:
             raise
-        console.print(f"No distances will be measured while it trains: {error}")
+        console.print(f"No distances are measured during training: {error}")
         return "none"
 
 
 class Examiner:
-    """Looks at up to `count` held-out pictures; with features it measures distances, too."""
+    """Looks at a run on up to `count` held-out pictures; with `features` it measures distances."""
 
     def __init__(
         self,
@@ -132,26 +140,28 @@ class Examiner:
         count: int,
         features: Extractor | None,
     ):
-        """batch: of the training; a discriminator with BatchNorm judges as many at once."""
+        """batch: of training. A discriminator with BatchNorm gets at most as many pictures at
+        once.
+        """
         self.training, self.held_out = training, held_out
         self.augment, self.features = augment, features
         self.chunk = min(batch, CHUNK)
         self.indices = spread(count, held_out.distinct)
-        # Where nothing is held out, to know the training pictures is no sign of anything.
-        own = 0 if held_out is training else min(DIAGNOSED, len(self.indices))
-        self.train_indices = spread(own, training.distinct)
+        # If nothing is held out, memorized and new pictures can't be told apart.
+        judged = 0 if held_out is training else min(DIAGNOSED, len(self.indices))
+        self.train_indices = spread(judged, training.distinct)
         self.real_features: dict[str, np.ndarray] = {}
         self.stopping: Stopping = lambda: False
 
     def look(self, trainer: Trainer, history: History, stopping: Stopping = lambda: False) -> Look:
-        """Raises LookStopped soon after `stopping` says so."""
+        """Look at the present weights. Raises LookStopped soon after `stopping` returns True."""
         runtime, method, self.stopping = trainer.runtime, trainer.method, stopping
-        view = copy.deepcopy(method).requires_grad_(True)  # whose running averages may move
-        several = spread(self.chunk, self.training.distinct)
-        example = fixed_batch(self.training, self.augment, several)
-        adversarial, others = gradient_norms(view, runtime, example, trainer.progress)
+        view = copy.deepcopy(method).requires_grad_(True)  # a copy: its running averages may move
+        indices = spread(self.chunk, self.training.distinct)
+        batch = fixed_batch(self.training, self.augment, indices)
+        adversarial, others = gradient_norms(view, runtime, batch, trainer.progress)
         view.generators = image_statistics(trainer.best_generators())
-        seen, known = self._collect(view, runtime), self._train_scores(view, runtime)
+        gathered, train_scores = self._gather(view, runtime), self._train_scores(view, runtime)
         ratio = adversarial / others if others else float(adversarial > 0)
         row = {"health/gradient": ratio}
         watched = [name for name in history if name.startswith(WATCHED)]
@@ -160,16 +170,18 @@ class Examiner:
             *(diagnose.oscillation(name, history[name]) for name in watched),
         ]
         scores, examples = [], {}
-        for name, way in seen.items():
+        for name, way in gathered.items():
             if not (way.output and way.real):
                 continue
-            parts = [self._pictures(name, way), self._distances(name, way, history)]
-            if name in known:
-                parts.append(self._judge(name, way, known[name], method.objective.scores))
-            for found, values in parts:
-                findings += found
+            distances = self._distances(name, way, history)
+            results = [self._pictures(name, way), distances]
+            if name in train_scores:
+                scored = train_scores[name]
+                results.append(self._judge(name, way, scored, method.objective.scores))
+            for way_findings, values in results:
+                findings += way_findings
                 row |= values
-            for finding in filter(None, parts[1][0]):
+            for finding in filter(None, distances[0]):
                 if finding.pictures:
                     examples[name] = [way.small_real[i] for i in finding.pictures]
             if self._score_name(name) in row:
@@ -181,41 +193,42 @@ class Examiner:
         return f"held_out/{way}/{self.features.kernel}" if self.features else ""
 
     @torch.no_grad()
-    def _collect(self, view: Method, runtime: Runtime) -> dict[str, Gathered]:
-        found: dict[str, Gathered] = {}
-        for number, some in enumerate(self._chunks(self.held_out, self.indices)):
-            for name, way in view.ways(runtime.place(some)).items():
-                seen = found.setdefault(name, Gathered(way.paired))
-                seen.paired &= way.paired
-                if way.critic and len(way.real) and len(seen.real) < DIAGNOSED:
-                    seen.real_scores.append(_flat(way.critic(way.real)))
+    def _gather(self, view: Method, runtime: Runtime) -> dict[str, Gathered]:
+        """The held-out pictures and their translations, by direction."""
+        by_way: dict[str, Gathered] = {}
+        for number, batch in enumerate(self._chunks(self.held_out, self.indices)):
+            for name, way in view.ways(runtime.place(batch)).items():
+                gathered = by_way.setdefault(name, Gathered(way.paired))
+                gathered.paired &= way.paired
+                if way.critic and len(way.real) and len(gathered.real) < DIAGNOSED:
+                    gathered.real_scores.append(_flat(way.critic(way.real)))
                 real, output = list(to_uint8(way.real)), []
                 if len(way.source):
-                    output = _translate(way, seen, number)
-                seen.l1 += map(metrics.l1, output, real) if way.paired else ()
-                seen.real += real if len(seen.real) < DIAGNOSED else []
+                    output = _translate(way, gathered, number)
+                gathered.l1 += map(metrics.l1, output, real) if way.paired else ()
+                gathered.real += real if len(gathered.real) < DIAGNOSED else []
                 if self.features:
-                    seen.small_real += map(self._small, real)
-                    seen.small_output += map(self._small, output)
-        return found
+                    gathered.small_real += map(self._small, real)
+                    gathered.small_output += map(self._small, output)
+        return by_way
 
     @torch.no_grad()
     def _train_scores(self, view: Method, runtime: Runtime) -> dict[str, np.ndarray]:
-        """The discriminators' scores of real training pictures, by way."""
-        found: dict[str, list[np.ndarray]] = {}
-        for some in self._chunks(self.training, self.train_indices):
-            for name, way in view.ways(runtime.place(some)).items():
+        """The discriminators' scores of real training pictures, by direction."""
+        by_way: dict[str, list[np.ndarray]] = {}
+        for batch in self._chunks(self.training, self.train_indices):
+            for name, way in view.ways(runtime.place(batch)).items():
                 if way.critic and len(way.real):
-                    found.setdefault(name, []).append(_flat(way.critic(way.real)))
-        return {name: np.concatenate(scores) for name, scores in found.items()}
+                    by_way.setdefault(name, []).append(_flat(way.critic(way.real)))
+        return {name: np.concatenate(scores) for name, scores in by_way.items()}
 
     def _chunks(self, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
         for start in range(0, len(indices), self.chunk):
-            self._go_on()
+            self._check_for_stop()
             yield fixed_batch(dataset, self.augment, indices[start : start + self.chunk])
 
-    def _pictures(self, name: str, way: Gathered) -> Found:
-        """What the pictures alone tell, and the cycle."""
+    def _pictures(self, name: str, way: Gathered) -> Result:
+        """The checks of the pictures themselves, and of the cycle."""
         source, output, real = (p[:DIAGNOSED] for p in (way.source, way.output, way.real))
         row = {f"health/{name}/diversity": diagnose.diversity(output)}
         findings = [
@@ -232,69 +245,78 @@ class Examiner:
             findings.append(diagnose.cheating(name, clean, noisy))
         return findings, row
 
-    def _distances(self, name: str, way: Gathered, history: History) -> Found:
-        """Between the outputs and real pictures, where there are enough of them."""
+    def _distances(self, name: str, way: Gathered, history: History) -> Result:
+        """Distances between the outputs and real pictures, if there are enough of both."""
         count = min(len(way.small_output), len(way.small_real))
         if not self.features or count < FEWEST:
             return [], {}
         if name not in self.real_features:
-            self.real_features[name] = self._seen(way.small_real)
+            self.real_features[name] = self._activations(way.small_real)
         real = self.real_features[name]
-        fake = self._seen(way.small_output)
+        fake = self._activations(way.small_output)
         row = {self._score_name(name): kernel(real, fake)}
         if count < FEWEST_AROUND:
             return [], row
-        whole = Neighbours(real, fake)(np.ones((1, len(real))), np.ones((1, len(fake))))
-        around = {what: float(value[0]) for what, value in whole.items()}
+        weights = np.ones((1, len(real))), np.ones((1, len(fake)))  # without resampling
+        neighborhood = {
+            name: float(value[0]) for name, value in Neighbours(real, fake)(*weights).items()
+        }
         findings = [diagnose.dropping(name, real, fake)]
-        for what in ("recall", "coverage"):
-            column = f"held_out/{name}/{what}"
-            row[column] = around[what]
-            findings.append(diagnose.falling(name, what, [*history.get(column, ()), around[what]]))
+        for metric in ("recall", "coverage"):
+            column = f"held_out/{name}/{metric}"
+            row[column] = neighborhood[metric]
+            values = [*history.get(column, ()), row[column]]
+            findings.append(diagnose.falling(name, metric, values))
         return findings, row
 
-    def _seen(self, pictures: list[np.ndarray]) -> np.ndarray:
-        self._go_on()
-        assert self.features  # who calls this measures distances
-        seen: np.ndarray = extract(self.features, pictures).features
-        return seen
+    def _activations(self, pictures: list[np.ndarray]) -> np.ndarray:
+        self._check_for_stop()
+        assert self.features  # only called to measure distances
+        activations: np.ndarray = extract(self.features, pictures).features
+        return activations
 
-    def _go_on(self) -> None:
+    def _check_for_stop(self) -> None:
         if self.stopping():
             raise LookStopped
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
-        """Without alpha, in the size in which the feature network looks at it."""
+        """The picture without alpha, in the input size of the feature network."""
         assert self.features
         return images.resize(picture[..., :3], self.features.side, self.features.side)
 
-    def _judge(self, name: str, way: Gathered, known: np.ndarray, scores: bool) -> Found:
-        """What the discriminator knows; of a critic only whether it memorises."""
+    def _judge(self, name: str, way: Gathered, train: np.ndarray, scores: bool) -> Result:
+        """The checks of the discriminator.
+
+        train: its scores of real training pictures. scores: it is a critic, whose scores have no
+        threshold: it is only checked for memorization.
+        """
         held_out, fake = np.concatenate(way.real_scores), np.concatenate(way.fake_scores)
-        right = diagnose.accuracies(known, held_out, fake)
-        named = zip(("train", "held_out", "fake"), right, strict=True)
-        row = {f"health/{name}/d_right_{part}": value for part, value in named}
+        accuracies = diagnose.accuracies(train, held_out, fake)
+        sets = zip(("train", "held_out", "fake"), accuracies, strict=True)
+        row = {f"health/{name}/d_right_{pictures}": value for pictures, value in sets}
         findings = []
         if len(self.indices) >= diagnose.ENOUGH:
-            findings = [diagnose.memorising(name, *right)]
-            findings += [] if scores else [diagnose.overpowering(name, *right)]
+            findings = [diagnose.memorising(name, *accuracies)]
+            findings += [] if scores else [diagnose.overpowering(name, *accuracies)]
         return findings, row
 
 
 class DiagnosisLog:
-    """diagnosis.jsonl: every finding of every look; those after the resumed step are dropped."""
+    """Writes diagnosis.jsonl, all findings of all looks. Those after the resumed step are
+    dropped.
+    """
 
     def __init__(self, run: Path, step: int):
         self.run = run
-        found = read_findings(run)
-        self.rows = [row for row in found if row["step"] <= step]
-        if len(self.rows) < len(found):
+        rows = read_findings(run)
+        self.rows = [row for row in rows if row["step"] <= step]
+        if len(self.rows) < len(rows):
             self._write()
         last = max((row["step"] for row in self.rows), default=0)
         self.firing = {(row["check"], row["way"]) for row in self.rows if row["step"] == last}
 
     def add(self, step: int, look: Look) -> list[Finding]:
-        """Write the look's findings down; gives those that did not fire in the look before."""
+        """Write the findings of a look. Returns those that the previous look did not have."""
         for finding in look.findings:
             row = {"step": step, **asdict(finding), "pictures": ""}
             if finding.pictures:
@@ -316,8 +338,8 @@ class DiagnosisLog:
 def gradient_norms(
     method: Method, runtime: Runtime, batch: Batch, progress: Tensor
 ) -> tuple[float, float]:
-    """Norms of the gradient in the generators' parameters, from the adversarial terms and from
-    those that know nothing of the discriminators.
+    """Norms of the gradients of the generators' parameters: of the adversarial terms, and of the
+    terms that don't depend on the discriminators.
     """
     batch = runtime.place(batch)
     draws = method.draws(batch, progress, penalty_scale=1.0)
@@ -325,36 +347,39 @@ def gradient_norms(
         terms = method.g_terms(batch, method.scene(batch, draws), draws)
     parameters = list(method.generators.parameters())
 
-    def norm(parts: list[Tensor]) -> float:
-        if not parts:
+    def norm(chosen: list[Tensor]) -> float:
+        if not chosen:
             return 0.0
-        total = torch.stack(parts).sum()
-        found = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
-        return math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
+        total = torch.stack(chosen).sum()
+        gradients = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+        return math.sqrt(sum(float(g.float().square().sum()) for g in gradients if g is not None))
 
     adversarial = [term for name, term in terms.items() if name.startswith("adversarial")]
-    learned = ("adversarial", "feature_matching")
-    others = [term for name, term in terms.items() if not name.startswith(learned)]
+    by_discriminators = ("adversarial", "feature_matching")
+    others = [term for name, term in terms.items() if not name.startswith(by_discriminators)]
     return norm(adversarial), norm(others)
 
 
-def _translate(way: Way, seen: Gathered, seed: int) -> list[np.ndarray]:
-    """The translations, uint8; a part of them is judged and kept."""
+def _translate(way: Way, gathered: Gathered, seed: int) -> list[np.ndarray]:
+    """The translations of the direction's source, uint8 [H, W, C].
+
+    The first DIAGNOSED are added to `gathered`, with the discriminator's scores and cycle errors.
+    """
     output = way.translate(way.source)
     pixels = to_uint8(output)
-    if len(seen.output) < DIAGNOSED:
-        seen.source += list(to_uint8(way.source))
-        seen.output += list(pixels)
+    if len(gathered.output) < DIAGNOSED:
+        gathered.source += list(to_uint8(way.source))
+        gathered.output += list(pixels)
         if way.critic:
-            seen.fake_scores.append(_flat(way.critic(output)))
+            gathered.fake_scores.append(_flat(way.critic(output)))
         if way.back is not None:
-            for errors, shown in (
-                (seen.clean, pixels),
-                (seen.noisy, diagnose.noisy(pixels, seed)),
+            for errors, intermediate in (
+                (gathered.clean, pixels),
+                (gathered.noisy, diagnose.noisy(pixels, seed)),
             ):
-                levels = torch.from_numpy(shown).to(output.device).permute(0, 3, 1, 2)
-                off = (way.back(levels / 127.5 - 1) - way.source).abs()
-                errors += off.mean((1, 2, 3)).tolist()
+                levels = torch.from_numpy(intermediate).to(output.device).permute(0, 3, 1, 2)
+                difference = (way.back(levels / 127.5 - 1) - way.source).abs()
+                errors += difference.mean((1, 2, 3)).tolist()
     return list(pixels)
 
 

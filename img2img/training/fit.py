@@ -1,4 +1,4 @@
-"""The largest batch that memory takes, measured before a run starts (`--batch auto`)."""
+"""The largest batch that fits into memory, measured before a run starts (`--batch auto`)."""
 
 import json
 import math
@@ -21,20 +21,19 @@ from img2img.training.runtime import Runtime
 from img2img.training.schedule import Schedule, steps_per_epoch
 from img2img.training.trainer import Trainer
 
-MEASURED = (2, 4)  # pictures; what one adds is the difference
-USED = 0.8  # of what is there: looks, samples and fragments need some, too
-MOST = 64  # pictures; larger batches train GANs no better
+MEASURED = (2, 4)  # pictures; from the difference follows the memory for each further one
+USED = 0.8  # of the memory; the rest is for looks, samples and fragmentation
+MOST = 64  # pictures; GANs don't train better with larger batches
 
 
 def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
-    """The plan with the largest batch that fits, each process's share computed on its device.
+    """The plan with the largest batch whose share fits into the memory of each process's device.
 
-    Raises Img2ImgError where not even the smallest does.
+    Raises Img2ImgError if not even the smallest fits.
     """
-    most = ranks.from_first(_most(plan, ranks) if ranks.first else 0)
-    c = plan.config.method
-    each = c.accumulate * ranks.count
-    batch = max(1, min(most, MOST, len(plan.training) // each)) * each
+    at_once = ranks.from_first(_most(plan, ranks) if ranks.first else 0)
+    parts = plan.config.method.accumulate * ranks.count
+    batch = max(1, min(at_once, MOST, len(plan.training) // parts)) * parts
     console.print(f"A batch of {batch} fits.")
     config = plan.config.with_method(batch=batch)
     epoch_steps = steps_per_epoch(config.method, len(plan.training))
@@ -42,7 +41,7 @@ def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
 
 
 def _most(plan: Plan, ranks: Ranks) -> int:
-    """Pictures that are computed at once."""
+    """The largest number of pictures that fit at once."""
     few, more = MEASURED
     device = Runtime(plan.config.device, plan.config.precision, ranks=ranks).device
     config = plan.config.model_copy(update={"device": str(device)})
@@ -60,28 +59,28 @@ def _most(plan: Plan, ranks: Ranks) -> int:
         available = memory.available() / ranks.local_count
     each = max((high - low) / (more - few), 1)
     count = more + math.floor((USED * available - high) / each)
-    # A GPU's need does not always grow in a line: try it.
+    # The memory of a GPU is not always linear in the batch: try it.
     while count > more and device.type == "cuda" and _peak(config, count) is None:
         count = count * 7 // 8
     return max(count, few)
 
 
 def _peak(config: RunConfig, batch: int) -> int | None:
-    """Most bytes that training holds with so many pictures; None where they do not fit."""
+    """Peak memory of training with a batch, in bytes; None if it doesn't fit."""
     values = config.with_method(batch=batch, accumulate=1).model_dump(mode="json")
-    # Safe (-P): no module of the folder that the user happens to stand in.
+    # -P: modules in the current folder can't shadow others.
     line = [sys.executable, "-P", "-m", "img2img.training.fit"]
     done = subprocess.run(line, input=json.dumps(values), capture_output=True, text=True)
     if done.returncode == 0:
         return int(done.stdout)
     if done.returncode < 0 or "OutOfMemoryError" in done.stderr or "allocate" in done.stderr:
-        return None  # the system ended it, or it was told that there is no more
+        return None  # the system killed it, or an allocation failed
     reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
     raise Img2ImgError(f"A step of training failed: {reason}")
 
 
 def _measure(values: dict[str, Any]) -> int:
-    """Train until everything has had its turn, twice."""
+    """Train until each network has been updated twice. Returns the peak memory in bytes."""
     config = RunConfig.build(values)
     plan = make_plan(config, Console(quiet=True), decode=False)
     method = METHODS[config.mode]

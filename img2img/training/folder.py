@@ -1,4 +1,4 @@
-"""The folder of a run: begun once, resumed from its checkpoint, and all that is saved in it."""
+"""The folder of a run: how it is created, resumed, and what is saved in it."""
 
 import json
 import math
@@ -27,12 +27,13 @@ from img2img.training.trainer import Trainer
 
 
 def is_begun(run: Path) -> bool:
+    """Whether the folder has a run, that is, a config.json."""
     return (run / "config.json").exists()
 
 
 def is_vacant(run: Path) -> bool:
-    """Whether no run was begun in the folder: it is missing, or a process that was killed made it.
-    Raises OSError where it can't be listed.
+    """Whether a run can be created in the folder: it is missing, or has only temporary files of a
+    process that was killed. Raises OSError if it can't be listed.
     """
     if not run.exists():
         return not run.is_symlink()
@@ -40,28 +41,32 @@ def is_vacant(run: Path) -> bool:
 
 
 def new_folder(out: Path, name: str, numbered: bool) -> Path:
-    """A folder below `out` in which no run was begun yet; it is not created.
+    """The folder below `out` for a new run. It is not created.
 
-    numbered: where the name is taken, a number is appended to it. Raises UsageError for a name that
-    is taken or is no plain name, DataError for one that is not UTF-8.
+    numbered: append a number if the name is taken. Raises UsageError for a name that is taken or
+    contains a folder, and DataError for one that is not UTF-8.
     """
     if Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"--name {name}: a plain name, without folders.")
+        raise UsageError(f"--name {name}: use a plain name without folders.")
     require_utf8(out / name)
     run, number = out / name, 2
     while not is_vacant(run):
         if not numbered:
             advice = "Choose another --name."
             if is_begun(run):
-                advice = f"Go on with --resume {shlex.quote(str(run))}, or choose another --name."
+                advice = (
+                    f"Continue it with --resume {shlex.quote(str(run))}, or choose another --name."
+                )
             raise UsageError(f"{run} exists. {advice}")
         run, number = out / f"{name}-{number}", number + 1
     return run
 
 
 def begin(run: Path, config: RunConfig) -> None:
-    """Write config.json into a folder that is missing or vacant; of two processes that do so at
-    once, one gets a UsageError. DataError where a name can't be written, before anything is made.
+    """Create a run: write config.json into a folder that is missing or vacant.
+
+    If two processes do so at the same time, one of them gets a UsageError. Raises DataError, before
+    anything is created, for a name that is not UTF-8.
     """
     content, path = config.to_json(), run / "config.json"
     taken = UsageError(f"{run} exists already. Choose another --name.")
@@ -70,18 +75,18 @@ def begin(run: Path, config: RunConfig) -> None:
     draft = run / f".img2img-{secrets.token_hex(8)}.part"
     write_whole(draft, content)
     try:
-        os.link(draft, path)  # unlike a move, never over another one
+        os.link(draft, path)  # unlike a move, it never replaces a file
     except OSError:
         if path.exists():
             raise taken from None
-        draft.replace(path)  # a disk without links
+        draft.replace(path)  # a file system without hard links
     finally:
         draft.unlink(missing_ok=True)
 
 
 def record(run: Path, config: RunConfig) -> None:
-    """Replace config.json of a run that goes on with other settings, whose history the config has;
-    without any the file stays as it is.
+    """Update config.json of a run that is resumed with other settings. Without changes, the file is
+    not written.
     """
     saved = RunConfig.load(run)
     changeable = {"method", "patience", "history"}
@@ -91,32 +96,32 @@ def record(run: Path, config: RunConfig) -> None:
 
 
 def require_checkpoint(run: Path) -> None:
-    """DataError where a run has weights and no checkpoint to go on from: it would begin again and
-    write over them. A run that was stopped before its first save has neither.
+    """Raises DataError if a run has weights but no checkpoint: it would start again and overwrite
+    them. A run that was stopped before its first save has neither.
     """
     if _weights(run) and not (run / LAST).exists():
-        raise DataError(f"{run} has weights, but no {LAST} to go on from. {beginning_anew(run)}")
+        raise DataError(f"{run} has weights, but no {LAST} to resume from. {beginning_anew(run)}")
 
 
 def beginning_anew(run: Path) -> str:
-    """What to do with a run that can't be gone on with."""
+    """What to do with a run that can't be resumed."""
     weights, config = _weights(run), shlex.quote(str(run / "config.json"))
     if not weights:
-        return f"Begin a new run like it: img2img train --config {config}"
+        return f"Start a new run with the same settings: img2img train --config {config}"
     source = shlex.quote(str(run if weights.parent == run else weights))
     return (
-        f"Begin a new run with these weights: img2img train --config {config} --pretrained {source}"
+        f"Start a new run from these weights: img2img train --config {config} --pretrained {source}"
     )
 
 
 def _weights(run: Path) -> Path | None:
-    """The last ones, else the best."""
-    kept = (run / WEIGHTS, run / BEST)
-    return next((path for path in kept if path.exists()), None)
+    """The last weights, or else the best ones."""
+    files = (run / WEIGHTS, run / BEST)
+    return next((path for path in files if path.exists()), None)
 
 
 class RunFolder:
-    """What the processes of a run read and write in its folder; the first rank alone writes."""
+    """Reads and writes the folder of a run. Only the first rank writes."""
 
     def __init__(self, path: Path, plan: Plan, trainer: Trainer):
         self.path, self.plan, self.trainer, self.ranks = path, plan, trainer, trainer.ranks
@@ -126,11 +131,11 @@ class RunFolder:
         self.longest_save = 0.0  # seconds
 
     def restore(self) -> dict[str, Any]:
-        """Load the trainer's state from the checkpoint. Returns what else it holds: `seconds` of
-        training before it and the `scores` of its looks; without a checkpoint, those of a new run.
+        """Load the trainer's state from the checkpoint, if there is one.
 
-        Raises DataError for a checkpoint that is damaged or of other settings, UsageError for one
-        of another number of processes.
+        Returns `seconds`, the time of training so far, and `scores`, those of all looks so far.
+        Raises DataError for a checkpoint that is damaged or doesn't fit the settings, UsageError
+        for one that another number of processes wrote.
         """
         state: dict[str, Any] = {"seconds": 0.0, "scores": []}
         if self.checkpoint.exists():
@@ -145,20 +150,20 @@ class RunFolder:
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
                 raise DataError(
-                    f"{self.checkpoint} does not fit {self.path / 'config.json'}: {reason}"
+                    f"{self.checkpoint} doesn't fit {self.path / 'config.json'}: {reason}"
                 ) from None
         self.saved_step = self.trainer.step
         if self.ranks.from_first(self.trainer.step) != self.trainer.step:
             raise DataError(
-                f"Not all machines see the same {self.path}: it must lie on a disk that they share."
+                f"Not all machines see the same {self.path}: put it on a disk that they share."
             )
         return state
 
     def prepare(self, begins: bool) -> None:
-        """Write what tells how the run was started, and remove what killed processes left.
+        """Write config.json and environment.json, and remove what killed processes left.
 
-        begins: the run is new: make its folder, which must be its own. Raises DataError where the
-        folder is not on a disk that all ranks share.
+        begins: the run is new, and its folder is created. Raises DataError if the folder is not on
+        a disk that all ranks share.
         """
         if self.ranks.first:
             if begins:
@@ -169,30 +174,29 @@ class RunFolder:
                 for half_written in folder.glob(".img2img-*"):
                     half_written.unlink(missing_ok=True)
             write_whole(self.path / "environment.json", json.dumps(environment(), indent=2))
-        self.ranks.any(False)  # the folder is there, and cleared
+        self.ranks.any(False)  # wait for the first rank
         [missing] = self.ranks.any(not is_begun(self.path))
         if missing:
-            raise DataError(
-                f"Not all machines see {self.path}: it must lie on a disk that they share."
-            )
+            raise DataError(f"Not all machines see {self.path}: put it on a disk that they share.")
 
     def lacks_weights(self) -> bool:
-        """Whether the weights that travel are gone, as where somebody moved them."""
+        """Whether the file of the last weights is missing: not saved yet, or deleted."""
         [missing] = self.ranks.any(not self.weights.exists())
         return missing
 
     def save(self, seconds: float, scores: list[float], row: dict[str, float]) -> None:
-        """Write the checkpoint, the weights and the card. The state must be finite.
+        """Write the checkpoint, the weights and the model card. The state must be finite.
 
-        seconds: of training so far; scores: of all looks; row: newest values for the card.
+        seconds: the time of training so far. scores: those of all looks so far. row: the latest
+        metrics, for the card.
         """
         began, trainer = time.monotonic(), self.trainer
         pools = self.ranks.gather(trainer.pool_images())
         if self.ranks.first:
             state = {"trainer": trainer.state_dict(), "seconds": seconds, "scores": scores}
             state["pools"] = pools[1:]
-            # The first comes before the weights, which a run has only with a checkpoint; later ones
-            # after, so that a complete checkpoint never stands beside older weights.
+            # The first checkpoint is written before the weights, because a run with weights must
+            # have one; later ones after them, so that a complete checkpoint has no older weights.
             first = not self.checkpoint.exists()
             if first:
                 checkpoint.save(self.checkpoint, state)
@@ -207,56 +211,56 @@ class RunFolder:
         self.longest_save = max(self.longest_save, time.monotonic() - began)
 
     def save_best(self, metric: str, value: float) -> None:
-        """Keep the present weights as the best, by the value of the metric."""
+        """Save the present weights as the best ones so far, with the value of the metric."""
         self._write_weights(self.best, {"metric": metric, "value": repr(value)})
 
     def best_value(self, metric: str) -> float:
-        """The metric's value of the best weights, infinite where there are none."""
+        """The value of the metric for the best weights; infinite if there are none."""
         if not self.best.exists():
             return math.inf
-        # Even of a step that comes again: the run will get there with the same weights.
-        _, about = checkpoint.load_weights(self.best)
-        return float(about["value"]) if about.get("metric") == metric else math.inf
+        # They may be of a step after the checkpoint: it will be repeated with the same weights.
+        _, metadata = checkpoint.load_weights(self.best)
+        return float(metadata["value"]) if metadata.get("metric") == metric else math.inf
 
     def sample_path(self) -> Path:
-        """Where the sample grid of the present step goes."""
+        """The file of the present step's sample grid."""
         return self.path / "samples" / f"step-{self.trainer.step:07d}.png"
 
     def last_checkpoint(self) -> str:
-        """A sentence on the step that the run would go on from."""
-        return f"The last checkpoint is of step {self.saved_step:,}."
+        """A sentence that tells from which step the run can be resumed."""
+        return f"The last checkpoint was saved at step {self.saved_step:,}."
 
     def _keep_weights(self) -> None:
-        """Keep the present weights, and of the kept ones as many as the config says."""
+        """Keep the present weights if `keep` includes them, and delete those beyond its limit."""
         if self.keep.includes(self.trainer.step):
             self._write_weights(kept_path(self.path, self.trainer.step), {})
         if self.keep.newest:
             for path in list(kept_checkpoints(self.path).values())[: -self.keep.newest]:
                 path.unlink(missing_ok=True)
 
-    def _write_weights(self, path: Path, about: dict[str, str]) -> None:
+    def _write_weights(self, path: Path, metadata: dict[str, str]) -> None:
         kind = "ema" if self.trainer.ema else "plain"
-        about = {"weights": kind, "step": str(self.trainer.step), **about}
-        checkpoint.save_weights(path, self.trainer.best_generators(), about)
+        metadata = {"weights": kind, "step": str(self.trainer.step), **metadata}
+        checkpoint.save_weights(path, self.trainer.best_generators(), metadata)
 
     def _choose_pools(self, state: dict[str, Any]) -> None:
-        """Put this process's image pools into the trainer's state; UsageError where the checkpoint
-        is of another number of processes.
+        """Put the image pools of this process into the trainer's state. Raises UsageError if
+        another number of processes wrote the checkpoint.
         """
         others = state["pools"]
         before = len(others) + 1
         if before != self.ranks.count:
             raise UsageError(
-                f"{self.path} is trained by {before} process(es), each with draws and past fakes "
-                f"of its own; with {self.ranks.count} it could not go on as it began. Start as "
-                f"many as before: torchrun --nproc-per-node {before} -m img2img train --resume ..."
+                f"{self.path} is trained by {before} process(es), each with its own random numbers "
+                f"and image pool, so {self.ranks.count} can't continue it exactly. Start {before}: "
+                f"torchrun --nproc-per-node {before} -m img2img train --resume ..."
             )
         if not self.ranks.first:
             state["trainer"]["pools"] = others[self.ranks.rank - 1]
 
 
 def environment() -> dict[str, str]:
-    """What a run ran on, for environment.json."""
+    """The versions and the hardware that a run uses, for environment.json."""
     packages = ("torch", "albumentations", "opencv-python-headless", "numpy", "pillow")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
@@ -271,9 +275,9 @@ def environment() -> dict[str, str]:
 
 
 def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[str, float]) -> str:
-    """README.md of a run, which is the card of its weights.
+    """The model card, README.md of a run.
 
-    data: what it was trained on, in words; row: newest values of the metrics.
+    data: a description of the training data. row: the latest metrics.
     """
     losses = "\n".join(f"| {name} | {value:.4g} |" for name, value in row.items())
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
@@ -283,8 +287,8 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
-seed {config.seed}, on {data}, {size}. Licence of the weights: {config.licence or "not stated"}.
-All settings: [config.json](config.json). Held-out pictures as it saw them: [samples](samples).
+seed {config.seed}, on {data}, {size}. License of the weights: {config.licence or "not stated"}.
+All settings: [config.json](config.json). Translations of held-out pictures: [samples](samples).
 
     img2img export {run}
     img2img translate PHOTOS -o OUT -m {name}{towards}

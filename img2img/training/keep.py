@@ -1,4 +1,4 @@
-"""Checkpoints that a run keeps: weights of past saves, beside the last and the best ones."""
+"""The weights of past saves that a run keeps, in addition to the last and the best ones."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from img2img.training.checkpoint import LAST
 
 @dataclass(frozen=True)
 class Keep:
-    """Which saves leave weights of their own (the setting `keep`)."""
+    """Which saves have weights that are kept (the setting `keep`)."""
 
-    every: int = 0  # saves at multiples of so many steps; 0: none
-    newest: int = 0  # only as many of the last ones; 0: no limit
+    every: int = 0  # keep saves at multiples of this step; 0: none
+    newest: int = 0  # keep only this many of the newest; 0: all
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -25,27 +25,27 @@ class Keep:
         if match := re.fullmatch(r"(every[ -])?([1-9]\d*)", text):
             number = int(match[2])
             return cls(every=number) if match[1] else cls(every=1, newest=number)
-        raise ValueError(f"{text}: write none, all, a number of saves, or 'every 1000' steps")
+        raise ValueError(f"{text}: use none, all, a number of saves, or 'every 1000' (steps)")
 
     def includes(self, step: int) -> bool:
-        """Whether the weights of a save at this step stay."""
+        """Whether the weights of a save at this step are kept."""
         return self.every > 0 and step % self.every == 0
 
     def calls_for_save(self, step: int) -> bool:
-        """Whether the run is saved at this step because its weights are to stay."""
+        """Whether the run must be saved at this step, because its weights are kept."""
         return self.every > 1 and self.includes(step)
 
 
 def kept_path(run: Path, step: int) -> Path:
-    """Where the kept weights of a step are."""
+    """The file of a step's kept weights."""
     return run / LAST.parent / f"step-{step:07d}.safetensors"
 
 
 def kept_checkpoints(run: Path) -> dict[int, Path]:
-    """The kept weights of a run by step, the earliest first."""
-    found = {}
+    """The files of a run's kept weights by step, the earliest first."""
+    kept = {}
     for path in (run / LAST.parent).glob("step-*.safetensors"):
         number = path.stem.removeprefix("step-")
         if number.isdecimal():
-            found[int(number)] = path
-    return dict(sorted(found.items()))
+            kept[int(number)] = path
+    return dict(sorted(kept.items()))

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.csv, means of terms, and what is shown while it trains."""
+"""The metrics of a run: metrics.csv, means of loss terms, and the progress display."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ Row = dict[str, float]
 
 
 def read_rows(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv as they are written, those with a step."""
+    """The rows of a run's metrics.csv, as text; incomplete ones without a step are left out."""
     path = run / "metrics.csv"
     if not path.exists():
         return []
@@ -28,7 +28,7 @@ def read_rows(run: Path) -> list[dict[str, str]]:
 
 
 class MetricsLog:
-    """metrics.csv, row by row; rows after the resumed step are dropped."""
+    """Writes metrics.csv row by row. Rows after the resumed step are dropped."""
 
     def __init__(self, run: Path, step: int):
         self.run, self.path = run, run / "metrics.csv"
@@ -41,6 +41,7 @@ class MetricsLog:
             self.path.unlink(missing_ok=True)
 
     def add(self, row: Row) -> None:
+        """Append a row, whose new columns are empty in earlier rows."""
         new = [name for name in row if name not in self.columns]
         if new:  # the first row, or the first with a generator step in it
             kept = self._rows()
@@ -50,19 +51,19 @@ class MetricsLog:
             csv.DictWriter(file, self.columns).writerow(row)
 
     def complete(self, step: int, looked: Row) -> None:
-        """Add to the step's row what a look measured after it was written."""
+        """Add the results of a look to the row of its step, which was written before."""
         rows = self._rows()
         self.columns += [name for name in looked if name not in self.columns]
         self._rewrite([{**row, **looked} if int(row["step"]) == step else row for row in rows])
 
     def looked_at(self, step: int) -> bool:
-        """Whether the row of the step has what a look measured."""
+        """Whether the row of the step has the results of a look."""
         return any(int(row["step"]) == step and row.get(LOOKED) for row in self._rows())
 
     def history(self, step: int) -> dict[str, list[float]]:
-        """Every column's values before that step."""
+        """The values of each column before a step."""
         rows = [row for row in self._rows() if int(row["step"]) < step]
-        return {n: [float(row[n]) for row in rows if row.get(n)] for n in self.columns}
+        return {name: [float(row[name]) for row in rows if row.get(name)] for name in self.columns}
 
     def _rows(self) -> list[dict[str, str]]:
         return read_rows(self.run)
@@ -76,7 +77,7 @@ class MetricsLog:
 
 
 class Means:
-    """Sums of the step's terms, kept on the device until they are asked for."""
+    """The means of loss terms over several steps, summed on the device."""
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
@@ -88,7 +89,7 @@ class Means:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self, ranks: Ranks) -> Row:
-        """The means since the last call, over all ranks: the one place where training waits for the
+        """The means since the last call, over all ranks. Only here does training wait for the
         device.
         """
         if not self.sums:
@@ -101,7 +102,7 @@ class Means:
 
 
 class Display:
-    """A live bar with every loss on a terminal; elsewhere a line now and then."""
+    """A progress bar with all losses on a terminal; elsewhere a line about every ten seconds."""
 
     def __init__(self, console: Console, total: int, done: int):
         self.console, self.total = console, total

@@ -1,4 +1,4 @@
-"""The looks at a run while it trains: distances, diagnosis, best weights, and when to give up."""
+"""When a run is looked at, what that has shown, the best weights, and early stopping."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,25 +16,27 @@ from img2img.training.trainer import Trainer
 
 
 class OtherRankFailed(Img2ImgError):
-    """Another process of the run could not go on; it says why itself."""
+    """Another process of the run failed, and reports the reason itself."""
 
-    def __init__(self, message: str = "Another process of this run could not go on."):
+    def __init__(self, message: str = "Another process of this run failed."):
         super().__init__(message)
 
 
 class Looks:
-    """When a run is looked at, and what that has shown so far. The first rank alone looks."""
+    """The looks of a run: when they are due, and their results so far. Only the first rank
+    looks.
+    """
 
     def __init__(self, plan: Plan, trainer: Trainer, scores: list[float]):
-        """scores: of the looks before the checkpoint that the run goes on from."""
+        """scores: those of the looks before the checkpoint from which the run is resumed."""
         every = plan.config.eval_every
-        # By default about twenty looks a run.
+        # By default about twenty looks in a run.
         self.every = max(500, plan.total // 20) if every is None else every
         self.plan, self.trainer, self.ranks = plan, trainer, trainer.ranks
-        self.scores = scores  # the mean kernel distance over the ways, of every look
-        self.latest: dict[str, float] = {}  # what the last look measured
-        self.cut_short = False  # a signal ended a look
-        self.gives_up = self._out_of_patience()
+        self.scores = scores  # of all looks: the mean kernel distance of the directions
+        self.latest: dict[str, float] = {}  # the results of the last look
+        self.cut_short = False  # whether a signal ended a look
+        self.out_of_patience = self._is_out_of_patience()
 
     def open(
         self,
@@ -43,7 +45,7 @@ class Looks:
         console: Console,
         callbacks: Sequence[Callback],
     ) -> None:
-        """Make ready what the first rank looks with."""
+        """Prepare the looks of the first rank."""
         self.folder, self.metrics = folder, metrics
         self.console, self.callbacks = console, callbacks
         if not self.every:
@@ -64,20 +66,21 @@ class Looks:
         self.best_score = folder.best_value(self.metric)
 
     def is_due(self) -> bool:
-        """Whether the run is to be looked at after the present step."""
+        """Whether a look is due after the present step."""
         step = self.trainer.step
         return bool(self.every) and (step % self.every == 0 or step == self.plan.total)
 
     def is_owed(self) -> bool:
-        """Whether a signal ended the look that was due when the checkpoint was written."""
-        missing = self.trainer.step > 0 and self.is_due() and self.ranks.first
-        missing = missing and not self.metrics.looked_at(self.trainer.step)
-        [owed] = self.ranks.any(missing)
+        """Whether the look that was due at the checkpoint is missing, because a signal ended it."""
+        due = self.trainer.step > 0 and self.is_due() and self.ranks.first
+        [owed] = self.ranks.any(due and not self.metrics.looked_at(self.trainer.step))
         return owed
 
     def look(self, stopping: Callable[[], bool]) -> dict[str, float]:
-        """What a look measures, for metrics.csv; nothing on the other ranks, and where `stopping`
-        ended it. Raises DataError where held-out pictures can't be read, on all ranks.
+        """Look at the run. Returns the results for metrics.csv; they are empty on other ranks than
+        the first, and if `stopping` ended the look.
+
+        Raises DataError, or OtherRankFailed on other ranks, if held-out pictures can't be read.
         """
         row: dict[str, float] = {}
         failure = None
@@ -86,7 +89,9 @@ class Looks:
                 row = self._examine(stopping)
             except DataError as error:
                 failure = error
-        failed, self.gives_up = self.ranks.any(failure is not None, self._out_of_patience())
+        failed, self.out_of_patience = self.ranks.any(
+            failure is not None, self._is_out_of_patience()
+        )
         if failed:
             raise failure or OtherRankFailed()
         return row
@@ -108,7 +113,7 @@ class Looks:
         return look.row
 
     def _judge(self, step: int, score: float) -> None:
-        """Compare a score with those before; weights that are the best so far are kept."""
+        """Record a score, and save the weights if it is the best so far."""
         self.scores.append(score)
         message = f"step {step:,}: held-out {self.metric} {score:.4f}"
         if score < self.best_score:
@@ -117,8 +122,8 @@ class Looks:
             message += ", the best so far"
         self.console.print(message)
 
-    def _out_of_patience(self) -> bool:
-        """Whether the distance has not improved for as many looks as the run has patience."""
+    def _is_out_of_patience(self) -> bool:
+        """Whether the distance has not improved in the last `patience` looks."""
         patience = self.plan.config.patience
         if not patience or not self.scores:
             return False

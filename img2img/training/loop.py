@@ -1,4 +1,4 @@
-"""A whole run: from a config to a trained translator, interruptible at any step."""
+"""The training loop of a run, which can be interrupted at any step."""
 
 import copy
 import math
@@ -30,14 +30,14 @@ from img2img.training.runtime import Runtime, default_workers, seed_step, to_uin
 from img2img.training.stop import stop_signals
 from img2img.training.trainer import Trainer
 
-SAVE_AT_LEAST_EVERY = 600.0  # seconds, however slow the steps are
+SAVE_AT_LEAST_EVERY = 600.0  # seconds, even if fewer steps than save_every are done
 SAMPLE_ROWS = 8
-LONG = 5000  # steps in which the minutes are made up for that compiling takes
-INIT = 2**40  # the "step" whose seed draws the initial weights; no run gets there
+LONG = 5000  # steps from which compiling, which takes minutes, pays off
+INIT = 2**40  # the seed of the initial weights is that of this step, which no run reaches
 
 
 class WorkerError(Img2ImgError):
-    """A data worker died; the training itself is whole."""
+    """A process that decodes pictures died. The state of the training is not affected."""
 
 
 def train(
@@ -48,22 +48,22 @@ def train(
     ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train until done, or go on from the run's checkpoint; the run folder gets everything.
+    """Train a run from its start or its checkpoint. All results are written to its folder.
 
-    callbacks: beside the loggers of the config. Returns when all steps are done, the distance has
-    not improved for as long as the run has patience, or max_minutes are over. Raises Interrupted
-    after SIGINT, SIGTERM or SIGHUP, Img2ImgError on a loss that is not finite; all leave a good
-    checkpoint.
+    callbacks: in addition to the loggers of the config. Returns when all steps are done, when the
+    held-out distance has not improved for `patience` looks, or after max_minutes. Raises
+    Interrupted after SIGINT, SIGTERM or SIGHUP, and Img2ImgError if a loss is not finite. In each
+    case the run has a valid checkpoint.
     """
-    config, began = plan.config, time.monotonic()
+    config, started = plan.config, time.monotonic()
     require_checkpoint(run)
     begins = not is_begun(run)
     if ranks.from_first(config.fingerprint) != config.fingerprint:
-        raise DataError("The machines have different training pictures (names or sizes differ).")
+        raise DataError("The processes have different training pictures (names or sizes differ).")
     if ranks.first:
         callbacks = [*(LOGGERS[name]() for name in config.loggers), *callbacks]
     trainer = _new_trainer(plan, run, ranks)
-    deadline = began + max_minutes * 60 if max_minutes is not None else math.inf
+    deadline = started + max_minutes * 60 if max_minutes is not None else math.inf
     with stop_signals() as stop:
         loop = Loop(plan, run, trainer, console, stop, begins, callbacks if ranks.first else ())
         if loop.is_complete():
@@ -76,20 +76,20 @@ def train(
         )
         _compile(trainer, config.compile, plan.total - trainer.step, console)
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
-        how = f"Go on with: {command} train --resume {shlex.quote(str(run))}"
-        _run_to_the_end(loop, deadline, how)
+        advice = f"Continue with: {command} train --resume {shlex.quote(str(run))}"
+        _run_to_the_end(loop, deadline, advice)
     if loop.stopped:
-        raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {how}")
-    if loop.looks.gives_up:
-        console.print(_gave_up(plan, run, trainer, loop.looks))
+        raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {advice}")
+    if loop.looks.out_of_patience:
+        console.print(_stopped_early(plan, run, trainer, loop.looks))
     elif trainer.step < plan.total:
-        console.print(f"The time is over; saved at step {trainer.step:,}. {how}")
+        console.print(f"The time is up; saved at step {trainer.step:,}. {advice}")
         return
     console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
 
 
 def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
-    """The run's trainer before its first step."""
+    """The trainer of a run, in the state before the first step."""
     config, method = plan.config, METHODS[plan.config.mode]
     runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
     seed_step(config.seed, INIT)
@@ -99,56 +99,62 @@ def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
 
 
-def _compile(trainer: Trainer, wanted: bool | None, left: int, console: Console) -> None:
-    """Compile the networks where it is wanted, or by default where it pays off."""
+def _compile(trainer: Trainer, setting: bool | None, left: int, console: Console) -> None:
+    """Compile the networks if the setting says so, or by default if it pays off.
+
+    left: the number of steps to do.
+    """
     runtime = trainer.runtime
-    if wanted and runtime.miscompiles:
+    if setting and runtime.miscompiles:
         console.print(
-            "Not compiled: on CPUs torch's compiled bf16 code gives wrong gradients. "
-            "--precision fp32 can be compiled."
+            "Not compiled, because torch's compiled bf16 code gives wrong gradients on CPUs. Use "
+            "--precision fp32 to compile."
         )
-    elif wanted or (wanted is None and runtime.compiles and left >= LONG):
+    elif setting or (setting is None and runtime.compiles and left >= LONG):
         trainer.compile()
-        console.print("The networks are compiled: the first steps take a minute or more.")
+        console.print("Compiling the networks: the first steps take a minute or more.")
 
 
-def _run_to_the_end(loop: "Loop", deadline: float, how: str) -> None:
-    """Train; of what goes wrong, say what is saved and how to go on."""
+def _run_to_the_end(loop: "Loop", deadline: float, advice: str) -> None:
+    """Train. Errors get messages that say what was saved, and the advice how to continue."""
     try:
         loop.train(deadline)
     except torch.OutOfMemoryError:
         raise Img2ImgError(
-            "The GPU has too little memory for this. Use a smaller --batch or --size."
+            "The memory of the GPU is not sufficient. Use a smaller --batch or --size."
         ) from None
     except (DataError, WorkerError, OtherRankFailed) as error:
         loop.save()
         step = loop.trainer.step
-        raise type(error)(f"{error} Saved at step {step:,}. {how}") from None
+        raise type(error)(f"{error} Saved at step {step:,}. {advice}") from None
     except LostRank as error:
-        raise LostRank(f"{error} {loop.folder.last_checkpoint()} {how}") from None
+        raise LostRank(f"{error} {loop.folder.last_checkpoint()} {advice}") from None
     except (OSError, checkpoint.NotWritten) as error:
-        raise Img2ImgError(f"{error} {loop.folder.last_checkpoint()} Make room; {how}") from None
+        raise Img2ImgError(
+            f"{error} {loop.folder.last_checkpoint()} Free disk space. {advice}"
+        ) from None
     finally:
         loop.close()
 
 
 def _complete(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str:
-    if looks.gives_up and trainer.step < plan.total:
-        return _gave_up(plan, run, trainer, looks)
+    if looks.out_of_patience and trainer.step < plan.total:
+        return _stopped_early(plan, run, trainer, looks)
     return f"{run} is complete: all {plan.total:,} steps are done."
 
 
-def _gave_up(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str:
+def _stopped_early(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str:
     patience = plan.config.patience
     return (
-        f"{run} ended early, at step {trainer.step:,} of {plan.total:,}: the held-out distance has "
+        f"{run} stopped early, at step {trainer.step:,} of {plan.total:,}: the held-out distance "
+        "has "
         f"not improved for {patience} looks. To train it longer: img2img train --resume "
         f"{shlex.quote(str(run))} --patience {2 * (patience or 1)}"
     )
 
 
 class Loop:
-    """A run in progress, as one of its ranks sees it."""
+    """A run in progress, in one of its processes."""
 
     def __init__(
         self,
@@ -160,13 +166,13 @@ class Loop:
         begins: bool,
         callbacks: Sequence[Callback],
     ):
-        """begins: the run is a new one, whose folder must be its own."""
+        """begins: the run is new, and its folder must not exist yet."""
         self.plan, self.run, self.trainer = plan, run, trainer
         self.config, self.ranks, self.callbacks = plan.config, trainer.ranks, callbacks
-        self.stop, self.stopped = stop, False  # asked for here; and agreed on by all
+        self.stop, self.stopped = stop, False  # a signal in this process; in any process
         self.folder, self.means = RunFolder(run, plan, trainer), Means()
         state = self.folder.restore()
-        self.before: float = state["seconds"]  # of training in earlier sessions
+        self.earlier_seconds: float = state["seconds"]  # of training before this session
         self.folder.prepare(begins)
         self.looks = Looks(plan, trainer, state["scores"])
         if self.ranks.first:
@@ -174,25 +180,26 @@ class Loop:
             self.display = Display(console, plan.total, trainer.step)
             self.looks.open(self.folder, self.metrics, console, callbacks)
         self.cache: Cache | None = None
-        self.began = self.saved_at = self.logged_at = time.monotonic()
+        self.started = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.first_step = trainer.step
-        self.waited = self.longest = 0.0  # seconds: for data since the last row; of a step
+        self.waited = 0.0  # seconds for data since the last row
+        self.longest_step = 0.0  # seconds
         self.row: dict[str, float] = {}
-        # A row needs at least one generator step in its mean.
+        # The means in a row need at least one step of the generators.
         turn = trainer.method.turn
         self.log_every = math.ceil(self.config.log_every / turn) * turn
-        # By default about a hundred grids a run.
+        # By default about a hundred grids in a run.
         self.sample_every = self.config.sample_every or max(500, plan.total // 100)
         chosen = spread(SAMPLE_ROWS, plan.held_out.distinct)
         self.samples = fixed_batch(plan.held_out, plan.augment(training=False), chosen)
 
     def is_complete(self) -> bool:
-        """Whether there is nothing left to do; weights that were deleted are written again."""
-        done = self.trainer.step >= self.plan.total or self.looks.gives_up
+        """Whether nothing is left to do. Weights that were deleted must be written again."""
+        done = self.trainer.step >= self.plan.total or self.looks.out_of_patience
         return not self.folder.lacks_weights() and done and not self.looks.is_owed()
 
     def train(self, deadline: float) -> None:
-        """All steps, or those before a stop or the deadline; then sample and save."""
+        """Do all steps, or those until a signal or the deadline; then write samples and save."""
         if self.ranks.first:
             self.display.start()
         for callback in self.callbacks:
@@ -201,23 +208,23 @@ class Loop:
             self.look()
         self._steps(deadline)
         [cut_short] = self.ranks.any(self.looks.cut_short)
-        self.stopped |= cut_short  # the last look, so that going on makes up for it
-        if not self.stopped:  # whoever sends a signal waits for the checkpoint
+        self.stopped |= cut_short  # the last look: it is made up for when the run is resumed
+        if not self.stopped:  # after a signal, the checkpoint must not wait for samples
             self.sample()
         self.save()
 
     def _steps(self, deadline: float) -> None:
-        made, trainer, late = self.batches(), self.trainer, False
+        prepared, trainer, late = self.batches(), self.trainer, False
         failure: Img2ImgError | None = None
-        while trainer.step < self.plan.total and not late and not self.looks.gives_up:
-            began = time.monotonic()
+        while trainer.step < self.plan.total and not late and not self.looks.out_of_patience:
+            asked_at = time.monotonic()
             try:
-                batch = next(made)
+                batch = next(prepared)
             except (DataError, WorkerError) as error:
                 failure = error
             now = time.monotonic()
-            self.waited += now - began
-            needed = self.longest + self.folder.longest_save
+            self.waited += now - asked_at
+            needed = self.longest_step + self.folder.longest_save
             late = now + needed > deadline and trainer.step > self.first_step
             slow = now - self.saved_at > SAVE_AT_LEAST_EVERY
             failed, self.stopped, late, slow = self.ranks.any(
@@ -231,14 +238,16 @@ class Loop:
                 if slow:
                     self.save()
                 self.step(batch)
-                self.longest = max(self.longest, time.monotonic() - now)
+                self.longest_step = max(self.longest_step, time.monotonic() - now)
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
-        """This rank's share of every batch, on the device. Raises DataError for a picture that
-        can't be read, WorkerError where a process that reads them died.
+        """This rank's share of each batch, on the device.
+
+        Raises DataError for a picture that can't be read, and WorkerError if a process that decodes
+        pictures died.
         """
         runtime, c = self.trainer.runtime, self.config
-        # Hidden, and cleared away with what else a killed process leaves.
+        # A name that is removed with the other temporary files of a process that was killed.
         name = f".img2img-cache-{self.ranks.rank}"
         self.cache = self.plan.new_cache(self.run / name) if c.cache else None
         augment, batch = self.plan.augment(training=True, cache=self.cache), c.method.batch
@@ -247,28 +256,28 @@ class Loop:
         workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
         pin = runtime.device.type == "cuda"
         loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
-        made = iter(loader)
+        prepared = iter(loader)
         failure: Img2ImgError | None = None
         while failure is None:
             try:
-                batch = next(made)
+                batch = next(prepared)
             except StopIteration:
                 return
-            except DataError as error:  # a worker's comes with its traceback in the text
+            except DataError as error:  # from a worker it has the traceback in its text
                 reason = str(error).strip().splitlines()[-1]
                 failure = DataError(reason.removeprefix("img2img.errors.DataError: "))
             except (RuntimeError, OSError):
                 failure = WorkerError(
-                    "A process that decodes pictures died, as when memory or /dev/shm is full; "
-                    "--workers 0 does without."
+                    "A process that decodes pictures died, perhaps because memory or /dev/shm is "
+                    "full. --workers 0 needs no such processes."
                 )
             else:
                 yield runtime.place(batch)
-        del made  # and its workers, outside the except: a traceback would keep them alive
+        del prepared  # ends the workers; within the except, the traceback would keep them alive
         raise failure
 
     def step(self, batch: dict[str, Tensor]) -> None:
-        """One step, and what is due after it."""
+        """Do a step, and then what is due: look, log, sample and save."""
         terms = self.trainer.update(batch)
         self.means.add(terms)
         if self.ranks.first:
@@ -278,7 +287,7 @@ class Loop:
             callback.on_step(done, terms)
         if self.looks.is_due():
             self.look()
-        last = done == self.plan.total or self.looks.gives_up
+        last = done == self.plan.total or self.looks.out_of_patience
         if done % self.log_every == 0 or last:
             self.log()
             if self.ranks.first:
@@ -289,9 +298,10 @@ class Loop:
         if due and not last:
             self.save()
 
-    def log(self, looked: dict[str, float] | None = None) -> None:
-        """Write the mean terms since the last row, and what a look measured; raises Img2ImgError
-        where a term is not finite.
+    def log(self, results: dict[str, float] | None = None) -> None:
+        """Write a row of metrics.csv: the mean loss terms since the last row.
+
+        results: those of a look. Raises Img2ImgError if a term is not finite.
         """
         terms, now = self.means.take(self.ranks), time.monotonic()
         step, batch = self.trainer.step, self.config.method.batch
@@ -312,14 +322,14 @@ class Loop:
             "discriminator_lr": self.trainer.rate("discriminators"),
             **terms,
         }
-        row = {**self.row, **(looked or {})}
+        row = {**self.row, **(results or {})}
         self.metrics.add(row)
         for callback in self.callbacks:
             callback.on_row(row)
         self.logged_at, self.logged_step, self.waited = now, step, 0.0
 
     def sample(self) -> None:
-        """A grid of held-out pictures, run as the exported model would run them."""
+        """Write a grid of held-out pictures, translated as the exported model does it."""
         trainer, method = self.trainer, self.trainer.method
         path = self.folder.sample_path()
         if path.exists() or not self.ranks.first:
@@ -329,18 +339,19 @@ class Loop:
         view.generators = image_statistics(trainer.best_generators())
         with torch.no_grad():
             columns = view.grid(trainer.runtime.place(self.samples))
-        sheet = images.contact_sheet({k: list(to_uint8(v)) for k, v in columns.items()})
+        pictures = {name: list(to_uint8(column)) for name, column in columns.items()}
+        sheet = images.contact_sheet(pictures)
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
         for callback in self.callbacks:
             callback.on_sample(trainer.step, path)
 
     def look(self) -> None:
-        """Distances and diagnosis on held-out pictures, written to metrics.csv."""
-        began, step = time.monotonic(), self.trainer.step
+        """Look at the run, and write the results to metrics.csv."""
+        started, step = time.monotonic(), self.trainer.step
         self._require_finite()
         row = self.looks.look(self.stop.is_set)
-        self.logged_at += time.monotonic() - began  # no part of the training's speed
-        if step == self.first_step and row:  # its row was written before the run was stopped
+        self.logged_at += time.monotonic() - started  # does not count for the speed of training
+        if step == self.first_step and row:  # its row was written in an earlier session
             self.metrics.complete(step, row)
             for callback in self.callbacks:
                 callback.on_row({"step": step, **row})
@@ -348,7 +359,7 @@ class Loop:
             self.log(row)
 
     def save(self) -> None:
-        """Checkpoint, travelling weights and card; never of a state that is not finite."""
+        """Write the checkpoint, the weights and the card, unless the state is not finite."""
         self.log()
         self._require_finite()
         self.saved_at = time.monotonic()
@@ -357,7 +368,7 @@ class Loop:
             callback.on_save(self.trainer.step, self.folder.weights)
 
     def close(self) -> None:
-        """Release what the run holds open."""
+        """Close files and the display."""
         if self.cache:
             self.cache.close()
         if self.ranks.first:
@@ -366,8 +377,8 @@ class Loop:
             callback.on_end()
 
     def _seconds(self) -> float:
-        """Of training, earlier sessions included."""
-        return self.before + time.monotonic() - self.began
+        """Time of training, including earlier sessions."""
+        return self.earlier_seconds + time.monotonic() - self.started
 
     def _require_finite(self) -> None:
         weights = self.trainer.method.parameters()
@@ -377,12 +388,12 @@ class Loop:
 
     def _diverged(self, what: str) -> Img2ImgError:
         folder = self.folder
-        kept = (
-            f"The last good checkpoint, step {folder.saved_step:,}, is kept in {folder.checkpoint}."
+        last = (
+            f"The last good checkpoint, of step {folder.saved_step:,}, is {folder.checkpoint}."
             if folder.checkpoint.exists()
-            else "There was no checkpoint yet."
+            else "There is no checkpoint yet."
         )
         return Img2ImgError(
-            f"Training diverged at step {self.trainer.step:,}: {what} is not finite. {kept} "
-            "A lower rate (--set generator_lr=1e-4) or --precision fp32 often helps."
+            f"Training diverged at step {self.trainer.step:,}: {what} is not finite. {last} "
+            "A lower learning rate (--set generator_lr=1e-4) or --precision fp32 often helps."
         )

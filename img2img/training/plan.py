@@ -1,4 +1,4 @@
-"""What a run needs before it can start: its data, looked at, and a config that is complete."""
+"""Preparing a run: its data are opened and checked, and its config is completed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from img2img.training.schedule import Schedule, steps_per_epoch
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start."""
+    """A run that can start: its complete config, its data and its schedule."""
 
     config: RunConfig
     training: Dataset
@@ -37,15 +37,15 @@ class Plan:
         return augmentation(self.config.method, training, cache)
 
     def new_cache(self, path: Path) -> Cache:
-        """For the training pictures."""
+        """A cache for the training pictures, in the file `path`."""
         records, channels = self.training.records
         load_size = self.config.method.load_size
-        assert load_size  # else the config refuses a cache
+        assert load_size  # RunConfig refuses a cache without it
         return Cache(path, records, load_size.width * load_size.height * channels)
 
 
 def augmentation(config: MethodConfig, training: bool, cache: Cache | None = None) -> Augment:
-    """What the settings make of the pictures; training: with random crops and flips."""
+    """The preprocessing that the settings describe. training: with random crops and flips."""
     return Augment(
         config.size,
         config.load_size,
@@ -56,35 +56,39 @@ def augmentation(config: MethodConfig, training: bool, cache: Cache | None = Non
         config.fit,
         [
             name
-            for name, given in (("a", config.labels_in is not None), ("b", config.labels_out))
-            if given
+            for name, are_labels in (
+                ("a", config.labels_in is not None),
+                ("b", config.labels_out),
+            )
+            if are_labels
         ],
     )
 
 
 def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
-    """Open and verify the data, and complete the config with what was found in it.
+    """Open and check the data, and add to the config what is read from them.
 
-    decode: read every picture. Raises UsageError or DataError before anything is written.
+    decode: check that every picture can be decoded. Raises UsageError or DataError, before anything
+    is written.
     """
-    if not config.fingerprint:  # one that goes on has its folders
+    if not config.fingerprint:  # else it is resumed, and its folders are known
         config, notes = resolve_sources(config)
         for note in notes:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
     training, held_out = _open_data(config, console, decode)
-    found = fingerprint(training)
-    if config.fingerprint not in ("", found):
+    present = fingerprint(training)
+    if config.fingerprint not in ("", present):
         raise DataError(
-            "The training pictures are not those that the run began with (names or sizes differ), "
-            "so it can't go on exactly. Put them back, or start a new run."
+            "The training pictures are not those with which the run was started (names or sizes "
+            "differ), so it can't be continued exactly. Put them back, or start a new run."
         )
     method = METHODS[config.mode].fit_config(config.method, training)
     config = config.model_copy(
         update={
             "method": method,
             "measured_by": fit_extractor(config, training, held_out, console),
-            "fingerprint": found,
-            "sources": config.sources.absolute(),  # --resume works from any folder
+            "fingerprint": present,
+            "sources": config.sources.absolute(),  # so that --resume works from any folder
             "test": config.test.absolute(),
         }
     )
@@ -93,38 +97,38 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
 
 
 def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Dataset, Dataset]:
-    """The training and the held-out pictures, verified; what is left out is told. Where nothing
-    can be held out, both are the same.
+    """The training and the held-out pictures, checked. If nothing can be held out, they are the
+    same. Files that are not used are reported on the console.
     """
     method, c = METHODS[config.mode], config.method
     channels = (c.in_channels, c.out_channels)
-    crop = c.centre_crop or (None if c.load_size else c.size)  # what is taken of a file's pixels
+    crop = c.centre_crop or (None if c.load_size else c.size)  # the size that a picture must have
     training = method.open_data(config.sources, channels, c)
     if obstacle := training.obstacle():
         raise obstacle
-    left_over = PassedOver()
-    left_over.add(training.passed_over)
-    _tell_gaps(training, console)
+    passed_over = PassedOver()
+    passed_over.add(training.passed_over)
+    _report_gaps(training, console)
     if config.test.given():
         held_out = method.open_data(config.held_out_sources, channels, c)
-        left_over.add(held_out.passed_over)
-        _tell_gaps(held_out, console, "held out: ")
+        passed_over.add(held_out.passed_over)
+        _report_gaps(held_out, console, "held out: ")
         verify(held_out, crop, decode, console)
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
     if not config.test.given():
         rest, held_out = training.split(config.held_out)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-    if str(left_over):
-        console.print(f"{left_over}.")
+    if str(passed_over):
+        console.print(f"{passed_over}.")
     return training, held_out
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
-    """The config with the folders that published data sets stand for, and a line on each choice.
+    """The config with the training and held-out folders of published data sets, and a line on each
+    choice that was made. A resolved config is returned unchanged.
 
-    What it gives, it takes unchanged. Raises UsageError for a number of pictures to hold out beside
-    a part of the data set that is held out.
+    Raises UsageError for `held_out` with a data set that has a held-out part.
     """
     resolved = resolve(METHODS[config.mode].layouts, config.sources, config.test)
     chosen = resolved.held_out.given() and not config.test.given()
@@ -135,10 +139,10 @@ def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
     return config.model_copy(update=update), resolved.notes
 
 
-def _tell_gaps(dataset: Dataset, console: Console, which: str = "") -> None:
-    """Name the first files that are left out."""
-    for why, files in dataset.gaps():
+def _report_gaps(dataset: Dataset, console: Console, which: str = "") -> None:
+    """Print how many files are left out and why, with the names of the first ten."""
+    for reason, files in dataset.gaps():
         names = ", ".join(map(str, files[:10]))
         more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        line = f"{which}{len(files)} {why} and are left out: {names}{more}"
+        line = f"{which}{len(files)} {reason} and are left out: {names}{more}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)

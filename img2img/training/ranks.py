@@ -1,4 +1,4 @@
-"""The processes that train one run together, as torchrun starts them; a run alone is one of one."""
+"""The processes that train a run together, started by torchrun, or a single one."""
 
 import os
 from collections.abc import Iterator
@@ -13,53 +13,61 @@ from torch import Tensor, nn
 
 from img2img.errors import Img2ImgError, UsageError
 
-PATIENCE = timedelta(minutes=30)  # the others wait while the first one looks at the run and saves
+PATIENCE = timedelta(
+    minutes=30
+)  # the others wait while the first process looks at the run and saves
 
 
 class LostRank(Img2ImgError):
-    """Another process of the run ended, or can't be reached any more."""
+    """Another process of the run has ended, or can't be reached."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among all: all hold the same weights, each has its own pictures."""
+    """This process among all of a run. All have the same weights, and each its share of a batch."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and talks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     @property
     def local(self) -> int:
-        """The place among the processes of this machine."""
+        """The number of this process among those of this machine."""
         return int(os.environ.get("LOCAL_RANK", 0)) if self.count > 1 else 0
 
     @property
     def local_count(self) -> int:
+        """The number of processes on this machine."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.count > 1 else 1
 
     def share(self, batch: int) -> int:
-        """Pictures of a batch that are this process's."""
+        """The number of pictures of a batch that this process computes.
+
+        Raises UsageError if the batch can't be divided equally.
+        """
         if batch % self.count:
             raise UsageError(
-                f"A batch of {batch} can't be shared by {self.count} processes. "
+                f"A batch of {batch} can't be divided between {self.count} processes. "
                 f"Use --batch {-(-batch // self.count) * self.count}."
             )
         return batch // self.count
 
     def copy_first(self, module: nn.Module) -> None:
-        """Give the first one's parameters and buffers to all."""
-        self.any(False)  # all are there: waiting for a device would not notice who is not
+        """Copy the parameters and buffers of the first process to all others."""
+        self.any(False)  # wait for all: NCCL would not notice that a process is missing
         if self.count > 1:
             with _lost():
                 for tensor in module.state_dict().values():
                     dist.broadcast(tensor, 0)
 
     def average(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes, which all give the same ones."""
+        """Replace each tensor by its mean over the processes; all pass the same shapes, in
+        order.
+        """
         if self.count == 1 or not tensors:
             return
         together = torch.cat([tensor.reshape(-1) for tensor in tensors])  # one message for all
@@ -70,7 +78,9 @@ class Ranks:
             tensor.copy_(part.view_as(tensor))
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Which of the flags are up anywhere. All wait here for the slowest, but for no device."""
+        """For each flag, whether it is True in any process. Waits for all processes, but for no
+        device.
+        """
         if self.count == 1:
             return flags
         raised = torch.tensor(flags, dtype=torch.uint8)
@@ -79,49 +89,56 @@ class Ranks:
         return tuple(bool(flag) for flag in raised)
 
     def gather(self, state: Any) -> list[Any]:
-        """Everyone's plain values and tensors of the CPU, in order, on the first; else empty."""
+        """The values of all processes, in order, in the first one; in the others an empty list.
+
+        state: plain values and tensors on the CPU.
+        """
         if self.count == 1:
             return [state]
-        found: list[Any] = [None] * self.count if self.first else []
+        states: list[Any] = [None] * self.count if self.first else []
         with _lost():
-            dist.gather_object(state, found or None)
-        return found
+            dist.gather_object(state, states or None)
+        return states
 
     def from_first(self, value: Any) -> Any:
-        """The first one's plain value."""
+        """The value that the first process passes; plain values only."""
         if self.count == 1:
             return value
-        told = [value]
+        values = [value]
         with _lost():
-            dist.broadcast_object_list(told)
-        return told[0]
+            dist.broadcast_object_list(values)
+        return values[0]
 
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """This process's ranks, connected where a launcher such as torchrun started several."""
-    told = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    count = int(os.environ["WORLD_SIZE"]) if told else 1
+    """The ranks of this run, connected if a launcher such as torchrun started several processes.
+
+    Raises LostRank if they can't connect.
+    """
+    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    count = int(os.environ["WORLD_SIZE"]) if launched else 1
     if count == 1:
         yield Ranks()
         return
-    # Words between hosts go over gloo: they wait for no device, and notice who has gone.
+    # CPU tensors go over gloo, which waits for no device and notices a lost process.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LostRank(
-            f"The {count} processes did not find each other ({reason}). Start them all with "
+            f"The {count} processes can't connect to each other ({reason}). Start all of them with "
             "torchrun, with the same --rdzv-endpoint on every machine."
         ) from None
     yield Ranks(dist.get_rank(), count)
-    # Not after an error: it would wait for those who wait for this one. They see it end.
+    # Not after an error, when the others may wait for this process: they notice that it ends.
     dist.destroy_process_group()
 
 
 @contextmanager
 def _lost() -> Iterator[None]:
+    """Turn errors of communication into LostRank."""
     try:
         yield
     except RuntimeError as error:

@@ -1,8 +1,8 @@
-"""The rules of resuming a run: what it takes from its config.json, and what may change.
+"""The rules of resuming a run: which settings may change.
 
-What may change is its length, its learning rates and their decay; a new length is the length in
-all, so that the same command given again goes on and adds nothing. Networks, optimizers, image
-pools and averages are kept. RunConfig.history records what was in force before, and until when.
+These are the length, the learning rates, their decay, and the patience. A new length is the total
+length, so that the same command, repeated after an interruption, adds nothing. Networks,
+optimizers, image pools and averages are kept. RunConfig.history records the earlier settings.
 """
 
 import shlex
@@ -26,9 +26,9 @@ from img2img.training.settings import differences
 
 
 def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfig:
-    """The config that a run goes on with: the saved one, with the options that were given.
+    """The config of a resumed run: the saved one, changed by the given options.
 
-    Raises UsageError for an option that can't change.
+    Raises UsageError for an option that may not change.
     """
     refuse_fixed(options)
     place = {name: options[name] for name in PLACE if name in options}
@@ -41,62 +41,71 @@ def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfi
 
 
 def refuse_fixed(options: Iterable[str]) -> None:
-    """UsageError for the first option that can't change when a run is resumed."""
+    """Raises UsageError for the first option that may not change when a run is resumed."""
     fixed = [name for name in options if name not in (*CHANGEABLE, *PLACE)]
     if fixed:
-        can = ", ".join(map(option, CHANGEABLE))
+        changeable = ", ".join(map(option, CHANGEABLE))
         place = ", ".join(map(option, PLACE))
         raise UsageError(
-            f"--resume takes {option(fixed[0])} from the run; leave it out. What can change is the "
-            f"length, the rates and their schedule ({can}), where it computes and what it writes "
-            f"({place})."
+            f"--resume takes {option(fixed[0])} from the run; leave it out. Only the length, the "
+            f"learning rates and the patience ({changeable}) can change, and where the run "
+            f"computes and what it writes ({place})."
         )
 
 
 def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConfig:
-    """The config with other settings from the run's last checkpoint on, and what was in force
-    before in its history. Without a difference the config as it is.
+    """The config with other settings, which apply from the run's last checkpoint on. The earlier
+    ones are added to its history. Without a difference, the config is returned unchanged.
+
+    Raises UsageError for a value that is not allowed, or that would change nothing.
     """
-    own = {name: value for name, value in changes.items() if name != "patience"}
-    if {"epochs", "steps"} & own.keys():
-        own = {"epochs": None, "steps": None, **own}
-    after = config.with_method(**own).model_copy(
-        update={"patience": changes.get("patience", config.patience)}
-    )
+    of_method = {name: value for name, value in changes.items() if name != "patience"}
+    if {"epochs", "steps"} & of_method.keys():
+        of_method = {"epochs": None, "steps": None, **of_method}
+    patience = changes.get("patience", config.patience)
+    try:
+        after = RunConfig(**{**dict(config.with_method(**of_method)), "patience": patience})
+    except ValidationError as error:
+        raise UsageError(in_words(error)) from None
     if (after.method, after.patience) == (config.method, config.patience):
         return config
+    for name, reason in after.without_effect().items():
+        if name in changes:
+            raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
     last = run / checkpoint.LAST
     done = checkpoint.load(last)["trainer"]["step"] if last.exists() else 0
     history = config.history
-    if done > (history[-1].until if history else 0):  # else they were never trained with
+    if done > (history[-1].until if history else 0):  # else no step was trained with them
         before = config.method.model_dump(include=set(CHANGEABLE))
         history = (*history, PastSettings(until=done, patience=config.patience, **before))
     return after.model_copy(update={"history": history})
 
 
 def changes_in_words(before: RunConfig, after: RunConfig) -> str:
-    """The settings that a run goes on with, each with what it was before; "" without any."""
+    """The settings that change, with the new and the old value; "" if there are none."""
     changes = differences(before, after).items()
-    return ", ".join(f"{name} {new} ({old} before)" for name, (old, new) in changes)
+    return ", ".join(f"{name} {new} (was {old})" for name, (old, new) in changes)
 
 
 def continued(run: Path, given: RunConfig, keep_batch: bool) -> RunConfig:
-    """The config of a run that the command that began it goes on with (--resume auto): the saved
-    one, where it computes as given now. keep_batch: the batch was measured when the run began.
+    """The config of a run that is continued by the command that started it (--resume auto).
 
-    Raises UsageError for settings that differ, and says how to change those that can.
+    It is the saved one, except where the run computes and what it writes. keep_batch: the batch was
+    measured when the run started. Raises UsageError, with advice, for other settings that differ.
     """
     saved = RunConfig.load(run)
     if keep_batch:
         given = given.with_method(batch=saved.method.batch)
     different = differences(saved, given)
     if different:
-        told = ", ".join(f"{name} {old}, not {new}" for name, (old, new) in different.items())
+        values = ", ".join(f"{name} {old}, not {new}" for name, (old, new) in different.items())
         advice = "Give them again, or choose another --name."
         if different.keys() <= set(CHANGEABLE):
             again = " ".join(
-                f"{option(name)} {new}" for name, (_, new) in different.items() if new is not None
+                f"{option(name)} {'none' if new is None else new}"
+                for name, (_, new) in different.items()
+                if new is not None or name == "patience"  # of epochs and steps one is enough
             )
             advice = f"Go on with the new ones: --resume {shlex.quote(str(run))} {again}"
-        raise UsageError(f"{run} was started with other settings ({told}). {advice}")
+        raise UsageError(f"{run} was started with other settings ({values}). {advice}")
     return saved.model_copy(update=given.model_dump(include=set(PLACE)))

@@ -1,4 +1,4 @@
-"""The only place that knows devices and precision."""
+"""Devices and number formats, which no other module deals with."""
 
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Runtime:
-    """A device and a precision, chosen once for a run."""
+    """The device and the precision of a run."""
 
     def __init__(
         self,
@@ -27,46 +27,53 @@ class Runtime:
         channels_last: bool = False,
         ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
     ):
-        """channels_last: lay images out so under bf16. Each rank of a machine takes a GPU of its
-        own. Raises DeviceError for a missing device.
+        """channels_last: use this memory layout with bf16. Each rank of a machine uses another GPU.
+
+        Raises DeviceError if the device is not available.
         """
         self.device = _device(device, ranks)
         self.bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
-        last = channels_last and self.bf16
-        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.layout = (
+            torch.channels_last if channels_last and self.bf16 else torch.contiguous_format
+        )
 
     def describe(self) -> str:
+        """The device and the number format, for messages."""
         name = self.device.type
         if name == "cuda":
             name = torch.cuda.get_device_name(self.device)
         return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
 
     def autocast(self) -> AbstractContextManager[Any]:
+        """A context in which torch computes in bf16, if the run does."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     @property
     def compiles(self) -> bool:
-        """Whether compiled networks train faster: on a CPU they do not, or hardly."""
+        """Whether compiled networks train faster; on CPUs they hardly do."""
         return self.device.type == "cuda" and find_spec("triton") is not None
 
     @property
     def miscompiles(self) -> bool:
-        """Whether compiled code is known to be wrong: with torch 2.15 a ResNet's gradients of two
-        pictures are NaN, without any error.
+        """Whether compiled code is known to be wrong: with torch 2.15, bf16 gradients of a ResNet
+        for a batch of two are NaN on CPUs, without an error.
         """
         return self.device.type == "cpu" and self.bf16
 
     def peak_memory(self) -> int:
-        """Most bytes that were held, of the GPU's where there is one; 0 where nobody knows."""
+        """Peak memory in bytes, of the GPU if the run uses one; 0 if it is not known."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return memory.peak() or 0
 
     def place_module(self, module: M) -> M:
+        """Move the module to the device, in the memory layout of the run."""
         return module.to(self.device).to(memory_format=self.layout)
 
     def place(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Uint8 pictures [N, H, W, C] become floats [N, C, H, W] in [-1, 1]; all on the device."""
+        """Move a batch to the device: uint8 pictures [N, H, W, C] become floats [N, C, H, W] in
+        [-1, 1], other tensors stay as they are.
+        """
         return {name: self._place(tensor) for name, tensor in batch.items()}
 
     def _place(self, tensor: Tensor) -> Tensor:
@@ -84,39 +91,44 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def seed_step(seed: int, step: int, *others: int) -> None:
-    """Seed torch everywhere, so that every draw of a step is a function of these numbers alone: the
-    run's seed, the step, and of whatever draws for itself in it.
+    """Seed torch on all devices, so that the random numbers of a step only depend on the seed of
+    the run, the step, and `others`, such as the rank.
     """
     torch.manual_seed(int(np.random.SeedSequence((seed, step, *others)).generate_state(1)[0]))
 
 
 def default_workers(device: torch.device, ranks: Ranks) -> int:
-    """Enough to decode while the device computes; on a CPU they take cores from the training."""
+    """The default number of processes that decode pictures: enough to keep a GPU busy, and one on
+    CPUs, where they compete with training.
+    """
     if device.type == "cpu":
         return 1
     return max(1, min(8, usable_cores() // ranks.local_count - 1))
 
 
-def _device(wanted: str, ranks: Ranks) -> torch.device:
-    if ranks.count > 1 and wanted in ("auto", "cuda") and torch.cuda.is_available():
-        wanted = f"cuda:{ranks.local}"
-    if wanted == "auto" and not torch.cuda.is_available():
+def _device(name: str, ranks: Ranks) -> torch.device:
+    """The device of that name, or the best one for "auto". Raises DeviceError if it is not
+    there.
+    """
+    if ranks.count > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{ranks.local}"
+    if name == "auto" and not torch.cuda.is_available():
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    wanted = "cuda" if wanted == "auto" else wanted
+    name = "cuda" if name == "auto" else name
     try:
-        if wanted.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise RuntimeError("there are cpu, cuda and mps")
-        device = torch.device(wanted)
+        device = torch.device(name)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
         torch.empty(1, device=device)
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # what asks for no device in particular goes there, too
-            torch.backends.cudnn.benchmark = True  # the shapes of a run are few
+            torch.cuda.set_device(device)  # also for code that names no device
+            torch.backends.cudnn.benchmark = True  # a run has few shapes
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(
-            f"The device {wanted} is not available ({reason}). Use --device auto or cpu."
+            f"The device {name} is not available ({reason}). Use --device auto or cpu."
         ) from None
     return device
 

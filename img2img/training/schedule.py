@@ -1,4 +1,4 @@
-"""How long a run is, and its learning rate and progress as pure functions of the step."""
+"""The length of a run, and its learning rate and progress as functions of the step."""
 
 import math
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from img2img.training.config import PastSettings
 
 
 def steps_per_epoch(config: MethodConfig, samples: int) -> int:
-    """Steps that one pass over so many samples takes; the last batch may repeat some."""
+    """Steps in one pass over the samples. The last batch may repeat some of them."""
     return math.ceil(samples / config.batch)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length of a run in epochs or in steps, and what follows from it.
+    """The length of a run in epochs or in steps, with the learning rate and progress.
 
-    A run that is resumed with another length or decay begins a new stretch at `start`: the rate
-    is constant again, and falls over the last part of the stretch. Progress continues from
-    `start_progress`, so that noise that has faded does not come back.
+    If a run is resumed with another length or decay, a new segment begins at step `start`: the
+    rate is constant again, and falls in the last part of the segment. Progress continues from
+    `start_progress`, so that instance noise that has faded does not return.
     """
 
     epochs: int | None
-    steps: int | None  # in all; None where the length is in epochs
-    decay: float  # last part of the stretch in which the rate falls, 0 to 1
+    steps: int | None  # of the whole run; None if the length is in epochs
+    decay: float  # last part of the segment in which the rate falls, 0 to 1
     epoch_steps: int
     start: int = 0
     start_progress: float = 0.0
@@ -35,8 +35,8 @@ class Schedule:
     def of(
         cls, config: MethodConfig, epoch_steps: int, history: Sequence[PastSettings] = ()
     ) -> Self:
-        """The schedule in force after the changes of the history. Raises UsageError where they left
-        no step to do.
+        """The schedule after the changes in the history. Raises UsageError if a change leaves no
+        step to do.
         """
         settings: list[PastSettings | MethodConfig] = [*history, config]
         schedule = cls(settings[0].epochs, settings[0].steps, settings[0].decay, epoch_steps)
@@ -44,9 +44,9 @@ class Schedule:
             changed = cls(after.epochs, after.steps, after.decay, epoch_steps)
             if changed.total <= past.until:
                 raise UsageError(
-                    f"The run has done {past.until:,} steps, and {changed.total:,} are its length: "
-                    f"nothing is left to train. Give a greater length, in all: --steps, or "
-                    f"--epochs ({epoch_steps:,} steps each)."
+                    f"The run has done {past.until:,} steps, and its length would be "
+                    f"{changed.total:,}: nothing is left to train. Give a greater total length: "
+                    f"--steps, or --epochs ({epoch_steps:,} steps each)."
                 )
             if (past.epochs, past.steps, past.decay) != (after.epochs, after.steps, after.decay):
                 progress = schedule.progress(past.until)
@@ -62,10 +62,11 @@ class Schedule:
         return self.steps
 
     def rate_factor(self, step: int) -> float:
-        """1, then falling in a line towards 0 in the last `decay` part of the stretch.
+        """The factor of the learning rate: 1, then a linear decay toward 0 over the last `decay`
+        part of the segment.
 
-        The papers count epochs: 1 - max(0, e - n) / (n_decay + 1) in the e-th of n + n_decay, e
-        from 1. A run whose length is in steps counts steps the same way.
+        As in the papers, the unit is the epoch: 1 - max(0, e - n) / (n_decay + 1) in epoch e of
+        n + n_decay, counted from 1. If the length of a run is in steps, the unit is the step.
         """
         unit = 1 if self.epochs is None else self.epoch_steps
         before = self.start // unit
@@ -74,6 +75,6 @@ class Schedule:
         return max(0.0, 1 - max(0, now - (length - decaying)) / (decaying + 1))
 
     def progress(self, step: int) -> float:
-        """The part of the run that is done, 0 to 1."""
+        """The fraction of the run that is done, 0 to 1."""
         done = (step - self.start) / (self.total - self.start)
         return self.start_progress + (1 - self.start_progress) * done

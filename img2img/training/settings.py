@@ -1,7 +1,7 @@
-"""Settings by name: read from a command line or a file, and laid over one another.
+"""Settings of a command line or a file, and their precedence.
 
-The layers are, from the lowest to the highest: the method's defaults, the preset, the --config
-file, the options. Their values go to RunConfig.build, which validates the whole.
+From the lowest to the highest precedence: the defaults of the method, the preset, the --config
+file, the options. The merged values go to RunConfig.build, which validates them.
 """
 
 from collections import deque
@@ -27,31 +27,40 @@ from img2img.training.config import (
     option,
 )
 
-NONE = {"", "none", "null"}  # what may be written for the absence of a value
-TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # what may follow a switch
-FOLDERS = {"a", "b", "pairs", "data"}  # of the sources; given ones replace all of a file's
-FILLED = {"fingerprint", "measured_by", "history"}  # fields of RunConfig that a run itself fills
+NONE = {"", "none", "null"}  # spellings of None
+TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # may follow a switch
+FOLDERS = {
+    "a",
+    "b",
+    "pairs",
+    "data",
+}  # fields of Sources; if any is given, it replaces all folders of the file
+FILLED = {
+    "fingerprint",
+    "measured_by",
+    "history",
+}  # fields of RunConfig that are set when a run starts
 GROUPS = {"method", "sources", "test"}
-READ_FROM_DATA = {"labels", "palettes"}  # fields of a method's config
+READ_FROM_DATA = {"labels", "palettes"}  # fields of a method's config that are no settings
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a config, as it is written on a command line."""
+    """A field of a config as a command-line option."""
 
     name: str
     field: FieldInfo
-    of_run: bool  # RunConfig's, else the method's
+    of_run: bool  # a field of RunConfig, else of the method's config
 
     @property
     def is_switch(self) -> bool:
-        """Whether the option alone means true: --spectral."""
+        """Whether the option needs no value, such as --spectral."""
         return bool in _alternatives(self.field.annotation)
 
     def parse(self, text: str) -> Any:
-        """The value that is written: "none" for the absence of one, commas between several.
+        """The value of a text: "none" means None, and commas separate the items of a list.
 
-        Raises UsageError, which names the option and says what is allowed.
+        Raises UsageError, which names the option and what is allowed.
         """
         kinds = _alternatives(self.field.annotation)
         choices = {str(choice): choice for kind in kinds for choice in _choices(kind)}
@@ -71,17 +80,18 @@ class Setting:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The types of a union; of another type itself."""
+    """The types of a union, or the type itself."""
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
+    """The values of a Literal; empty for other types."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
-    """What can be set with a method, by name: its own settings, those of the networks that the
-    values choose, and the run's.
+    """All settings by name: of the method, of the networks that the values choose, and of the
+    run.
     """
     spellings = METHODS.choose(mode).Config.spellings(values)
     settings = {
@@ -96,7 +106,7 @@ def settings_of(mode: str, values: Mapping[str, Any]) -> dict[str, Setting]:
 
 
 def require_mode(mode: str | None) -> str:
-    """UsageError where there is no method of that name."""
+    """Raises UsageError if there is no method of that name."""
     if mode is None or mode not in METHODS:
         problem = f"There is no mode {mode}." if mode else "Which method?"
         raise UsageError(f"{problem} Choose --mode {', '.join(METHODS)}.")
@@ -112,9 +122,9 @@ def read_texts(
 ) -> dict[str, Any]:
     """The values of options that a command does not declare, and of `--set key=value`.
 
-    values: the method's settings so far; with the objective and the networks among the texts, which
-    are read first, they decide what else can be set. declared: the options that the command
-    declares, for the hint where one is misspelled.
+    values: the method's settings so far. Together with the objective and the networks among the
+    texts, which are read first, they decide which settings exist. declared: the options that the
+    command declares, for a hint if one is misspelled.
     """
     chosen = {**values, **_choices_of_networks(arguments, assignments)}
     settings = settings_of(mode, chosen)
@@ -147,27 +157,29 @@ def _choices_of_networks(arguments: Sequence[str], assignments: Sequence[str]) -
 
 
 def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting]) -> dict[str, Any]:
-    """The values of `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`, by setting."""
+    """The values of options such as `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`."""
     values: dict[str, Any] = {}
     left = deque(arguments)
     while left:
         argument = left.popleft()
         if not argument.startswith("--"):
-            raise UsageError(f"Unexpected argument {argument}. Folders go to --a, --b, --data.")
+            raise UsageError(
+                f"Unexpected argument {argument}. Folders are given with --a, --b, --data."
+            )
         spelled, equals, text = argument.partition("=")
         name = spelled.removeprefix("--").replace("-", "_")
         if name.startswith("no_") and not equals:
             setting = find(name.removeprefix("no_"), spelled)
             if not setting.is_switch:
-                raise UsageError(f"{spelled}: {option(setting.name)} takes a value, and no switch.")
+                raise UsageError(f"{spelled}: {option(setting.name)} needs a value.")
             values[setting.name] = False
             continue
         setting = find(name, spelled)
         if not equals:
-            follows = left[0] if left else "--"
+            following = left[0] if left else "--"
             if setting.is_switch:
-                text = left.popleft() if follows.lower() in TRUTH_VALUES else "true"
-            elif follows.startswith("--"):
+                text = left.popleft() if following.lower() in TRUTH_VALUES else "true"
+            elif following.startswith("--"):
                 raise UsageError(f"{argument} needs a value.")
             else:
                 text = left.popleft()
@@ -178,7 +190,7 @@ def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting])
 def _read_assignments(
     assignments: Sequence[str], find: Callable[[str, str], Setting]
 ) -> dict[str, Any]:
-    """The values of `--set key=value`, by setting."""
+    """The values of `--set key=value`, by name."""
     values = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -190,8 +202,9 @@ def _read_assignments(
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The values of a YAML or JSON file, grouped as in config.json: that of a run, say, or lines
-    with the names of options (`a: horses`, `size: 128`). DataError where it has none.
+    """The values of a YAML or JSON file, grouped as in config.json: such as a run's, or lines with
+    the names of options (`a: horses`, `size: 128`). Raises DataError if it can't be read, or has no
+    settings.
     """
     import yaml
 
@@ -234,15 +247,18 @@ def _is_swapped(direction: Any) -> bool:
 
 
 def beneath_options(file: Mapping[str, Any], mode: str, preset: str | None) -> dict[str, Any]:
-    """The method's settings that the preset and the file give, flat or nested."""
+    """The method's settings in the preset and the file, flat or nested.
+
+    Raises UsageError if the method has no such preset.
+    """
     presets = METHODS.choose(mode).presets
-    chosen = preset or file.get("preset", "paper")
-    if chosen not in presets:
+    name = preset or file.get("preset", "paper")
+    if name not in presets:
         raise UsageError(
-            f"{mode} has no preset {chosen}; it has {', '.join(presets)}."
-            f"{did_you_mean(chosen, presets)}"
+            f"{mode} has no preset {name}; it has {', '.join(presets)}."
+            f"{did_you_mean(name, presets)}"
         )
-    return {**presets[chosen], **(file.get("method") or {})}
+    return {**presets[name], **(file.get("method") or {})}
 
 
 def layered(
@@ -251,17 +267,21 @@ def layered(
     sources: Mapping[str, Any],
     test: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The file's values with the options and folders that were given over them, for a new run.
+    """The values of a new run: those of the file, overridden by the options and folders.
 
-    options: by setting, and mode, preset and name. Given folders replace all of the file's, its
-    held-out ones among them. What an earlier run found in its data goes: the new one may hold out
-    other pictures.
+    options: by the names of settings, and mode, preset and name. Given folders replace all folders
+    of the file, including held-out ones. Values that an earlier run read from its data are removed,
+    since the new run may hold out other pictures.
     """
     values = {**file, **{key: options[key] for key in ("mode", "preset") if key in options}}
     mode = values["mode"] = require_mode(values.get("mode"))
     for name in FILLED:
         values.pop(name, None)
-    method = dict(values.get("method") or {})
+    method = {
+        name: value
+        for name, value in (values.get("method") or {}).items()
+        if name not in READ_FROM_DATA
+    }
     if "preset" in options:
         method = _without_preset(method, mode, file.get("preset", "paper"))
     for name, value in options.items():
@@ -269,10 +289,10 @@ def layered(
         target[name] = value
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if options.get(length) is not None:
-            method[other] = options.get(other)  # refused where both are given
+            method[other] = options.get(other)  # if both are given, RunConfig refuses them
         elif method.get(length) is not None:
             method.setdefault(other, None)  # a file's length replaces the preset's
-    if method.get("batch") == "auto":  # until it is measured
+    if method.get("batch") == "auto":  # a placeholder until it is measured
         parts = method.get("accumulate", 1)
         method["batch"] = 2 * (parts if isinstance(parts, int) else 1)
     values["method"] = method
@@ -287,15 +307,15 @@ def layered(
 
 
 def _without_preset(method: dict[str, Any], mode: str, preset: str) -> dict[str, Any]:
-    """A file's settings of the method without what its preset set, so that another preset can set
-    it; what differs from the preset stays.
+    """A file's settings of the method without those of its preset, so that another preset can
+    apply. Settings that differ from the file's preset stay.
     """
-    known = METHODS[mode]
-    usual = known.Config(**known.presets.get(preset, {}))
-    flat, nested = usual.flat(), usual.model_dump(mode="json")
-    spellings = known.Config.spellings(method)
+    described = METHODS[mode]
+    by_preset = described.Config(**described.presets.get(preset, {}))
+    flat, nested = by_preset.flat(), by_preset.model_dump(mode="json")
+    spellings = described.Config.spellings(method)
     settings = dict(method)
-    for name in {name for values in known.presets.values() for name in values}:
+    for name in {name for values in described.presets.values() for name in values}:
         if name in settings and settings[name] == flat[name]:
             del settings[name]
         for kind, field in spellings[name].places if name in spellings else ():
@@ -306,7 +326,7 @@ def _without_preset(method: dict[str, Any], mode: str, preset: str) -> dict[str,
 
 
 def run_name(mode: str, sources: Mapping[str, Any]) -> str:
-    """A name for a run, made up of its method and the names of its folders."""
+    """The default name of a run: its method and the names of its folders."""
     data = sources.get("data") or ()
     folders = [sources.get(key) for key in ("a", "b", "pairs")]
     folders += [data] if isinstance(data, str | Path) else data
@@ -314,9 +334,9 @@ def run_name(mode: str, sources: Mapping[str, Any]) -> str:
 
 
 def differences(before: RunConfig, after: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two configs train otherwise, each with both values.
+    """The settings that make two configs train differently, each with both values.
 
-    Where a run computes, what was found in its data, and its history are no differences.
+    Where a run computes, what was read from its data, and its history are not compared.
     """
     first, second = (_by_name(config) for config in (before, after))
     return {
@@ -327,6 +347,7 @@ def differences(before: RunConfig, after: RunConfig) -> dict[str, tuple[Any, Any
 
 
 def _by_name(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide how a run trains, flat, by name."""
     values = config.model_copy(
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
     ).model_dump(mode="json", exclude={*PLACE, "fingerprint", "measured_by", "history"})

@@ -1,4 +1,4 @@
-"""Being asked to stop: by a signal, or because the time is over."""
+"""Stopping on a signal."""
 
 import math
 import os
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Windows has no SIGHUP, which a terminal that is closed sends to what runs in it.
+# Sent when the terminal is closed. Windows has no such signal.
 HANGUP = getattr(signal, "SIGHUP", None)
 
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM or SIGHUP sets; a later one acts as if nothing were installed.
-    Where SIGHUP is ignored, as under nohup, it stays so.
+    """An event that SIGINT, SIGTERM or SIGHUP sets. A second signal has its usual effect.
 
-    Supervisors send a process and its group the same signal at once: that counts as one.
+    If SIGHUP is ignored, as under nohup, it remains ignored. Signals within a second count as one,
+    because supervisors send them both to a process and to its group.
     """
     stop, first = threading.Event(), math.inf
     previous: dict[int, Any] = {}  # handlers
@@ -44,18 +44,18 @@ def stop_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for caught, handler in previous.items():
-            signal.signal(caught, handler)
+        for handled, handler in previous.items():
+            signal.signal(handled, handler)
 
 
 def _leave_closed_terminal() -> None:
-    """Let output that nobody reads any more go nowhere: an error of it would prevent saving."""
+    """Discard output to a terminal that was closed: errors of writing it would prevent saving."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None or stream.closed:
             continue
         reader = select.poll()
         reader.register(stream.fileno(), select.POLLOUT)
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0)):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

@@ -1,4 +1,4 @@
-"""One training step of any method, and the state that it carries from step to step."""
+"""The training step of any method, and the state that it keeps between steps."""
 
 import math
 from functools import partial
@@ -19,9 +19,9 @@ from img2img.training.unroll import unrolled_terms
 
 
 class Trainer:
-    """A method with its optimizers, image pools and average; `step` steps are done.
+    """A method with its optimizers, image pools and weight averages. `step` counts completed steps.
 
-    Raises UsageError where the batch can't be shared by the ranks.
+    Raises UsageError if the batch can't be divided between the ranks.
     """
 
     def __init__(
@@ -55,32 +55,35 @@ class Trainer:
             )
             for name, group in self.groups.items()
         }
-        size = math.ceil(c.pool / ranks.count)  # all together keep as many
+        size = math.ceil(
+            c.pool / ranks.count
+        )  # the pools of all ranks together have the size of the config
         pooled = method.pooled if size else ()
         self.pools = {name: ImagePool(size, runtime.device) for name in pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None
         self.past = {n: Past(group) for n, group in self.groups.items() if c.historical}
 
     def compile(self) -> None:
-        """Let torch compile the networks: a step is the same but for rounding."""
+        """Compile the networks. Steps are the same except for rounding."""
         c = self.method.config
         networks = list(self.method.generators.values())
-        penalised = self.method.objective.interpolates or any(c.slope_weights.values())
-        # Compiled code can't differentiate a gradient, and calls no hooks.
-        if not (penalised or c.unroll or c.feature_matching):
+        has_penalty = self.method.objective.interpolates or any(c.slope_weights.values())
+        # Compiled code has no double backward, and calls no hooks.
+        if not (has_penalty or c.unroll or c.feature_matching):
             networks += self.method.discriminators.values()
         for network in networks:
-            network.compile(dynamic=False)  # one or two shapes a network, each worth its own code
+            network.compile(dynamic=False)  # each network has one or two shapes
 
     def update(self, batch: Batch, draws: Draws | None = None) -> Terms:
-        """One step on this rank's share of a batch, as the runtime placed it.
+        """Do one step on this rank's share of a batch, which is on the device.
 
-        Everything random is drawn first. Then each side takes its turn, in the method's order: the
-        scene is made, unless the turn before made it; the side's terms are computed on it, and
-        their gradients; these are averaged over the ranks, and the side's networks descend.
+        All random numbers are drawn first. Then each side takes its turn, in the order of the
+        method: the scene is computed, unless it can be reused from the turn before; then the loss
+        terms of the side and their gradients; the gradients are averaged over the ranks, and the
+        optimizers of the side update its networks.
 
-        draws: to use in place of the step's own. Returns every weighted term, detached, by name:
-        "g/..." of the generators, "d/..." of the discriminators. It waits for no device.
+        draws: replace the step's own. Returns all weighted terms, detached, by name: "g/..." of the
+        generators, "d/..." of the discriminators. Does not wait for the device.
         """
         seed_step(self.seed, self.step, self.ranks.rank)
         method, sides = self.method, self.method.sides(self.step)
@@ -92,14 +95,14 @@ class Trainer:
             self._begin_turn(side)
             terms |= summed(method, parts, partial(self._backward, side, sides))
             terms |= self._pull_to_past(side)
-            self._descend(side)
+            self._update_weights(side)
         if self.ema and "generators" in sides:
             self.ema.update(method.generators, self.step // method.config.d_steps)
         self.step += 1
         return terms
 
     def _choices(self, pictures: int) -> list[dict[str, Choices]]:
-        """The choices of the image pools, for each part of the batch."""
+        """The choices of the image pools for each part of the batch."""
         count = self.method.config.accumulate
         return [
             {name: pool.choose(pictures // count) for name, pool in self.pools.items()}
@@ -113,20 +116,21 @@ class Trainer:
             self.optimizers[name].zero_grad(set_to_none=True)
 
     def _backward(self, side: Side, sides: tuple[Side, ...], part: Part) -> Terms:
-        """A part's terms of a side, and their gradients added to its networks'. It is a function
-        of the part's tensors alone: nothing on the way depends on their values.
+        """Compute the terms of a side on a part, and add their gradients to those of its networks.
+
+        No Python branch depends on values of tensors, so that it can be recorded as a graph.
         """
         scene = self._scene(side, sides, part)
         terms = self._terms(side, part, scene)
         count = self.method.config.accumulate
         torch.autograd.backward(torch.stack(list(terms.values())).sum() / count)
-        # Of several parts only one's graph is held at a time.
+        # Only one part's graph is in memory at a time.
         part.scene = _detached(scene) if part.number else scene
         return {f"{side[0]}/{name}": term.detach() / count for name, term in terms.items()}
 
     def _scene(self, side: Side, sides: tuple[Side, ...], part: Part) -> Scene:
-        """The part's scene, with a graph where the side, or in a whole batch a later one, learns
-        from it.
+        """The scene of a part. It has a graph if the side learns from it, or, in a whole batch, a
+        later side does.
         """
         both = "generators" in sides
         if not part.number:
@@ -134,7 +138,7 @@ class Trainer:
         graph = side == "generators"
         if part.scene and not graph:
             return part.scene
-        # Where it is made for both sides, the generators' turn moves the averages.
+        # If it is computed for both sides, only the generators' turn moves the averages.
         with repeatable(self.method, self.runtime.device, moves_averages=graph or not both):
             seed_step(self.seed, self.step, self.ranks.rank, part.number)
             return self._new_scene(part, graph)
@@ -147,25 +151,25 @@ class Trainer:
         method, batch, draws = self.method, part.batch, part.draws
         with self.runtime.autocast():
             if side == "discriminators":
-                seen = _detached(scene)
+                scene = _detached(scene)
                 for name, pool in self.pools.items():
-                    seen[name] = pool.show(seen[name], part.choices[name])
-                return method.d_terms(batch, seen, draws)
+                    scene[name] = pool.show(scene[name], part.choices[name])
+                return method.d_terms(batch, scene, draws)
             if method.config.unroll:
-                judges = self.optimizers["discriminators"]
-                return unrolled_terms(method, batch, scene, draws, method.config.unroll, judges)
+                optimizer = self.optimizers["discriminators"]
+                return unrolled_terms(method, batch, scene, draws, method.config.unroll, optimizer)
             return method.g_terms(batch, scene, draws)
 
     def _pull_to_past(self, side: Side) -> Terms:
-        """The term of historical averaging, if the config has it, and its gradient added."""
+        """Compute the term of historical averaging, if the config has one, and add its gradient."""
         if not self.past:
             return {}
-        off = [self.past[name].distance(self.groups[name]) for name in self._learners(side)]
-        pull = self.method.config.historical * torch.stack(off).sum()
-        torch.autograd.backward(pull)
-        return {f"{side[0]}/historical": pull.detach()}
+        distances = [self.past[name].distance(self.groups[name]) for name in self._learners(side)]
+        term = self.method.config.historical * torch.stack(distances).sum()
+        torch.autograd.backward(term)
+        return {f"{side[0]}/historical": term.detach()}
 
-    def _descend(self, side: Side) -> None:
+    def _update_weights(self, side: Side) -> None:
         method = self.method
         for name in self._learners(side):
             gradients = [p.grad for p in self.groups[name].parameters() if p.grad is not None]
@@ -187,12 +191,14 @@ class Trainer:
 
     @property
     def progress(self) -> Tensor:
-        """The part of the run that is done, 0 to 1, a scalar on the device."""
+        """The fraction of the run that is done, 0 to 1, a scalar on the device."""
         done = self.schedule.progress(self.step)
-        return torch.full((), done, device=self.runtime.device)  # filled there: no copy to wait for
+        return torch.full(
+            (), done, device=self.runtime.device
+        )  # no copy from the CPU, which would wait
 
     def best_generators(self) -> nn.ModuleDict:
-        """The average where the run keeps one, else the plain generators."""
+        """The average of the generators if the run has one, else the generators."""
         return self.ema.average if self.ema else self.method.generators
 
     def pool_images(self) -> dict[str, Tensor]:
@@ -200,7 +206,7 @@ class Trainer:
         return {name: pool.images() for name, pool in self.pools.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps depend on, the schedule and the seed aside."""
+        """All that the next steps depend on, except the schedule and the seed."""
         return {
             "step": self.step,
             "method": self.method.state_dict(),

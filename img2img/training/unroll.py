@@ -1,4 +1,4 @@
-"""Discriminators as they will be after some more steps, for a generator that looks ahead."""
+"""Unrolled GANs: the generators look ahead by some steps of the discriminators."""
 
 from typing import Any
 
@@ -17,43 +17,45 @@ def unrolled_terms(
     steps: int,
     optimizer: torch.optim.Adam,
 ) -> dict[str, Tensor]:
-    """The generators' terms against discriminators that answered so many steps to the scene; the
-    gradient goes through these steps, too, and the discriminators stay as they are
-    (Metz et al. 2017, equations 7 to 10).
+    """The generators' terms with discriminators that are `steps` steps ahead (Metz et al. 2017,
+    equations 7 to 10). Gradients also flow through these steps. The discriminators themselves are
+    not changed.
 
-    A step is plain descent, each weight at the pace that Adam has for it now; its momentum is
-    left out.
+    A step is gradient descent with the learning rate that Adam has at present for each weight,
+    without momentum.
     """
-    names, weights, paces = [], [], []
+    names, weights, rates = [], [], []
     for name, weight in method.discriminators.named_parameters(prefix="discriminators"):
         names.append(name)
         weights.append(weight.detach().requires_grad_())
-        paces.append(_pace(optimizer, weight))
-    now = dict(zip(names, weights, strict=True))
-    # Running statistics and spectral vectors move, too: only ahead, not in the module.
+        rates.append(_adam_rate(optimizer, weight))
+    ahead = dict(zip(names, weights, strict=True))
+    # Copies, because running statistics and vectors of spectral norm change in place.
     buffers = method.discriminators.named_buffers(prefix="discriminators")
-    beside = {name: buffer.clone() for name, buffer in buffers}
+    copies = {name: buffer.clone() for name, buffer in buffers}
     for _ in range(steps):
-        terms = functional_call(method, now | beside, ("discriminators", batch, scene, draws))
-        slopes = torch.autograd.grad(
+        terms = functional_call(method, ahead | copies, ("discriminators", batch, scene, draws))
+        gradients = torch.autograd.grad(
             torch.stack(list(terms.values())).sum(),
-            list(now.values()),
+            list(ahead.values()),
             create_graph=True,
-            allow_unused=True,  # StarGAN's classifier where it has no weight
+            allow_unused=True,  # StarGAN's classifier, if its loss has no weight
             materialize_grads=True,
         )
-        ahead = zip(names, now.values(), paces, slopes, strict=True)
-        now = {name: weight - pace * slope for name, weight, pace, slope in ahead}
+        updates = zip(names, ahead.values(), rates, gradients, strict=True)
+        ahead = {name: weight - rate * gradient for name, weight, rate, gradient in updates}
         if bound := method.config.weight_bound:
-            now = {name: weight.clamp(-bound, bound) for name, weight in now.items()}
-    ahead_terms: dict[str, Tensor] = functional_call(
-        method, now | beside, ("generators", batch, scene, draws)
+            ahead = {name: weight.clamp(-bound, bound) for name, weight in ahead.items()}
+    generator_terms: dict[str, Tensor] = functional_call(
+        method, ahead | copies, ("generators", batch, scene, draws)
     )
-    return ahead_terms
+    return generator_terms
 
 
-def _pace(optimizer: torch.optim.Adam, weight: Tensor) -> Tensor | float:
-    """Adam's step of a weight for a slope of 1: the rate over the root of the mean square."""
+def _adam_rate(optimizer: torch.optim.Adam, weight: Tensor) -> Tensor | float:
+    """Adam's present learning rate for a weight: the rate over the root of the mean square
+    gradient.
+    """
     group: dict[str, Any] = optimizer.param_groups[0]
     rate: float = group["lr"]
     epsilon: float = group["eps"]

@@ -111,11 +111,12 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--config", "none.yaml"], 3, "none.yaml can't be read"),
         (["train", "--mode", "stargan", "--data", "one", "--size", "64"], 3, "two domains"),
         (["train", "--mode", "pix2pix", "--a", "a", "--b", "one"], 3, "partner"),
-        (["train", "--resume", "a"], 3, "no training run"),
+        (["train", "--resume", "a"], 3, "not a run"),
         (["train", "--resume", "a", "--mode", "pix2pix"], 2, "--mode from the run; leave it out"),
         (["train", "--resume", "a", "--size", "64"], 2, "--size from the run; leave it out"),
         (["train", "--resume", "a", "--steps", "9", "--test-a", "b"], 2, "--test-a from the run"),
         (["train", "--resume", "a", "--config", "x.yaml"], 2, "--config from the run"),
+        (["train", "--resume", "a", "--direction", "ba"], 2, "--direction from the run"),
         ([*PAIR, "b", "--steps", "0"], 2, "steps"),
         ([*PAIR, "b", "--bacth", "4"], 2, "Did you mean --batch?"),
         ([*PAIR, "b", "--ema"], 2, "--ema needs a value"),
@@ -124,7 +125,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         ([*PAIR, "b", "--preset", "moder"], 2, "Did you mean modern?"),
         ([*PAIR, "b", "--levels", "5"], 2, "the generator resnet has no setting levels; unet"),
         ([*PAIR, "b", "--precision", "fp8"], 2, "precision"),
-        (["export", "a"], 3, "no training run"),
+        (["export", "a"], 3, "not a run"),
         (["info", "dream"], 3, "no model dream"),
         (["check", "a", "bad"], 3, "2 files can't be read"),
         (["check", "empty"], 3, "empty has no pictures"),
@@ -135,7 +136,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
         (["import", "a"], 3, "a has no generators"),
-        (["import", "bad/1.png"], 3, "damaged, or not one of"),
+        (["import", "bad/1.png"], 3, "damaged, or was not written by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folders):
@@ -176,7 +177,7 @@ def test_check_tells_pairs_from_sets_and_domains(folders):
             assert done.returncode == 3  # bad/ and empty/ are among its domains
     told = json.loads(run("check", "a", "b", "--json", cwd=folders).stdout)
     assert told["roles"]["a"]["pictures"] == 2
-    assert "the same file" in " ".join(finding["what"] for finding in told["findings"])
+    assert "identical files" in " ".join(finding["what"] for finding in told["findings"])
 
 
 def test_evaluate_gives_json_and_csv(folders):
@@ -202,9 +203,13 @@ def test_objectives_are_listed_with_formula_paper_and_needs(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "preset", "said"),
     [
-        ("pix2pix", "paper", "--objective bce adversarial; see --list-objectives"),
-        ("cyclegan", "modern", "--generator-lr 0.0005 learning rate"),
-        ("stargan", "paper", "--pretrained run, or its .safetensors"),
+        (
+            "pix2pix",
+            "paper",
+            "--objective bce Adversarial objective; --list-objectives prints the formulas.",
+        ),
+        ("cyclegan", "modern", "--generator-lr 0.0005 Learning rate of the generators."),
+        ("stargan", "paper", "--pretrained Run, or .safetensors file of a run"),
     ],
 )
 def test_settings_are_listed_with_what_they_mean(tmp_path, mode, preset, said):
@@ -231,7 +236,7 @@ def test_settings_are_listed_with_the_values_of_the_other_options(tmp_path):
     done = run("train", "--list-settings", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = " ".join(done.stdout.replace("│", " ").split())
-    assert "--blocks 3 residual blocks" in printed
+    assert "--blocks 3 Residual blocks; by default 6 up to size 128" in printed
     assert "--generator resnet" in printed
     assert "--seed 5" in printed
     assert "--levels" not in printed
@@ -274,7 +279,7 @@ def test_the_same_command_begins_goes_on_and_is_done(folders):
     command = [*PAIR, "b", *small, "--batch", "2", "--eval-every", "0", "--resume", "auto"]
     first = run(*command, "--max-time", "0s", cwd=folders)
     assert first.returncode == 0, first.stderr
-    assert "The time is over; saved at step 1." in first.stderr
+    assert "The time is up; saved at step 1." in first.stderr
     other = run(*command, "--seed", "1", cwd=folders)
     assert other.returncode == 2
     assert "was started with other settings (seed 0, not 1)" in other.stderr
@@ -291,6 +296,7 @@ def test_a_finished_run_goes_on_with_a_new_length_and_rate(folders):
     longer = ["train", "--resume", "runs/x", "--steps", "4", "--generator-lr", "1e-4"]
     planned = run(*longer, "--dry-run", cwd=folders)
     assert json.loads(planned.stdout)["method"]["steps"] == 4
+    assert "--steps" in run(*longer, "--list-settings", cwd=folders).stdout
     saved = json.loads((folders / "runs" / "x" / "config.json").read_text())
     assert (saved["method"]["steps"], saved["history"]) == (2, [])  # nothing was begun
     done = run(*longer, "--set", "decay=0.25", cwd=folders)
@@ -321,7 +327,7 @@ def test_a_run_begins_in_a_folder_that_is_empty(folders):
     assert "Next: img2img export 'runs/my run'" in done.stderr
     taken = run(*PAIR, "b", *small, "--name", "my run", cwd=folders)
     assert taken.returncode == 2
-    assert "Go on with --resume 'runs/my run', or choose another --name" in taken.stderr
+    assert "Continue it with --resume 'runs/my run', or choose another --name" in taken.stderr
     (folders / "runs" / "other").mkdir()
     (folders / "runs" / "other" / "notes.txt").touch()
     taken = run(*PAIR, "b", *small, "--name", "other", cwd=folders)
@@ -337,7 +343,7 @@ def test_a_run_without_its_checkpoint_is_not_begun_again(folders):
     for again in (["train", "--resume", "runs/my run"], [*begin, "--resume", "auto"]):
         refused = run(*again, cwd=folders)
         assert refused.returncode == 3
-        assert "has weights, but no checkpoints/last.pt to go on from" in refused.stderr
+        assert "has weights, but no checkpoints/last.pt to resume from" in refused.stderr
     assert (folders / "runs" / "my run" / "weights.safetensors").read_bytes() == weights
     (folders / "runs" / "my run" / "checkpoints" / "last.pt").touch()  # and damaged
     refused = run("train", "--resume", "runs/my run", cwd=folders)
@@ -440,7 +446,7 @@ def test_bf16_is_not_compiled_on_a_cpu(folders):
     )
     assert done.returncode == 0, done.stderr
     assert "Not compiled" in done.stderr
-    assert "are compiled" not in done.stderr
+    assert "Compiling the networks" not in done.stderr
 
 
 def test_version_is_printed():
@@ -452,7 +458,7 @@ def test_version_is_printed():
 def test_a_process_ends_with_the_code_and_no_traceback():
     done = start("export", "nowhere")
     assert done.returncode == 3
-    assert "no training run" in done.stderr
+    assert "not a run" in done.stderr
     assert "Traceback" not in done.stderr
 
 

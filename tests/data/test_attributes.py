@@ -101,12 +101,12 @@ def test_rows_that_contradict_each_other_are_refused_with_both_lines(read, again
 )
 def test_names_that_lead_out_of_the_folder_are_refused(read, folder, name):
     Image.new("RGB", (8, 8)).save(folder.parent / "1.jpg")
-    with pytest.raises(DataError, match=r"line 3: .* is not a file name inside the folder"):
+    with pytest.raises(DataError, match=r"line 3: .* is not a file inside the folder"):
         read(f"image_id,Male\n2.jpg,1\n{name},1\n", "Male")
 
 
 def test_a_wrong_count_is_refused(read):
-    with pytest.raises(DataError, match=r"first line that it lists 202,599 pictures, .*lists 2"):
+    with pytest.raises(DataError, match=r"first line, .* lists 202,599 pictures, but it lists 2"):
         read("202599\nMale Smiling\n1.jpg 1 -1\n2.jpg -1 1\n")
 
 
@@ -129,9 +129,9 @@ def test_columns_without_a_name_of_their_own_are_refused(read, header, message):
         ("image_id,Male,Smiling\n1.jpg,1,0,\n", "line 2: 3 values, but 2 attributes"),
         ("photo,Male,Smiling\n1.jpg,1,0,\n", "line 2: 3 values, but 2 attributes"),
         ("image_id,Male,Smiling\n1.jpg,1,0\n2.jpg,1\n", "line 3: 1 values, but 2 attributes"),
-        ("Male Smiling\nmy photo.jpg 1 0\n", "3 values, but 2 .* names have spaces, .* as CSV"),
+        ("Male Smiling\nmy photo.jpg 1 0\n", "3 values, but 2 .* names contain spaces, .* as CSV"),
         ('image_id,Male,Smiling\n1.jpg,1,"0\n', "line 2: unexpected end of data"),
-        ("image_id,Male,Smiling\n,1,0\n", "line 2: '' is not a file name"),
+        ("image_id,Male,Smiling\n,1,0\n", "line 2: '' is not a file inside"),
         ("", "is empty"),
         ("2\n", "is empty"),
     ],

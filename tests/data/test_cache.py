@@ -62,6 +62,6 @@ def test_the_second_pass_is_the_same_without_reading_a_file(
             assert all((found[name] == sample[name]).all() for name in sample)
 
 
-def pictures_to_compare_of_many_sizes_can_not_be_kept(make_config):
-    with pytest.raises(UsageError, match="no cache with resize=0"):
+def test_pictures_of_many_sizes_can_not_be_kept(make_config):
+    with pytest.raises(UsageError, match="resize=0 keeps their sizes"):
         make_config("cyclegan", run={"cache": True}, resize=0)

@@ -150,7 +150,7 @@ def test_inputs_without_a_partner_come_beside_the_pairs(tmp_path):
     assert len(dataset) == len(pairs) == 4
     assert dataset.describe() == "4 pairs and 5 inputs without a partner"
     [(why, files)] = dataset.gaps()
-    assert why.startswith("pictures of b have no partner, beside which a discriminator could")
+    assert why.startswith("pictures of b have no partner, without which the discriminator")
     assert sorted(names(files)) == [9, 10]
     plain, extra = (Stream(one, AUGMENT, seed=3, batch=2) for one in (pairs, dataset))
     for position in range(8):

@@ -131,7 +131,7 @@ def test_domains_that_are_called_train_and_test_are_told(make):
     assert paths(resolved.training) == {"data": "transport"}
     assert not resolved.held_out.given()
     assert resolved.notes == (
-        "transport: train and test are domains, for they have no sub-folders",
+        "transport: train and test are used as domains, since they have no sub-folders",
     )
 
 
@@ -156,7 +156,7 @@ def test_several_labelled_sets_hold_out_what_all_of_them_have(make):
     assert not mixed.held_out.given()
 
 
-def pictures_to_compare_of_an_attribute_list_have_parts_without_sub_folders(make):
+def test_pictures_of_an_attribute_list_have_parts_without_sub_folders(make):
     make("celeba/train", "celeba/test")
     sources = Sources(data="celeba", attributes="list.csv", attribute=("Male",))
     resolved = resolve(LABELLED, sources)
@@ -171,7 +171,7 @@ def test_what_the_user_holds_out_wins(make):
     resolved = resolve(PAIRED, Sources(pairs="facades"), Sources(pairs="facades/val"))
     assert paths(resolved.training) == {"pairs": "facades/train"}
     assert paths(resolved.held_out) == {"pairs": "facades/val"}
-    assert "held out what --test-... names" in resolved.notes[0]
+    assert "held out are the folders of --test-..." in resolved.notes[0]
     [*_, note] = resolve(PAIRED, Sources(pairs="facades"), Sources(data="facades")).notes
     assert note == "facades has train, val and test: taking test"
 
@@ -221,7 +221,7 @@ def test_test_without_train_and_pictures_that_are_not_used_are_told(make):
             "has Training and train, and it is not",
         ),
         (UNPAIRED, ("d/trainA", "d/testA"), "has testA and trainA, but not both trainA and trainB"),
-        (LABELLED, ("d/trainA", "d/trainB"), "two sets, and test pictures of theirs"),
+        (LABELLED, ("d/trainA", "d/trainB"), "which are two sets"),
         (UNPAIRED, ("d/train/x", "d/train/y", "d/test/x"), "--a d/train/x --b d/train/y"),
         (PAIRED, ("d/train/x", "d/train/y", "d/test/x"), "--a d/train/x --b d/train/y"),
         (UNPAIRED, ("d/train", "d/test"), "not clear how to read d"),
@@ -242,7 +242,9 @@ def test_a_folder_of_two_sets_is_not_one_of_them(make, field):
 
 def test_several_folders_are_for_stargan(make):
     make("one", "two")
-    with pytest.raises(UsageError, match="Several --data are for stargan"):
+    with pytest.raises(
+        UsageError, match="Only methods with domains, such as stargan, take several --data"
+    ):
         resolve(UNPAIRED, Sources(data=("one", "two")))
 
 

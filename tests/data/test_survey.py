@@ -68,7 +68,7 @@ def test_files_without_a_partner_are_told(pairs, quiet):
 def test_pairs_that_do_not_lie_on_one_another_are_told(pairs, quiet):
     for path in list(find_pictures(pairs / "b")):
         rewrite(path, np.roll(images.read(path).pixels, 6, axis=1))
-    [finding] = [f for f in survey(paired(pairs), None, quiet).findings if "shifted" in f.what]
+    [finding] = [f for f in survey(paired(pairs), None, quiet).findings if "misaligned" in f.what]
     assert finding.level == "warning"
     assert "9 % of the side" in " ".join(finding.files)
 
@@ -96,26 +96,32 @@ def test_double_files_and_leaks_into_the_test_set_are_told(pairs, quiet, tmp_pat
     rewrite(test / "a" / "x.webp", near.clip(0, 255).astype(np.uint8))
     held_out = Unpaired.open(Sources(a=test / "a", b=test / "b"), RGB)
     said = found(survey(Unpaired.open(unpaired, RGB), held_out, quiet))
-    assert ("warning", "1 times the same file.") in said
-    leak = "1 times nearly the same picture across training and test: the held-out figures flatter."
+    assert ("warning", "1 pair of identical files.") in said
+    leak = (
+        "1 pair of near-duplicates across training and test, which make held-out results too good."
+    )
     assert ("warning", leak) in said
 
 
-def pictures_to_compare_of_one_colour_are_no_duplicates(quiet, tmp_path):
+def test_pictures_of_one_color_are_no_duplicates(quiet, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         for level in (10, 90, 200):
             rewrite_to = tmp_path / folder / f"{level}.png"
             Image.new("RGB", (40, 40), (level, 0, 0)).save(rewrite_to)
     data = Unpaired.open(Sources(a=tmp_path / "a", b=tmp_path / "b"), RGB)
-    assert not any("same" in what for _, what in found(survey(data, None, quiet)))
+    assert not any(
+        "duplicates" in what or "identical" in what for _, what in found(survey(data, None, quiet))
+    )
 
 
 def test_few_pictures_of_a_domain_are_told(pairs, quiet):
     for path in list((pairs / "a").iterdir())[3:]:
         path.unlink()
     data = Labelled.open(Sources(data=pairs), RGB)
-    assert ("warning", "a has 3 pictures of 43: hard to learn.") in found(survey(data, None, quiet))
+    assert ("warning", "a has 3 pictures of 43, which makes it hard to learn.") in found(
+        survey(data, None, quiet)
+    )
 
 
 def test_odd_channels_and_shapes_are_told(pairs, quiet):
@@ -129,8 +135,11 @@ def test_odd_channels_and_shapes_are_told(pairs, quiet):
     rewrite(colourless, images.read(colourless, 1).pixels.repeat(3, -1))
     data = Unpaired.open(Sources(a=pairs / "a", b=pairs / "b"), RGB)
     said = {what: level for level, what in found(survey(data, None, quiet))}
-    assert said["1 of 80 pictures are grey files among coloured ones."] == "note"
-    assert said["1 pictures are over twice as long as wide; resizing squeezes them."] == "warning"
-    assert said["1 pictures: transparent (pasted on white)."] == "note"
+    assert said["1 of 80 pictures are gray, the others are in color."] == "note"
+    assert (
+        said["1 pictures have an aspect ratio over 2:1; resizing distorts it (see --fit)."]
+        == "warning"
+    )
+    assert said["1 pictures: transparent (composited on white)."] == "note"
     assert said["1 pictures have a side under 32 px."] == "warning"
-    assert any("colours all grey" in what for what in said)
+    assert any("a color file, but all gray" in what for what in said)

@@ -83,7 +83,7 @@ def test_each_model_is_compared_with_its_own_in_fp32_on_every_provider_that_bind
     assert alone == {"m", "other"}
 
 
-def pictures_to_compare_are_brought_to_the_size(real):
+def test_pictures_are_brought_to_the_size(real):
     assert all(picture.shape == (32, 32, 3) for picture in real)
     assert len({picture.tobytes() for picture in real}) == len(real)
     assert all(picture.dtype == np.uint8 for picture in real)

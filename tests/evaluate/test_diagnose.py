@@ -233,7 +233,7 @@ def test_a_grid_is_caught_and_measured(truth, period):
     assert f"a grid of {strength:.1f} grey levels" in found.seen
 
 
-def pictures_to_compare_without_a_grid_are_fine(flat, truth, random):
+def test_pictures_without_a_grid_are_fine(flat, truth, random):
     blurred = [images.resize(images.resize(p, 32, 32), 64, 64) for p in truth]
     noisy = [shaken(p, random, 12) for p in truth]
     for output in (truth, flat, blurred, noisy):

@@ -137,7 +137,7 @@ def test_a_kind_of_one_picture_is_left_out_and_nothing_breaks(styles, measure, t
         measure(Sources(data=(folder,)), Styler(styles, CLASSES, True))
 
 
-def pictures_to_compare_of_other_domains_are_refused(styles, measure):
+def test_pictures_of_other_domains_are_refused(styles, measure):
     other = Labels(sets=(LabelSet(kind="classes", domains=("3d", "noto")),))
     with pytest.raises(DataError, match="domains 3d, flat; styler translates to 3d, noto"):
         measure(Sources(data=(styles,)), Styler(styles, other, True))

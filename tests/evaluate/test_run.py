@@ -111,7 +111,7 @@ def test_results_repeat_bitwise(held_out, measured):
     assert first.as_dict() == second.as_dict()
 
 
-def pictures_to_compare_without_a_partner_have_no_paired_metrics(held_out, measured, tmp_path):
+def test_pictures_without_a_partner_have_no_paired_metrics(held_out, measured, tmp_path):
     for index, path in enumerate(find_pictures(held_out / "flat")):
         shutil.copy(path, tmp_path / (path.name if index else "other.webp"))
     found = measured(tmp_path, resamples=0)

@@ -140,7 +140,7 @@ def test_the_manifest_goes_by_the_generator_and_not_by_the_method(
 
 
 @pytest.mark.parametrize("mode", METHODS)
-def pictures_to_compare_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
+def test_pictures_of_a_batch_do_not_touch_each_other(mode, exported, emoji):
     translator = Translator(exported(mode)[0][0], "cpu")
     to = next(iter(translator.manifest.labels.names), None)
     pictures = [images.read(path).pixels for path in find_pictures(emoji / "3d")][:3]
@@ -194,7 +194,7 @@ def test_a_run_without_an_average_says_so(make_config, quiet, tmp_path):
     from img2img.training.plan import make_plan
 
     train(make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run", quiet)
-    with pytest.raises(UsageError, match="kept no average"):
+    with pytest.raises(UsageError, match="has no average"):
         load_run(tmp_path / "run", "ema")
 
 

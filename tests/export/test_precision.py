@@ -150,8 +150,9 @@ def test_int8_is_judged_on_pictures_that_it_was_not_calibrated_on(
         assert judged
         assert not learned & judged
     learned, judged = fed[0]
-    assert f"ranges of {len(learned)} pictures, judged on {len(judged)} others (16 would" in (
-        console.file.getvalue()
+    assert (
+        f"calibrated on {len(learned)} pictures, PSNR measured on {len(judged)} others (16 would"
+        in (console.file.getvalue())
     )
 
 
@@ -180,7 +181,7 @@ def test_int8_is_judged_on_the_held_out_folder_of_the_run(fed, trained, emoji, t
 
 def test_int8_of_one_picture_is_refused(trained, emoji, tmp_path, quiet):
     shutil.copy(next(find_pictures(emoji / "flat")), tmp_path)
-    with pytest.raises(UsageError, match="one alone"):
+    with pytest.raises(UsageError, match="at least two pictures"):
         export_run(trained("pix2pix"), quiet, precision="int8", calibration=tmp_path)
 
 

@@ -180,7 +180,7 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path, monk
     longer = tmp_path / "longer.pth"
     longer.write_bytes(packed.read_bytes() + b"PK\5\6")  # no zip to Python, but to torch
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(DataError, match="is compressed, as none of torch's is"):
+    with pytest.raises(DataError, match="is compressed, which torch never does"):
         import_run(packed, tmp_path / "run")
     with pytest.raises(DataError, match=r"damaged|compressed"):
         import_run(longer, tmp_path / "run")
@@ -235,14 +235,14 @@ def test_a_generator_of_one_way_alone_needs_no_direction(tmp_path):
     assert list(imported(tmp_path / "latest_net_G_B.pth", tmp_path / "u")[1]) == ["ab"]
     assert list(imported(tmp_path / "star_net_G_B.pth", tmp_path / "s")[1]) == ["any"]
     for name in ("latest", "star"):
-        with pytest.raises(UsageError, match="lone generator of CycleGAN"):
+        with pytest.raises(UsageError, match="single generator of CycleGAN"):
             import_run(tmp_path / f"{name}_net_G_B.pth", tmp_path / "run", direction="ba")
 
 
 def test_two_generators_that_are_no_cyclegan_are_refused(tmp_path):
     for side in "AB":
         save(UNet(3, 3, 4, 5), tmp_path / "f" / f"latest_net_G_{side}.pth")
-    with pytest.raises(DataError, match="pix2pix stands alone, but"):
+    with pytest.raises(DataError, match="pix2pix has a single generator, but"):
         import_run(tmp_path / "f", tmp_path / "run")
 
 
@@ -281,16 +281,16 @@ def write_evil(path: Path) -> None:
 REFUSED = {
     "a discriminator": (lambda p: save(PatchGAN(3, 4, 2), p), "It looks like a discriminator"),
     "other tensors": (lambda p: torch.save({"x": torch.zeros(2)}, p), r"found x \[2\]"),
-    "numbers": (lambda p: torch.save({"x": 1}, p), "holds no state dict"),
-    "a list": (lambda p: torch.save([torch.zeros(1)], p), "holds no state dict"),
+    "numbers": (lambda p: torch.save({"x": 1}, p), "has no state dict"),
+    "a list": (lambda p: torch.save([torch.zeros(1)], p), "has no state dict"),
     "nothing": (lambda p: torch.save({}, p), "is empty"),
-    "code": (write_evil, "damaged, or not one of"),
-    "text": (lambda p: p.write_text("hello"), "damaged, or not one of"),
+    "code": (write_evil, "damaged, or was not written by"),
+    "text": (lambda p: p.write_text("hello"), "damaged, or was not written by"),
     "not finite": (
         lambda p: torch.save(
             {k: v * torch.inf for k, v in ResNet(3, 3, 4, 1).state_dict().items()}, p
         ),
-        "not all of it are finite numbers",
+        "not all numbers are finite",
     ),
     "a larger claim than the file": (
         lambda p: torch.save(
@@ -298,13 +298,13 @@ REFUSED = {
             | {"model.1.weight": torch.zeros(1).expand(20000, 3, 7, 7)},
             p,
         ),
-        "claims to be larger than what the file holds",
+        "claims to be larger than its data",
     ),
     "no shapes": (
         lambda p: torch.save(
             {"model.1.weight": torch.tensor(0.0), "model.9.conv_block.1": torch.tensor(0.0)}, p
         ),
-        "no generator known here",
+        "not a known generator",
     ),
     "half a network": (
         lambda p: torch.save(
@@ -336,10 +336,10 @@ def test_what_is_no_published_generator_is_refused(what, tmp_path, monkeypatch):
 
 def test_a_mode_that_has_no_such_generators_is_refused(tmp_path):
     path = save(ResNet(3, 3, 4, 1), tmp_path / "latest_net_G.pth")
-    with pytest.raises(UsageError, match="holds a generator of cyclegan, not of stargan"):
+    with pytest.raises(UsageError, match="has a generator of cyclegan, not of stargan"):
         import_run(path, tmp_path / "run", mode="stargan")
     path = save(StarGenerator(3, 2, 4, 1), tmp_path / "1000-G.ckpt")
-    with pytest.raises(UsageError, match="holds a generator of stargan, not of pix2pix"):
+    with pytest.raises(UsageError, match="has a generator of stargan, not of pix2pix"):
         import_run(path, tmp_path / "run", mode="pix2pix")
 
 

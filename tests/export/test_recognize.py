@@ -58,9 +58,9 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "znxlwm": (lambda: randomized(Functional()), r"reflection padding \(assumed"),
     "CUT": (
         lambda: resnet(blurred=True, ups="spread"),
-        "CUT's antialiased ResNet: blurred halving, bilinear upsampling, reflection padding",
+        "CUT's antialiased ResNet: blurred downsampling, bilinear upsampling, reflection padding",
     ),
-    "CUT, not up": (lambda: resnet(blurred=True), "blurred halving, transposed convolutions"),
+    "CUT, not up": (lambda: resnet(blurred=True), "blurred downsampling, transposed convolutions"),
     "PyTorch-GAN's U-Net": (lambda: randomized(NumberedUNet()), "PyTorch-GAN's U-Net: 6 levels"),
     "a flat U-Net": (
         lambda: randomized(NumberedUNet(norm=nn.BatchNorm2d, transposed=True)),
@@ -68,7 +68,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "aladdinpersson's U-Net": (
         lambda: randomized(ReflectingUNet()),
-        "aladdinpersson's U-Net: 6 levels, BatchNorm by its averages",
+        "aladdinpersson's U-Net: 6 levels, BatchNorm with its running averages",
     ),
     "znxlwm's U-Net": (
         lambda: randomized(FunctionalUNet()),
@@ -269,7 +269,7 @@ REFUSED = {
             *((2 * c, c, 3, 3) for c in (32, 16, 8, 4)),
             (3, 4, 7, 7),
         ),
-        r"halves pictures 4 times \(pix2pixHD's, say\)",
+        r"downsamples 4 times, such as pix2pixHD's",
     ),
     "an early U-Net of PyTorch-GAN": (
         convolutions(
@@ -277,7 +277,7 @@ REFUSED = {
             *((2 * c, c, 3, 3) for c in (4, 8, 16)),
             *((16, 32, 3, 3), (8, 32, 3, 3), (4, 16, 3, 3), (3, 8, 3, 3)),
         ),
-        "enlarges its features before convolutions",
+        "upsamples before convolutions",
     ),
     "fast style transfer": (
         convolutions((8, 3, 9, 9), *[(8, 8, 3, 3)] * 5, (3, 8, 9, 9)),
@@ -288,7 +288,7 @@ REFUSED = {
             k: v[:, :3] if k == "main.0.weight" else v
             for k, v in StarGenerator(3, 1, 4, 1).state_dict().items()
         },
-        "takes no labels",
+        "has no input for labels",
     ),
     "VGG": (
         {**convolutions(*[(8, 8, 3, 3)] * 6), "classifier.0.weight": torch.zeros(9, 9)},
@@ -316,10 +316,13 @@ REFUSED = {
         unlike(resnet(blurred=True), model__7__filt=None),
         "its filters are not CUT's",
     ),
-    "attention": (unlike(resnet(), gamma=torch.zeros(1)), "gamma belongs to no layer known here"),
+    "attention": (
+        unlike(resnet(), gamma=torch.zeros(1)),
+        "gamma does not belong to a known kind of layer",
+    ),
     "attention beside": (
         unlike(resnet(), attention__key__weight=torch.zeros(8, 8)),
-        r"attention\.key\.weight \[8, 8\] is of no convolution",
+        r"attention\.key\.weight \[8, 8\] is neither a convolution's nor a norm's",
     ),
     "PyTorch-GAN's of grey pictures": (
         unlike(resnet(block="block", ups="nearest"), model__1__weight=torch.zeros(8, 1, 7, 7)),
@@ -327,11 +330,11 @@ REFUSED = {
     ),
     "other channels within": (
         unlike(UNet(3, 3, 4, 5), model__model__1__model__1__weight=torch.zeros(9, 4, 4, 4)),
-        r"model\.model\.1\.model\.1\.weight \[9, 4, 4, 4\] is not what",
+        r"model\.model\.1\.model\.1\.weight \[9, 4, 4, 4\] doesn't fit",
     ),
     "a U-Net too deep": (
         convolutions(*[(4, 3, 4, 4)] * 300),
-        "300 convolutions, which make no U-Net",
+        "300 convolutions, unlike a U-Net",
     ),
     "a name of 3,000 parts": (
         {"model." * 3000 + "weight": torch.zeros(4, 3, 4, 4), "9" * 9000 + ".bias": torch.zeros(1)},
@@ -344,7 +347,7 @@ REFUSED = {
 def test_what_is_no_generator_known_here_is_told_by_what_it_is(what, tmp_path):
     state, reason = REFUSED[what]
     torch.save(state, tmp_path / "G.pth")
-    with pytest.raises(DataError, match=f"no generator known here.*{reason}"):
+    with pytest.raises(DataError, match=f"not a known generator.*{reason}"):
         import_run(tmp_path / "G.pth", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -392,7 +395,7 @@ def test_two_generators_of_different_networks_make_no_run(tmp_path):
     folder.mkdir()
     torch.save(resnet(blurred=True).state_dict(), folder / "netG_A2B.pth")
     torch.save(resnet().state_dict(), folder / "netG_B2A.pth")
-    with pytest.raises(DataError, match=r"of different networks: .*is CUT's"):
+    with pytest.raises(DataError, match=r"different networks: .*is CUT's"):
         import_run(folder, tmp_path / "run")
 
 

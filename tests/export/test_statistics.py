@@ -41,10 +41,10 @@ def told(run, **options) -> str:
 @pytest.mark.parametrize("running", [False, True])
 def test_both_are_measured_on_held_out_pairs(running, batched):
     line = told(batched, running_statistics=running)
-    assert "BatchNorm at batch 4. Against the truths of 2 held-out pairs: " in line
-    assert "by each picture's own statistics" in line
-    assert "by the running averages" in line
-    assert "--running-stats" in line or "what is exported is the better" in line
+    assert "BatchNorm at batch 4. On 2 held-out pairs: " in line
+    assert "with the statistics of each picture" in line
+    assert "with the running averages" in line
+    assert "--running-stats" in line or "the exported ones are better" in line
 
 
 @pytest.mark.parametrize("kind", ["image", "running"])
@@ -74,15 +74,18 @@ def test_the_figures_are_those_of_the_truth(kind, batched, emoji, tmp_path):
     ("image", "running", "exported", "advice"),
     [
         ((18.0, 20.0), (20.5, 15.0), False, "export again with --running-stats."),
-        ((18.0, 20.0), (20.5, 15.0), True, "what is exported is the better."),
-        ((21.0, 14.0), (20.5, 15.0), False, "what is exported is the better."),
+        ((18.0, 20.0), (20.5, 15.0), True, "the exported ones are better."),
+        ((21.0, 14.0), (20.5, 15.0), False, "the exported ones are better."),
         ((21.0, 14.0), (20.5, 15.0), True, "export again without --running-stats."),
     ],
 )
 def test_the_better_is_named(image, running, exported, advice):
     line = statistics.Comparison(16, image, running).advice(8, exported)
-    assert f"{image[0]:.1f} dB, L1 {image[1]:.1f} grey levels by each picture" in line
-    assert f"{running[0]:.1f} dB, L1 {running[1]:.1f} grey levels by the running" in line
+    assert (
+        f"{image[0]:.1f} dB, L1 {image[1]:.1f} grey levels with the statistics of each picture"
+        in line
+    )
+    assert f"{running[0]:.1f} dB, L1 {running[1]:.1f} grey levels with the running" in line
     assert line.endswith(advice)
 
 
@@ -99,5 +102,5 @@ def test_without_the_pictures_it_says_that_it_can_not_tell(batched, monkeypatch)
 
     monkeypatch.setattr("img2img.export.run._split", gone)
     line = told(batched)
-    assert "no held-out pairs" in line
+    assert "Without held-out pairs" in line
     assert "--running-stats" in line

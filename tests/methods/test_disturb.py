@@ -84,7 +84,7 @@ def test_noise_has_the_deviation_that_was_asked_for(image):
     assert torch.equal(noisy(image, torch.tensor(0.0)), image)
 
 
-def pictures_to_compare_of_other_channels_keep_apart(image):
+def test_pictures_of_other_channels_keep_apart(image):
     """A grey condition and a coloured picture; alpha is no colour."""
     grey, alpha = torch.full_like(image[:, :1], 0.25), torch.ones_like(image[:, :1])
     both = torch.cat([grey, image, alpha], 1)

@@ -114,16 +114,18 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"width": 0}, "generator.width"),
         ({"d_width": 0}, "discriminator.width"),
         ({"generator": {"name": "unet", "widht": 3}}, "generator.widht"),
-        ({"generator": 3}, "generator is the name of one, or its settings"),
-        ({"generator": {"name": 3}}, "the name of a generator is a word, not 3"),
-        ({"generator": "resnet", "size": 38}, "size 38 is no multiple of 4, as resnet needs"),
+        ({"generator": 3}, "generator must be a name, or the settings"),
+        ({"generator": {"name": 3}}, "the name of a generator must be a string, not 3"),
+        ({"generator": "resnet", "size": 38}, "size 38 must be a multiple of 4 for resnet"),
         (
             {"generator": "stargan"},
-            "generator stargan needs a domain to translate to, and this method has none; set "
-            "generator=unet",
+            "the generator stargan takes a domain, and this method has none; set generator=unet",
         ),
-        ({"discriminator": "stargan"}, "stargan names domains, and this method has none"),
-        ({"discriminator": "autoencoder"}, "bce can't use the energy"),
+        ({"discriminator": "stargan"}, "stargan classifies domains, and this method has none"),
+        (
+            {"discriminator": "autoencoder"},
+            "the discriminator autoencoder is for energy-based objectives, and bce is none",
+        ),
         ({"objective": "ebgan", "discriminator": "patch"}, "set discriminator=autoencoder"),
     ],
 )
@@ -208,9 +210,11 @@ def test_a_generator_of_another_package_is_trained_without_a_line_here(
 
 def test_stargan_takes_conditional_networks_alone():
     schema = METHODS["stargan"].Config
-    with pytest.raises(ValidationError, match="the generator resnet takes no domain"):
+    with pytest.raises(
+        ValidationError, match="needs a generator that takes a domain; resnet does not"
+    ):
         schema(generator="resnet")
-    with pytest.raises(ValidationError, match="names the domain, which patch can't"):
+    with pytest.raises(ValidationError, match="classifies the domain; patch does not"):
         schema(discriminator="patch")
 
 

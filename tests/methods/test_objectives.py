@@ -12,7 +12,7 @@ from img2img.methods.objectives import (
     gradient_penalty,
     kernel,
     mmd2,
-    zero_centred_penalty,
+    zero_centered_penalty,
 )
 
 REAL = torch.tensor([[-1.5, 0.2], [0.9, 3.0]], dtype=torch.float64)
@@ -275,13 +275,13 @@ def test_the_penalty_on_a_witness_agrees_with_finite_differences():
     assert critic[0].weight.grad.abs().sum() > 0
 
 
-def test_zero_centred_penalty_agrees_with_finite_differences():
+def test_zero_centered_penalty_agrees_with_finite_differences():
     """Of the mean over four patches, whose slopes are taken value by value."""
     torch.manual_seed(2)
     critic = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 1, 2)).double()
     images = torch.rand(2, 1, 5, 5, dtype=torch.float64)
     squares = pixel_slopes(lambda x: critic(x).flatten(1).mean(1), images).square().sum(1)
-    penalty = zero_centred_penalty(critic, images)
+    penalty = zero_centered_penalty(critic, images)
     assert penalty.item() == pytest.approx(squares.mean().item() / 2, rel=1e-7)
     penalty.backward()
     assert critic[0].weight.grad.abs().sum() > 0
@@ -290,8 +290,8 @@ def test_zero_centred_penalty_agrees_with_finite_differences():
 def test_penalties_are_in_full_precision_under_autocast():
     critic = nn.Conv2d(3, 1, 3)
     image = torch.rand(2, 3, 8, 8)
-    whole = zero_centred_penalty(critic, image)
+    whole = zero_centered_penalty(critic, image)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(zero_centred_penalty(critic, image), whole)
+        assert torch.equal(zero_centered_penalty(critic, image), whole)
         mixed = gradient_penalty(critic, image, image.bfloat16(), torch.rand(2, 1, 1, 1))
     assert mixed.dtype == torch.float32

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from img2img.errors import UsageError
-from img2img.methods.objectives import OBJECTIVES, zero_centred_penalty
+from img2img.methods.objectives import OBJECTIVES, zero_centered_penalty
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
 
 SMALL = {"size": 32, "levels": 4, "width": 4, "d_width": 4, "d_layers": 2, "batch": 2}
@@ -79,7 +79,7 @@ def test_r1_is_at_the_pairs_and_r2_at_all_fakes_beside_their_own_inputs():
         def critic(x):
             return scores(method, condition, x)
 
-        return zero_centred_penalty(critic, image.detach()).item()
+        return zero_centered_penalty(critic, image.detach()).item()
 
     r1 = at(batch["a"], batch["b"])
     r2 = (at(batch["a"], scene["fake_b"]) + at(batch["extra"], scene["extra"])) / 2
@@ -114,5 +114,5 @@ def test_features_are_matched_with_truths_alone():
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "mmd"])
 def test_penalties_between_a_fake_and_its_truth_are_refused(objective, make_config):
-    with pytest.raises(UsageError, match=f"{objective} is on the line from a fake to the real"):
+    with pytest.raises(UsageError, match=f"{objective} needs a real picture for each translation"):
         make_config("pix2pix", objective=objective, norm="instance", unpaired=True)

@@ -55,7 +55,7 @@ def test_a_generator_is_as_its_row_says(generator):
     else:
         assert reach(network, 3, domains) >= 16
     generator.require_size(size)
-    with pytest.raises(ValueError, match="no multiple of"):
+    with pytest.raises(ValueError, match="must be a multiple of"):
         generator.require_size(size.plus(generator.size_multiple(size) // 2, 0))
 
 
@@ -89,8 +89,8 @@ def test_a_discriminator_is_as_its_row_says(discriminator):
     ("name", "size", "message"),
     [
         ("patch", 8, "too small for 2 PatchGAN layers; set d_layers lower"),
-        ("autoencoder", 34, "no multiple of 4, .*set d_layers lower"),
-        ("stargan", 34, "no multiple of 4, .*set d_layers lower"),
+        ("autoencoder", 34, "must be a multiple of 4 .*set d_layers lower"),
+        ("stargan", 34, "must be a multiple of 4 .*set d_layers lower"),
     ],
 )
 def test_discriminators_refuse_sizes_that_they_cannot_take(name, size, message):

@@ -128,7 +128,7 @@ def test_the_best_weights_are_those_of_the_least_distance(many, quiet, tmp_path,
     assert chosen["step"] == said["step"]
     _, _, last = graph.load_run(run, chosen="last")
     assert last["step"] == "8"
-    with pytest.raises(UsageError, match="kept as the average only"):
+    with pytest.raises(UsageError, match="only the average is kept"):
         graph.load_run(run, "plain", "best")
 
 
@@ -160,7 +160,7 @@ def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, 
     assert measured_by(make_config("pix2pix")) == "none"
     assert measured_by(make_config("stargan", run={"held_out": 0})) == "none"
     assert measured_by(many("pix2pix")) == "none"  # 20 pictures
-    with pytest.raises(UsageError, match="at least 20 held-out pictures; here are 2"):
+    with pytest.raises(UsageError, match="at least 20 held-out pictures; there are 2"):
         measured_by(make_config("pix2pix", run={"extractor": "efficientnet-lite0"}))
     monkeypatch.setattr(examine, "FEWEST_HELD_OUT", 20)
     assert measured_by(many("pix2pix")) == "efficientnet-lite0"
@@ -333,7 +333,7 @@ def test_a_stop_in_the_last_look_is_made_up_for_too(many, quiet, tmp_path, monke
     plan = make_plan(many("pix2pix", run={"eval_every": 4}, steps=4), quiet)
     with monkeypatch.context() as patch:
         patch.setattr(
-            Examiner, "_go_on", lambda self: os.kill(os.getpid(), signal.SIGTERM) or stop()
+            Examiner, "_check_for_stop", lambda self: os.kill(os.getpid(), signal.SIGTERM) or stop()
         )
         with pytest.raises(Interrupted, match="saved at step 4"):
             train(plan, tmp_path / "run", quiet)
@@ -375,7 +375,7 @@ def test_a_run_ends_early_where_its_distance_no_longer_improves(
         train(make_plan(config, console), run, console)
         assert checkpoint.load(run / checkpoint.LAST)["trainer"]["step"] == last
         assert (run / "samples" / f"step-{last:07d}.png").exists()
-        ended = f"ended early, at step {last} of 8" in text.getvalue()
+        ended = f"stopped early, at step {last} of 8" in text.getvalue()
         assert ended == (last < 8)
         if ended:
             assert f"not improved for {patience} looks" in text.getvalue()

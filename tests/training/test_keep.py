@@ -34,7 +34,7 @@ def test_what_to_keep_is_written_in_words(text, keep):
 
 @pytest.mark.parametrize("text", ["", "some", "-1", "every", "every 0", "1.5", "5 every"])
 def test_what_is_none_of_these_is_refused(text, make_config):
-    with pytest.raises(UsageError, match=r"keep.* write none, all, a number of saves"):
+    with pytest.raises(UsageError, match=r"keep.* use none, all, a number of saves"):
         make_config("pix2pix", run={"keep": text})
 
 
@@ -83,7 +83,7 @@ def test_a_kept_checkpoint_can_be_exported(kept, tmp_path):
     assert path == tmp_path / "early.onnx"
     with pytest.raises(DataError, match=r"no weights of step 3: it keeps those of 2, 4"):
         Run(kept).export(checkpoint=3)
-    with pytest.raises(UsageError, match="are kept as the average only"):
+    with pytest.raises(UsageError, match="only the average is kept"):
         Run(kept).export(checkpoint=2, weights="plain")
 
 

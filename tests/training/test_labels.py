@@ -70,7 +70,7 @@ def test_label_maps_become_pictures(facades, make_config, quiet, tmp_path, label
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def pictures_to_compare_become_label_maps_of_the_colors_in_the_data(
+def test_pictures_become_label_maps_of_the_colors_in_the_data(
     facades, make_config, quiet, tmp_path, precision
 ):
     run = tmp_path / "run"
@@ -97,16 +97,18 @@ def test_both_ways_of_a_cycle_keep_their_colors(facades, make_config, quiet, tmp
 
 def test_photos_are_no_label_maps(facades, make_config, quiet):
     config = make_config("pix2pix", sources(facades), labels_out=True)
-    with pytest.raises(DataError, match="pictures of b have over 256 colors, so they are no label"):
+    with pytest.raises(
+        DataError, match="pictures of b have over 256 colors, so they are not label"
+    ):
         make_plan(config, quiet)
 
 
 @pytest.mark.parametrize(
     ("mode", "settings", "message"),
     [
-        ("stargan", {"labels_out": True}, "this method translates no label maps"),
-        ("cut", {"labels_in": "one-hot"}, "need the gradient of inputs"),
-        ("cyclegan", {"labels_in": "one-hot"}, "need the gradient of inputs"),
+        ("stargan", {"labels_out": True}, "does not translate label maps"),
+        ("cut", {"labels_in": "one-hot"}, "need gradients of the inputs"),
+        ("cyclegan", {"labels_in": "one-hot"}, "need gradients of the inputs"),
     ],
 )
 def test_methods_that_have_no_use_for_label_maps_say_so(make_config, mode, settings, message):

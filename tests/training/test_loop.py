@@ -209,7 +209,7 @@ def test_a_picture_that_breaks_during_training_is_told_and_the_work_is_saved(
     for path in plan.training.a:
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
-        DataError, match=r"header can.t be read.* Saved at step 0\. Go on with"
+        DataError, match=r"header can.t be read.* Saved at step 0\. Continue with"
     ) as caught:
         train(plan, tmp_path / "run", quiet)
     assert "Traceback" not in str(caught.value)
@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, mon
             worker.kill()
 
     monkeypatch.setattr(loop.Loop, "step", killing)
-    with pytest.raises(Img2ImgError, match=r"decodes pictures died.* Saved at step \d+\. Go on"):
+    with pytest.raises(Img2ImgError, match=r"decodes pictures died.* Saved at step \d+\. Continue"):
         train(plan, tmp_path / "run", quiet)
     assert state(tmp_path / "run")["step"] >= 3
 
@@ -436,7 +436,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(
 
 def test_resume_refuses_other_pictures(make_config, quiet, tmp_path, emoji):
     config = make_config("cyclegan").model_copy(update={"fingerprint": "0" * 64})
-    with pytest.raises(DataError, match="not those that the run began with"):
+    with pytest.raises(DataError, match="not those with which the run was started"):
         make_plan(config, quiet)
 
 

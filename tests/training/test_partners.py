@@ -83,7 +83,9 @@ def test_the_command_trains_on_both(halves, tmp_path, mode, options, announced, 
     assert announced in written
     assert terms <= set(rows(tmp_path / "run")[-1])
     if mode == "pix2pix":
-        left_out = "4 pictures of b have no partner, beside which a discriminator could judge them"
+        left_out = (
+            "4 pictures of b have no partner, without which the discriminator can't judge them"
+        )
         assert f"{left_out}, and are left out: " in written
     assert (tmp_path / "run" / "samples").exists()
 

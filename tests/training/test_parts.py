@@ -133,7 +133,7 @@ class Evil:
 def test_loading_a_checkpoint_executes_nothing(tmp_path):
     path = tmp_path / "last.pt"
     torch.save({"trainer": Evil()}, path)
-    with pytest.raises(DataError, match=r"last\.pt holds more than tensors \(exec\)"):
+    with pytest.raises(DataError, match=r"last\.pt contains more than tensors \(exec\)"):
         checkpoint.load(path)
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DataError, match="can't be loaded"):
@@ -295,13 +295,16 @@ def build(**values):
     ("values", "said"),
     [
         ({"mode": "pix3pix"}, "no mode 'pix3pix'; there are pix2pix, cyclegan, stargan"),
-        ({"method": {"size": 100}}, "size 100 is no multiple of"),
-        ({"method": {"size": 64, "resize": 32}}, "32 px are smaller than the crop of 64"),
+        ({"method": {"size": 100}}, "size 100 must be a multiple of"),
+        (
+            {"method": {"size": 64, "resize": 32}},
+            "crop of 64 px is larger than the resized pictures .32 px",
+        ),
         ({"method": {"steps": 5}}, "epochs or steps"),
         ({"method": {"objective": "magic"}}, "objective"),
         ({"method": {"l1": -1}}, "l1"),
         ({"methods": {}}, "methods"),
-        ({"mode": "stargan", "method": {"size": 96}}, "size 96 is no multiple of 64"),
+        ({"mode": "stargan", "method": {"size": 96}}, "size 96 must be a multiple of 64"),
         ({"mode": "stargan", "method": {"batch": 1}}, "batch"),
         ({"mode": "cyclegan", "method": {"in_channels": 1}}, "identity=0"),
     ],

@@ -138,9 +138,9 @@ def test_recomputed_activations_give_the_same_gradients_and_averages(mode, setti
     ("mode", "settings", "why"),
     [
         ("cyclegan", {"batch": 3}, "batch of 3 can't be shared by 2 processes. Use --batch 4"),
-        ("stargan", {"batch": 2}, "domain of another; set batch=2 or more, with 2 processes"),
+        ("stargan", {"batch": 2}, "domain of another one; set batch=2 or more, with 2 processes"),
         ("pix2pix", {"batch": 2, "minibatch": "std"}, "set batch=2 or more, with 2 processes"),
-        ("cyclegan", {"accumulate": 4}, "2 pictures can't be split in 4"),
+        ("cyclegan", {"accumulate": 4}, "2 pictures can't be split into 4"),
     ],
 )
 def test_a_batch_that_can_not_be_shared_is_refused(mode, settings, why):
@@ -239,7 +239,7 @@ def test_a_look_that_fails_on_the_first_rank_ends_all(start_options, emoji, tmp_
     options = [*start_options, *held_out, "--no-check", "--eval-every", 5, "--name", "run"]
     done = subprocess.run(two_ranks(*options), timeout=120, **QUIET)
     assert done.returncode != 0
-    assert re.search(rf"{third.name}.* Saved at step 5\. Go on with: torchrun", done.stderr)
+    assert re.search(rf"{third.name}.* Saved at step 5\. Continue with: torchrun", done.stderr)
     assert state(tmp_path / "run")["step"] == 5
 
 
@@ -254,6 +254,6 @@ def test_where_one_rank_is_killed_all_end_and_say_so(start_options, tmp_path):
     said = process.communicate(timeout=60)[1]
     assert process.returncode != 0
     assert re.search(
-        r"Another process of this run is gone .*checkpoint is of step \d+\. Go on", said
+        r"Another process of this run is gone .*checkpoint was saved at step \d+\. Continue", said
     )
     assert not any(p.is_running() for p in found)

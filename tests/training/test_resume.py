@@ -181,6 +181,24 @@ def test_a_value_that_is_not_allowed_is_refused(finished, quiet):
         plan_with(run, quiet, epochs=5, steps=100)
 
 
+def test_patience_is_checked_like_that_of_a_new_run(finished):
+    run = finished("pix2pix")
+    saved = RunConfig.load(run)
+    with pytest.raises(UsageError, match="patience -1: must be at least 1"):
+        resumed(run, saved, {"patience": -1})
+    never = saved.model_copy(update={"eval_every": 0})
+    with pytest.raises(UsageError, match="--patience would change nothing: --eval-every 0"):
+        resumed(run, never, {"steps": 9, "patience": 3})
+
+
+def test_the_same_command_without_patience_says_how_to_go_on(finished):
+    run = finished("pix2pix")
+    given = RunConfig.load(run)
+    folder.record(run, resumed(run, given, {"patience": 3}))
+    with pytest.raises(UsageError, match=r"--resume .* --patience none$"):
+        continued(run, given, keep_batch=False)
+
+
 def test_patience_may_change_and_is_recorded(finished):
     run = finished("pix2pix")
     folder.record(run, resumed(run, RunConfig.load(run), {"patience": 3}))

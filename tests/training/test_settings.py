@@ -1,10 +1,14 @@
 """Settings as they are written on a command line and in files, and laid over one another."""
 
+import re
+
 import pytest
 
 from img2img.errors import UsageError
+from img2img.methods import METHODS
+from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
-from img2img.training.settings import layered, read_file, read_texts, run_name
+from img2img.training.settings import layered, read_file, read_texts, run_name, settings_of
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_assignments_are_parsed_alike_and_win():
         (["--ema", "high"], "--ema high: must be a number"),
         (["--ema"], "--ema needs a value"),
         (["--ema", "--no-flip"], "--ema needs a value"),
-        (["--no-ema"], "--ema takes a value, and no switch"),
+        (["--no-ema"], "--ema needs a value"),
         (["--spectral=perhaps"], "--spectral perhaps: must be true or false"),
         (["--augment", "color"], r"color must be 'colour', .*Did you mean colour\?"),
         (["--betas", "0.5,1"], "--betas 0.5,1: 1 must be less than 1"),
@@ -148,6 +152,8 @@ def test_what_a_run_found_and_its_history_are_no_settings_of_another():
     file = {"mode": "pix2pix", "fingerprint": "f", "measured_by": "none", "history": [{"until": 3}]}
     config = RunConfig.build(layered(file, {}, {}, {}))
     assert (config.fingerprint, config.measured_by, config.history) == ("", "", ())
+    file = {"mode": "cyclegan", "method": {"labels_out": True, "palettes": {"b": [[1, 2, 3]]}}}
+    assert RunConfig.build(layered(file, {}, {"a": "/a", "b": "/b"}, {})).method.palettes == {}
 
 
 def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
@@ -155,3 +161,14 @@ def test_a_name_is_made_of_the_method_and_the_folders(tmp_path):
     assert run_name("cyclegan", sources) == "cyclegan-horses-zebras"
     assert run_name("stargan", {"data": [tmp_path / "x", tmp_path / "y"]}) == "stargan-x-y"
     assert run_name("stargan", {"data": str(tmp_path / "x")}) == "stargan-x"
+
+
+@pytest.mark.parametrize("mode", METHODS.builtin)
+def test_every_setting_is_described_in_a_sentence(mode):
+    shared = {**MethodConfig.model_fields, **RunConfig.model_fields}
+    for generator in ("unet", "resnet", "stargan"):
+        settings = settings_of(mode, {"generator": generator})
+        del settings["name"]
+        for name, setting in settings.items():
+            field = setting.field if setting.field.description else shared[name]
+            assert re.fullmatch(r"[A-Z].+\.", field.description or ""), name

@@ -35,8 +35,8 @@ def test_rectangles_go_into_the_cache(make_config, quiet, tmp_path):
     train(make_plan(config, quiet), tmp_path / "run", quiet)
 
 
-def pictures_to_compare_of_many_sizes_that_crops_keep_can_not_be_kept(make_config):
-    with pytest.raises(UsageError, match="no cache with fit=crop"):
+def test_pictures_of_many_sizes_that_crops_keep_can_not_be_kept(make_config):
+    with pytest.raises(UsageError, match="before fit=crop crops them"):
         make_config("cyclegan", run={"cache": True}, fit="crop")
 
 
@@ -46,7 +46,9 @@ def test_a_fit_without_resizing_would_change_nothing(make_config):
 
 
 def test_a_crop_that_is_higher_than_the_pictures_is_refused(make_config):
-    with pytest.raises(UsageError, match="pictures of 40x36 px are smaller than the crop of 32x40"):
+    with pytest.raises(
+        UsageError, match=r"crop of 32x40 px is larger than the resized pictures .40x36 px"
+    ):
         make_config("cyclegan", size="32x40", resize="40x36")
 
 

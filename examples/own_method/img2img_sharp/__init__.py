@@ -1,0 +1,1 @@
+"""A package that adds one row to each of img2img's tables; pyproject.toml names them."""
