@@ -25,10 +25,13 @@ class Table(Mapping[str, T]):
         kind: what a row is, in the singular, for messages: "generator".
         group: the group of entry points by which other packages add rows.
         builtin: the rows of this package, name -> "module:attribute".
+        base: the class, "module:attribute", of which a package's row is a subclass or an instance;
+            "" where it may be anything.
     """
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]):
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, str], base: str = ""):
         self.kind, self.group = kind, group
+        self._base = EntryPoint("base", base, group) if base else None
         self.builtin = tuple(builtin)
         self._builtin = {name: EntryPoint(name, target, group) for name, target in builtin.items()}
 
@@ -44,8 +47,8 @@ class Table(Mapping[str, T]):
     def __getitem__(self, name: str) -> T:
         """The row of that name; a built-in one before a package's.
 
-        Raises KeyError where there is none, UsageError where a package's can't be imported, or
-        where two packages bring it.
+        Raises KeyError where there is none, UsageError where a package's can't be imported or is
+        of another class, or where two packages bring it.
         """
         if name not in self:
             raise KeyError(name)
@@ -62,6 +65,12 @@ class Table(Mapping[str, T]):
                 f"The {self.kind} {name} of {_origin(point)} can't be loaded "
                 f"({type(error).__name__}: {error}). Install another version of that package."
             ) from error
+        base = self._base.load() if self._base else object
+        if not (issubclass(row, base) if isinstance(row, type) else isinstance(row, base)):
+            raise UsageError(
+                f"The {self.kind} {name} of {_origin(point)} is no {base.__name__}, as "
+                f"{self.group} needs. Install another version of that package."
+            )
         return row
 
     def __iter__(self) -> Iterator[str]:

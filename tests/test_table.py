@@ -55,6 +55,15 @@ def test_a_row_is_loaded_when_it_is_looked_up(install):
         shapes["absent"]
 
 
+def test_a_row_of_another_class_is_refused_by_the_name_of_its_package(install):
+    rows = {"six": "shapes_six:Six", "seven": "shapes_six:SEVEN", "none": "shapes_six:text"}
+    install("shapes", rows, shapes_six="class Six(int): pass\nSEVEN = 7\ntext = 'x'")
+    shapes = Table("shape", GROUP, BUILTIN, base="builtins:int")
+    assert (shapes["six"].__name__, shapes["seven"]) == ("Six", 7)
+    with pytest.raises(UsageError, match=r"none of shapes 1.2 \(shapes_six:text\) is no int"):
+        shapes["none"]
+
+
 def test_an_unknown_name_is_refused_with_those_that_are_close(install):
     install("shapes", {"hexagon": "shapes_six:SIX"}, shapes_six="SIX = 6")
     with pytest.raises(UsageError, match=r"no shape hexagn; there are .*Did you mean hexagon\?"):

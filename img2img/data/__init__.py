@@ -18,4 +18,5 @@ LAYOUTS: "Table[type[Dataset]]" = Table(
         "partly-paired": "img2img.data.unpaired:PartlyPaired",
         "labelled": "img2img.data.labelled:Labelled",
     },
+    base="img2img.data.dataset:Dataset",
 )

@@ -19,4 +19,5 @@ METHODS: "Table[type[Method]]" = Table(
         "stargan": "img2img.methods.stargan:StarGAN",
         "cut": "img2img.methods.cut:CUT",
     },
+    base="img2img.methods.base:Method",
 )

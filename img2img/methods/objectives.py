@@ -290,4 +290,5 @@ OBJECTIVES: Table[Adversarial] = Table(
         "ebgan": "img2img.methods.objectives:EBGAN",
         "mmd": "img2img.methods.objectives:MMD",
     },
+    base="img2img.methods.objectives:Adversarial",
 )

@@ -20,6 +20,7 @@ GENERATORS: "Table[type[GeneratorConfig]]" = Table(
         "resnet": "img2img.nets.resnet:ResNetConfig",
         "stargan": "img2img.nets.stargan:StarGeneratorConfig",
     },
+    base="img2img.nets.generator:GeneratorConfig",
 )
 DISCRIMINATORS: "Table[type[DiscriminatorConfig]]" = Table(
     "discriminator",
@@ -30,4 +31,5 @@ DISCRIMINATORS: "Table[type[DiscriminatorConfig]]" = Table(
         "autoencoder": "img2img.nets.autoencoder:AutoEncoderConfig",
         "stargan": "img2img.nets.stargan:StarDiscriminatorConfig",
     },
+    base="img2img.nets.discriminator:DiscriminatorConfig",
 )
