@@ -152,7 +152,10 @@ class MLflow(Callback):
             session = self.mlflow.start_run(run_id=identity, run_name=config.name)
         except self.mlflow.exceptions.MlflowException as error:
             raise UsageError(
-                f"Can't log to MLflow: {_first_line(error)}. Set MLFLOW_TRACKING_URI."
+                f"Can't log to MLflow: {_first_line(error).strip()}. Set MLFLOW_TRACKING_URI to a "
+                "server's address, or to a folder (file:///...) with "
+                "MLFLOW_ALLOW_FILE_STORE=true; for a database install all of mlflow, since "
+                "mlflow-skinny has none."
             ) from None
         self.began = True
         if identity is None:

@@ -192,7 +192,9 @@ def test_mlflow_gets_numbers_settings_and_grids_in_a_folder(start, mlflow):
 
 def test_where_mlflow_can_not_log_is_told(start, mlflow, monkeypatch):
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
-    with pytest.raises(UsageError, match=r"Can't log to MLflow: .* Set MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        UsageError, match=r"Can't log to MLflow: .* Set MLFLOW_TRACKING_URI .*FILE_STORE=true"
+    ):
         start(loggers="mlflow")()
 
 
