@@ -136,7 +136,8 @@ class Method(nn.Module, ABC):
         for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
                 return LAYOUTS[name].open(sources, channels)
-        raise UsageError(cls.sources_hint)
+        given = ", ".join(sources.options())
+        raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")
 
     @classmethod
     def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
