@@ -88,7 +88,7 @@ def _best_method(
     from img2img.methods import METHODS
 
     fits: dict[str, float] = {}  # by layout
-    best, best_fit = METHODS["pix2pix"], -1.0
+    best, best_fit = METHODS[METHODS.builtin[0]], -1.0
     for name in METHODS.builtin:
         for layout in METHODS[name].layouts:
             if layout not in fits:

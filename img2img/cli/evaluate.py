@@ -160,11 +160,12 @@ def _models(
 
     path = find(model, direction).path
     translator, way_back = Translator(path), Translator(back) if back else None
-    if translator.manifest.method == "cyclegan" and not way_back:
-        stem, _, way = path.stem.rpartition("-")
-        other = path.with_name(f"{stem}-{'ba' if way == 'ab' else 'ab'}.onnx")
-        if way in ("ab", "ba") and other.exists():
-            way_back = Translator(other)
+    stem, _, way = path.stem.rpartition("-")
+    if not way_back and way == translator.manifest.direction and way in ("ab", "ba"):
+        opposite = "ba" if way == "ab" else "ab"
+        other = path.with_name(f"{stem}-{opposite}.onnx")  # as a run of both directions exports
+        if other.exists() and (reverse := Translator(other)).manifest.direction == opposite:
+            way_back = reverse
     run = path.parent.parent
     is_run = path.parent.name == "export" and (run / "metrics.csv").exists()
     return translator, way_back, run if is_run else None

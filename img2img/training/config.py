@@ -161,8 +161,8 @@ class RunConfig(BaseModel):
             config = cls(**values)
         except ValidationError as error:
             raise UsageError(in_words(error)) from None
-        if config.sources.swap and config.mode == "stargan":
-            raise UsageError("stargan has no --direction: it learns all.")
+        if config.sources.swap and config.method.conditional:
+            raise UsageError(f"{config.mode} has no --direction: it learns all.")
         # A preset sets what another objective then does not use: that is nobody's mistake.
         usual = type(config.method)(**METHODS[config.mode].presets[config.preset]).flat()
         usual |= {name: field.default for name, field in cls.model_fields.items()}
