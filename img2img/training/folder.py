@@ -194,6 +194,9 @@ class RunFolder:
             # The first comes before the weights, which a run has only with a checkpoint; later ones
             # after, so that a complete checkpoint never stands beside older weights.
             first = not self.checkpoint.exists()
+            # Kept weights come before any: the run does not save at this step again.
+            if self.keep.includes(trainer.step):
+                self._write_weights(kept_path(self.path, trainer.step), {})
             if first:
                 checkpoint.save(self.checkpoint, state)
             self._write_weights(self.weights, {})
@@ -202,7 +205,7 @@ class RunFolder:
             write_whole(self.path / "README.md", card)
             if not first:
                 checkpoint.save(self.checkpoint, state)
-            self._keep_weights()
+            self._remove_kept()
         self.saved_step = trainer.step
         self.longest_save = max(self.longest_save, time.monotonic() - began)
 
@@ -226,10 +229,8 @@ class RunFolder:
         """A sentence on the step that the run would go on from."""
         return f"The last checkpoint is of step {self.saved_step:,}."
 
-    def _keep_weights(self) -> None:
-        """Keep the present weights, and of the kept ones as many as the config says."""
-        if self.keep.includes(self.trainer.step):
-            self._write_weights(kept_path(self.path, self.trainer.step), {})
+    def _remove_kept(self) -> None:
+        """Of the kept weights, leave as many as the config says."""
         if self.keep.newest:
             for path in list(kept_checkpoints(self.path).values())[: -self.keep.newest]:
                 path.unlink(missing_ok=True)
