@@ -1,6 +1,5 @@
 """Exporting a run: every direction traced, checked against torch, and only then put in place."""
 
-import csv
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
 from img2img.training.config import RunConfig
+from img2img.training.log import read_rows
 
 Written = tuple[Path, dict[str, float]]
 CALIBRATED, JUDGED = 64, 16  # pictures that int8's ranges are taken from, and that it is judged on
@@ -70,7 +70,7 @@ def export_run(
     wanted = {direction: specs[direction]} if direction else specs
     for advice in {_statistics_advice(config, spec) for spec in wanted.values()} - {None}:
         console.print(advice)
-    metrics = _last_row(run / "metrics.csv", int(said.get("step", 0)))
+    metrics = _last_row(run, int(said.get("step", 0)))
     done: list[tuple[Path, onnx.ModelProto, Manifest]] = []
     for name, spec in wanted.items():
         # -o names the one that was asked for.
@@ -232,11 +232,8 @@ def _open(config: RunConfig, sources: Sources) -> Dataset:
     return METHODS[config.mode].open_data(sources, channels, config.method)
 
 
-def _last_row(path: Path, step: int) -> dict[str, float]:
+def _last_row(run: Path, step: int) -> dict[str, float]:
     """The newest value of every loss and distance up to the step."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    found = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
-    return {name: value for name, value in found.items() if not name.startswith("health/")}
+    rows = [row for row in read_rows(run) if int(row["step"]) <= step]
+    newest = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
+    return {name: value for name, value in newest.items() if not name.startswith("health/")}

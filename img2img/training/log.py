@@ -19,12 +19,15 @@ Row = dict[str, float]
 
 
 def read_rows(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv as they are written, those with a step."""
+    """The rows of a run's metrics.csv as they are written, those with a step. A last line that is
+    just being written, or whose writer was killed, is none.
+    """
     path = run / "metrics.csv"
     if not path.exists():
         return []
     with path.open(newline="", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if row.get("step")]
+        complete = (line for line in file if line.endswith(("\n", "\r")))
+        return [row for row in csv.DictReader(complete) if row.get("step")]
 
 
 class MetricsLog:
