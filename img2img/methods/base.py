@@ -207,7 +207,9 @@ class Method(nn.Module, ABC):
         """The random tensors of a step on this batch, from torch's global generators."""
         image = next(iter(batch.values()))
         mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
-        truths = _truth_weights(batch["paired"]) if "paired" in batch else None
+        truths = None
+        if "paired" in batch:
+            truths = truth_weights(batch["paired"], batch["paired"].mean())
         return Draws(mix, progress, penalty_scale, truths=truths)
 
     # The scene and the terms are functions of tensors alone: no branch on a tensor's value, nothing
@@ -333,9 +335,11 @@ def in_one_call(
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
 
 
-def _truth_weights(paired: Tensor) -> Tensor:
-    """`Draws.truths` of flags [N]. They are of the whole batch, so that its parts add up to it."""
-    return paired / paired.mean().clamp(min=1 / len(paired))
+def truth_weights(paired: Tensor, share: Tensor) -> Tensor:
+    """`Draws.truths` of flags [N]. share: the mean of the flags over the whole batch, a scalar, so
+    that the parts of the batch add up to it.
+    """
+    return paired / share.clamp(min=1e-12)  # without pairs 0
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
