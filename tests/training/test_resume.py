@@ -195,7 +195,7 @@ def test_the_same_command_without_patience_says_how_to_go_on(finished):
     run = finished("pix2pix")
     given = RunConfig.load(run)
     folder.record(run, resumed(run, given, {"patience": 3}))
-    with pytest.raises(UsageError, match="--resume .* --patience none$"):
+    with pytest.raises(UsageError, match=r"--resume .* --patience none$"):
         continued(run, given, keep_batch=False)
 
 
