@@ -52,7 +52,7 @@ def test_assignments_are_parsed_alike_and_win():
         (["--ema", "high"], "--ema high: must be a number"),
         (["--ema"], "--ema needs a value"),
         (["--ema", "--no-flip"], "--ema needs a value"),
-        (["--no-ema"], "--ema takes a value, and no switch"),
+        (["--no-ema"], "--ema needs a value"),
         (["--spectral=perhaps"], "--spectral perhaps: must be true or false"),
         (["--augment", "color"], r"color must be 'colour', .*Did you mean colour\?"),
         (["--betas", "0.5,1"], "--betas 0.5,1: 1 must be less than 1"),
