@@ -19,17 +19,22 @@ from img2img.training.config import (
     PLACE,
     PastSettings,
     RunConfig,
+    did_you_mean,
     in_words,
     option,
 )
-from img2img.training.settings import differences
+from img2img.training.settings import differences, settings_of
 
 
 def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     """The config of a resumed run: the saved one, changed by the given options.
 
-    Raises UsageError for an option that may not change.
+    Raises UsageError for an option that may not change, or that there is not.
     """
+    known = settings_of(saved.mode, saved.method.model_dump())
+    for name in options:
+        if name not in known:
+            raise UsageError(f"There is no setting {name}.{did_you_mean(name, known)}")
     refuse_fixed(options)
     place = {name: options[name] for name in PLACE if name in options}
     try:
