@@ -136,7 +136,7 @@ def train(
 
     If a folder has train and test (or val) sub-folders, as published data sets do, training uses
     train and holds out test. Every setting that --list-settings prints is an option, too:
-    --identity 0, --objective hinge, --no-flip.
+    --generator unet, --objective hinge, --no-flip.
     """
     from img2img.cli import lists, stderr_console
     from img2img.errors import DataError, Interrupted, UsageError, needs_extra

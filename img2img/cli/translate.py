@@ -52,7 +52,8 @@ def translate(
         ),
     ] = "plain",
     ext: Annotated[
-        Literal["keep", "png", "jpg", "webp", "avif"], option("Format of the outputs.")
+        Literal["keep", "png", "jpg", "webp", "avif"],
+        option("Format of the outputs. keep: the input's, but png for label maps."),
     ] = "keep",
     quality: Annotated[
         int | None,
@@ -95,6 +96,9 @@ def translate(
     unreadable: list[Path] = []
     passed_over = PassedOver()
     into_file = _is_file_name(inputs, output)
+    gives_labels = bool(translator.manifest.palette)
+    if gives_labels:
+        _require_lossless(output.suffix if into_file else f".{ext}", quality)
     for folder, target in targets.items():
         settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side, tile)
         if into_file:
@@ -109,7 +113,10 @@ def translate(
         else:
             passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
-                jobs = make_plan(inputs, output, ext, shard, folder, unreadable, passed_over, names)
+                kept = "png" if gives_labels and ext == "keep" else ext
+                jobs = make_plan(
+                    inputs, output, kept, shard, folder, unreadable, passed_over, names
+                )
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # refuse before anything is written, whichever domain is the cause
         for jobs, record, settings in parts:
@@ -206,6 +213,19 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
             f"-o {output}: {suffix} can't be written. Formats to write: {formats}. {folder}"
         )
     return False
+
+
+def _require_lossless(suffix: str, quality: int | None) -> None:
+    """UsageError where a label map would be written in a format that mixes its colors."""
+    from img2img.errors import UsageError
+    from img2img.images import WRITERS
+
+    kind = WRITERS.get(suffix.lower())
+    if kind in ("JPEG", "AVIF") or (kind == "WEBP" and quality != 100):
+        advice = " or --quality 100" if kind == "WEBP" else ""
+        raise UsageError(
+            f"The model gives label maps, and {suffix} would mix their colors. Choose png{advice}."
+        )
 
 
 def _one_line(name: str) -> str:

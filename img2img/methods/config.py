@@ -286,7 +286,10 @@ class MethodConfig(BaseModel):
                 "with a discriminator that normalizes over the batch; set norm=instance"
             )
         if self.conditional and (self.labels_in or self.labels_out):
-            raise ValueError("a method with domains does not translate label maps")
+            raise ValueError(
+                "a method with domains does not translate label maps; leave out labels_in and "
+                "labels_out"
+            )
         if self.labels_in == "one-hot" and not self.one_hot:
             raise ValueError(
                 "the losses of this method need gradients of the inputs, and one-hot labels have "
@@ -315,15 +318,17 @@ class MethodConfig(BaseModel):
         if generator.conditional != self.conditional:
             if self.conditional:
                 raise ValueError(
-                    f"this method needs a generator that takes a domain; {generator.name} does not"
+                    f"this method needs a generator that takes a domain; {generator.name} does "
+                    f"not; set generator={self.default_generator}"
                 )
             raise ValueError(
-                f"the generator {generator.name} takes a domain, and this method has none"
+                f"the generator {generator.name} takes a domain, and this method has none; set "
+                f"generator={self.default_generator}"
             )
         if self.contrastive and not generator.encodes:
             raise ValueError(
                 f"this method compares features of the generator, and {generator.name} provides "
-                "none"
+                f"none; set generator={self.default_generator}"
             )
         if judge.classifies != self.conditional:
             if self.conditional:
@@ -332,7 +337,8 @@ class MethodConfig(BaseModel):
                     f"this method needs a discriminator that classifies the domain; {name} does not"
                 )
             raise ValueError(
-                f"the discriminator {judge.name} classifies domains, and this method has none"
+                f"the discriminator {judge.name} classifies domains, and this method has none; set "
+                f"discriminator={self.default_discriminator}"
             )
         if objective.energy and not judge.energy:
             raise ValueError(

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.methods.route import CHOOSING, of_other_networks, rows_of
@@ -201,8 +202,9 @@ def _read_assignments(
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The values of a YAML or JSON file, such as a run's config.json. Raises DataError if it can't
-    be read, or has no settings.
+    """The values of a YAML or JSON file, grouped as in config.json: such as a run's, or lines with
+    the names of options (`a: horses`, `size: 128`). Raises DataError if it can't be read, or has no
+    settings.
     """
     import yaml
 
@@ -210,12 +212,38 @@ def read_file(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())  # JSON is YAML
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"The config {path} can't be read: {error}") from None
-    groups = ("method", "sources", "test")
     if not isinstance(values, dict) or not all(
-        isinstance(values.get(group, {}), dict) for group in groups
+        isinstance(values.get(group, {}), dict) for group in GROUPS
     ):
         raise DataError(f"The config {path} has no settings (expected `key: value` lines).")
-    return values
+    return _grouped(values)
+
+
+def _grouped(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values of a file with those in `sources`, `test` and `method` that stand beside these
+    groups, by their options' names; they win over what the groups have.
+    """
+    groups: dict[str, dict[str, Any]] = {name: dict(values.get(name, {})) for name in GROUPS}
+    grouped: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name in RunConfig.model_fields:
+            grouped[name] = value
+        elif name == "direction":
+            groups["sources"]["swap"] = _is_swapped(value)
+        elif name in Sources.model_fields:
+            groups["sources"][name] = value
+        elif name.removeprefix("test_") in FOLDERS:
+            groups["test"][name.removeprefix("test_")] = value
+        else:
+            groups["method"][name] = value
+    return grouped | {name: group for name, group in groups.items() if group or name in grouped}
+
+
+def _is_swapped(direction: Any) -> bool:
+    if direction not in ("ab", "ba"):
+        raise UsageError(f"--direction {direction}: must be 'ab' or 'ba'.")
+    return bool(direction == "ba")
 
 
 def beneath_options(file: Mapping[str, Any], mode: str, preset: str | None) -> dict[str, Any]:
@@ -262,6 +290,8 @@ def layered(
     for length, other in (("epochs", "steps"), ("steps", "epochs")):
         if options.get(length) is not None:
             method[other] = options.get(other)  # if both are given, RunConfig refuses them
+        elif method.get(length) is not None:
+            method.setdefault(other, None)  # a file's length replaces the preset's
     if method.get("batch") == "auto":  # a placeholder until it is measured
         parts = method.get("accumulate", 1)
         method["batch"] = 2 * (parts if isinstance(parts, int) else 1)

@@ -91,7 +91,7 @@ def test_fastcut_is_a_preset(make_config):
 
 def test_a_generator_without_features_is_refused(make_config):
     with pytest.raises(
-        UsageError, match="compares features of the generator, and unet provides none"
+        UsageError, match="features of the generator, and unet provides none; set generator=resnet"
     ):
         make_config("cut", generator="unet")
 

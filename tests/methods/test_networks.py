@@ -119,7 +119,7 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"generator": "resnet", "size": 38}, "size 38 must be a multiple of 4 for resnet"),
         (
             {"generator": "stargan"},
-            "the generator stargan takes a domain, and this method has none",
+            "the generator stargan takes a domain, and this method has none; set generator=unet",
         ),
         ({"discriminator": "stargan"}, "stargan classifies domains, and this method has none"),
         (

@@ -8,7 +8,7 @@ from img2img.errors import UsageError
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig
-from img2img.training.settings import layered, read_texts, run_name, settings_of
+from img2img.training.settings import layered, read_file, read_texts, run_name, settings_of
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,56 @@ def test_the_layers_are_preset_file_and_options_in_this_order():
     assert (config.method.objective, config.method.ema, config.method.batch) == ("rpgan", 0.5, 7)
     assert (config.method.discriminator.width, config.log_every, config.seed) == (9, 11, 4)
     assert config.name == "cyclegan-x-y"
+
+
+FLAT = """
+mode: cut
+a: /x
+b: /y
+test-a: /z
+size: 48x32
+width: 4
+d_layers: 2
+generator-lr: 1e-4
+steps: 3
+seed: 2
+"""
+NESTED = """
+mode: cut
+sources: {a: /x, b: /y}
+test: {a: /z}
+method:
+  size: 48x32
+  generator: {width: 4}
+  discriminator: {layers: 2}
+  generator_lr: 0.0001
+  steps: 3
+seed: 2
+"""
+
+
+def test_a_file_may_name_settings_as_options_or_nested(tmp_path):
+    configs = []
+    for text in (FLAT, NESTED):
+        (tmp_path / "config.yaml").write_text(text)
+        configs.append(RunConfig.build(layered(read_file(tmp_path / "config.yaml"), {}, {}, {})))
+    assert configs[0] == configs[1]
+    assert (configs[0].method.steps, configs[0].method.epochs, configs[0].seed) == (3, None, 2)
+    assert (str(configs[0].sources.b), str(configs[0].test.a)) == ("/y", "/z")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sise: 64", r"no setting sise; did you mean size\?"),
+        ("direction: up", "--direction up: must be 'ab' or 'ba'"),
+        ("epochs: 3\nsteps: 3", "epochs or steps"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told(text, message, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"mode: pix2pix\npairs: /p\n{text}\n")
+    with pytest.raises(UsageError, match=message):
+        RunConfig.build(layered(read_file(tmp_path / "config.yaml"), {}, {}, {}))
 
 
 def test_epochs_replace_steps_and_both_together_are_refused():
