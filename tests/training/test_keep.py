@@ -100,7 +100,7 @@ def test_a_kept_checkpoint_can_be_exported(kept, tmp_path):
     assert about["step"] == "2"
     [path] = Run(kept).export(tmp_path / "early.onnx", checkpoint=2, quiet=True)
     assert path == tmp_path / "early.onnx"
-    with pytest.raises(DataError, match=r"no weights of step 3: it keeps those of 2, 4"):
+    with pytest.raises(DataError, match=r"no weights of step 3: it has those of 2, 4"):
         Run(kept).export(checkpoint=3)
     with pytest.raises(UsageError, match="only the average is kept"):
         Run(kept).export(checkpoint=2, weights="plain")

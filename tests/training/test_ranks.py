@@ -139,7 +139,7 @@ def test_recomputed_activations_give_the_same_gradients_and_averages(mode, setti
 @pytest.mark.parametrize(
     ("mode", "settings", "why"),
     [
-        ("cyclegan", {"batch": 3}, "batch of 3 can't be shared by 2 processes. Use --batch 4"),
+        ("cyclegan", {"batch": 3}, "can't be divided between 2 processes. Use --batch 4"),
         ("stargan", {"batch": 2}, "domain of another one; set batch=2 or more, with 2 processes"),
         ("pix2pix", {"batch": 2, "minibatch": "std"}, "set batch=2 or more, with 2 processes"),
         ("cyclegan", {"accumulate": 4}, "2 pictures can't be split into 4"),
