@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from img2img.errors import DataError, needs_extra
+from img2img.errors import DataError, UsageError, needs_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ class Run:
     def __init__(self, path: AnyPath):
         self.path = Path(path)
         if not (self.path / "config.json").exists():
-            raise DataError(f"{self.path} is no training run: it has no config.json.")
+            raise DataError(f"{self.path} is not a run: it has no config.json.")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -214,6 +214,8 @@ def train(
         from img2img.training.settings import layered
     except ImportError as error:
         raise needs_extra("train", error) from None
+    if direction not in ("ab", "ba"):
+        raise UsageError(f"direction {direction!r}: it must be 'ab' or 'ba'.")
     sources = _given(a=a, b=b, pairs=pairs, data=_several(data), attributes=attributes)
     sources |= {"swap": direction == "ba"} | ({"attribute": tuple(attribute)} if attribute else {})
     test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))

@@ -1,12 +1,13 @@
 """Gradients of one step, by one process or by several; as a script it is one of two."""
 
 import json
+from dataclasses import replace
 
 import torch
 
 from img2img.manifest import Labels
 from img2img.methods import METHODS
-from img2img.methods.base import Batch, Draws
+from img2img.methods.base import Batch, Draws, Method
 from img2img.methods.cut import CUTDraws
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.stargan import StarGANDraws
@@ -33,6 +34,10 @@ def fits(mode: str, settings: dict) -> bool:
 
 
 CASES = [case for case in CASES if fits(*case)]
+
+
+# Of the first picture alone there is a truth, so that one of two processes has none.
+PARTLY_PAIRED = [(mode, {"paired": 10.0}) for mode in ("cyclegan", "cut")]
 
 
 def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
@@ -72,9 +77,16 @@ def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor
     """Of the second step on the rank's share of four pictures: in the first there is no past."""
     trainer = start(mode, settings, ranks)
     batch, draws = four_pictures(mode)
+    if "paired" in settings:
+        batch["paired"] = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+        trainer.method.draws = lambda *_: replace(
+            draws.split(ranks.count)[ranks.rank],
+            truths=Method.draws(trainer.method, mine, draws.progress, 1.0).truths,
+        )
     mine = {name: value.chunk(ranks.count)[ranks.rank] for name, value in batch.items()}
     for _ in range(2):
-        trainer.update(mine, draws.split(ranks.count)[ranks.rank])
+        own = None if "paired" in settings else draws.split(ranks.count)[ranks.rank]
+        trainer.update(mine, own)
     found = trainer.method.named_parameters()
     return {name: p.grad.clone() for name, p in found if p.grad is not None}
 
@@ -90,7 +102,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as ranks:
         found = []
-        for mode, settings in CASES:
+        for mode, settings in (*CASES, *PARTLY_PAIRED):
             shared = gradients(mode, settings, ranks)
             if ranks.first:
                 found.append(furthest(shared, gradients(mode, settings, Ranks())))

@@ -116,12 +116,15 @@ def test_a_run_that_was_stopped_is_resumed_bitwise(run, emoji, tmp_path):
         ({"mode": "pix2pix", "nonsense": 1}, "nonsense"),
         ({"mode": "pix2pix", "size": 33}, "33"),
         ({"mode": "pix2pix", "name": "a/b"}, "a plain name"),
+        ({"mode": "pix2pix", "direction": "BA"}, "direction 'BA': it must be 'ab' or 'ba'"),
+        ({"mode": "cyclegan", "attribute": ["Smiling"]}, "Given: --a, --b, --attribute."),
+        ({"mode": "pix2pix", "attributes": "list.csv"}, "Given: --a, --b, --attributes."),
         ({"mode": "pix2pix", "epochs": 1, "steps": 1}, "epochs or steps"),
     ],
 )
 def test_a_wrong_argument_is_a_usage_error(arguments, reason, emoji, tmp_path):
     with pytest.raises(UsageError, match=reason):
-        train(a=emoji / "flat", b=emoji / "3d", out=tmp_path, quiet=True, **arguments)
+        train(a=emoji / "flat", b=emoji / "3d", out=tmp_path, max_minutes=0.0, **arguments)
     assert not list(tmp_path.iterdir())
 
 

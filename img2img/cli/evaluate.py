@@ -163,11 +163,11 @@ def _models(
     path = find(model, direction).path
     translator, way_back = Translator(path), Translator(back) if back else None
     stem, _, way = path.stem.rpartition("-")
-    if way in OPPOSITE and not way_back:
-        other = path.with_name(f"{stem}-{OPPOSITE[way]}.onnx")
-        opposite = Translator(other) if other.exists() else None
-        if opposite and opposite.manifest.method == translator.manifest.method:
-            way_back = opposite
+    if not way_back and way in OPPOSITE and way == translator.manifest.direction:
+        other = path.with_name(f"{stem}-{OPPOSITE[way]}.onnx")  # as a run of both exports it
+        reverse = Translator(other) if other.exists() else None
+        if reverse and reverse.manifest.direction == OPPOSITE[way]:
+            way_back = reverse
     run = path.parent.parent
     is_run = path.parent.name == "export" and (run / "metrics.csv").exists()
     return translator, way_back, run if is_run else None

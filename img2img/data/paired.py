@@ -76,7 +76,8 @@ class Pairs(Paired):
 
     @classmethod
     def accepts(cls, sources: Sources) -> bool:
-        return bool(sources.a and sources.b) and not (sources.pairs or sources.data)
+        given = bool(sources.a and sources.b)
+        return given and not (sources.pairs or sources.data or sources.listed())
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
@@ -234,7 +235,8 @@ class SideBySide(Paired):
 
     @classmethod
     def accepts(cls, sources: Sources) -> bool:
-        return bool(sources.pairs) and not (sources.a or sources.b or sources.data)
+        others = sources.a or sources.b or sources.data or sources.listed()
+        return bool(sources.pairs) and not others
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:

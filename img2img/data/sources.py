@@ -29,6 +29,23 @@ class Sources(BaseModel):
         """Whether there is any folder."""
         return any((self.a, self.b, self.pairs, self.data))
 
+    def listed(self) -> bool:
+        """Whether an attribute list, or a column of one, was given."""
+        return bool(self.attributes or self.attribute)
+
+    def options(self) -> tuple[str, ...]:
+        """What was given, as it is written on a command line."""
+        values: tuple[tuple[str, Any], ...] = (
+            ("a", self.a),
+            ("b", self.b),
+            ("pairs", self.pairs),
+            ("direction ba", self.swap),
+            ("data", self.data),
+            ("attributes", self.attributes),
+            ("attribute", self.attribute),
+        )
+        return tuple(f"--{name}" for name, value in values if value)
+
     def folders(self) -> tuple[Path, ...]:
         """All folders of pictures."""
         return tuple(path for path in (self.a, self.b, self.pairs, *self.data) if path)

@@ -30,7 +30,7 @@ class Unpaired(Dataset):
     def accepts(cls, sources: Sources) -> bool:
         """Takes --a and --b, but no --direction."""
         given = bool(sources.a and sources.b)
-        return given and not (sources.pairs or sources.data or sources.swap)
+        return given and not (sources.pairs or sources.data or sources.swap or sources.listed())
 
     @classmethod
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:

@@ -1,6 +1,5 @@
 """Exporting a run: all directions are traced and compared with torch before files are written."""
 
-import csv
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
 from img2img.training.config import RunConfig
+from img2img.training.log import read_rows
 
 Written = tuple[Path, dict[str, float]]
 CALIBRATED, JUDGED = 64, 16  # pictures for the ranges of int8, and for its PSNR
@@ -72,7 +72,7 @@ def export_run(
     selected = {direction: specs[direction]} if direction else specs
     for advice in {_statistics_advice(config, spec) for spec in selected.values()} - {None}:
         console.print(advice)
-    metrics = _last_row(run / "metrics.csv", int(metadata.get("step", 0)))
+    metrics = _last_row(run, int(metadata.get("step", 0)))
     checked: list[tuple[Path, onnx.ModelProto, Manifest]] = []
     for name, spec in selected.items():
         # With --direction, -o is the name of that one file.
@@ -248,11 +248,8 @@ def _open(config: RunConfig, sources: Sources) -> Dataset:
     return METHODS[config.mode].open_data(sources, channels, config.method)
 
 
-def _last_row(path: Path, step: int) -> dict[str, float]:
+def _last_row(run: Path, step: int) -> dict[str, float]:
     """The latest value of each loss and distance up to the step."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    rows = [row for row in read_rows(run) if int(row["step"]) <= step]
     latest = {k: float(v) for row in rows for k, v in row.items() if v and k and "/" in k}
     return {name: value for name, value in latest.items() if not name.startswith("health/")}

@@ -138,7 +138,8 @@ class Method(nn.Module, ABC):
         for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
                 return LAYOUTS[name].open(sources, channels)
-        raise UsageError(cls.sources_hint)
+        given = ", ".join(sources.options())
+        raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")
 
     @classmethod
     def fit_config(cls, config: MethodConfig, dataset: Dataset) -> MethodConfig:
@@ -212,7 +213,9 @@ class Method(nn.Module, ABC):
         """Draw the random tensors of a step on this batch from torch's global generators."""
         image = next(iter(batch.values()))
         mix = torch.rand(len(image), 1, 1, 1, dtype=image.dtype, device=image.device)
-        truths = _truth_weights(batch["paired"]) if "paired" in batch else None
+        truths = None
+        if "paired" in batch:
+            truths = truth_weights(batch["paired"], batch["paired"].mean())
         return Draws(mix, progress, penalty_scale, truths=truths)
 
     # The scene and the terms are pure functions of tensors: they neither branch on a tensor's value
@@ -352,9 +355,11 @@ def in_one_call(
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
 
 
-def _truth_weights(paired: Tensor) -> Tensor:
-    """`Draws.truths` from flags [N]. These are of the whole batch, so that its parts add up."""
-    return paired / paired.mean().clamp(min=1 / len(paired))
+def truth_weights(paired: Tensor, share: Tensor) -> Tensor:
+    """`Draws.truths` from flags [N]. share: the mean of the flags over the whole batch, a scalar,
+    so that the parts of the batch add up.
+    """
+    return paired / share.clamp(min=1e-12)  # without pairs 0
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -198,6 +198,9 @@ class RunFolder:
             # The first checkpoint is written before the weights, because a run with weights must
             # have one; later ones after them, so that a complete checkpoint has no older weights.
             first = not self.checkpoint.exists()
+            # Kept weights come before any: the run does not save at this step again.
+            if self.keep.includes(trainer.step):
+                self._write_weights(kept_path(self.path, trainer.step), {})
             if first:
                 checkpoint.save(self.checkpoint, state)
             self._write_weights(self.weights, {})
@@ -206,7 +209,7 @@ class RunFolder:
             write_whole(self.path / "README.md", card)
             if not first:
                 checkpoint.save(self.checkpoint, state)
-            self._keep_weights()
+            self._remove_kept()
         self.saved_step = trainer.step
         self.longest_save = max(self.longest_save, time.monotonic() - began)
 
@@ -230,10 +233,8 @@ class RunFolder:
         """A sentence that tells from which step the run can be resumed."""
         return f"The last checkpoint was saved at step {self.saved_step:,}."
 
-    def _keep_weights(self) -> None:
-        """Keep the present weights if `keep` includes them, and delete those beyond its limit."""
-        if self.keep.includes(self.trainer.step):
-            self._write_weights(kept_path(self.path, self.trainer.step), {})
+    def _remove_kept(self) -> None:
+        """Delete the oldest kept weights beyond the limit of `keep`."""
         if self.keep.newest:
             for path in list(kept_checkpoints(self.path).values())[: -self.keep.newest]:
                 path.unlink(missing_ok=True)

@@ -19,12 +19,15 @@ Row = dict[str, float]
 
 
 def read_rows(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv, as text; incomplete ones without a step are left out."""
+    """The rows of a run's metrics.csv, as text. Left out are rows without a step, and a last line
+    that is being written, or whose writer was killed.
+    """
     path = run / "metrics.csv"
     if not path.exists():
         return []
     with path.open(newline="", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if row.get("step")]
+        complete = (line for line in file if line.endswith(("\n", "\r")))
+        return [row for row in csv.DictReader(complete) if row.get("step")]
 
 
 class MetricsLog:

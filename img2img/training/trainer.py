@@ -1,6 +1,7 @@
 """The training step of any method, and the state that it keeps between steps."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import Batch, Draws, Method, Scene, Side
+from img2img.methods.base import Batch, Draws, Method, Scene, Side, truth_weights
 from img2img.training.accumulate import Part, Terms, repeatable, split, summed
 from img2img.training.ema import Ema, Past
 from img2img.training.pool import Choices, ImagePool
@@ -88,7 +89,7 @@ class Trainer:
         seed_step(self.seed, self.step, self.ranks.rank)
         method, sides = self.method, self.method.sides(self.step)
         if draws is None:
-            draws = method.draws(batch, self.progress, method.penalty_scale(self.step))
+            draws = self._draws(batch)
         parts = split(batch, draws, self._choices(len(next(iter(batch.values())))))
         terms = Terms()
         for side in sides:
@@ -100,6 +101,16 @@ class Trainer:
             self.ema.update(method.generators, self.step // method.config.d_steps)
         self.step += 1
         return terms
+
+    def _draws(self, batch: Batch) -> Draws:
+        """The step's own draws. What a truth counts is by the share of all ranks' pictures."""
+        method = self.method
+        draws = method.draws(batch, self.progress, method.penalty_scale(self.step))
+        if self.ranks.count == 1 or draws.truths is None:
+            return draws
+        share = batch["paired"].mean()
+        self.ranks.average([share])
+        return replace(draws, truths=truth_weights(batch["paired"], share))
 
     def _choices(self, pictures: int) -> list[dict[str, Choices]]:
         """The choices of the image pools for each part of the batch."""

@@ -301,7 +301,7 @@ def test_a_finished_run_goes_on_with_a_new_length_and_rate(folders):
     assert (saved["method"]["steps"], saved["history"]) == (2, [])  # nothing was begun
     done = run(*longer, "--set", "decay=0.25", cwd=folders)
     assert done.returncode == 0, done.stderr
-    assert "generator_lr 0.0001 (0.0002 before)" in done.stderr
+    assert "generator_lr 0.0001 (was 0.0002)" in done.stderr
     assert "4 steps from step 2" in done.stderr
     config = json.loads((folders / "runs" / "x" / "config.json").read_text())
     assert (config["method"]["steps"], config["method"]["decay"]) == (4, 0.25)

@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from bundles import make_bundle
 
 from img2img import Translator, images
+from img2img.cli.evaluate import _models
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Translations
 from img2img.evaluate.features import extractor, perceptual
@@ -17,7 +20,7 @@ from img2img.evaluate.run import evaluate, folder_cases
 from img2img.evaluate.segmentation import Segmenter
 from img2img.files import find_pictures, pictures
 from img2img.infer.registry import shipped
-from img2img.manifest import Manifest
+from img2img.manifest import METADATA_KEY, Manifest
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
@@ -210,6 +213,20 @@ def test_the_cycle_is_measured_where_the_way_back_is_known(held_out, measured):
     assert 0 < values(lossy)["cycle_l1"] <= 3 / 127.5
     with pytest.raises(DataError, match="cycle_l1 would mislead here: there is no model of"):
         measured(held_out / "flat", Translations(Negative()), wanted=wanted, resamples=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "direction", "known"), [("theirs", "ba", True), ("pix2pix", "ab", False)]
+)
+def test_the_way_back_of_any_method_is_found_beside_a_model(method, direction, known, tmp_path):
+    for name, way in (("x-ab", "ab"), ("x-ba", direction)):
+        model = onnx.load(make_bundle(tmp_path / f"{name}.onnx"))
+        manifest = json.loads(model.metadata_props[0].value)
+        manifest |= {"method": method, "direction": way}
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(manifest)})
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    _, way_back, _ = _models(str(tmp_path / "x-ab.onnx"), None, None)
+    assert (way_back is not None) == known
 
 
 def test_what_looks_wrong_is_found(held_out, measured):

@@ -53,6 +53,25 @@ def test_saves_stay_as_the_setting_says(keep, save_every, steps, make_config, qu
     assert list(Run(tmp_path / "run").checkpoints) == steps
 
 
+def test_a_run_that_is_killed_when_its_checkpoint_is_written_keeps_the_weights(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    config = make_config("pix2pix", run={"keep": "every 2", "save_every": 2}, steps=4)
+    plan, run, save = make_plan(config, quiet), tmp_path / "run", checkpoint.save
+
+    def killed(path, state):
+        save(path, state)
+        if state["trainer"]["step"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, run, quiet)
+    train(plan, run, quiet)
+    assert list(Run(run).checkpoints) == [2, 4]
+
+
 @pytest.fixture(scope="module")
 def kept(make_config, quiet, tmp_path_factory):
     """A run of 4 steps with an average, which keeps the saves of steps 2 and 4."""
@@ -81,7 +100,7 @@ def test_a_kept_checkpoint_can_be_exported(kept, tmp_path):
     assert about["step"] == "2"
     [path] = Run(kept).export(tmp_path / "early.onnx", checkpoint=2, quiet=True)
     assert path == tmp_path / "early.onnx"
-    with pytest.raises(DataError, match=r"no weights of step 3: it keeps those of 2, 4"):
+    with pytest.raises(DataError, match=r"no weights of step 3: it has those of 2, 4"):
         Run(kept).export(checkpoint=3)
     with pytest.raises(UsageError, match="only the average is kept"):
         Run(kept).export(checkpoint=2, weights="plain")

@@ -116,7 +116,7 @@ def test_weights_of_other_networks_are_refused_before_anything_is_written(
 ):
     plan = make_plan(make_config("pix2pix", {"pretrained": trained("pix2pix")}, width=8), quiet)
     with pytest.raises(
-        DataError, match=r"other networks than this run's: size mismatch for.*--width"
+        DataError, match=r"don't fit the networks of this run: size mismatch for.*--width"
     ):
         train(plan, tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
@@ -407,7 +407,7 @@ def test_a_checkpoint_of_other_settings_is_refused(trained, quiet, tmp_path):
     shutil.copytree(trained("pix2pix"), run)
     config = (run / "config.json").read_text().replace('"width": 4', '"width": 5')
     (run / "config.json").write_text(config)
-    with pytest.raises(DataError, match=r"last\.pt does not fit"):
+    with pytest.raises(DataError, match=r"last\.pt doesn't fit"):
         train(make_plan(RunConfig.load(run), quiet), run, quiet)
 
 
@@ -427,7 +427,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(
 
     diverging.calls = 0
     monkeypatch.setattr(METHODS["pix2pix"], "g_terms", diverging)
-    with pytest.raises(Img2ImgError, match=r"step 5: g/l1 is not finite.*step 4, is kept"):
+    with pytest.raises(Img2ImgError, match=r"step 5: g/l1 is not finite.*of step 4, is"):
         train(plan, run, quiet)
     saved = state(run)
     assert saved["step"] == 4

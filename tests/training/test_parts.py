@@ -287,6 +287,12 @@ def test_every_part_of_every_process_draws_for_itself():
     assert torch.initial_seed() in seeds  # one process alone draws as it always did
 
 
+def test_a_row_that_was_half_written_is_none(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,g/l1\r\n1000,0.5\r\n2000,0.25\r\n30")
+    log = MetricsLog(tmp_path, 2000)
+    assert log.history(3000) == {"step": [1000, 2000], "g/l1": [0.5, 0.25]}
+
+
 def build(**values):
     return RunConfig.build({"name": "x", "mode": "pix2pix", "sources": {}, **values})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from gradients import CASES, four_pictures, furthest, gradients, start
+from gradients import CASES, PARTLY_PAIRED, four_pictures, furthest, gradients, start
 from PIL import Image
 from states import assert_bitwise, state
 
@@ -45,7 +45,9 @@ def differences():
     return found
 
 
-@pytest.mark.parametrize(("number", "case"), enumerate(CASES), ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("number", "case"), enumerate([*CASES, *PARTLY_PAIRED]), ids=lambda value: str(value)
+)
 def test_two_ranks_have_the_gradients_of_one_process_with_twice_the_batch(
     number, case, differences
 ):
@@ -55,7 +57,7 @@ def test_two_ranks_have_the_gradients_of_one_process_with_twice_the_batch(
 @pytest.mark.parametrize(
     ("mode", "settings"),
     # Spectral normalisation moves a little at every call, and parts are more calls.
-    [case for case in CASES if "spectral" not in case[1]],
+    [case for case in (*CASES, *PARTLY_PAIRED) if "spectral" not in case[1]],
 )
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(mode, settings):
     whole = gradients(mode, settings, Ranks())
@@ -137,7 +139,7 @@ def test_recomputed_activations_give_the_same_gradients_and_averages(mode, setti
 @pytest.mark.parametrize(
     ("mode", "settings", "why"),
     [
-        ("cyclegan", {"batch": 3}, "batch of 3 can't be shared by 2 processes. Use --batch 4"),
+        ("cyclegan", {"batch": 3}, "can't be divided between 2 processes. Use --batch 4"),
         ("stargan", {"batch": 2}, "domain of another one; set batch=2 or more, with 2 processes"),
         ("pix2pix", {"batch": 2, "minibatch": "std"}, "set batch=2 or more, with 2 processes"),
         ("cyclegan", {"accumulate": 4}, "2 pictures can't be split into 4"),
