@@ -105,6 +105,8 @@ def test_a_run_that_was_stopped_is_resumed_bitwise(run, emoji, tmp_path):
     assert state(stopped.path)["step"] == 6
     with pytest.raises(UsageError, match="--resume takes --size from the run"):
         stopped.resume(size=64, quiet=True)
+    with pytest.raises(UsageError, match=r"no setting epoch. Did you mean epochs\?"):
+        stopped.resume(epoch=64, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from img2img.errors import UsageError
 from img2img.methods.base import Batch, Draws, ExportSpec, Method, Scene, Way, in_one_call, l1
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import OBJECTIVES, Critic
@@ -71,7 +72,9 @@ class Pix2Pix(Method):
         super().__init__(config)
         c, both = config, config.in_channels + config.out_channels
         if c.labels_in == "one-hot":
-            colors = c.palettes["a"]
+            colors = c.palettes.get("a", ())
+            if not colors:
+                raise UsageError("labels_in=one-hot needs the colors of a training run's data.")
             network = c.generator.build(c.size, len(colors), c.out_channels)
             generator: Generator = OneHotInput(network, colors)
         else:

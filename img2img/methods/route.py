@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 
+from img2img.errors import UsageError
 from img2img.methods.objectives import OBJECTIVES
 from img2img.nets import DISCRIMINATORS, GENERATORS
 from img2img.nets.config import NetworkConfig
@@ -57,12 +58,20 @@ def spellings(schema: type["MethodConfig"], rows: Rows) -> dict[str, Spelling]:
 def rows_of(schema: type["MethodConfig"], values: Mapping[str, Any]) -> Rows:
     """The classes of the networks that the settings choose, by default the method's.
 
-    Raises UsageError for an unknown network.
+    Raises UsageError for an unknown network, and for one of another package under two names.
     """
     objective = OBJECTIVES.get(values.get("objective", schema.model_fields["objective"].default))
     default = ENERGY if objective and objective.energy else schema.default_discriminator
-    generator = GENERATORS.choose(_name(values, "generator") or schema.default_generator)
-    return generator, DISCRIMINATORS.choose(_name(values, "discriminator") or default)
+    generator = _name(values, "generator") or schema.default_generator
+    discriminator = _name(values, "discriminator") or default
+    rows = GENERATORS.choose(generator), DISCRIMINATORS.choose(discriminator)
+    for table, name, row in zip(TABLES.values(), (generator, discriminator), rows, strict=True):
+        if row.name != name:  # config.json would have a name that is in no table
+            raise UsageError(
+                f"The {table.kind} {name} of {table.origin(name)} has the class attribute "
+                f"name = {row.name!r}. Both names must be the same."
+            )
+    return rows
 
 
 def route(

@@ -12,24 +12,29 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from img2img.errors import UsageError
+from img2img.errors import DataError, UsageError
 from img2img.training import checkpoint
 from img2img.training.config import (
     CHANGEABLE,
     PLACE,
     PastSettings,
     RunConfig,
+    did_you_mean,
     in_words,
     option,
 )
-from img2img.training.settings import differences
+from img2img.training.settings import differences, settings_of
 
 
 def resumed(run: Path, saved: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     """The config of a resumed run: the saved one, changed by the given options.
 
-    Raises UsageError for an option that may not change.
+    Raises UsageError for an option that may not change, or that there is not.
     """
+    known = settings_of(saved.mode, saved.method.model_dump())
+    for name in options:
+        if name not in known:
+            raise UsageError(f"There is no setting {name}.{did_you_mean(name, known)}")
     refuse_fixed(options)
     place = {name: options[name] for name in PLACE if name in options}
     try:
@@ -72,13 +77,22 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     for name, reason in after.without_effect().items():
         if name in changes:
             raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
-    last = run / checkpoint.LAST
-    done = checkpoint.load(last)["trainer"]["step"] if last.exists() else 0
+    done = _steps_done(run / checkpoint.LAST)
     history = config.history
     if done > (history[-1].until if history else 0):  # else no step was trained with them
         before = config.method.model_dump(include=set(CHANGEABLE))
         history = (*history, PastSettings(until=done, patience=config.patience, **before))
     return after.model_copy(update={"history": history})
+
+
+def _steps_done(last: Path) -> int:
+    """The step of a checkpoint; 0 without one. Raises DataError for a file that is none."""
+    if not last.exists():
+        return 0
+    try:
+        return int(checkpoint.load(last)["trainer"]["step"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{last} is not the checkpoint of a run: it has no step.") from None
 
 
 def changes_in_words(before: RunConfig, after: RunConfig) -> str:

@@ -56,12 +56,13 @@ def _here(tmp_path, monkeypatch):
     write_model("m.onnx", INVERT)
 
 
-def write_model(path: str, text: str, *domains: str) -> None:
+def write_model(path: str, text: str, *domains: str, palette: tuple[tuple[int, ...], ...] = ()):
     model = onnx.parser.parse_model(text)
     said = {"name": "inverter", "method": "pix2pix", "direction": "ab"}
     said |= {"size_multiple": 1, "trained_size": 8}
     if domains:
         said["labels"] = {"sets": [{"kind": "classes", "domains": domains}]}
+    said["palette"] = palette
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(said)})
     Path(path).write_bytes(model.SerializeToString())
 
@@ -374,6 +375,20 @@ def test_every_format_that_can_be_written_makes_a_file(run, suffix):
     assert code == 0, err
     with Image.open(name) as made:
         assert made.size == (9, 6)
+
+
+def test_label_maps_are_written_without_a_loss(run):
+    write_model("labels.onnx", INVERT, palette=((0, 0, 0), (255, 255, 255)))
+    picture("in/a.jpg")
+    options = ("-m", "labels.onnx", "--provider", "cpu")
+    assert run("translate", "in", "-o", "out", *options)[0] == 0
+    assert np.array_equal(load("out/a.png"), 255 - load("in/a.jpg"))
+    for where in (("out", "--ext", "jpg"), ("a.jpg",), ("a.webp",), ("a.avif",)):
+        code, _, err = run("translate", "in/a.jpg", "-o", *where, *options)
+        assert code == 2
+        assert "would mix their colors. Choose png" in err
+    assert run("translate", "in/a.jpg", "-o", "a.webp", "--quality", "100", *options)[0] == 0
+    assert np.array_equal(load("a.webp"), 255 - load("in/a.jpg"))
 
 
 @pytest.mark.parametrize("inputs", [["in"], ["in/*.png"], ["in/a.png", "in/b.png"]])

@@ -6,9 +6,13 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from img2img.cli import lists
-from img2img.errors import DataError
+from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
 from img2img.methods.objectives import OBJECTIVES
+from img2img.nets import GENERATORS
+from img2img.training import checkpoint
 from img2img.training.config import RunConfig
+from img2img.training.resume import resumed
 
 
 def load(folder, **values):
@@ -48,6 +52,26 @@ def test_a_value_of_another_kind_is_a_data_error(name, value, tmp_path):
 def test_a_run_of_a_package_that_is_not_installed_says_what_to_install(values, tmp_path):
     with pytest.raises(DataError, match=r"config\.json .*theirs.* install that package\.$"):
         load(tmp_path, **values)
+
+
+def test_a_network_of_two_names_is_refused(monkeypatch):
+    twin = EntryPoint("twin", "img2img.nets.resnet:ResNetConfig", GENERATORS.group)
+    monkeypatch.setitem(GENERATORS._plugins, "twin", [twin])
+    with pytest.raises(UsageError, match=r"generator twin .* name = 'resnet'\. Both names must"):
+        METHODS["cyclegan"].Config(generator="twin")
+
+
+def test_one_hot_labels_without_colors_are_a_usage_error():
+    config = METHODS["pix2pix"].Config(labels_in="one-hot")
+    with pytest.raises(UsageError, match="one-hot needs the colors"):
+        METHODS["pix2pix"](config)
+
+
+def test_a_checkpoint_that_is_none_is_a_data_error(tmp_path):
+    config = load(tmp_path)
+    checkpoint.save(tmp_path / checkpoint.LAST, {"epoch": 3})
+    with pytest.raises(DataError, match=r"last\.pt is not the checkpoint of a run"):
+        resumed(tmp_path, config, {"epochs": 300})
 
 
 def test_an_objective_of_another_package_is_not_imported_unless_it_is_named(
