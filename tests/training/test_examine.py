@@ -106,7 +106,7 @@ def test_a_run_with_looks_ends_with_the_same_weights_as_one_without(
             assert 0 <= float(row[f"health/{way}/d_right_held_out"]) <= 1
             if mode == "pix2pix":
                 assert float(row["held_out/ab/l1"]) > 0
-            else:
+            elif mode != "cut":  # which has no way back
                 assert float(row[f"held_out/{way}/cycle_l1"]) > 0
 
 

@@ -121,7 +121,7 @@ def test_weights_of_other_networks_are_refused_before_anything_is_written(
         train(plan, tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
     deeper = make_config("cyclegan", {"pretrained": trained("cyclegan")}, blocks=2)
-    with pytest.raises(DataError, match=r"only one of them has ab\.\S+\. Give.*--blocks"):
+    with pytest.raises(DataError, match=r"only one of the two has ab\.\S+\. Give.*--blocks"):
         train(make_plan(deeper, quiet), tmp_path / "run", quiet)
     missing = make_config("pix2pix", {"pretrained": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="nowhere can't be loaded"):

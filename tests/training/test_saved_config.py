@@ -80,7 +80,8 @@ def test_an_objective_of_another_package_is_not_imported_unless_it_is_named(
     broken = EntryPoint("theirs", "no_such_package:THEIRS", OBJECTIVES.group)
     monkeypatch.setitem(OBJECTIVES._plugins, "theirs", [broken])
     assert RunConfig.build({"name": "x", "mode": "cyclegan", "sources": {}}).method
+    monkeypatch.setenv("COLUMNS", "200")  # so that no word is broken
     lists.show_objectives()
-    assert "no_such_package:THEIRS" in capsys.readouterr().out.replace("\n", "")
+    assert "no_such_package:THEIRS" in capsys.readouterr().out
     with pytest.raises(DataError, match="can't be loaded"):
         load(tmp_path, method={"objective": "theirs"})
