@@ -782,7 +782,9 @@ def test_what_waits_in_the_queue_is_dropped_when_its_visitor_closes_the_page(
 ):
     busy = [begin(tab, shade) for shade in range(1, 1 + together)]
     wait_until(lambda: len(turns.begun) == together)
-    begin(tab, 100).close()
+    leaving = begin(tab, 100)
+    wait_until(lambda: len(served._queue) == 1)  # it is there before its visitor leaves
+    leaving.close()
     wait_until(lambda: len(served._queue) == 0)
     last_one = begin(tab, 200)
     turns.left.release(together + 1)
