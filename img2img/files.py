@@ -1,5 +1,6 @@
 """Files that are complete or absent, finding the pictures in a folder, and the usable cores."""
 
+import csv
 import json
 import os
 import re
@@ -104,6 +105,18 @@ def write_whole(path: Path, content: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that a process may be writing, as text; none if there is no file. A
+    last line that is being written, or whose writer was killed, is left out.
+    """
+    try:
+        file = path.open(newline="", errors="replace")
+    except FileNotFoundError:
+        return []
+    with file:
+        return list(csv.DictReader(line for line in file if line.endswith(("\n", "\r"))))
 
 
 def walk(

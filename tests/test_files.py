@@ -19,6 +19,7 @@ from img2img.files import (
     find_pictures,
     is_output,
     pictures,
+    read_rows,
     require_utf8,
     whole_file,
     write_whole,
@@ -378,3 +379,10 @@ def test_a_name_that_is_not_utf8_is_refused_where_text_has_to_hold_it(tmp_path):
     require_utf8(tmp_path / "café")
     with pytest.raises(DataError, match="not UTF-8"):
         require_utf8(tmp_path / os.fsdecode(b"caf\xe9"))
+
+
+def test_a_row_that_is_half_written_is_left_out(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert read_rows(path) == []
+    path.write_bytes(b"step,g/l1\r\n5,0.25\r\n10,0.1")  # of 0.125
+    assert read_rows(path) == [{"step": "5", "g/l1": "0.25"}]

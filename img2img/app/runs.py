@@ -1,10 +1,10 @@
 """The curves, samples and findings in a run's folder, read while it trains."""
 
 import contextlib
-import csv
 from pathlib import Path
 
 from img2img.evaluate.diagnose import read_findings
+from img2img.files import read_rows
 
 POINTS = 400  # of a curve
 
@@ -21,10 +21,10 @@ def shown_runs(folder: Path) -> list[str]:
 def losses(run: Path) -> list[dict[str, float | str]]:
     """Rows of step, term and value, thinned out to about POINTS steps."""
     try:
-        with (run / "metrics.csv").open(newline="", errors="replace") as file:
-            rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+        rows = read_rows(run / "metrics.csv")
     except OSError:
         return []
+    rows = [row for row in rows if (row.get("step") or "").isdecimal()]
     rows = rows[:: max(1, len(rows) // POINTS)]
     return [
         {"step": int(row["step"]), "term": name, "value": value}
@@ -35,7 +35,7 @@ def losses(run: Path) -> list[dict[str, float | str]]:
 
 
 def _number(text: str | None) -> float | None:
-    """None in a row that is just being written."""
+    """None for an empty cell."""
     try:
         return float(text or "")
     except ValueError:

@@ -1,7 +1,6 @@
 """Self-contained HTML: tables, pictures and curves in one file that needs no network."""
 
 import base64
-import csv
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from img2img import images
 from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.diagnose import read_findings
 from img2img.evaluate.measure import Evaluation
-from img2img.files import spread
+from img2img.files import read_rows, spread
 
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
@@ -229,11 +228,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
     """The losses, held-out distances and other curves in a run's metrics.csv: name -> (steps,
     values).
     """
-    path = run / "metrics.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run / "metrics.csv")
     curves: dict[str, Curve] = {}
     for name in [key for key in (rows[0] if rows else {}) if "/" in key]:
         kept = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]

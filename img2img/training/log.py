@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from img2img import files
 from img2img.files import write_whole
 from img2img.training.ranks import Ranks
 
@@ -19,15 +20,8 @@ Row = dict[str, float]
 
 
 def read_rows(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv, as text. Left out are rows without a step, and a last line
-    that is being written, or whose writer was killed.
-    """
-    path = run / "metrics.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", errors="replace") as file:
-        complete = (line for line in file if line.endswith(("\n", "\r")))
-        return [row for row in csv.DictReader(complete) if row.get("step")]
+    """The complete rows of a run's metrics.csv, as text; those without a step are left out."""
+    return [row for row in files.read_rows(run / "metrics.csv") if row.get("step")]
 
 
 class MetricsLog:
