@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Its functions have the default process group at the time of the import as a default argument. If
+# torch imported it after the group is created, the group could never be freed, and its threads
+# would sometimes abort the process when the interpreter exits.
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from img2img.errors import Img2ImgError, UsageError

@@ -156,6 +156,26 @@ def two_ranks(*arguments: object) -> list[str]:
     return [*launcher, *train, *map(str, arguments)]
 
 
+THREADS_AFTER = """
+from pathlib import Path
+from img2img.training.ranks import joined
+with joined() as ranks:
+    assert ranks.any(ranks.first, False) == (True, False)
+    import torch._dynamo  # as fused optimizers do
+threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in threads if "gloo" in name], threads
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists the threads of a process by /proc")
+def test_no_thread_of_the_process_group_outlives_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(THREADS_AFTER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ended = subprocess.run([*launcher, "--nproc-per-node", "2", script], **QUIET)
+    assert ended.returncode == 0, ended.stderr
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
