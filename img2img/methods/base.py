@@ -25,6 +25,7 @@ from img2img.methods.objectives import (
     wide,
     zero_centered_penalty,
 )
+from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
@@ -82,7 +83,8 @@ class Way:
     source: Tensor
     real: Tensor  # pictures of the target domain; if `paired`, the targets of the source, in order
     translate: Callable[[Tensor], Tensor]  # takes the whole source, in its order
-    critic: Critic | None  # scores pictures of the target domain; higher means more realistic
+    # Scores pictures of the target domain, [N, P]; higher means more realistic.
+    critic: Callable[[Tensor], Tensor] | None
     back: Callable[[Tensor], Tensor] | None = None  # translates back to the source's domain
     paired: bool = False
 
@@ -105,6 +107,9 @@ class Method(nn.Module, ABC):
     }
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
     pooled: ClassVar[tuple[str, ...]] = ()  # names of scene images that pass through the image pool
+    # What each discriminator is shown in a step: the names of a generated picture of the scene, and
+    # of pictures of the batch.
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {}
     channels_last: ClassVar[bool] = False  # whether bf16 training is faster in this memory format
 
     generators: nn.ModuleDict
@@ -178,6 +183,53 @@ class Method(nn.Module, ABC):
         if not self.config.noise:
             return changed
         return noisy(changed, self.config.noise * (1 - draws.progress))
+
+    def looked_at(self, scene: Scene, batch: Batch, draws: Draws) -> Scene:
+        """The scene, with the frozen features of the pictures that discriminators are shown, which
+        both sides use. Pictures that are shown together are augmented alike.
+        """
+        looks = dict(scene)
+        for name, shown in self.shown.items():
+            judge = self.discriminators[name]
+            if not isinstance(judge, Looking) or self._passes_a_pool(shown):
+                continue
+            pictures = [scene[each] if each in scene else batch[each] for each in shown]
+            channels = [picture.shape[1] for picture in pictures]
+            seen = self.seen(torch.cat(pictures, 1), draws, tuple(channels))
+            for each, view in zip(shown, torch.split(seen, channels, 1), strict=True):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and each in scene):
+                    features = judge.look(view)
+                looks |= {f"{name}/{each}/{n}": x for n, x in enumerate([view, *features])}
+        return looks
+
+    def _passes_a_pool(self, shown: tuple[str, ...]) -> bool:
+        """Whether the discriminators' turn replaces one of these pictures by earlier ones."""
+        return self.config.pool > 0 and any(name in self.pooled for name in shown)
+
+    def judge(
+        self, name: str, pictures: tuple[Tensor, ...], batch: Batch, scene: Scene, draws: Draws
+    ) -> Any:
+        """The output of a discriminator in training for pictures [N, C, H, W], which are augmented
+        alike and concatenated.
+
+        Features that are in the scene (`looked_at`) are used.
+        """
+        discriminator = self.discriminators[name]
+        if isinstance(discriminator, Looking):
+            views = [self._view(name, picture, batch, scene) for picture in pictures]
+            if all(views):
+                image = torch.cat([view[0] for view in views], 1)
+                return discriminator.score(image, [view[1:] for view in views])
+        channels = tuple(picture.shape[1] for picture in pictures)
+        return discriminator(self.seen(torch.cat(pictures, 1), draws, channels))
+
+    def _view(self, name: str, picture: Tensor, batch: Batch, scene: Scene) -> list[Tensor]:
+        """The augmented picture and its features from the scene, or an empty list."""
+        for shown in self.shown.get(name, ()):
+            if (scene[shown] if shown in scene else batch.get(shown)) is picture:
+                prefix = f"{name}/{shown}/"
+                return [scene[key] for key in scene if key.startswith(prefix)]
+        return []
 
     def generator(self, name: str) -> Generator:
         """The generator of that name, typed as a Generator."""
@@ -281,10 +333,30 @@ class Method(nn.Module, ABC):
         """
         apart = apart or self.config.discriminator.compares
         # Fakes come first, as in the authors' code: the order affects BatchNorm's averages.
-        fake_logits, real_logits = in_one_call(critic, fake, real, apart=apart)
-        terms = self.objective.d_terms(real_logits, fake_logits, self.config.smooth)
+        if apart:
+            fake_scores, real_scores = Scores.of(critic(fake)), Scores.of(critic(real))
+        else:
+            both = Scores.of(critic(torch.cat([fake, real])))
+            fake_scores, real_scores = both.split([len(fake), len(real)])
+        terms = self.score_terms(real_scores, fake_scores)
         terms |= self.penalty_terms(critic, real, fake, draws)
         return {name: weight * term for name, term in terms.items()}
+
+    def score_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
+        """The losses of a discriminator by the objective, without penalties."""
+        terms: dict[str, Tensor] = {}
+        for r, f, weight in zip(real.maps, fake.maps, real.weights, strict=True):
+            for name, term in self.objective.d_terms(r, f, self.config.smooth).items():
+                terms[name] = terms[name] + weight * term if name in terms else weight * term
+        return terms
+
+    def generator_score_loss(self, fake: Scores, real: Scores | None) -> Tensor:
+        """The adversarial loss of the generator, given scores. real: if the objective compares."""
+        losses = [
+            weight * self.objective.g_loss(each, real.maps[number] if real else None)
+            for number, (each, weight) in enumerate(zip(fake.maps, fake.weights, strict=True))
+        ]
+        return torch.stack(losses).sum()
 
     def penalty_terms(
         self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws
@@ -307,9 +379,8 @@ class Method(nn.Module, ABC):
         """The adversarial loss of the generator. Real pictures are scored only if the objective
         compares them with fakes.
         """
-        return self.objective.g_loss(
-            critic(fake), critic(real) if self.objective.compares else None
-        )
+        real_scores = Scores.of(critic(real)) if self.objective.compares else None
+        return self.generator_score_loss(Scores.of(critic(fake)), real_scores)
 
     def matching_terms(
         self,
@@ -360,6 +431,11 @@ def truth_weights(paired: Tensor, share: Tensor) -> Tensor:
     so that the parts of the batch add up.
     """
     return paired / share.clamp(min=1e-12)  # without pairs 0
+
+
+def flat(critic: Critic) -> Callable[[Tensor], Tensor]:
+    """The critic as a function that returns all scores of each image, [N, P]."""
+    return lambda image: Scores.of(critic(image)).flat()
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -15,10 +15,12 @@ from img2img.methods.base import (
     Scene,
     Side,
     Way,
+    flat,
     in_one_call,
 )
 from img2img.methods.objectives import Critic, wide
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
+from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init
 from img2img.nets.projection import PatchProjection
 
@@ -115,13 +117,14 @@ class CUT(TwoSets):
         "heads": "generators",
         "discriminators": "discriminators",
     }
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {"b": ("fake_b", "b")}
     config: CUTConfig
 
     def __init__(self, config: CUTConfig):
         super().__init__(config)
         c = config
         generator = c.generator.build(c.size, c.in_channels, c.out_channels)
-        judge = c.discriminator.build(c.size, c.out_channels, self.objective.answers)
+        judge = c.discriminator.build(c.size, (c.out_channels,), self.objective.answers)
         self.generators = nn.ModuleDict({"ab": generator})
         self.discriminators = nn.ModuleDict({"b": judge})
         channels = c.generator.feature_channels(c.in_channels)
@@ -151,13 +154,15 @@ class CUT(TwoSets):
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         real, fake, mixes = batch["b"], scene["fake_b"], self.config.discriminator.mixes
+        critic = self._critic(batch, scene, draws)
         # Halved, to slow down the discriminator, as in the published code.
-        return self.critic_terms(self._critic(draws), real, fake, draws, weight=0.5, apart=mixes)
+        return self.critic_terms(critic, real, fake, draws, weight=0.5, apart=mixes)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         c, judge = self.config, self.discriminators["b"]
         fake, real = scene["fake_b"], batch["b"]
-        terms = {"adversarial": self.generator_loss(self._critic(draws), fake, real)}
+        critic = self._critic(batch, scene, draws)
+        terms = {"adversarial": self.generator_loss(critic, fake, real)}
         terms |= self.matching_terms(judge, judge, fake, real)
         if c.paired:
             terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
@@ -176,7 +181,7 @@ class CUT(TwoSets):
         return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
-        critic = self.discriminators["b"] if self.objective.answers == 1 else None
+        critic = flat(self.discriminators["b"]) if self.objective.answers == 1 else None
         a, b, paired = batch["a"], batch["b"], all_paired(batch)
         return {"ab": Way(a, b, self.generators["ab"], critic, paired=paired)}
 
@@ -187,8 +192,8 @@ class CUT(TwoSets):
     def _compares_identity(self) -> bool:
         return self.config.nce_identity and self.config.nce > 0
 
-    def _critic(self, draws: Draws) -> Critic:
-        return lambda image: self.discriminators["b"](self.seen(image, draws))
+    def _critic(self, batch: Batch, scene: Scene, draws: Draws) -> Critic:
+        return lambda image: Scores.of(self.judge("b", (image,), batch, scene, draws))
 
     def _mirrored(self, image: Tensor, draws: Draws) -> Tensor:
         """The image or features [N, C, H, W], mirrored if the inputs of this step are."""

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.nets.discriminator import Scores
 from img2img.table import Table
 
-Critic = Callable[[Tensor], Tensor]
+Critic = Callable[[Tensor], Tensor | Scores]
 Loss = Callable[[Tensor], Tensor]  # elementwise
 
 
@@ -121,9 +122,9 @@ class Discrepancy(Adversarial):
         """The mean similarity of each patch to real patches, minus that to fakes (section 3)."""
 
         def score(image: Tensor) -> Tensor:
-            features = wide(critic(image)).movedim(1, -1)
+            features = wide(_single(critic(image))).movedim(1, -1)
             to_real, to_fake = (
-                kernel(features.flatten(0, -2), _patches(critic(wide(pictures)))).mean(1)
+                kernel(features.flatten(0, -2), _patches(_single(critic(wide(pictures))))).mean(1)
                 for pictures in (real, fake)
             )
             return (to_real - to_fake).reshape(len(image), -1)
@@ -188,11 +189,21 @@ def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Ten
     # Full precision, because a second derivative is too inaccurate in bf16.
     with torch.autocast(images.device.type, enabled=False):
         at = wide(images).detach().requires_grad_()
-        scores = critic(at).reshape(len(at), -1)
-        total = scores.sum() if over == "sum" else scores.mean(1).sum()
+        scores = Scores.of(critic(at))
+        totals = [
+            weight * (each.sum() if over == "sum" else each.reshape(len(at), -1).mean(1).sum())
+            for each, weight in zip(scores.maps, scores.weights, strict=True)
+        ]
+        total = torch.stack(totals).sum()
         (slope,) = torch.autograd.grad(total, at, create_graph=True)
         norms: Tensor = slope.flatten(1).norm(dim=1)
         return norms
+
+
+def _single(output: Tensor | Scores) -> Tensor:
+    """The only map of a discriminator's output, as objectives with answers > 1 need."""
+    [single] = Scores.of(output).maps
+    return single
 
 
 def wide(x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from img2img.methods.base import (
 )
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import wide
+from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init
 from img2img.sizes import Size, TrainingSize
 
@@ -110,13 +111,16 @@ class StarGAN(Method):
     }
     sources_hint = "stargan needs --data DIR with one sub-folder for each domain."
     translate_hint = " --to DOMAIN"
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("fake", "image")}
     config: StarGANConfig
 
     def __init__(self, config: StarGANConfig):
         super().__init__(config)
         c, channels = config, config.in_channels
         generator = c.generator.build(c.size, channels, channels, c.labels.width)
-        judge = c.discriminator.build(c.size, channels, self.objective.answers, len(c.labels.names))
+        judge = c.discriminator.build(
+            c.size, (channels,), self.objective.answers, len(c.labels.names)
+        )
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
         self.initialize()
@@ -148,25 +152,26 @@ class StarGAN(Method):
         return {"fake": self.generate("any", batch["image"], _target(draws))}
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        judge, c = self._judge(draws), self.config
+        judge, c = self._judge(batch, scene, draws), self.config
         image, fake = batch["image"], scene["fake"]
         if c.discriminator.mixes:  # logits depend on the other pictures of the call
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))
-            real, judged = torch.split(scores, len(image))
+            real, judged = scores.split([len(image), len(image)])
             classes = classes[: len(image)]
-        terms = self.objective.d_terms(real, judged, c.smooth)
+        terms = self.score_terms(real, judged)
         terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
         return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        judge, whole, c = self._judge(draws), self.discriminators["all"], self.config
+        judge, whole = self._judge(batch, scene, draws), self.discriminators["all"]
+        c = self.config
         fake, fake_classes = judge(scene["fake"])
         real = judge(batch["image"])[0] if self.objective.compares else None
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
-            "adversarial": self.objective.g_loss(fake, real),
+            "adversarial": self.generator_score_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
             **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
@@ -207,16 +212,22 @@ class StarGAN(Method):
         return translated
 
     def _score(self, image: Tensor) -> Tensor:
-        score: Tensor = self.discriminators["all"](image)[0]
-        return score
+        return Scores.of(self.discriminators["all"](image)[0]).flat()
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
         return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
 
-    def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The discriminator in training, with augmentation: images -> (logits, class logits)."""
-        return lambda image: self.discriminators["all"](self.seen(image, draws))
+    def _judge(
+        self, batch: Batch, scene: Scene, draws: Draws
+    ) -> Callable[[Tensor], tuple[Scores, Tensor]]:
+        """The discriminator in training, with augmentation: images -> (scores, class logits)."""
+
+        def judge(image: Tensor) -> tuple[Scores, Tensor]:
+            scores, classes = self.judge("all", (image,), batch, scene, draws)
+            return Scores.of(scores), classes
+
+        return judge
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean classification loss of the pictures, each on the domains of its own data set

@@ -1,13 +1,66 @@
-"""The base class of discriminator settings."""
+"""The base class of discriminator settings, and what a discriminator returns."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from img2img.nets.config import NetworkConfig
 from img2img.sizes import Size
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The logits of a discriminator that judges at several scales, or of several discriminators."""
+
+    maps: tuple[Tensor, ...]  # each [N, answers, h, w], or [N, 1]
+    weights: tuple[float, ...]  # of the losses of each map, whose sum is the loss
+
+    @classmethod
+    def of(cls, output: "Tensor | Scores") -> "Scores":
+        """The output of a discriminator; a tensor is a single map with the weight 1."""
+        return output if isinstance(output, Scores) else cls((output,), (1.0,))
+
+    @classmethod
+    def cat(cls, parts: "Sequence[Scores]") -> "Scores":
+        """The scores of several batches of pictures, concatenated."""
+        maps = zip(*(part.maps for part in parts), strict=True)
+        return cls(tuple(torch.cat(each) for each in maps), parts[0].weights)
+
+    def split(self, lengths: list[int]) -> "tuple[Scores, ...]":
+        """The scores of consecutive parts of the batch, which have so many pictures."""
+        parts = zip(*(torch.split(each, lengths) for each in self.maps), strict=True)
+        return tuple(Scores(maps, self.weights) for maps in parts)
+
+    def flat(self) -> Tensor:
+        """All logits of each picture, [N, P]."""
+        return torch.cat([each.flatten(1) for each in self.maps], 1)
+
+
+class Looking(nn.Module):
+    """A discriminator that judges frozen features of pictures.
+
+    Features depend on no trained weight, so that those of a step can be computed once, and used by
+    both sides.
+    """
+
+    channels: tuple[int, ...]  # of each picture that is concatenated in its input
+
+    @abstractmethod
+    def look(self, picture: Tensor) -> list[Tensor]:
+        """The features [N, C, h, w] of a picture [N, 1, 3 or 4, H, W] in [-1, 1]."""
+
+    @abstractmethod
+    def score(self, image: Tensor, features: list[list[Tensor]]) -> Scores:
+        """Judge the image [N, sum(channels), H, W], given the features of each of its pictures."""
+
+    def forward(self, image: Tensor) -> Scores:
+        pictures = torch.split(image, list(self.channels), 1)
+        return self.score(image, [self.look(picture) for picture in pictures])
 
 
 class DiscriminatorConfig(NetworkConfig):
@@ -32,9 +85,14 @@ class DiscriminatorConfig(NetworkConfig):
         return self.batch_norm or self.compares
 
     @abstractmethod
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        """Build the network: [N, channels, H, W] of `size` in [-1, 1] -> logits [N, answers, h, w],
-        or (logits, class logits [N, domains]) if it `classifies`.
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
+        """Build the network: [N, sum(channels), H, W] of `size` in [-1, 1] -> logits
+        [N, answers, h, w] or `Scores`, or (logits or scores, class logits [N, domains]) if it
+        `classifies`.
 
-        The method adds spectral normalization later, after the weights are initialized.
+        channels: of each picture that is concatenated in the image. The last picture is judged; the
+        ones before are its condition. The method adds spectral normalization later, after the
+        weights are initialized.
         """

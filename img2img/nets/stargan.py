@@ -56,9 +56,11 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
                 "discriminator layers; set d_layers lower"
             )
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
         return StarDiscriminator(
-            size, channels, domains, self.width, self.layers, self.minibatch, answers
+            size, sum(channels), domains, self.width, self.layers, self.minibatch, answers
         )
 
 

@@ -156,7 +156,8 @@ class Trainer:
 
     def _new_scene(self, part: Part, graph: bool) -> Scene:
         with torch.set_grad_enabled(graph), self.runtime.autocast():
-            return self.method.scene(part.batch, part.draws)
+            scene = self.method.scene(part.batch, part.draws)
+            return self.method.looked_at(scene, part.batch, part.draws)
 
     def _terms(self, side: Side, part: Part, scene: Scene) -> Terms:
         method, batch, draws = self.method, part.batch, part.draws

@@ -73,7 +73,7 @@ def test_features_are_given_by_those_that_say_so(generator):
 
 def test_a_discriminator_is_as_its_row_says(discriminator):
     answers, domains = discriminator.most_answers or 5, 3 if discriminator.classifies else 0
-    network = discriminator.build(Size(32, 32), 3, answers, domains)
+    network = discriminator.build(Size(32, 32), (3,), answers, domains)
     output = network(torch.rand(2, 3, 32, 32))
     if discriminator.classifies:
         output, classes = output
@@ -158,7 +158,7 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
 
     torch.manual_seed(0)
     network = PatchConfig(width=4, layers=3, norm="instance", antialias=True).build(
-        Size(size, size), 3
+        Size(size, size), (3,)
     )
     image = torch.rand(1, 3, size, size)
     convolutions = [layer for layer in network.model if isinstance(layer, nn.Conv2d)]
@@ -168,5 +168,5 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
         x = blur(F.leaky_relu(F.instance_norm(convolution(x)), 0.2))
     x = F.leaky_relu(F.instance_norm(convolutions[3](x)), 0.2)
     assert torch.allclose(network(image), convolutions[4](x), atol=1e-6)
-    plain = PatchConfig(width=4, layers=3, norm="instance").build(Size(size, size), 3)
+    plain = PatchConfig(width=4, layers=3, norm="instance").build(Size(size, size), (3,))
     assert plain.state_dict().keys() != network.state_dict().keys()
