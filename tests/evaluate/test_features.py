@@ -12,7 +12,7 @@ import torch_fidelity.feature_extractor_inceptionv3
 from img2img import images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import features
-from img2img.evaluate.features import Same, extract, extractor
+from img2img.evaluate.features import extract, extractor
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 EGYPTIAN_CAT, ESPRESSO = 285, 967  # of ImageNet's classes
@@ -44,22 +44,6 @@ def test_grey_pictures_are_taken_as_three_equal_channels(lite0):
     one, *_ = extract(lite0, [grey])
     three, *_ = extract(lite0, [grey.repeat(3, -1)])
     assert np.array_equal(one, three)
-
-
-@pytest.mark.parametrize(("size", "kernel", "stride"), [(7, 3, 2), (8, 3, 2), (8, 5, 2), (9, 5, 1)])
-def test_same_padding_is_tensorflows(size, kernel, stride):
-    """Output ceil(size / stride); the sum of a window of ones shows where the padding lies."""
-    layer = Same(1, 1, kernel, stride)
-    torch.nn.init.ones_(layer.weight)
-    seen = layer(torch.ones(1, 1, size, size))[0, 0].sqrt()
-    out = -(-size // stride)
-    total = max((out - 1) * stride + kernel - size, 0)
-    before = total // 2
-    line = [
-        len([p for p in range(i * stride - before, i * stride - before + kernel) if 0 <= p < size])
-        for i in range(out)
-    ]
-    assert torch.diagonal(seen).round().tolist() == line
 
 
 def test_weights_of_another_checksum_are_refused_before_they_are_opened(tmp_path):

@@ -1,0 +1,8 @@
+"""Frozen networks that were trained on photographs: what they compute from a picture.
+
+Evaluation measures distances on their features; critics and losses of training build on them.
+"""
+
+from img2img.features.network import FeatureNetwork, feature_network
+
+__all__ = ["FeatureNetwork", "feature_network"]
