@@ -14,6 +14,7 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
+from img2img.features import feature_network
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
@@ -25,11 +26,13 @@ from img2img.methods.objectives import (
     wide,
     zero_centered_penalty,
 )
+from img2img.methods.perceptual import feature_distance
 from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
 from img2img.nets.norm import RunningAveragesKept, spectral_normalize
+from img2img.nets.projected import three_channels
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -118,6 +121,7 @@ class Method(nn.Module, ABC):
     def __init__(self, config: MethodConfig):
         super().__init__()
         self.config = config
+        self.eye = feature_network(config.perceptual_network) if config.perceptual else None
 
     def initialize(self) -> None:
         """Draw the initial weights. A subclass calls it at the end of its constructor."""
@@ -381,6 +385,31 @@ class Method(nn.Module, ABC):
         """
         real_scores = Scores.of(critic(real)) if self.objective.compares else None
         return self.generator_score_loss(Scores.of(critic(fake)), real_scores)
+
+    def perceptual_terms(
+        self,
+        output: Tensor,
+        target: Tensor,
+        batch: Batch,
+        scene: Scene,
+        discriminator: str | None = None,
+    ) -> dict[str, Tensor]:
+        """The perceptual loss between images [N, C, H, W], weighted; empty if it has no weight.
+
+        discriminator: use the features that it has been shown, if they are of the same network; the
+        images are then augmented alike.
+        """
+        if self.eye is None:
+            return {}
+        features: list[list[Tensor]] = []
+        if discriminator and self.eye.name in self.config.discriminator.feature_networks():
+            views = [self._view(discriminator, each, batch, scene) for each in (output, target)]
+            features = [view[1:] for view in views if view]
+        if len(features) < 2:
+            features = [self.eye(three_channels(output))]
+            with torch.no_grad():
+                features.append(self.eye(three_channels(target)))
+        return {"perceptual": self.config.perceptual * feature_distance(*features)}
 
     def matching_terms(
         self,

@@ -162,6 +162,17 @@ class MethodConfig(BaseModel):
         description="Weight of the L1 distance between discriminator features of generated and of "
         "real pictures.",
     )
+    perceptual: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the perceptual loss: the distance of frozen features of a picture "
+        "to those of its target, or, without pairs, of its reconstruction to those of the input.",
+    )
+    perceptual_network: str = Field(
+        "efficientnet-lite0",
+        description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
+        "or an ONNX or TorchScript file.",
+    )
     generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
     discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")
     betas: tuple[Beta, Beta] = Field(
@@ -374,9 +385,16 @@ class MethodConfig(BaseModel):
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "R1 and R2 have no weight"
+        if not self.perceptual:
+            reasons["perceptual_network"] = "the perceptual loss has no weight"
         if self.load_size is None and self.fit != "squash":
             reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
+
+    def feature_networks(self) -> set[str]:
+        """The names of the frozen feature networks that take part in training."""
+        perceptual = {self.perceptual_network} if self.perceptual else set()
+        return perceptual | set(self.discriminator.feature_networks())
 
     @property
     def weight_bound(self) -> float:

@@ -166,6 +166,10 @@ class CUT(TwoSets):
         terms |= self.matching_terms(judge, judge, fake, real)
         if c.paired:
             terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
+        if c.nce_identity and c.nce:
+            terms |= self.perceptual_terms(
+                scene["same_b"], self._mirrored(real, draws), batch, scene
+            )
         if not c.nce:
             return terms
         # Equation 5: half the weight each, if the identity is compared, too.

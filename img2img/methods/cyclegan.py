@@ -135,6 +135,10 @@ class CycleGAN(TwoSets):
             fake, real = scene[f"fake_{domain}"], batch[domain]
             for name, term in self.matching_terms(judge, judge, fake, real).items():
                 terms[f"{name}_{domain}"] = term
+        for domain in "ab":
+            back = scene[f"cycle_{domain}"]
+            for name, term in self.perceptual_terms(back, batch[domain], batch, scene).items():
+                terms[f"{name}_{domain}"] = term
         if c.identity:
             for domain in "ab":
                 off = l1(scene[f"same_{domain}"], batch[domain])

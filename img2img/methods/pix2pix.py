@@ -122,6 +122,7 @@ class Pix2Pix(Method):
         return {
             "adversarial": self.generator_loss(critic, self._fakes(scene), real),
             "l1": self.config.l1 * l1(fake, real),
+            **self.perceptual_terms(fake, real, batch, scene, "b"),
             **self.matching_terms(self.discriminators["b"], plain, fake, real, paired=True),
         }
 

@@ -174,6 +174,7 @@ class StarGAN(Method):
             "adversarial": self.generator_score_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
             "reconstruction": c.reconstruction * l1(back, batch["image"]),
+            **self.perceptual_terms(back, batch["image"], batch, scene),
             **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
         }
 

@@ -29,6 +29,7 @@ DISCRIMINATORS: "Table[type[DiscriminatorConfig]]" = Table(
         "patch": "img2img.nets.patchgan:PatchConfig",
         "pixel": "img2img.nets.patchgan:PixelConfig",
         "autoencoder": "img2img.nets.autoencoder:AutoEncoderConfig",
+        "projected": "img2img.nets.projected:ProjectedConfig",
         "stargan": "img2img.nets.stargan:StarDiscriminatorConfig",
     },
     base="img2img.nets.discriminator:DiscriminatorConfig",

@@ -84,6 +84,10 @@ class DiscriminatorConfig(NetworkConfig):
         """Whether the logits of a picture depend on the other pictures of the same call."""
         return self.batch_norm or self.compares
 
+    def feature_networks(self) -> tuple[str, ...]:
+        """The names of the frozen feature networks that it looks through."""
+        return ()
+
     @abstractmethod
     def build(
         self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from img2img.nets import DISCRIMINATORS, GENERATORS
+from img2img.nets.discriminator import Scores
 from img2img.nets.generator import reach
 from img2img.nets.patchgan import PatchConfig
 from img2img.nets.resnet import ResidualBlock, ResNetConfig
@@ -78,7 +79,7 @@ def test_a_discriminator_is_as_its_row_says(discriminator):
     if discriminator.classifies:
         output, classes = output
         assert classes.shape == (2, domains)
-    assert output.shape[:2] == (2, answers)
+    assert all(each.shape[:2] == (2, answers) for each in Scores.of(output).maps)
     discriminator.require_size(Size(32, 32))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) or (
         discriminator.batch_norm and discriminator.mixes

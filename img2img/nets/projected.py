@@ -1,0 +1,173 @@
+"""The discriminator of Projected GANs (Sauer et al. 2021), on frozen features of pictures."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from img2img.features.network import FeatureNetwork, feature_network
+from img2img.nets.discriminator import DiscriminatorConfig, Looking, Scores
+from img2img.sizes import Size
+
+SLOPE = 0.2
+
+
+class ProjectedConfig(DiscriminatorConfig):
+    """The settings of the projected discriminator."""
+
+    name: ClassVar[str] = "projected"
+    most_answers: ClassVar[int | None] = 1
+
+    network: str = Field(
+        "efficientnet-lite0",
+        description="Frozen network whose features the discriminators judge: efficientnet-lite0, "
+        "-lite1 or -lite2, or an ONNX or TorchScript file.",
+    )
+    side: int | None = Field(
+        None,
+        ge=64,
+        description="Length in pixels to which the shorter side of pictures is resized before the "
+        "features are computed. By default that of the training crops, at least 64.",
+    )
+    width: int = Field(
+        32,
+        ge=1,
+        description="Channels of the finest scale's mixed features; coarser ones are "
+        "1, 1.5, 2 and 3 times as wide.",
+    )
+    spectral: bool = Field(
+        True, description="Spectral normalization of the discriminators' convolutions."
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """Reported as mixing, so that each picture is scored in the call of its batch, whose
+        features are already computed.
+        """
+        return True
+
+    def feature_networks(self) -> tuple[str, ...]:
+        return (self.network,)
+
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
+        side = self.side or max(min(size), 64)  # the deepest features have a 32nd of the side
+        return Projected(feature_network(self.network), channels, self.width, side)
+
+
+class Projected(Looking):
+    """[N, sum(channels), H, W] in [-1, 1] -> scores, a map for each depth of the frozen network.
+
+    Features are mixed by frozen random convolutions: 1x1 across the channels of each depth (CCM),
+    then 3x3 from the deepest to the finest (CSM), both as in section 3.2. A small discriminator
+    judges the result at each depth. If there are several pictures, those before the last are the
+    condition: their mixed features are concatenated.
+
+    Args:
+        width: channels of the finest mixed features.
+        side: to which the shorter side of a picture is resized.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        channels: tuple[int, ...],
+        width: int,
+        side: int,
+    ):
+        super().__init__()
+        self.network, self.channels, self.side = network, channels, side
+        depths = len(network.channels)
+        growth = (1.0, 1.0, 1.5, 2.0, 3.0)
+        widths = [int(width * growth[min(depth + 5 - depths, 4)]) for depth in range(depths)]
+        self.mixing = Mixing(network.channels, widths)
+        self.heads = nn.ModuleList(_head(len(channels) * wide, wide) for wide in widths)
+
+    def look(self, picture: Tensor) -> list[Tensor]:
+        image = three_channels(picture)
+        scale = self.side / min(image.shape[2:])
+        if scale != 1:
+            size = [round(length * scale) for length in image.shape[2:]]
+            image = F.interpolate(
+                image, size, mode="bilinear", align_corners=False, antialias=scale < 1
+            )
+        features: list[Tensor] = self.network(image)
+        return features
+
+    def score(self, image: Tensor, features: list[list[Tensor]]) -> Scores:
+        mixed = [self.mixing(each) for each in features]
+        depths = [torch.cat(depth, 1) for depth in zip(*mixed, strict=True)]
+        maps = tuple(head(depth) for head, depth in zip(self.heads, depths, strict=True))
+        return Scores(maps, (1 / len(maps),) * len(maps))
+
+
+class Mixing(nn.Module):
+    """Frozen random projections of features, across channels and from coarse to fine scales.
+
+    Weights are buffers, so that they are saved with the run, and neither trained nor initialized
+    anew.
+    """
+
+    def __init__(self, channels: list[int], widths: list[int]):
+        super().__init__()
+        coarser = list(zip(widths[1:], widths[:-1], strict=True))
+        self.across = _frozen([(wide, few, 1) for few, wide in zip(channels, widths, strict=True)])
+        self.down = _frozen([(fine, coarse, 1) for coarse, fine in coarser])
+        self.smooth = _frozen([(fine, fine, 3) for _, fine in coarser])
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        mixed = [layer(_unit(x)) for layer, x in zip(self.across, features, strict=True)]
+        scales = [mixed.pop()]
+        for fine, down, smooth in zip(
+            reversed(mixed), reversed(self.down), reversed(self.smooth), strict=True
+        ):
+            coarse = F.interpolate(down(scales[0]), size=fine.shape[2:], mode="nearest")
+            scales.insert(0, smooth((fine + coarse) * 0.5**0.5))  # of the variance of each
+        return scales
+
+
+class FrozenConvolution(nn.Module):
+    """A convolution that keeps size and variance, with random weights that are not trained."""
+
+    weight: Tensor
+
+    def __init__(self, out_channels: int, in_channels: int, kernel: int):
+        super().__init__()
+        fan = in_channels * kernel**2
+        weight = torch.randn(out_channels, in_channels, kernel, kernel) * fan**-0.5
+        self.register_buffer("weight", weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+
+
+def three_channels(picture: Tensor) -> Tensor:
+    """[N, 1, 3 or 4, H, W] in [-1, 1] -> [N, 3, H, W]. Gray is repeated, and transparent parts
+    become gray.
+    """
+    if picture.shape[1] == 4:
+        return picture[:, :3] * (picture[:, 3:] + 1) / 2
+    return picture.expand(-1, 3, -1, -1)
+
+
+def _frozen(shapes: list[tuple[int, int, int]]) -> nn.ModuleList:
+    return nn.ModuleList(FrozenConvolution(*shape) for shape in shapes)
+
+
+def _head(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, 2, 1),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(width, width, 3, 1, 1),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(width, 1, 3, 1, 1),
+    )
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Features of each picture, scaled to a root mean square of 1."""
+    x = x.float()
+    return x * (x.square().mean((1, 2, 3), keepdim=True) + 1e-6).rsqrt()
