@@ -366,6 +366,7 @@ class MethodConfig(BaseModel):
                 f"{self.objective} needs {objective.answers} outputs for each patch, and the "
                 f"discriminator {judge.name} has {judge.most_answers}; choose another discriminator"
             )
+        generator.require_channels(self.in_channels, self.out_channels, self.labels_in == "one-hot")
         generator.require_size(self.size)
         judge.require_size(self.size)
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+from img2img.nets.resample import Upsample, doubling
+from img2img.nets.residual import Output, Residual
 
 FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
 UNetForm = Literal["paper", FlatForm]
@@ -22,9 +24,9 @@ class FlatUNet(Generator):
     flat: skip connections carry the output of LeakyReLU. No ReLU follows, neither on them nor on
         the innermost features.
     rectified: a ReLU follows on both, as in the paper.
-    pytorch-gan: as flat, but the last layer is nearest-neighbor upsampling, zero padding on the
-        left and at the top, and a convolution (eriklindernoren/PyTorch-GAN,
-        implementations/pix2pix).
+    pytorch-gan: as flat, but with upsample=transposed the last layer is nearest-neighbor
+        upsampling, zero padding on the left and at the top, and a convolution
+        (eriklindernoren/PyTorch-GAN, implementations/pix2pix).
     aladdinpersson: as flat, but with reflection padding, except in the innermost convolution, which
         a ReLU follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
     """
@@ -38,9 +40,12 @@ class FlatUNet(Generator):
         levels: int = 8,
         norm: Norm = "batch",
         dropout: bool = True,
+        upsample: Upsample = "transposed",
+        residual: Residual = "off",
     ):
         super().__init__()
         self.size_multiple = self.min_size = 2**levels
+        self.output = Output(residual, out_channels)
         self.rectified = form == "rectified"
         bias = needs_bias(norm)
         mode: Literal["reflect", "zeros"] = "reflect" if form == "aladdinpersson" else "zeros"
@@ -58,7 +63,7 @@ class FlatUNet(Generator):
             inner, wider = channels[level], channels[level - 1]
             skipped = 1 if level == levels - 1 else 2
             return nn.Sequential(
-                nn.ConvTranspose2d(skipped * inner, wider, 4, 2, 1, bias=bias),
+                *doubling(upsample, skipped * inner, wider, bias, 4),
                 norm_layer(norm, wider),
                 nn.ReLU(),
                 *([nn.Dropout(0.5)] if dropout and level >= 4 else []),  # as in the paper's
@@ -77,16 +82,17 @@ class FlatUNet(Generator):
             ]
         )
         self.ups = nn.ModuleList([up(level) for level in range(levels - 1, 0, -1)])
+        maps = self.output.maps
         last = (
             [
                 nn.Upsample(scale_factor=2),
                 nn.ZeroPad2d((1, 0, 1, 0)),
-                nn.Conv2d(2 * width, out_channels, 4, padding=1),
+                nn.Conv2d(2 * width, maps, 4, padding=1),
             ]
-            if form == "pytorch-gan"
-            else [nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1)]
+            if form == "pytorch-gan" and upsample == "transposed"
+            else doubling(upsample, 2 * width, maps, True, 4)
         )
-        self.last = nn.Sequential(*last, nn.Tanh())
+        self.last = nn.Sequential(*self.output.last(*last))
 
     def forward(self, image: Tensor) -> Tensor:
         x, skips = image, []
@@ -97,5 +103,5 @@ class FlatUNet(Generator):
         for up in self.ups:
             skip = skips.pop()
             x = torch.cat([up(x), F.relu(skip) if self.rectified else skip], 1)
-        output: Tensor = self.last(x)
+        output: Tensor = self.output(self.last(x), image)
         return output

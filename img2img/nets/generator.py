@@ -46,6 +46,12 @@ class GeneratorConfig(NetworkConfig):
         if not size.divisible_by(multiple):
             raise ValueError(f"size {size} must be a multiple of {multiple} for {self.name}")
 
+    def require_channels(self, in_channels: int, out_channels: int, one_hot: bool) -> None:
+        """Raise ValueError if the network can't map pictures of in_channels to out_channels.
+
+        one_hot: it gets label maps, with a channel for each color, in place of these pictures.
+        """
+
     def feature_channels(self, in_channels: int) -> list[int]:
         """The number of channels of each feature that `Generator.encode` returns."""
         raise NotImplementedError(f"{self.name} provides no features (encodes = False)")

@@ -1,22 +1,57 @@
 """Initial weights by the schemes of the papers."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Init = Literal["normal", "xavier", "torch"]
+
+
+class StartCondition(nn.Module):
+    """A module whose weights meet a condition at the start of training, however they are drawn."""
+
+    @abstractmethod
+    def impose(self) -> None:
+        """Make the weights meet the condition, in place, without drawing random numbers.
+
+        `initialize` calls it after it has drawn the weights; a constructor calls it at its end.
+        """
+
+
+class ZeroStart(StartCondition):
+    """Layers, one after the other, whose weights and biases are 0 at the start of training."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.impose()
+
+    @torch.no_grad()
+    def impose(self) -> None:
+        for parameter in self.parameters():
+            parameter.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
 
 
 def initialize(module: nn.Module, init: Init) -> None:
     """Initialize a module's convolutions, linear layers and norm layers in place.
 
     init: normal and xavier are the functions below; torch keeps the weights of the constructor.
+    With each of them, a `StartCondition` within the module is met in the end.
     """
     if init == "normal":
         init_normal(module)
     elif init == "xavier":
         init_xavier(module)
+    for layer in module.modules():
+        if isinstance(layer, StartCondition):
+            layer.impose()
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:

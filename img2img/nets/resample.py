@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Upsample = Literal["transposed", "nearest", "bilinear"]
+from img2img.nets.init import StartCondition
+
+Upsample = Literal["transposed", "nearest", "bilinear", "subpixel"]
 
 
 class BlurDownsample(nn.Module):
@@ -29,16 +31,41 @@ class BlurDownsample(nn.Module):
         return F.conv2d(padded, self.kernel, stride=2, groups=len(self.kernel))
 
 
-def doubling(
-    upsample: Upsample, inner: int, outer: int, bias: bool
-) -> tuple[list[nn.Module], nn.Conv2d | nn.ConvTranspose2d]:
-    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W].
+class SubpixelConvolution(StartCondition):
+    """[N, inner, H, W] -> [N, outer, 2 H, 2 W]: a 3x3 convolution to four times the channels, whose
+    values become the four pixels of each position (Shi et al. 2016, section 3.2).
 
-    Returns the layers before the convolution, and the convolution. upsample: transposed is a
-    transposed convolution; nearest and bilinear are interpolation and a convolution (Odena et al.
-    2016). Bilinear interpolation, which repeats the border, equals Zhang's blur with four taps.
+    At the start of training the four are equal, as if nearest-neighbor interpolation followed the
+    convolution, so that there is no checkerboard (ICNR: Aitken et al. 2017, section 3).
+    """
+
+    def __init__(self, inner: int, outer: int, bias: bool):
+        super().__init__()
+        self.convolution = nn.Conv2d(inner, 4 * outer, 3, padding=1, bias=bias)
+        self.impose()
+
+    @torch.no_grad()
+    def impose(self) -> None:
+        for parameter in self.convolution.parameters():
+            parameter.copy_(parameter[::4].repeat_interleave(4, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.convolution(x), 2)
+
+
+def doubling(
+    upsample: Upsample, inner: int, outer: int, bias: bool, kernel: Literal[3, 4] = 3
+) -> list[nn.Module]:
+    """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W]. The last one has the weights.
+
+    upsample: transposed is a transposed convolution of size `kernel`; nearest and bilinear are
+    interpolation and a 3x3 convolution (Odena et al. 2016); subpixel is `SubpixelConvolution`.
+    Bilinear interpolation, which repeats the border, equals Zhang's blur with four taps.
     """
     if upsample == "transposed":
-        return [], nn.ConvTranspose2d(inner, outer, 3, 2, 1, output_padding=1, bias=bias)
-    convolution = nn.Conv2d(inner, outer, 3, padding=1, bias=bias)
-    return [nn.Upsample(scale_factor=2, mode=upsample)], convolution
+        beyond = 1 if kernel == 3 else 0
+        return [nn.ConvTranspose2d(inner, outer, kernel, 2, 1, output_padding=beyond, bias=bias)]
+    if upsample == "subpixel":
+        return [SubpixelConvolution(inner, outer, bias)]
+    interpolation = nn.Upsample(scale_factor=2, mode=upsample)
+    return [interpolation, nn.Conv2d(inner, outer, 3, padding=1, bias=bias)]

@@ -5,15 +5,17 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.generator import Generator, GeneratorConfig
+from img2img.nets.encoder_decoder import EncoderDecoderConfig
+from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
 from img2img.nets.resample import BlurDownsample, Upsample, doubling
+from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
 Padding = Literal["paper", "reflect", "zeros"]
 
 
-class ResNetConfig(GeneratorConfig):
+class ResNetConfig(EncoderDecoderConfig):
     """The settings of the ResNet, with the resampling of CUT (Park et al. 2020) as options."""
 
     name: ClassVar[str] = "resnet"
@@ -29,11 +31,6 @@ class ResNetConfig(GeneratorConfig):
         description="Normalization of all networks: batch, instance, instance_affine or none.",
     )
     dropout: bool = Field(False, description="Dropout in the residual blocks of the generators.")
-    upsample: Upsample = Field(
-        "transposed",
-        description="How the generators double the size: transposed (convolution), or nearest or "
-        "bilinear (interpolation, followed by a convolution).",
-    )
     antialias: bool = Field(
         False,
         description="The generators downsample with a blur, to avoid aliasing (Zhang 2019).",
@@ -74,6 +71,7 @@ class ResNetConfig(GeneratorConfig):
             self.upsample,
             self.antialias,
             self.padding,
+            self.residual,
         )
 
 
@@ -104,28 +102,29 @@ class ResNet(Generator):
         upsample: Upsample = "transposed",
         antialias: bool = False,
         padding: Padding = "paper",
+        residual: Residual = "off",
     ):
         super().__init__()
+        self.output = Output(residual, out_channels)
         bias, deep = needs_bias(norm), 4 * width
         in_place = (
             norm != "none"
         )  # without a norm it would overwrite features that `encode` returns
 
-        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
-            activation = nn.ReLU(inplace=in_place)
-            return [convolution, norm_layer(norm, convolution.out_channels), activation]
+        def normed(convolution: nn.Module, channels: int) -> list[nn.Module]:
+            return [convolution, norm_layer(norm, channels), nn.ReLU(inplace=in_place)]
 
         def down(channels: int) -> list[nn.Module]:
             mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflect" else "zeros"
             stride, wider = 1 if antialias else 2, 2 * channels
             convolution = nn.Conv2d(channels, wider, 3, stride, 1, bias=bias, padding_mode=mode)
-            return [*normed(convolution), *([BlurDownsample(wider)] if antialias else [])]
+            return [*normed(convolution, wider), *([BlurDownsample(wider)] if antialias else [])]
 
         def up(channels: int) -> list[nn.Module]:
-            before, convolution = doubling(upsample, channels, channels // 2, bias)
-            return [*before, *normed(convolution)]
+            *before, convolution = doubling(upsample, channels, channels // 2, bias)
+            return [*before, *normed(convolution, channels // 2)]
 
-        before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias))]
+        before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]
         halve, halve_again = down(width), down(2 * width)
         first = len(before) + len(halve)
         block, last = first + len(halve_again), min(blocks, 5) - 1
@@ -139,12 +138,11 @@ class ResNet(Generator):
             *up(deep),
             *up(deep // 2),
             pad(padding, 3),
-            nn.Conv2d(width, out_channels, 7),
-            nn.Tanh(),
+            *self.output.last(nn.Conv2d(width, self.output.maps, 7)),
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        output: Tensor = self.model(image)
+        output: Tensor = self.output(self.model(image), image)
         return output
 
     def encode(self, image: Tensor) -> list[Tensor]:

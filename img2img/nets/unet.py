@@ -7,13 +7,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.flat_unet import FlatUNet, UNetForm
-from img2img.nets.generator import Generator, GeneratorConfig
+from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
+from img2img.nets.resample import Upsample, doubling
+from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
 
-class UNetConfig(GeneratorConfig):
+class UNetConfig(EncoderDecoderConfig):
     """The settings of the U-Net, in the authors' variant or in those of other repositories."""
 
     name: ClassVar[str] = "unet"
@@ -57,9 +60,10 @@ class UNetConfig(GeneratorConfig):
 
     def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         channels, depth = (in_channels, out_channels), self.depth(size)
+        shared = (*channels, self.width, depth, self.norm, self.dropout)
         if self.form == "paper":
-            return UNet(*channels, self.width, depth, self.norm, self.dropout)
-        return FlatUNet(self.form, *channels, self.width, depth, self.norm, self.dropout)
+            return UNet(*shared, self.upsample, self.residual)
+        return FlatUNet(self.form, *shared, self.upsample, self.residual)
 
 
 class UNet(Generator):
@@ -76,39 +80,42 @@ class UNet(Generator):
         levels: int = 8,
         norm: Norm = "batch",
         dropout: bool = True,
+        upsample: Upsample = "transposed",
+        residual: Residual = "off",
     ):
         super().__init__()
         self.size_multiple = self.min_size = 2**levels
+        self.output = Output(residual, out_channels)
         channels = [width * min(2**level, 8) for level in range(levels)]
-        block: Innermost | Between = Innermost(channels[-2], channels[-1], norm)
+        block: Innermost | Between = Innermost(channels[-2], channels[-1], norm, upsample)
         for level in range(levels - 2, 0, -1):
             # In the published code, the three decoder blocks of full width next to the innermost
             # have dropout.
             drop = dropout and level >= 4
-            block = Between(channels[level - 1], channels[level], block, norm, drop)
-        self.model = Outermost(in_channels, out_channels, channels[0], block)
+            block = Between(channels[level - 1], channels[level], block, norm, drop, upsample)
+        last = self.output.last(*doubling(upsample, 2 * width, self.output.maps, True, 4))
+        self.model = Outermost(in_channels, width, block, last)
 
     def forward(self, image: Tensor) -> Tensor:
-        output: Tensor = self.model(image)
+        output: Tensor = self.output(self.model(image), image)
         return output
 
 
 class Outermost(nn.Module):
     def __init__(
-        self, in_channels: int, out_channels: int, width: int, block: "Innermost | Between"
+        self, in_channels: int, width: int, block: "Innermost | Between", last: list[nn.Module]
     ):
         super().__init__()
         self.model = nn.Sequential(
             nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias),
             block,
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * width, out_channels, 4, 2, 1),
-            nn.Tanh(),
+            *last,
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.model(x)
-        return output
+        maps: Tensor = self.model(x)
+        return maps
 
 
 class Skipping(nn.Module):
@@ -128,7 +135,15 @@ class Skipping(nn.Module):
 
 
 class Between(Skipping):
-    def __init__(self, outer: int, inner: int, block: nn.Module, norm: Norm, dropout: bool):
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        block: nn.Module,
+        norm: Norm,
+        dropout: bool,
+        upsample: Upsample,
+    ):
         super().__init__()
         self.bias = needs_bias(norm)
         self.model = nn.Sequential(
@@ -137,20 +152,20 @@ class Between(Skipping):
             norm_layer(norm, inner),
             block,
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * inner, outer, 4, 2, 1, bias=self.bias),
+            *doubling(upsample, 2 * inner, outer, self.bias, 4),
             norm_layer(norm, outer),
             *([nn.Dropout(0.5)] if dropout else []),
         )
 
 
 class Innermost(Skipping):
-    def __init__(self, outer: int, inner: int, norm: Norm):
+    def __init__(self, outer: int, inner: int, norm: Norm, upsample: Upsample):
         super().__init__()
         self.bias = needs_bias(norm)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=self.bias),
+            *doubling(upsample, inner, outer, self.bias, 4),
             norm_layer(norm, outer),
         )

@@ -1,12 +1,16 @@
 """How generators halve and double, and what their forms have in common."""
 
+from typing import get_args
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from img2img.methods.cyclegan import CycleGAN, CycleGANConfig
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
-from img2img.nets.resample import BlurDownsample, doubling
+from img2img.nets.flat_unet import UNetForm
+from img2img.nets.resample import BlurDownsample, SubpixelConvolution, Upsample, doubling
 from img2img.nets.resnet import ResNet
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2}
@@ -29,14 +33,31 @@ def test_a_blur_is_nothing_to_learn_or_to_save():
     assert not BlurDownsample(2).state_dict()
 
 
-@pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
-def test_doubling_doubles(upsample):
-    before, convolution = doubling(upsample, 8, 4, bias=False)
-    layers = nn.Sequential(*before, convolution)
+@pytest.mark.parametrize("upsample", get_args(Upsample))
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_doubling_doubles(upsample, kernel):
+    layers = nn.Sequential(*doubling(upsample, 8, 4, bias=False, kernel=kernel))
     assert layers(torch.zeros(1, 8, 5, 6)).shape == (1, 4, 10, 12)
 
 
-@pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear"])
+@pytest.mark.parametrize("upsample", ["nearest", "bilinear", "subpixel"])
+def test_nothing_but_a_transposed_convolution_makes_a_checkerboard_at_the_start(upsample):
+    torch.manual_seed(0)
+    layers = nn.Sequential(*doubling(upsample, 8, 4, bias=True))
+    with torch.no_grad():
+        made = layers(torch.ones(1, 8, 6, 6))[..., 2:-2, 2:-2]  # without the padded border
+    assert (made - made[..., :1, :1]).abs().max() < 1e-6
+
+
+def test_a_subpixel_convolution_starts_as_nearest_interpolation():
+    torch.manual_seed(0)
+    layer, x = SubpixelConvolution(3, 2, bias=True), torch.randn(1, 3, 5, 4)
+    made = layer(x)
+    whole = layer.convolution(x)[:, ::4]
+    torch.testing.assert_close(made, F.interpolate(whole, scale_factor=2, mode="nearest"))
+
+
+@pytest.mark.parametrize("upsample", get_args(Upsample))
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("padding", ["paper", "reflect", "zeros"])
 def test_every_resnet_keeps_the_size(upsample, antialias, padding):
@@ -53,9 +74,12 @@ def test_a_cyclegan_learns_with_antialiased_generators():
     assert all(p.grad is not None for p in method.generators.parameters())
 
 
-@pytest.mark.parametrize("form", ["flat", "rectified", "pytorch-gan", "aladdinpersson"])
-def test_a_pix2pix_learns_with_every_unet(form):
-    method = Pix2Pix(Pix2PixConfig(**SMALL, form=form, norm="instance_affine", levels=4))
+@pytest.mark.parametrize("upsample", get_args(Upsample))
+@pytest.mark.parametrize("residual", ["off", "gated"])
+@pytest.mark.parametrize("form", get_args(UNetForm))
+def test_a_pix2pix_learns_with_every_unet(form, upsample, residual):
+    settings = {"form": form, "upsample": upsample, "residual": residual, "levels": 4}
+    method = Pix2Pix(Pix2PixConfig(**SMALL, **settings, norm="instance_affine"))
     batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
     draws = method.draws(batch, torch.tensor(0.0), 1.0)
     scene = method.scene(batch, draws)

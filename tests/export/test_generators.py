@@ -1,0 +1,97 @@
+"""Every way of building a generator, exported: parity, precisions, runtimes, operators."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from img2img.export import quantize
+from img2img.export.graph import Pixels, trace
+from img2img.infer import openvino
+from img2img.methods.base import ExportSpec
+from img2img.nets.generator import GeneratorConfig
+from img2img.nets.init import initialize
+from img2img.nets.resnet import ResNetConfig
+from img2img.nets.unet import UNetConfig
+from img2img.sizes import Size
+
+SIZE = Size(32, 32)
+# What the graphs of the papers' networks consist of, and what all backends of onnxruntime in a
+# browser have beside it.
+OPERATORS = {
+    *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "InstanceNormalization"),
+    *("LeakyRelu", "Max", "Mod", "Mul", "Neg", "Pad", "Relu", "Reshape", "Resize", "Round"),
+    *("Shape", "Slice", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "DepthToSpace"),
+}
+ROWS: dict[str, GeneratorConfig] = {
+    "unet": UNetConfig(width=8, levels=4, norm="instance", dropout=False),
+    "resnet": ResNetConfig(width=8, blocks=1),
+}
+CASES = [
+    ("unet", {"upsample": "nearest", "residual": "plain"}),
+    ("unet", {"upsample": "subpixel", "residual": "gated"}),
+    ("unet", {"upsample": "bilinear"}),
+    ("resnet", {"upsample": "nearest", "residual": "gated"}),
+    ("resnet", {"upsample": "subpixel", "residual": "plain"}),
+]
+
+
+def picture(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request) -> tuple[ExportSpec, onnx.ModelProto]:
+    """An export of a network whose weights are all different from 0, and its graph."""
+    name, settings = request.param
+    network = ROWS[name].model_copy(update=settings).build(SIZE, 3, 3)
+    torch.manual_seed(0)
+    initialize(network, "normal")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    spec = ExportSpec(network, 3, 3)
+    return spec, trace(spec, SIZE)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 50), (5, 21)])
+def test_the_graph_gives_what_torch_gives(case, size):
+    spec, model = case
+    session = ort.InferenceSession(model.SerializeToString())
+    image = picture(0, *size)
+    [result] = session.run(None, {"image": image})
+    with torch.no_grad():
+        expected = Pixels(spec).eval()(torch.from_numpy(image)).numpy()
+    assert result.shape == expected.shape == (1, *size, 3)
+    assert np.abs(result.astype(int) - expected).max() <= 1
+    assert np.abs(result.astype(int) - image).mean() > 1  # it is not the identity
+
+
+def test_browsers_have_its_operators(case):
+    assert {node.op_type for node in case[1].graph.node} <= OPERATORS
+
+
+def test_integers_are_near(case):
+    spec, _ = case
+    model = trace(spec, SIZE, precision="int8")
+    feeds = [{"image": picture(seed)} for seed in range(6)]
+    small, _ = quantize.quantized(model, feeds[:4], feeds[4:])
+    assert "QuantizeLinear" in {node.op_type for node in small.graph.node}
+    assert min(quantize.psnrs(model, small, feeds[4:])) >= quantize.WORST_DB
+
+
+def test_half_precision_is_near(case):
+    spec, model = case
+    half = trace(spec, SIZE, precision="fp16")
+    assert min(quantize.psnrs(model, half, [{"image": picture(1)}])) > 45
+
+
+def test_openvino_gives_the_same(case):
+    pytest.importorskip("openvino")
+    _, model = case
+    content, image = model.SerializeToString(), picture(2, 40, 33)
+    session = openvino.OpenVinoSession(openvino.read(content), 1, exact=True)
+    [expected] = ort.InferenceSession(content).run(None, {"image": image})
+    [result] = session.run(None, {"image": image})
+    assert np.abs(result.astype(int) - expected).max() <= 1
