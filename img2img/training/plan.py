@@ -62,6 +62,7 @@ def augmentation(config: MethodConfig, training: bool, cache: Cache | None = Non
             )
             if are_labels
         ],
+        config.margin_of_crops,
     )
 
 
