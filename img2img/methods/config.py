@@ -378,6 +378,10 @@ class MethodConfig(BaseModel):
             reasons["fit"] = "pictures are not resized (resize=0)"
         return reasons
 
+    def feature_networks(self) -> set[str]:
+        """The feature networks that take part in training, as `img2img.features` names them."""
+        return set()
+
     @property
     def weight_bound(self) -> float:
         """The bound to which the critic's weights are clipped; 0 for no clipping."""
