@@ -4,6 +4,6 @@ Evaluation measures distances on their features; critics and losses of training 
 """
 
 from img2img.features.channels import three_channels
-from img2img.features.network import FeatureNetwork, feature_network
+from img2img.features.network import FeatureNetwork, feature_network, feature_sha256
 
-__all__ = ["FeatureNetwork", "feature_network", "three_channels"]
+__all__ = ["FeatureNetwork", "feature_network", "feature_sha256", "three_channels"]
