@@ -69,8 +69,10 @@ class Projected(Looking):
     Features are mixed by frozen random convolutions: 1x1 across the channels of each depth (CCM),
     then from the deepest to the finest, with bilinear upsampling (CSM), both as in section 3.2. A
     small discriminator judges the result at each depth. If there are several pictures, those before
-    the last are the condition: their mixed features are concatenated. A linear layer on the frozen
-    features of all depths, averaged over positions, classifies the domain of the last picture.
+    the last are the condition: their mixed features are concatenated. Two linear
+    layers classify the domain of the last picture by the mean and the standard deviation of each
+    frozen channel over its positions, which describe a style (Gatys et al. 2016, Huang and Belongie
+    2017).
 
     Differences from the paper and its published code, where pictures are generated from noise:
     - Features are scaled to a root mean square of 1 for each picture, and random weights keep the
@@ -103,8 +105,7 @@ class Projected(Looking):
         widths = [int(width * growth[max(depth + 4 - depths, 0)]) for depth in range(depths)]
         self.mixing = Mixing(network.channels, widths)
         self.heads = nn.ModuleList(_head(len(channels) * wide, wide) for wide in widths)
-        # Not a convolution, whose weights spectral normalization would bound.
-        self.classify = nn.Linear(sum(network.channels), domains) if domains else None
+        self.classify = _classifier(2 * sum(network.channels), domains) if domains else None
 
     @property
     def networks(self) -> list[FeatureNetwork]:
@@ -127,8 +128,8 @@ class Projected(Looking):
         scores = Scores.mean([h(depth) for h, depth in zip(self.heads, depths, strict=True)])
         if self.classify is None:
             return scores
-        means = [_unit(depth).mean((2, 3)) for depth in features[-1]]
-        return scores, self.classify(torch.cat(means, 1))
+        moments = [moment for depth in features[-1] for moment in _moments(_unit(depth))]
+        return scores, self.classify(torch.cat(moments, 1))
 
 
 class Mixing(nn.Module):
@@ -185,6 +186,18 @@ def _head(channels: int, width: int) -> nn.Module:
         nn.LeakyReLU(SLOPE),
         nn.Conv2d(width, 1, 3, 1, 1),
     )
+
+
+def _classifier(inputs: int, domains: int) -> nn.Module:
+    """Not convolutions, whose weights spectral normalization would bound; and ReLU, since feature
+    matching compares what follows a LeakyReLU at every position.
+    """
+    return nn.Sequential(nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, domains))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over its positions, [N, C]."""
+    return x.mean((2, 3)), (x.var((2, 3), unbiased=False) + 1e-6).sqrt()
 
 
 def _unit(x: Tensor) -> Tensor:

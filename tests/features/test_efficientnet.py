@@ -26,6 +26,13 @@ def test_every_variant_names_what_the_photographs_show(name):
         assert logits[0].argmax() == label
 
 
+def test_loading_draws_no_random_numbers():
+    """Else a run would start with other weights where the network is in memory already."""
+    state = torch.get_rng_state()
+    load("efficientnet-lite0")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_the_range_is_that_of_the_training_pictures():
     pixels = torch.tensor([0.0, 127.0, 255.0])
     torch.testing.assert_close(normalized(pixels / 127.5 - 1), (pixels - 127) / 128)
