@@ -14,7 +14,7 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.features import feature_network
+from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
@@ -31,8 +31,7 @@ from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import RunningAveragesKept, spectral_normalize
-from img2img.nets.projected import three_channels
+from img2img.nets.norm import RunningAveragesKept
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -126,8 +125,8 @@ class Method(nn.Module, ABC):
     def initialize(self) -> None:
         """Draw the initial weights. A subclass calls it at the end of its constructor."""
         initialize(self, self.config.init)
-        if self.config.discriminator.spectral:
-            spectral_normalize(self.discriminators)
+        for discriminator in self.discriminators.values():
+            self.config.discriminator.normalize(discriminator)
 
     @classmethod
     def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
@@ -194,8 +193,8 @@ class Method(nn.Module, ABC):
         """
         looks = dict(scene)
         for name, shown in self.shown.items():
-            judge = self.discriminators[name]
-            if not isinstance(judge, Looking) or self._passes_a_pool(shown):
+            judge = self._looking(name)
+            if judge is None or self._passes_a_pool(shown):
                 continue
             pictures = [scene[each] if each in scene else batch[each] for each in shown]
             channels = [picture.shape[1] for picture in pictures]
@@ -205,6 +204,11 @@ class Method(nn.Module, ABC):
                     features = judge.look(view)
                 looks |= {f"{name}/{each}/{n}": x for n, x in enumerate([view, *features])}
         return looks
+
+    def _looking(self, name: str) -> Looking | None:
+        """The discriminator of that name, if it looks through frozen networks."""
+        judge = self.discriminators[name]
+        return judge if isinstance(judge, Looking) and judge.networks else None
 
     def _passes_a_pool(self, shown: tuple[str, ...]) -> bool:
         """Whether the discriminators' turn replaces one of these pictures by earlier ones."""
@@ -218,14 +222,13 @@ class Method(nn.Module, ABC):
 
         Features that are in the scene (`looked_at`) are used.
         """
-        discriminator = self.discriminators[name]
-        if isinstance(discriminator, Looking):
+        if looking := self._looking(name):
             views = [self._view(name, picture, batch, scene) for picture in pictures]
             if all(views):
                 image = torch.cat([view[0] for view in views], 1)
-                return discriminator.score(image, [view[1:] for view in views])
+                return looking.score(image, [view[1:] for view in views])
         channels = tuple(picture.shape[1] for picture in pictures)
-        return discriminator(self.seen(torch.cat(pictures, 1), draws, channels))
+        return self.discriminators[name](self.seen(torch.cat(pictures, 1), draws, channels))
 
     def _view(self, name: str, picture: Tensor, batch: Batch, scene: Scene) -> list[Tensor]:
         """The augmented picture and its features from the scene, or an empty list."""
@@ -402,10 +405,10 @@ class Method(nn.Module, ABC):
         if self.eye is None:
             return {}
         features: list[list[Tensor]] = []
-        if discriminator and self.eye.name in self.config.discriminator.feature_networks():
+        if discriminator and (looking := self._looking(discriminator)):
             views = [self._view(discriminator, each, batch, scene) for each in (output, target)]
-            features = [view[1:] for view in views if view]
-        if len(features) < 2:
+            features = [looking.features_of(self.eye.name, view[1:]) for view in views]
+        if not (features and all(features)):
             features = [self.eye(three_channels(output))]
             with torch.no_grad():
                 features.append(self.eye(three_channels(target)))

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.discriminator import DiscriminatorConfig
+from img2img.nets.discriminator import Classifies, DiscriminatorConfig
 from img2img.nets.generator import Generator, GeneratorConfig
 from img2img.nets.minibatch import Comparison, comparing
 from img2img.sizes import Size
@@ -35,7 +35,6 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
-    classifies: ClassVar[bool] = True
 
     width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
     layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
@@ -44,6 +43,10 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
         description="Layer that shows the discriminator how much the pictures of a batch differ: "
         "std (standard deviation) or discrimination.",
     )
+
+    @property
+    def classifies(self) -> Classifies:
+        return "always"
 
     @property
     def compares(self) -> bool:
