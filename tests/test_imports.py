@@ -14,7 +14,7 @@ ALLOWED = {
     "nets": {"nets", "features", "table", "manifest", "sizes"},
     "methods": {"methods", "nets", "features", "data", "manifest", "errors", "sizes", "table"},
     "data": {"data", "table", *FACE},
-    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
+    "training": {"training", "methods", "nets", "features", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
     "evaluate": {"evaluate", "features", "data", "infer", *FACE},

@@ -1,11 +1,14 @@
 """Features of pictures by a network that was trained on photographs, for distances between sets.
 
-FID, KID and IS are defined on Inception. EfficientNet-Lite0 is installed as a package, so that
+FID, KID and IS are defined on Inception. The EfficientNet-Lites are installed as packages, so that
 distances can be measured offline; these are not FID, and have names of their own.
+
+A network whose features took part in the training of a model flatters it: by default, another one
+measures.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -55,23 +58,60 @@ class Extractor(Protocol):
 
 
 def extractor(
-    name: str = "auto", weights: Path | None = None, device: torch.device | None = None
+    name: str = "auto",
+    weights: Path | None = None,
+    device: torch.device | None = None,
+    trained: Collection[str] = (),
 ) -> Extractor:
-    """The network by its name; "auto" is Inception where its weights are available, else Lite0.
+    """The network by its name. "auto" is Inception where its weights are available, else a Lite.
 
     weights: a file with Inception's weights; by default it is downloaded once and checked. device:
-    by default a GPU, if there is one. Raises DataError for a file with another checksum, and
-    UsageError where the weights are not available.
+    by default a GPU, if there is one. trained: SHA-256 of the networks that took part in training,
+    which "auto" avoids. Raises DataError for a file with another checksum, and UsageError where the
+    weights are not available.
     """
     device = device or default_device()
     cached = cache_folder() / Path(INCEPTION_URL).name
     if name == "auto":
-        name = "inception" if weights or cached.exists() else "efficientnet-lite0"
+        name = "inception" if weights or cached.exists() else untrained_lite(trained)
     if name == "inception":
         return _inception(weights or _download(cached), device)
     if weights:
         raise UsageError("--weights goes with --extractor inception.")
-    return _lite0(device)
+    return _lite(name, device)
+
+
+def untrained_lite(trained: Collection[str]) -> str:
+    """The first Lite in the order of preference that took no part in training; if all did, the
+    first. trained: SHA-256 of the networks that did.
+    """
+    # Lite2 differs more from Lite0 than Lite1 does, in width as well as in depth.
+    preferred = ("efficientnet-lite0", "efficientnet-lite2", "efficientnet-lite1")
+    others = [name for name in preferred if VARIANTS[name].sha256 not in trained]
+    return (others or preferred)[0]
+
+
+def part_in_training(judges: Mapping[str, str], trained: Mapping[str, str]) -> str:
+    """A sentence about the networks that took part in training, without a full stop; empty if there
+    are none. judges, trained: SHA-256 by the names of networks.
+    """
+    if not trained:
+        return ""
+    both = [name for name, sha256 in judges.items() if sha256 in trained.values()]
+    sentence = f"The features of {_listed(trained)} took part in training"
+    if both:
+        return f"{sentence}, so distances measured by {_listed(both)} flatter the model"
+    measuring = f"; those of {_listed(judges)}, by which it is measured, did not" if judges else ""
+    return f"{sentence}{measuring}"
+
+
+def known_sha256(name: str) -> dict[str, str]:
+    """The SHA-256 of the extractor that measures a run, by its name, without opening its weights;
+    empty where nothing is measured. Inception's is left out: it can't take part in training.
+    """
+    if name in ("", "none"):
+        return {}
+    return {name: VARIANTS[name].sha256 if name in VARIANTS else ""}
 
 
 def default_device() -> torch.device:
@@ -88,20 +128,35 @@ def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Activations[n
     return Activations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
-    """The distance of two pictures, uint8 [H, W, C] of one size, in Lite0's seven stages; 0 to 4.
+class Perceptual:
+    """The distance of two pictures, uint8 [H, W, C] of one size, in the seven stages of a Lite; 0
+    to 4.
 
     The formula of LPIPS (Zhang et al. 2018, equation 1) on another network and without learned
     weights: the channels at each position are scaled to length 1, squared differences are summed
     over channels, and averaged over positions and stages.
     """
-    network = _lite0(default_device())
-    pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), network.side)))
-    with torch.inference_mode():
-        stages = network.network.stages(network.scaled(pair))
-    units = [F.normalize(stage, dim=1) for stage in stages]
-    each = [(a - b).square().sum(0).mean() for a, b in units]
-    return float(torch.stack(each).mean())
+
+    def __init__(self, lite: "Lite"):
+        self.lite = lite
+        self.name = f"{lite.short}_perceptual"  # of the metric
+
+    def __call__(self, output: np.ndarray, truth: np.ndarray) -> float:
+        pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), self.lite.side)))
+        with torch.inference_mode():
+            stages = self.lite.network.stages(self.lite.scaled(pair))
+        units = [F.normalize(stage, dim=1) for stage in stages]
+        each = [(a - b).square().sum(0).mean() for a, b in units]
+        return float(torch.stack(each).mean())
+
+
+def perceptual(network: Extractor, trained: Collection[str] = ()) -> Perceptual:
+    """The perceptual distance that goes with an extractor: on its own features if it is a Lite,
+    else on those of a Lite that took no part in training. trained: SHA-256 of networks that did.
+    """
+    if isinstance(network, Lite):
+        return Perceptual(network)
+    return Perceptual(_lite(untrained_lite(trained), network.device))
 
 
 @lru_cache(maxsize=2)
@@ -111,9 +166,9 @@ def _inception(weights: Path, device: torch.device) -> "Inception":
 
 
 @lru_cache(maxsize=2)
-def _lite0(device: torch.device) -> "Lite0":
+def _lite(name: str, device: torch.device) -> "Lite":
     """Cached, because the perceptual distance and the distances between sets share it."""
-    return Lite0(device)
+    return Lite(name, device)
 
 
 class Inception:
@@ -140,15 +195,16 @@ class Inception:
         return Activations(features, logits, torch.cat([*earlier, features], 1))
 
 
-class Lite0:
-    """EfficientNet-Lite0 on ImageNet: 1,280 features."""
+class Lite:
+    """EfficientNet-Lite on ImageNet, at the resolution of its publication: 1,280 features."""
 
-    name, side, dimensions = "efficientnet-lite0", 224, 1280
-    kernel, frechet = "lite0_kernel", "lite0_frechet"
+    dimensions = 1280
 
-    def __init__(self, device: torch.device):
-        self.sha256 = VARIANTS[self.name].sha256
-        self.device, self.network = device, load(self.name).to(device)
+    def __init__(self, name: str, device: torch.device):
+        variant, self.name, self.short = VARIANTS[name], name, name.removeprefix("efficientnet-")
+        self.kernel, self.frechet = f"{self.short}_kernel", f"{self.short}_frechet"
+        self.side, self.sha256 = variant.side, variant.sha256
+        self.device, self.network = device, load(name).to(device)
 
     def __call__(self, pictures: Tensor) -> Activations[Tensor]:
         stages = self.network.stages(self.scaled(pictures))
@@ -159,6 +215,11 @@ class Lite0:
     def scaled(self, pictures: Tensor) -> Tensor:
         """uint8 -> about [-1, 1], the range that the weights were trained with."""
         return (pictures.to(self.device).float() - 127) / 128
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:

@@ -56,6 +56,13 @@ def feature_network(name: str, stages: tuple[int, ...] | None = None) -> Feature
     return LiteFeatures(name, LITE_STAGES if stages is None else stages)
 
 
+def feature_sha256(name: str) -> str:
+    """SHA-256 of the weights of `feature_network(name)`, which are not opened."""
+    if name not in VARIANTS:
+        raise UsageError(f"There is no feature network {name}. Available: {', '.join(VARIANTS)}.")
+    return VARIANTS[name].sha256
+
+
 class Convolution(NamedTuple):
     """A convolution with the norm after it folded in."""
 

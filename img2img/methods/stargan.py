@@ -81,8 +81,12 @@ class StarGANConfig(MethodConfig):
 
     @property
     def load_size(self) -> Size | None:
-        """By default the crop size, since the paper has no random crops."""
-        return (self.size if self.resize is None else self.resize) or None
+        """By default the crop size, since the paper has no random crops; with another margin than
+        the paper's, the size from which the other methods crop.
+        """
+        if self.resize is None and self.margin == "enlarge":
+            return self.size
+        return super().load_size
 
 
 @dataclass(frozen=True)
