@@ -20,12 +20,15 @@ SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_ste
 # What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch
 # layers, BatchNorm, and looking ahead (unroll).
 ALONE = [name for name, found in OBJECTIVES.items() if found.answers == 1]
+PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0}
 CASES = [
     *((mode, {"objective": name}) for mode in METHODS for name in ALONE),
     *((mode, {"objective": "hinge", "r1": 1.0, "r2": 0.5}) for mode in METHODS),
     *((mode, {"objective": "minimax", "historical": 0.1}) for mode in METHODS),
     ("pix2pix", {"feature_matching": 1.0}),
     ("pix2pix", {"spectral": True}),
+    ("pix2pix", {"tv": 1.0, "ssim": 1.0}),
+    *((mode, PICTURE_LOSSES) for mode in METHODS if mode != "pix2pix"),
 ]
 
 

@@ -18,6 +18,7 @@ from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
+from img2img.methods.fidelity import color_distance, edge_distance, total_variation
 from img2img.methods.objectives import (
     OBJECTIVES,
     Adversarial,
@@ -27,6 +28,7 @@ from img2img.methods.objectives import (
     zero_centered_penalty,
 )
 from img2img.methods.perceptual import feature_distance
+from img2img.methods.ssim import ms_ssim
 from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
@@ -389,30 +391,53 @@ class Method(nn.Module, ABC):
         real_scores = Scores.of(critic(real)) if self.objective.compares else None
         return self.generator_score_loss(Scores.of(critic(fake)), real_scores)
 
-    def perceptual_terms(
+    def fidelity_terms(
         self,
         output: Tensor,
-        target: Tensor,
-        batch: Batch,
-        scene: Scene,
-        discriminator: str | None = None,
+        source: Tensor | None = None,
+        alike: tuple[Tensor, Tensor] | None = None,
+        features: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """The perceptual loss between images [N, C, H, W], weighted; empty if it has no weight.
+        """The weighted losses on images [N, C, H, W] that all methods have, without those that
+        have no weight.
 
-        discriminator: use the features that it has been shown, if they are of the same network; the
-        images are then augmented alike.
+        output: what a generator has translated. source: the input, if the output has to keep its
+        colors and edges. alike: images that should be equal: outputs and their targets, or
+        reconstructions and their originals. features: those of both (`shared_features`), if they
+        are computed already.
         """
-        if self.eye is None:
-            return {}
-        features: list[list[Tensor]] = []
-        if discriminator and (looking := self._looking(discriminator)):
-            views = [self._view(discriminator, each, batch, scene) for each in (output, target)]
-            features = [looking.features_of(self.eye.name, view[1:]) for view in views]
-        if not (features and all(features)):
-            features = [self.eye(three_channels(output))]
-            with torch.no_grad():
-                features.append(self.eye(three_channels(target)))
-        return {"perceptual": self.config.perceptual * feature_distance(*features)}
+        c, terms = self.config, {}
+        if c.tv:
+            terms["tv"] = c.tv * total_variation(output)
+        if source is not None and c.color:
+            terms["color"] = c.color * color_distance(output, source)
+        if source is not None and c.gradient:
+            terms["gradient"] = c.gradient * edge_distance(output, source)
+        if alike and c.ssim:
+            terms["ssim"] = c.ssim * (1 - ms_ssim(*alike))
+        if alike and self.eye:
+            if features is None:
+                image, original = map(three_channels, alike)
+                with torch.no_grad():
+                    expected = self.eye(original)
+                features = self.eye(image), expected
+            terms["perceptual"] = c.perceptual * feature_distance(*features)
+        return terms
+
+    def shared_features(
+        self, discriminator: str, output: Tensor, target: Tensor, batch: Batch, scene: Scene
+    ) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The features of two images that a discriminator is shown, if they are those of the
+        perceptual loss. The images are then augmented alike.
+        """
+        looking = self._looking(discriminator)
+        if not (self.eye and looking):
+            return None
+        first, second = (
+            looking.features_of(self.eye.name, self._view(discriminator, image, batch, scene)[1:])
+            for image in (output, target)
+        )
+        return (first, second) if first and second else None
 
     def matching_terms(
         self,

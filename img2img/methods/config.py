@@ -125,6 +125,29 @@ class MethodConfig(Preprocessing):
         description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
         "or an ONNX or TorchScript file.",
     )
+    ssim: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of 1 - MS-SSIM between a picture and its target, or, without pairs, "
+        "between its reconstruction and the input.",
+    )
+    tv: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the total variation of the outputs, which makes them smooth.",
+    )
+    color: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of the L1 distance between 8x8 averages of an output "
+        "and of its input, which keeps colors in their places.",
+    )
+    gradient: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of 1 - the correlation of the gradients of an output "
+        "and of its input, which keeps edges in their places.",
+    )
     generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
     discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")
     betas: tuple[Beta, Beta] = Field(

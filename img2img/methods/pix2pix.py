@@ -52,6 +52,10 @@ class Pix2PixConfig(MethodConfig):
             )
         return self
 
+    def without_effect(self) -> dict[str, str]:
+        reason = "pix2pix compares outputs with their targets, not with the inputs"
+        return super().without_effect() | {"color": reason, "gradient": reason}
+
 
 class Pix2Pix(Method):
     """A generator from a to b, and a discriminator that sees a and b together."""
@@ -119,10 +123,11 @@ class Pix2Pix(Method):
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         critic, plain = self._critic(batch, scene, draws), self._plain_critic(batch["a"])
         fake, real = scene["fake_b"], batch["b"]
+        features = self.shared_features("b", fake, real, batch, scene)
         return {
             "adversarial": self.generator_loss(critic, self._fakes(scene), real),
             "l1": self.config.l1 * l1(fake, real),
-            **self.perceptual_terms(fake, real, batch, scene, "b"),
+            **self.fidelity_terms(fake, alike=(fake, real), features=features),
             **self.matching_terms(self.discriminators["b"], plain, fake, real, paired=True),
         }
 

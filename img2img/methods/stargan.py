@@ -172,16 +172,16 @@ class StarGAN(Method):
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge, whole = self._judge(batch, scene, draws), self.discriminators["all"]
-        c = self.config
+        c, image = self.config, batch["image"]
         fake, fake_classes = judge(scene["fake"])
-        real = judge(batch["image"])[0] if self.objective.compares else None
+        real = judge(image)[0] if self.objective.compares else None
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
             "adversarial": self.generator_score_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
-            "reconstruction": c.reconstruction * l1(back, batch["image"]),
-            **self.perceptual_terms(back, batch["image"], batch, scene),
-            **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
+            "reconstruction": c.reconstruction * l1(back, image),
+            **self.fidelity_terms(scene["fake"], image, alike=(back, image)),
+            **self.matching_terms(whole, whole, scene["fake"], image),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:

@@ -51,6 +51,7 @@ SETTINGS = [
     {"objective": "bce", "feature_matching": 1.0, "minibatch": "std"},
     {"objective": "bce", "minibatch": "discrimination", "spectral": True},
     {"objective": "lsgan", "unroll": 2},
+    {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0},
 ]
 
 
