@@ -14,7 +14,7 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.features import feature_network
+from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.adaptive import AdaptiveAugmentation
 from img2img.methods.config import MethodConfig
@@ -34,8 +34,7 @@ from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.minibatch import activations
-from img2img.nets.norm import RunningAveragesKept, spectral_normalize
-from img2img.nets.projected import three_channels
+from img2img.nets.norm import RunningAveragesKept
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
@@ -132,8 +131,8 @@ class Method(nn.Module, ABC):
     def initialize(self) -> None:
         """Draw the initial weights. A subclass calls it at the end of its constructor."""
         initialize(self, self.config.init)
-        if self.config.discriminator.spectral:
-            spectral_normalize(self.discriminators)
+        for discriminator in self.discriminators.values():
+            self.config.discriminator.normalize(discriminator)
 
     @classmethod
     def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
@@ -202,8 +201,8 @@ class Method(nn.Module, ABC):
         """
         looks = dict(scene)
         for name, shown in self.shown.items():
-            judge = self.discriminators[name]
-            if not isinstance(judge, Looking) or self._passes_a_pool(shown):
+            judge = self._looking(name)
+            if judge is None or self._passes_a_pool(shown):
                 continue
             pictures = [scene[each] if each in scene else batch[each] for each in shown]
             channels = [picture.shape[1] for picture in pictures]
@@ -213,6 +212,11 @@ class Method(nn.Module, ABC):
                     features = judge.look(view)
                 looks |= {f"{name}/{each}/{n}": x for n, x in enumerate([view, *features])}
         return looks
+
+    def _looking(self, name: str) -> Looking | None:
+        """The discriminator of that name, if it looks through frozen networks."""
+        judge = self.discriminators[name]
+        return judge if isinstance(judge, Looking) and judge.networks else None
 
     def _passes_a_pool(self, shown: tuple[str, ...]) -> bool:
         """Whether the discriminators' turn replaces one of these pictures by earlier ones."""
@@ -226,14 +230,13 @@ class Method(nn.Module, ABC):
 
         Features that are in the scene (`looked_at`) are used.
         """
-        discriminator = self.discriminators[name]
-        if isinstance(discriminator, Looking):
+        if looking := self._looking(name):
             views = [self._view(name, picture, batch, scene) for picture in pictures]
             if all(views):
                 image = torch.cat([view[0] for view in views], 1)
-                return discriminator.score(image, [view[1:] for view in views])
+                return looking.score(image, [view[1:] for view in views])
         channels = tuple(picture.shape[1] for picture in pictures)
-        return discriminator(self.seen(torch.cat(pictures, 1), draws, channels))
+        return self.discriminators[name](self.seen(torch.cat(pictures, 1), draws, channels))
 
     def _view(self, name: str, picture: Tensor, batch: Batch, scene: Scene) -> list[Tensor]:
         """The augmented picture and its features from the scene, or an empty list."""
@@ -446,12 +449,14 @@ class Method(nn.Module, ABC):
         """The features of two images that a discriminator is shown, if they are those of the
         perceptual loss. The images are then augmented alike.
         """
-        if not self.eye or self.eye.name not in self.config.discriminator.feature_networks():
+        looking = self._looking(discriminator)
+        if not (self.eye and looking):
             return None
         first, second = (
-            self._view(discriminator, image, batch, scene) for image in (output, target)
+            looking.features_of(self.eye.name, self._view(discriminator, image, batch, scene)[1:])
+            for image in (output, target)
         )
-        return (first[1:], second[1:]) if first and second else None
+        return (first, second) if first and second else None
 
     def matching_terms(
         self,

@@ -199,7 +199,9 @@ class MethodConfig(Preprocessing):
     )
     discriminator: SerializeAsAny[DiscriminatorConfig] = Field(
         description="Network that tells real from generated pictures. patch judges overlapping "
-        "patches, pixel single pixels; autoencoder is for objectives that need it."
+        "patches, multiscale those of several sizes, pixel single pixels, unet pixels and the "
+        "whole, projected the features of a network that was trained on photographs; mixture is "
+        "several of these by weight; autoencoder is for objectives that need it."
     )
     init: Init = Field(
         "normal",
@@ -268,7 +270,7 @@ class MethodConfig(Preprocessing):
         self._require_fitting_networks()
         if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
             raise ValueError(f"{self.objective} brings its own penalty; leave out r1 and r2")
-        if OBJECTIVES[self.objective].clips and self.discriminator.spectral:
+        if OBJECTIVES[self.objective].clips and self.discriminator.uses_spectral_norm:
             raise ValueError(
                 f"{self.objective} clips the weights, which spectral normalization would rescale; "
                 "leave out one of the two"
@@ -336,12 +338,12 @@ class MethodConfig(Preprocessing):
                 f"this method compares features of the generator, and {generator.name} provides "
                 f"none; set generator={self.default_generator}"
             )
-        if judge.classifies != self.conditional:
-            if self.conditional:
-                name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
-                raise ValueError(
-                    f"this method needs a discriminator that classifies the domain; {name} does not"
-                )
+        if self.conditional and judge.classifies == "never":
+            name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
+            raise ValueError(
+                f"this method needs a discriminator that classifies the domain; {name} does not"
+            )
+        if judge.classifies == "always" and not self.conditional:
             raise ValueError(
                 f"the discriminator {judge.name} classifies domains, and this method has none; set "
                 f"discriminator={self.default_discriminator}"

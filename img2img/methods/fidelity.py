@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.features import three_channels
 from img2img.methods.objectives import wide
-from img2img.nets.projected import three_channels
 
 BLOCK = 8  # pixels
 

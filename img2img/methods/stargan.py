@@ -38,6 +38,8 @@ class StarGANConfig(MethodConfig):
     default_generator: ClassVar[str] = "stargan"
     default_discriminator: ClassVar[str] = "stargan"
     conditional: ClassVar[bool] = True
+    # As in the paper's discriminator, where another one has a choice.
+    discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "none"}
 
     size: TrainingSize = Field(
         Size(128, 128),

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.features.network import FeatureNetwork, feature_network
-from img2img.nets.discriminator import DiscriminatorConfig, Looking, Scores
+from img2img.features import FeatureNetwork, feature_network, three_channels
+from img2img.nets.discriminator import Classifies, DiscriminatorConfig, Looking, Scores
 from img2img.sizes import Size
 
 SLOPE = 0.2
@@ -42,6 +42,10 @@ class ProjectedConfig(DiscriminatorConfig):
     )
 
     @property
+    def classifies(self) -> Classifies:
+        return "if asked"
+
+    @property
     def mixes(self) -> bool:
         """Reported as mixing, so that each picture is scored in the call of its batch, whose
         features are already computed.
@@ -55,16 +59,29 @@ class ProjectedConfig(DiscriminatorConfig):
         self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
     ) -> nn.Module:
         side = self.side or max(min(size), 64)  # the deepest features have a 32nd of the side
-        return Projected(feature_network(self.network), channels, self.width, side)
+        return Projected(feature_network(self.network), channels, self.width, side, domains)
 
 
 class Projected(Looking):
-    """[N, sum(channels), H, W] in [-1, 1] -> scores, a map for each depth of the frozen network.
+    """[N, sum(channels), H, W] in [-1, 1] -> scores, a map for each depth of the frozen network,
+    or (scores, class logits [N, domains]).
 
     Features are mixed by frozen random convolutions: 1x1 across the channels of each depth (CCM),
-    then 3x3 from the deepest to the finest (CSM), both as in section 3.2. A small discriminator
-    judges the result at each depth. If there are several pictures, those before the last are the
-    condition: their mixed features are concatenated.
+    then from the deepest to the finest, with bilinear upsampling (CSM), both as in section 3.2. A
+    small discriminator judges the result at each depth. If there are several pictures, those before
+    the last are the condition: their mixed features are concatenated. A linear layer on the frozen
+    features of all depths, averaged over positions, classifies the domain of the last picture.
+
+    Differences from the paper and its published code, where pictures are generated from noise:
+    - Features are scaled to a root mean square of 1 for each picture, and random weights keep the
+      variance, so that any frozen network fits the same learning rates.
+    - The discriminators judge patches: one strided convolution and two of stride 1 at each depth,
+      without BatchNorm. The published ones halve finer features more often, to the same 5x5 logits
+      at each depth.
+    - The discriminator of the deepest features sees them unmixed across scales, as in the paper,
+      but not upsampled as in the published code.
+    - Pictures are resized to `side`, not always to 224, which would be slow on a CPU.
+    - The condition and the domains are additions.
 
     Args:
         width: channels of the finest mixed features.
@@ -77,14 +94,21 @@ class Projected(Looking):
         channels: tuple[int, ...],
         width: int,
         side: int,
+        domains: int = 0,
     ):
         super().__init__()
         self.network, self.channels, self.side = network, channels, side
         depths = len(network.channels)
-        growth = (1.0, 1.0, 1.5, 2.0, 3.0)
-        widths = [int(width * growth[min(depth + 5 - depths, 4)]) for depth in range(depths)]
+        growth = (1.0, 1.5, 2.0, 3.0)  # of the deepest four
+        widths = [int(width * growth[max(depth + 4 - depths, 0)]) for depth in range(depths)]
         self.mixing = Mixing(network.channels, widths)
         self.heads = nn.ModuleList(_head(len(channels) * wide, wide) for wide in widths)
+        # Not a convolution, whose weights spectral normalization would bound.
+        self.classify = nn.Linear(sum(network.channels), domains) if domains else None
+
+    @property
+    def networks(self) -> list[FeatureNetwork]:
+        return [self.network]
 
     def look(self, picture: Tensor) -> list[Tensor]:
         image = three_channels(picture)
@@ -97,11 +121,14 @@ class Projected(Looking):
         features: list[Tensor] = self.network(image)
         return features
 
-    def score(self, image: Tensor, features: list[list[Tensor]]) -> Scores:
+    def score(self, image: Tensor, features: list[list[Tensor]]) -> Scores | tuple[Scores, Tensor]:
         mixed = [self.mixing(each) for each in features]
         depths = [torch.cat(depth, 1) for depth in zip(*mixed, strict=True)]
-        maps = tuple(head(depth) for head, depth in zip(self.heads, depths, strict=True))
-        return Scores(maps, (1 / len(maps),) * len(maps))
+        scores = Scores.mean([h(depth) for h, depth in zip(self.heads, depths, strict=True)])
+        if self.classify is None:
+            return scores
+        means = [_unit(depth).mean((2, 3)) for depth in features[-1]]
+        return scores, self.classify(torch.cat(means, 1))
 
 
 class Mixing(nn.Module):
@@ -124,7 +151,9 @@ class Mixing(nn.Module):
         for fine, down, smooth in zip(
             reversed(mixed), reversed(self.down), reversed(self.smooth), strict=True
         ):
-            coarse = F.interpolate(down(scales[0]), size=fine.shape[2:], mode="nearest")
+            coarse = F.interpolate(
+                down(scales[0]), fine.shape[2:], mode="bilinear", align_corners=False
+            )
             scales.insert(0, smooth((fine + coarse) * 0.5**0.5))  # of the variance of each
         return scales
 
@@ -142,15 +171,6 @@ class FrozenConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-
-
-def three_channels(picture: Tensor) -> Tensor:
-    """[N, 1, 3 or 4, H, W] in [-1, 1] -> [N, 3, H, W]. Gray is repeated, and transparent parts
-    become gray.
-    """
-    if picture.shape[1] == 4:
-        return picture[:, :3] * (picture[:, 3:] + 1) / 2
-    return picture.expand(-1, 3, -1, -1)
 
 
 def _frozen(shapes: list[tuple[int, int, int]]) -> nn.ModuleList:
