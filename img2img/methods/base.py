@@ -16,6 +16,7 @@ from img2img.data.sources import Sources
 from img2img.errors import UsageError
 from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
+from img2img.methods.adaptive import AdaptiveAugmentation
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
 from img2img.methods.fidelity import color_distance, edge_distance, total_variation
@@ -37,6 +38,7 @@ from img2img.nets.norm import RunningAveragesKept
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
+SIGN = "sign"  # names the terms of `Method.sign_terms`
 Scene = dict[str, Tensor]  # the images that are generated in one step, by name
 
 
@@ -122,6 +124,8 @@ class Method(nn.Module, ABC):
     def __init__(self, config: MethodConfig):
         super().__init__()
         self.config = config
+        target = config.augment_target if config.augment else None
+        self.adaptive = AdaptiveAugmentation(target, config.augment_ramp) if target else None
         self.eye = feature_network(config.perceptual_network) if config.perceptual else None
 
     def initialize(self) -> None:
@@ -184,7 +188,9 @@ class Method(nn.Module, ABC):
 
         channels: channels of each picture that is concatenated in the image; by default it is one.
         """
-        changed = augmented(image, self.config.augment, channels or (image.shape[1],))
+        probability = self.adaptive.probability if self.adaptive else None
+        channels = channels or (image.shape[1],)
+        changed = augmented(image, self.config.augment, channels, probability)
         if not self.config.noise:
             return changed
         return noisy(changed, self.config.noise * (1 - draws.progress))
@@ -288,7 +294,10 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """The weighted losses of the discriminators by name, scalars. The scene is detached."""
+        """The weighted losses of the discriminators by name, scalars. The scene is detached.
+
+        With adaptive augmentation, the terms of `sign_terms` are among them.
+        """
 
     @abstractmethod
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
@@ -349,7 +358,8 @@ class Method(nn.Module, ABC):
             fake_scores, real_scores = both.split([len(fake), len(real)])
         terms = self.score_terms(real_scores, fake_scores)
         terms |= self.penalty_terms(critic, real, fake, draws)
-        return {name: weight * term for name, term in terms.items()}
+        weighted = {name: weight * term for name, term in terms.items()}
+        return weighted | self.sign_terms(real_scores, fake_scores)
 
     def score_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
         """The losses of a discriminator by the objective, without penalties."""
@@ -358,6 +368,15 @@ class Method(nn.Module, ABC):
             for name, term in self.objective.d_terms(r, f, self.config.smooth).items():
                 terms[name] = terms[name] + weight * term if name in terms else weight * term
         return terms
+
+    def sign_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
+        """The mean sign of a discriminator's answers to real pictures, which adaptive augmentation
+        follows; empty without it. It has no gradient, so that it has no effect as a loss.
+        """
+        if not self.adaptive:
+            return {}
+        margins = self.objective.margins(real.flat(), fake.flat())
+        return {SIGN: margins.detach().sign().mean()}
 
     def generator_score_loss(self, fake: Scores, real: Scores | None) -> Tensor:
         """The adversarial loss of the generator, given scores. real: if the objective compares."""

@@ -168,6 +168,7 @@ class StarGAN(Method):
             classes = classes[: len(image)]
         terms = self.score_terms(real, judged)
         terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
+        terms |= self.sign_terms(real, judged)
         return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
