@@ -37,6 +37,13 @@ CASES = [
     # Augmentation itself is each process's own affair; within two steps it is hardly probable.
     *((mode, ADAPTIVE) for mode in METHODS),
     *((mode, PICTURE_LOSSES) for mode in METHODS if mode != "pix2pix"),
+    ("pix2pix", {"discriminator": "multiscale", "d_width": 4, "d_layers": 2, "d_scales": 2}),
+    ("stargan", {"discriminator": "unet", "d_width": 4, "spectral": False}),
+]
+# Frozen features are computed in single precision, in which results depend on the batch size.
+FROZEN = [
+    (mode, {"discriminator": "projected", "d_width": 4, "spectral": False, "objective": "hinge"})
+    for mode in METHODS
 ]
 
 
@@ -51,6 +58,11 @@ CASES = [case for case in CASES if fits(*case)]
 PARTLY_PAIRED = [(mode, {"paired": 10.0}) for mode in ("cyclegan", "cut")]
 
 
+def precision(settings: dict) -> torch.dtype:
+    frozen = "perceptual" in settings or "projected" in str(settings)
+    return torch.float32 if frozen else torch.float64
+
+
 def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
     sets = [{"kind": "classes", "domains": tuple("abc")}]
     own = {
@@ -59,18 +71,23 @@ def start(mode: str, settings: dict, ranks: Ranks) -> Trainer:
         "cut": {"blocks": 1, "nce_patches": 16, "nce_width": 8},
         "stargan": {"blocks": 1, "labels": Labels(sets=sets)},
     }
-    config = METHODS[mode].Config(**{**SMALL, **own[mode], **settings}, epochs=None, steps=10)
+    small = SMALL
+    if "discriminator" in settings:
+        small = {name: value for name, value in SMALL.items() if not name.startswith("d_")}
+        small["d_steps"] = SMALL["d_steps"]
+    config = METHODS[mode].Config(**{**small, **own[mode], **settings}, epochs=None, steps=10)
     seed_step(0, 2**40)
-    method = METHODS[mode](config).double()
+    method = METHODS[mode](config).to(precision(settings))
     return Trainer(method, Runtime("cpu", "fp32"), 0, Schedule.of(config, 10), ranks)
 
 
-def four_pictures(mode: str) -> tuple[Batch, Draws]:
+def four_pictures(mode: str, dtype: torch.dtype = torch.float64) -> tuple[Batch, Draws]:
     """A batch of the method, and draws for it."""
     generator = torch.Generator().manual_seed(1)
 
     def pictures() -> torch.Tensor:
-        return torch.rand(4, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+        image = torch.rand(4, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+        return image.to(dtype)
 
     mix = torch.rand(4, 1, 1, 1, generator=generator, dtype=torch.float64)
     draws = Draws(mix, progress=torch.tensor(0.0), penalty_scale=1.0)
@@ -87,7 +104,7 @@ def four_pictures(mode: str) -> tuple[Batch, Draws]:
 def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor]:
     """Of the second step on the rank's share of four pictures: in the first there is no past."""
     trainer = start(mode, settings, ranks)
-    batch, draws = four_pictures(mode)
+    batch, draws = four_pictures(mode, precision(settings))
     if "paired" in settings:
         batch["paired"] = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
         trainer.method.draws = lambda *_: replace(
@@ -116,7 +133,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as ranks:
         found = []
-        for mode, settings in (*CASES, *PARTLY_PAIRED):
+        for mode, settings in (*CASES, *PARTLY_PAIRED, *FROZEN):
             shared = gradients(mode, settings, ranks)
             if ranks.first:
                 found.append(furthest(shared, gradients(mode, settings, Ranks())))

@@ -60,9 +60,6 @@ class Part(BaseModel):
             return self
         return self.model_copy(update={"network": network.model_copy(update={"norm": norm})})
 
-    def __str__(self) -> str:
-        return f"{self.network.name}={self.weight:g}"
-
 
 class MixtureConfig(DiscriminatorConfig):
     """The settings of a mixture. What it needs and does follows from its parts."""
@@ -78,7 +75,6 @@ class MixtureConfig(DiscriminatorConfig):
     parts: tuple[Part, ...] = Field(
         (Part(network=PatchConfig()), Part(network=ProjectedConfig())),
         min_length=1,
-        validate_default=True,
         description="Discriminators of the mixture with the weights of their losses, separated by "
         "commas: patch=1,projected=0.5. In a file, each can have settings: {network: {name: patch, "
         "width: 32}, weight: 0.5}.",
@@ -88,6 +84,14 @@ class MixtureConfig(DiscriminatorConfig):
         description="Spectral normalization of the convolutions of all parts; without it, of those "
         "parts that have it by themselves.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parts(cls, values: Any) -> Any:
+        """Have the default parts completed like others."""
+        if isinstance(values, dict):
+            return {"parts": cls.model_fields["parts"].default, **values}
+        return values
 
     @field_validator("parts", mode="before")
     @classmethod

@@ -84,6 +84,26 @@ def test_the_probability_of_augmentation_goes_on_where_it_was(
     assert any(float(row["d/augment"]) > 0 for row in rows)
 
 
+def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path, monkeypatch):
+    parts = [
+        {"network": {"name": "patch", "width": 4, "layers": 2}, "weight": 1.0},
+        {"network": {"name": "projected", "width": 4}, "weight": 0.5},
+    ]
+    critic = {"discriminator": {"name": "mixture", "parts": parts}, "perceptual": 1.0}
+    config = make_config("pix2pix", objective="hinge", augment=("colour",), steps=4, **critic)
+    plan = make_plan(config, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    whole = state(tmp_path / "whole")
+    assert_bitwise(whole, state(tmp_path / "parts"))
+    names = {name.split(".")[3] for name in whole["method"] if "judges.1" in name}
+    assert names == {"mixing", "heads"}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config, quiet, tmp_path):
     source = trained(mode)

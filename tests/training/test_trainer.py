@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from gradients import four_pictures, start
+from gradients import four_pictures, precision, start
 from states import assert_bitwise
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -54,13 +54,16 @@ SETTINGS = [
     {"objective": "hinge", "augment": ("cutout",), "augment_target": 0.6},
     {"objective": "rpgan", "augment": ("cutout",), "augment_target": 0.6},
     {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0},
+    {"objective": "hinge", "discriminator": "projected", "augment": ("colour", "cutout")},
+    {"objective": "bce", "discriminator": "unet", "perceptual": 1.0},
+    {"objective": "bce", "discriminator": "multiscale", "d_layers": 2, "d_scales": 2},
 ]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("mode", METHODS)
 def test_no_turn_asks_for_the_value_of_a_tensor(mode, settings, monkeypatch):
-    if METHODS[mode].pooled:
+    if METHODS[mode].pooled and "discriminator" not in settings:  # a pool computes features anew
         settings = settings | {"pool": 3}  # full in the second step
     trainer, turns = start(mode, settings, Ranks()), []
     backward, adapt = trainer._backward, trainer._adapt
@@ -77,7 +80,7 @@ def test_no_turn_asks_for_the_value_of_a_tensor(mode, settings, monkeypatch):
     monkeypatch.setattr(trainer, "_backward", guarded)
     monkeypatch.setattr(trainer, "_adapt", adapting)
     for _ in range(2):
-        terms = trainer.update(*four_pictures(mode))
+        terms = trainer.update(*four_pictures(mode, precision(settings)))
     assert all(term.isfinite() for term in terms.values())
     assert set(turns) == {"generators", "discriminators"}
 
