@@ -153,6 +153,15 @@ class Plane:
         )
         turn = np.arctan2(x * stretch, np.cos(phi) * cosine - y * stretch * np.sin(phi))
         self.longitude = (longitude + np.degrees(turn) + 180) % 360 - 180
+        self._pixels: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+
+    def pixels_of(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where its pixels lie in a Raster of `scale` pixels a degree: x and y, float32."""
+        if scale not in self._pixels:
+            x = (self.longitude + 180) * scale - 0.5 + PADDING
+            y = (90 - self.latitude) * scale - 0.5
+            self._pixels[scale] = (x.astype(np.float32), y.astype(np.float32))
+        return self._pixels[scale]
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(pixels [N, 2] of points [N, 2] of longitude and latitude; which are near, bool [N])."""
@@ -199,8 +208,7 @@ class Raster:
 
     def fine(self, plane: Plane, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
         """The supersampled tile [side, side, ...]."""
-        x = ((plane.longitude + 180) * self.scale - 0.5 + PADDING).astype(np.float32)
-        y = ((90 - plane.latitude) * self.scale - 0.5).astype(np.float32)
+        x, y = plane.pixels_of(self.scale)
         return cv2.remap(self.picture, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
     def at(self, plane: Plane) -> np.ndarray:
@@ -290,7 +298,12 @@ def shares(satellite: np.ndarray, valid: np.ndarray, colors: Colors) -> list[np.
 
 def colored(areas: list[Raster], colors: Colors, plane: Plane) -> np.ndarray:
     """Each pixel of the supersampled tile in the color of the area that it mostly belongs to."""
-    largest: np.ndarray = np.argmax([area.fine(plane) for area in areas], axis=0)
+    largest = np.zeros((plane.side, plane.side), np.uint8)
+    most = areas[0].fine(plane)
+    for number, area in enumerate(areas[1:], start=1):
+        share = area.fine(plane)
+        largest[share > most] = number
+        most = np.maximum(most, share)
     palette: np.ndarray = np.array([on_map for _, on_map in colors], np.uint8)
     return palette[largest]
 
