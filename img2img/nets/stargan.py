@@ -39,6 +39,7 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
+    scores_domains: ClassVar[bool] = True
 
     width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
     layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
