@@ -3,6 +3,7 @@
 Evaluation measures distances on their features; critics and losses of training build on them.
 """
 
-from img2img.features.network import FeatureNetwork, feature_network, feature_sha256
+from img2img.features.base import FeatureNetwork
+from img2img.features.network import feature_network, feature_sha256
 
 __all__ = ["FeatureNetwork", "feature_network", "feature_sha256"]
