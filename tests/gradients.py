@@ -20,12 +20,23 @@ SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_ste
 # What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch
 # layers, BatchNorm, and looking ahead (unroll).
 ALONE = [name for name, found in OBJECTIVES.items() if found.answers == 1]
+PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0}
+ADAPTIVE = {
+    "objective": "hinge",
+    "augment": ("colour", "cutout"),
+    "augment_target": 0.6,
+    "augment_ramp": 10**9,
+}
 CASES = [
     *((mode, {"objective": name}) for mode in METHODS for name in ALONE),
     *((mode, {"objective": "hinge", "r1": 1.0, "r2": 0.5}) for mode in METHODS),
     *((mode, {"objective": "minimax", "historical": 0.1}) for mode in METHODS),
     ("pix2pix", {"feature_matching": 1.0}),
     ("pix2pix", {"spectral": True}),
+    ("pix2pix", {"tv": 1.0, "ssim": 1.0}),
+    # Augmentation itself is each process's own affair; within two steps it is hardly probable.
+    *((mode, ADAPTIVE) for mode in METHODS),
+    *((mode, PICTURE_LOSSES) for mode in METHODS if mode != "pix2pix"),
     ("pix2pix", {"discriminator": "multiscale", "d_width": 4, "d_layers": 2, "d_scales": 2}),
     ("stargan", {"discriminator": "unet", "d_width": 4, "spectral": False}),
 ]
@@ -105,7 +116,10 @@ def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor
         own = None if "paired" in settings else draws.split(ranks.count)[ranks.rank]
         trainer.update(mine, own)
     found = trainer.method.named_parameters()
-    return {name: p.grad.clone() for name, p in found if p.grad is not None}
+    gradients = {name: p.grad.clone() for name, p in found if p.grad is not None}
+    if adaptive := trainer.method.adaptive:
+        gradients["overfitting"] = adaptive.overfitting.clone()
+    return gradients
 
 
 def furthest(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from img2img.infer.openvino import subpixel_kernel
+from img2img.nets.resample import NearestConvolution
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -41,6 +42,22 @@ class Wide(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layer(x.float()).to(x.dtype)
         return result
+
+
+def transposed(module: M) -> M:
+    """Replace the module's layers that compute the kernel of a transposed convolution by one that
+    has this kernel, in place.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, NearestConvolution):
+            kernel = child.kernel().detach()
+            inner, outer = kernel.shape[:2]
+            layer = nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=child.bias is not None)
+            layer.weight, layer.bias = nn.Parameter(kernel), child.bias
+            setattr(module, name, layer)
+        else:
+            transposed(child)
+    return module
 
 
 def subpixel(module: M) -> M:

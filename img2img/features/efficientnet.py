@@ -200,7 +200,7 @@ def load(name: str) -> EfficientNetLite:
     """
     variant, path = VARIANTS[name], weights_file(name)
     checked(path, variant.sha256)
-    with torch.device("meta"):  # initial weights would be drawn from the run's random numbers
+    with torch.device("meta"):  # without drawing weights, from random numbers that are not ours
         network = EfficientNetLite(variant.width, variant.depth)
     network.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return network.eval().requires_grad_(False)

@@ -1,172 +1,46 @@
-"""Frozen feature networks by name, differentiable with respect to the picture."""
+"""Feature networks by name."""
 
-from functools import lru_cache
-from typing import NamedTuple
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from pathlib import Path
 
 from img2img.errors import UsageError
-from img2img.features.efficientnet import (
-    VARIANTS,
-    Same,
-    load,
-    normalized,
-    same_padding,
-    scaled_stages,
-)
-
-LITE_STAGES = (1, 2, 4, 6)
-
-
-class FeatureNetwork(nn.Module):
-    """A frozen network: pictures [N, 3, H, W] in [-1, 1], of any H and W -> features of increasing
-    depth, each [N, C, h, w] in float32, also under autocast.
-
-    It has no parameters and is not saved in checkpoints; it is the same in training and in
-    evaluation mode. Gradients flow to the picture alone.
-    """
-
-    name: str
-    sha256: str  # of the file of the weights
-    channels: list[int]  # of each of the features
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        with torch.autocast(image.device.type, enabled=False):
-            return self.features(image.float())
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] in [-1, 1], float32 -> the features."""
-        raise NotImplementedError
+from img2img.features import lite
+from img2img.features.base import FeatureNetwork
+from img2img.features.efficientnet import VARIANTS
+from img2img.features.user_network import SUFFIXES, UserNetwork
+from img2img.features.weights import sha256
 
 
 def feature_network(name: str, stages: tuple[int, ...] | None = None) -> FeatureNetwork:
-    """The network by its name: efficientnet-lite0, efficientnet-lite1 or efficientnet-lite2.
+    """The network by its name: efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, or the
+    path of an ONNX or TorchScript file.
 
-    stages: the indices, from 0, of the stages whose outputs are the features; by default 1, 2, 4
-    and 6, at 1/4, 1/8, 1/16 and 1/32 of the picture's sides. What follows the last of them is not
-    computed. The weights are in memory once, whatever the number of networks on one device.
+    stages: of a Lite, the indices from 0 of the stages whose outputs are the features, by default
+    1, 2, 4 and 6; what follows the last of them is not computed. Of a file, the indices of its
+    four-dimensional outputs, by default all.
 
-    Raises UsageError for an unknown name and where the package with the weights is not installed;
-    DataError for another file of weights than the published one.
+    The weights of a Lite are in memory once, whatever the number of its networks on the CPU.
+
+    Raises UsageError for an unknown name, for stages that the network does not have, and where a
+    package is missing; DataError for a file that is not the published one, or does not work as a
+    feature network (see `UserNetwork`).
     """
-    if name not in VARIANTS:
-        raise UsageError(f"There is no feature network {name}. Available: {', '.join(VARIANTS)}.")
-    return LiteFeatures(name, LITE_STAGES if stages is None else stages)
+    if _is_file(name):
+        return UserNetwork(name, stages)
+    return lite.LiteFeatures(name, lite.STAGES if stages is None else stages)
 
 
 def feature_sha256(name: str) -> str:
-    """SHA-256 of the weights of `feature_network(name)`, which are not opened."""
-    if name not in VARIANTS:
-        raise UsageError(f"There is no feature network {name}. Available: {', '.join(VARIANTS)}.")
-    return VARIANTS[name].sha256
+    """SHA-256 of the file of `feature_network(name)`. Raises like that function, but does not open
+    the network.
+    """
+    return sha256(Path(name)) if _is_file(name) else VARIANTS[name].sha256
 
 
-class Convolution(NamedTuple):
-    """A convolution with the norm after it folded in."""
-
-    weight: Tensor  # [C, C_in / groups, kernel, kernel]
-    bias: Tensor  # [C]
-    stride: int
-    groups: int
-
-
-class LiteFeatures(FeatureNetwork):
-    """EfficientNet-Lite's stages, with each norm folded into the convolution before it."""
-
-    def __init__(self, name: str, stages: tuple[int, ...]):
-        super().__init__()
-        variant = VARIANTS[name]
-        layout = scaled_stages(variant.width, variant.depth)
-        if not stages or list(stages) != sorted(set(stages) & set(range(len(layout)))):
-            raise UsageError(
-                f"{name} has no stages {', '.join(map(str, stages))}. Give different numbers from "
-                f"0 to {len(layout) - 1} in increasing order."
-            )
-        self.name, self.sha256, self.stages = name, variant.sha256, stages
-        self.channels = [layout[stage].channels for stage in stages]
-        self.counts = [stage.blocks for stage in layout[: stages[-1] + 1]]
-        stem, blocks = _folded(name)
-        self.stem = FoldedConvolution(stem)
-        self.blocks = nn.ModuleList(
-            FoldedBlock(convolutions, adds) for convolutions, adds in blocks[: sum(self.counts)]
+def _is_file(name: str) -> bool:
+    """Whether the name is one of a file, in place of a Lite. Raises UsageError if it is neither."""
+    if name not in VARIANTS and not name.lower().endswith(SUFFIXES):
+        raise UsageError(
+            f"There is no feature network {name}. Available: {', '.join(VARIANTS)}, or a file "
+            f"whose name ends in {', '.join(SUFFIXES)}."
         )
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(normalized(image)), inplace=True)
-        blocks, outputs = iter(self.blocks), []
-        for number, count in enumerate(self.counts):
-            for _ in range(count):
-                x = next(blocks)(x)
-            if number in self.stages:
-                outputs.append(x)
-        return outputs
-
-
-class FoldedBlock(nn.Module):
-    """An inverted residual block of folded convolutions."""
-
-    def __init__(self, convolutions: list[Convolution], adds: bool):
-        super().__init__()
-        self.convolutions, self.adds = nn.ModuleList(map(FoldedConvolution, convolutions)), adds
-
-    def forward(self, x: Tensor) -> Tensor:
-        y, last = x, len(self.convolutions) - 1
-        for number, convolution in enumerate(self.convolutions):
-            y = convolution(y)
-            if number < last:
-                y = F.relu6(y, inplace=True)
-        return x + y if self.adds else y
-
-
-class FoldedConvolution(nn.Module):
-    """A convolution with "SAME" padding. It is no nn.Conv2d and has no parameters, so that nothing
-    initializes, normalizes, trains or saves its weights.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, convolution: Convolution):
-        super().__init__()
-        self.register_buffer("weight", convolution.weight, persistent=False)
-        self.register_buffer("bias", convolution.bias, persistent=False)
-        self.stride, self.groups = convolution.stride, convolution.groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight.shape[-1]
-        height, width = (same_padding(size, kernel, self.stride) for size in x.shape[2:])
-        if height[0] == height[1] and width[0] == width[1]:
-            padding = (height[0], width[0])
-        else:
-            x, padding = F.pad(x, (*width, *height)), (0, 0)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
-
-
-@lru_cache(maxsize=len(VARIANTS))
-def _folded(name: str) -> tuple[Convolution, list[tuple[list[Convolution], bool]]]:
-    """The stem; and of each block its convolutions, and whether its input is added. The tensors are
-    on the CPU and shared by all networks there.
-    """
-    network = load(name)
-    blocks = [
-        ([_fold(*layer) for layer in block.layers()], block.adds) for block in network.blocks()
-    ]
-    return _fold(*network.stem), blocks
-
-
-def _fold(convolution: Same, norm: nn.BatchNorm2d) -> Convolution:
-    """In float64, so that only the result is rounded."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
-    weight = convolution.weight.double() * scale[:, None, None, None]
-    bias = norm.bias.double() - mean.double() * scale
-    return Convolution(
-        weight.detach().float().contiguous(memory_format=torch.channels_last),
-        bias.detach().float(),
-        convolution.stride[0],
-        convolution.groups,
-    )
+    return name not in VARIANTS

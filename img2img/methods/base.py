@@ -16,8 +16,10 @@ from img2img.data.sources import Sources
 from img2img.errors import UsageError
 from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
+from img2img.methods.adaptive import AdaptiveAugmentation
 from img2img.methods.config import MethodConfig
 from img2img.methods.disturb import augmented, noisy
+from img2img.methods.fidelity import color_distance, edge_distance, total_variation
 from img2img.methods.objectives import (
     OBJECTIVES,
     Adversarial,
@@ -27,6 +29,7 @@ from img2img.methods.objectives import (
     zero_centered_penalty,
 )
 from img2img.methods.perceptual import feature_distance
+from img2img.methods.ssim import ms_ssim
 from img2img.nets.discriminator import Looking, Scores
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
@@ -35,6 +38,7 @@ from img2img.nets.norm import RunningAveragesKept
 
 Side = Literal["generators", "discriminators"]
 Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
+SIGN = "sign"  # names the terms of `Method.sign_terms`
 Scene = dict[str, Tensor]  # the images that are generated in one step, by name
 
 
@@ -120,6 +124,8 @@ class Method(nn.Module, ABC):
     def __init__(self, config: MethodConfig):
         super().__init__()
         self.config = config
+        target = config.augment_target if config.augment else None
+        self.adaptive = AdaptiveAugmentation(target, config.augment_ramp) if target else None
         self.eye = feature_network(config.perceptual_network) if config.perceptual else None
 
     def initialize(self) -> None:
@@ -182,7 +188,9 @@ class Method(nn.Module, ABC):
 
         channels: channels of each picture that is concatenated in the image; by default it is one.
         """
-        changed = augmented(image, self.config.augment, channels or (image.shape[1],))
+        probability = self.adaptive.probability if self.adaptive else None
+        channels = channels or (image.shape[1],)
+        changed = augmented(image, self.config.augment, channels, probability)
         if not self.config.noise:
             return changed
         return noisy(changed, self.config.noise * (1 - draws.progress))
@@ -286,7 +294,10 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """The weighted losses of the discriminators by name, scalars. The scene is detached."""
+        """The weighted losses of the discriminators by name, scalars. The scene is detached.
+
+        With adaptive augmentation, the terms of `sign_terms` are among them.
+        """
 
     @abstractmethod
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
@@ -347,7 +358,8 @@ class Method(nn.Module, ABC):
             fake_scores, real_scores = both.split([len(fake), len(real)])
         terms = self.score_terms(real_scores, fake_scores)
         terms |= self.penalty_terms(critic, real, fake, draws)
-        return {name: weight * term for name, term in terms.items()}
+        weighted = {name: weight * term for name, term in terms.items()}
+        return weighted | self.sign_terms(real_scores, fake_scores)
 
     def score_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
         """The losses of a discriminator by the objective, without penalties."""
@@ -356,6 +368,15 @@ class Method(nn.Module, ABC):
             for name, term in self.objective.d_terms(r, f, self.config.smooth).items():
                 terms[name] = terms[name] + weight * term if name in terms else weight * term
         return terms
+
+    def sign_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
+        """The mean sign of a discriminator's answers to real pictures, which adaptive augmentation
+        follows; empty without it. It has no gradient, so that it has no effect as a loss.
+        """
+        if not self.adaptive:
+            return {}
+        margins = self.objective.margins(real.flat(), fake.flat())
+        return {SIGN: margins.detach().sign().mean()}
 
     def generator_score_loss(self, fake: Scores, real: Scores | None) -> Tensor:
         """The adversarial loss of the generator, given scores. real: if the objective compares."""
@@ -389,30 +410,53 @@ class Method(nn.Module, ABC):
         real_scores = Scores.of(critic(real)) if self.objective.compares else None
         return self.generator_score_loss(Scores.of(critic(fake)), real_scores)
 
-    def perceptual_terms(
+    def fidelity_terms(
         self,
         output: Tensor,
-        target: Tensor,
-        batch: Batch,
-        scene: Scene,
-        discriminator: str | None = None,
+        source: Tensor | None = None,
+        alike: tuple[Tensor, Tensor] | None = None,
+        features: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """The perceptual loss between images [N, C, H, W], weighted; empty if it has no weight.
+        """The weighted losses on images [N, C, H, W] that all methods have, without those that
+        have no weight.
 
-        discriminator: use the features that it has been shown, if they are of the same network; the
-        images are then augmented alike.
+        output: what a generator has translated. source: the input, if the output has to keep its
+        colors and edges. alike: images that should be equal: outputs and their targets, or
+        reconstructions and their originals. features: those of both (`shared_features`), if they
+        are computed already.
         """
-        if self.eye is None:
-            return {}
-        features: list[list[Tensor]] = []
-        if discriminator and (looking := self._looking(discriminator)):
-            views = [self._view(discriminator, each, batch, scene) for each in (output, target)]
-            features = [looking.features_of(self.eye.name, view[1:]) for view in views]
-        if not (features and all(features)):
-            features = [self.eye(three_channels(output))]
-            with torch.no_grad():
-                features.append(self.eye(three_channels(target)))
-        return {"perceptual": self.config.perceptual * feature_distance(*features)}
+        c, terms = self.config, {}
+        if c.tv:
+            terms["tv"] = c.tv * total_variation(output)
+        if source is not None and c.color:
+            terms["color"] = c.color * color_distance(output, source)
+        if source is not None and c.gradient:
+            terms["gradient"] = c.gradient * edge_distance(output, source)
+        if alike and c.ssim:
+            terms["ssim"] = c.ssim * (1 - ms_ssim(*alike))
+        if alike and self.eye:
+            if features is None:
+                image, original = map(three_channels, alike)
+                with torch.no_grad():
+                    expected = self.eye(original)
+                features = self.eye(image), expected
+            terms["perceptual"] = c.perceptual * feature_distance(*features)
+        return terms
+
+    def shared_features(
+        self, discriminator: str, output: Tensor, target: Tensor, batch: Batch, scene: Scene
+    ) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The features of two images that a discriminator is shown, if they are those of the
+        perceptual loss. The images are then augmented alike.
+        """
+        looking = self._looking(discriminator)
+        if not (self.eye and looking):
+            return None
+        first, second = (
+            looking.features_of(self.eye.name, self._view(discriminator, image, batch, scene)[1:])
+            for image in (output, target)
+        )
+        return (first, second) if first and second else None
 
     def matching_terms(
         self,

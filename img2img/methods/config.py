@@ -102,6 +102,20 @@ class MethodConfig(Preprocessing):
         description="Differentiable augmentations of what the discriminators see, real and "
         "generated alike: any of colour, translation and cutout, separated by commas.",
     )
+    augment_target: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Apply each augmentation with a probability that adapts to overfitting: it "
+        "rises while the discriminators recognize more real pictures than that, on a scale from 0 "
+        "(by chance) to 1 (all), and falls while they recognize fewer. The paper's is 0.6.",
+    )
+    augment_ramp: int = Field(
+        20_000,
+        ge=1,
+        description="Number of pictures in which the probability of augmentation can go from 0 to "
+        "1.",
+    )
     noise: float = Field(
         0.0,
         ge=0,
@@ -124,6 +138,29 @@ class MethodConfig(Preprocessing):
         "efficientnet-lite0",
         description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
         "or an ONNX or TorchScript file.",
+    )
+    ssim: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of 1 - MS-SSIM between a picture and its target, or, without pairs, "
+        "between its reconstruction and the input.",
+    )
+    tv: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the total variation of the outputs, which makes them smooth.",
+    )
+    color: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of the L1 distance between 8x8 averages of an output "
+        "and of its input, which keeps colors in their places.",
+    )
+    gradient: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of 1 - the correlation of the gradients of an output "
+        "and of its input, which keeps edges in their places.",
     )
     generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
     discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")
@@ -239,6 +276,12 @@ class MethodConfig(Preprocessing):
                 "leave out one of the two"
             )
         objective = OBJECTIVES[self.objective]
+        if self.augment_target and objective.scores:
+            raise ValueError(
+                f"augment_target counts real pictures that are recognized, and the scores of "
+                f"{self.objective} have no boundary between real and generated; choose another "
+                "objective (such as hinge), or leave out augment_target"
+            )
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
                 "unroll would need second derivatives of a gradient penalty; leave out one of the "
@@ -341,6 +384,10 @@ class MethodConfig(Preprocessing):
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "R1 and R2 have no weight"
+        if not self.augment:
+            reasons["augment_target"] = "no augmentations are chosen (augment)"
+        if not (self.augment and self.augment_target):
+            reasons["augment_ramp"] = "no probability adapts (augment_target)"
         if not self.perceptual:
             reasons["perceptual_network"] = "the perceptual loss has no weight"
         return reasons

@@ -77,6 +77,9 @@ class CUTConfig(TwoSetsConfig):
             why = "the contrastive term has no weight (nce=0)"
             names = ("nce_identity", "nce_temperature", "nce_patches", "nce_width")
             reasons |= dict.fromkeys(names, why)
+        if not (self.nce and self.nce_identity):
+            why = "cut reconstructs pictures only with nce_identity"
+            reasons |= dict.fromkeys(("ssim", "perceptual", "perceptual_network"), why)
         return reasons
 
 
@@ -166,10 +169,8 @@ class CUT(TwoSets):
         terms |= self.matching_terms(judge, judge, fake, real)
         if c.paired:
             terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
-        if c.nce_identity and c.nce:
-            terms |= self.perceptual_terms(
-                scene["same_b"], self._mirrored(real, draws), batch, scene
-            )
+        same = (scene["same_b"], self._mirrored(real, draws)) if self._compares_identity else None
+        terms |= self.fidelity_terms(fake, self._mirrored(batch["a"], draws), alike=same)
         if not c.nce:
             return terms
         # Equation 5: half the weight each, if the identity is compared, too.

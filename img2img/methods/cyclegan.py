@@ -23,6 +23,8 @@ from img2img.methods.objectives import OBJECTIVES, Critic
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 from img2img.nets.discriminator import Scores
 
+OTHER = {"a": "b", "b": "a"}  # domain
+
 
 class CycleGANConfig(TwoSetsConfig):
     """The settings of sections 4 and 7 of the paper."""
@@ -55,6 +57,8 @@ class CycleGANConfig(TwoSetsConfig):
             raise ValueError(
                 "the identity loss needs in_channels equal to out_channels; set identity=0"
             )
+        if self.color and self.in_channels != self.out_channels:
+            raise ValueError("color needs in_channels equal to out_channels; set color=0")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -132,13 +136,10 @@ class CycleGAN(TwoSets):
             "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
         }
         for domain, judge in self.discriminators.items():
-            fake, real = scene[f"fake_{domain}"], batch[domain]
-            for name, term in self.matching_terms(judge, judge, fake, real).items():
-                terms[f"{name}_{domain}"] = term
-        for domain in "ab":
-            back = scene[f"cycle_{domain}"]
-            for name, term in self.perceptual_terms(back, batch[domain], batch, scene).items():
-                terms[f"{name}_{domain}"] = term
+            fake, real, source = scene[f"fake_{domain}"], batch[domain], batch[OTHER[domain]]
+            parts = self.matching_terms(judge, judge, fake, real)
+            parts |= self.fidelity_terms(fake, source, alike=(scene[f"cycle_{domain}"], real))
+            terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         if c.identity:
             for domain in "ab":
                 off = l1(scene[f"same_{domain}"], batch[domain])

@@ -35,6 +35,7 @@ class Adversarial(ABC):
     smooths: bool = False  # has labels, so that label smoothing applies
     energy: bool = False  # the discriminator is an autoencoder; its logit is its negative error
     scores: bool = False  # outputs are scores of a critic, not logits of a classifier
+    boundary: float = 0.0  # the logit halfway between real and fake, unless outputs are scores
 
     @abstractmethod
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
@@ -50,6 +51,13 @@ class Adversarial(ABC):
         """The generator's loss, a scalar. real: logits of real pictures, if the objective
         `compares`.
         """
+
+    def margins(self, real: Tensor, fake: Tensor) -> Tensor:
+        """How far the logits of real pictures are on the side of real ones, negative if on the
+        other; if the objective `compares`, how far they are above those of the fakes.
+        """
+        real, fake = wide(real), wide(fake)
+        return _opposite(real, fake) - fake if self.compares else real - self.boundary
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
         """The function of pictures whose gradient norm WGAN-GP's penalty keeps near 1."""
@@ -234,6 +242,7 @@ LSGAN = Pointwise(
     fake=lambda f: f**2,
     generator=lambda f: (f - 1) ** 2,
     smooths=True,
+    boundary=0.5,
 )
 HINGE = Pointwise(
     formula="D: max(0, 1 - r) + max(0, 1 + f); G: -f",

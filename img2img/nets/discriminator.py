@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.features.network import FeatureNetwork
+from img2img.features import FeatureNetwork
 from img2img.nets.config import NetworkConfig
 from img2img.nets.norm import spectral_normalize
 from img2img.sizes import Size
@@ -111,7 +111,8 @@ class DiscriminatorConfig(NetworkConfig):
     """The settings of a discriminator. A row of `img2img.nets.DISCRIMINATORS` is such a class."""
 
     energy: ClassVar[bool] = False  # its logit is the negative error of reconstructing its input
-    most_answers: ClassVar[int | None] = None  # upper bound of the channels of its logits
+    most_answers: ClassVar[int | None] = None  # upper bound of the answers of its objective
+    scores_domains: ClassVar[bool] = False  # can be built with an answer for each domain
 
     spectral: bool = Field(
         False, description="Spectral normalization of the discriminators' convolutions."

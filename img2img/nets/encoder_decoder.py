@@ -16,6 +16,10 @@ class EncoderDecoderConfig(GeneratorConfig):
         "bilinear (interpolation, followed by a convolution), or subpixel (a convolution to four "
         "times the channels, which become pixels). All but transposed avoid checkerboards.",
     )
+    antialias: bool = Field(
+        False,
+        description="The generators downsample with a blur, to avoid aliasing (Zhang 2019).",
+    )
     residual: Residual = Field(
         "off",
         description="The generators change their input, and training starts with no change. plain: "

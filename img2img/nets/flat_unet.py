@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import Upsample, doubling
+from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 
 FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
@@ -41,6 +41,7 @@ class FlatUNet(Generator):
         norm: Norm = "batch",
         dropout: bool = True,
         upsample: Upsample = "transposed",
+        antialias: bool = False,
         residual: Residual = "off",
     ):
         super().__init__()
@@ -57,7 +58,8 @@ class FlatUNet(Generator):
             convolution = nn.Conv2d(
                 channels[level - 1], inner, 4, 2, 1, bias=bias, padding_mode=mode
             )
-            return nn.Sequential(convolution, norm_layer(norm, inner), nn.LeakyReLU(0.2))
+            layers = halving(antialias, convolution)
+            return nn.Sequential(*layers, norm_layer(norm, inner), nn.LeakyReLU(0.2))
 
         def up(level: int) -> nn.Module:
             inner, wider = channels[level], channels[level - 1]
@@ -69,14 +71,13 @@ class FlatUNet(Generator):
                 *([nn.Dropout(0.5)] if dropout and level >= 4 else []),  # as in the paper's
             )
 
+        first = nn.Conv2d(in_channels, width, 4, 2, 1, padding_mode=mode)
         self.downs = nn.ModuleList(
             [
-                nn.Sequential(
-                    nn.Conv2d(in_channels, width, 4, 2, 1, padding_mode=mode), nn.LeakyReLU(0.2)
-                ),
+                nn.Sequential(*halving(antialias, first), nn.LeakyReLU(0.2)),
                 *(down(level) for level in range(1, levels - 1)),
                 nn.Sequential(
-                    nn.Conv2d(outer[-1], innermost, 4, 2, 1),
+                    *halving(antialias, nn.Conv2d(outer[-1], innermost, 4, 2, 1)),
                     nn.LeakyReLU(0.2) if form in ("flat", "pytorch-gan") else nn.ReLU(),
                 ),
             ]

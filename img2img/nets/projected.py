@@ -19,6 +19,7 @@ class ProjectedConfig(DiscriminatorConfig):
 
     name: ClassVar[str] = "projected"
     most_answers: ClassVar[int | None] = 1
+    scores_domains: ClassVar[bool] = True
 
     network: str = Field(
         "efficientnet-lite0",
@@ -59,7 +60,9 @@ class ProjectedConfig(DiscriminatorConfig):
         self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
     ) -> nn.Module:
         side = self.side or max(min(size), 64)  # the deepest features have a 32nd of the side
-        return Projected(feature_network(self.network), channels, self.width, side, domains)
+        return Projected(
+            feature_network(self.network), channels, self.width, side, answers, domains
+        )
 
 
 class Projected(Looking):
@@ -69,10 +72,9 @@ class Projected(Looking):
     Features are mixed by frozen random convolutions: 1x1 across the channels of each depth (CCM),
     then from the deepest to the finest, with bilinear upsampling (CSM), both as in section 3.2. A
     small discriminator judges the result at each depth. If there are several pictures, those before
-    the last are the condition: their mixed features are concatenated. Two linear
-    layers classify the domain of the last picture by the mean and the standard deviation of each
-    frozen channel over its positions, which describe a style (Gatys et al. 2016, Huang and Belongie
-    2017).
+    the last are the condition: their mixed features are concatenated. Two linear layers classify
+    the domain of the last picture by the mean and the standard deviation of each frozen channel
+    over its positions, which describe a style (Huang and Belongie 2017, section 5).
 
     Differences from the paper and its published code, where pictures are generated from noise:
     - Features are scaled to a root mean square of 1 for each picture, and random weights keep the
@@ -96,6 +98,7 @@ class Projected(Looking):
         channels: tuple[int, ...],
         width: int,
         side: int,
+        answers: int = 1,
         domains: int = 0,
     ):
         super().__init__()
@@ -104,7 +107,7 @@ class Projected(Looking):
         growth = (1.0, 1.5, 2.0, 3.0)  # of the deepest four
         widths = [int(width * growth[max(depth + 4 - depths, 0)]) for depth in range(depths)]
         self.mixing = Mixing(network.channels, widths)
-        self.heads = nn.ModuleList(_head(len(channels) * wide, wide) for wide in widths)
+        self.heads = nn.ModuleList(_head(len(channels) * wide, wide, answers) for wide in widths)
         self.classify = _classifier(2 * sum(network.channels), domains) if domains else None
 
     @property
@@ -178,13 +181,13 @@ def _frozen(shapes: list[tuple[int, int, int]]) -> nn.ModuleList:
     return nn.ModuleList(FrozenConvolution(*shape) for shape in shapes)
 
 
-def _head(channels: int, width: int) -> nn.Module:
+def _head(channels: int, width: int, answers: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(channels, width, 4, 2, 1),
         nn.LeakyReLU(SLOPE),
         nn.Conv2d(width, width, 3, 1, 1),
         nn.LeakyReLU(SLOPE),
-        nn.Conv2d(width, 1, 3, 1, 1),
+        nn.Conv2d(width, answers, 3, 1, 1),
     )
 
 

@@ -11,14 +11,16 @@ from img2img.nets.init import StartCondition
 Upsample = Literal["transposed", "nearest", "bilinear", "subpixel"]
 
 
-class BlurDownsample(nn.Module):
-    """[N, channels, H, W] -> [N, channels, ceil(H / 2), ceil(W / 2)]: smooths with the filter
-    (1, 2, 1) / 4 in both directions, and keeps every second pixel (Zhang 2019, section 3.2).
+class Blur(nn.Module):
+    """[N, channels, H, W] -> the same, smoothed with the filter (1, 2, 1) / 4 in both directions.
 
-    The border is reflected. The filter is neither a parameter nor in the state dict.
+    Before a strided convolution it prevents aliasing, and is the same as Zhang's blur after that
+    convolution with stride 1 (2019, section 3.2), at a fraction of the cost. The border is
+    reflected. The filter is neither a parameter nor in the state dict.
     """
 
     kernel: Tensor
+    stride = 1
 
     def __init__(self, channels: int):
         super().__init__()
@@ -28,7 +30,41 @@ class BlurDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(padded, self.kernel, stride=2, groups=len(self.kernel))
+        return F.conv2d(padded, self.kernel, stride=self.stride, groups=len(self.kernel))
+
+
+class BlurDownsample(Blur):
+    """[N, channels, H, W] -> [N, channels, ceil(H / 2), ceil(W / 2)]: `Blur`, of which every second
+    pixel is kept (Zhang 2019, section 3.2).
+    """
+
+    stride = 2
+
+
+def halving(antialias: bool, convolution: nn.Conv2d) -> list[nn.Module]:
+    """A strided convolution, after a blur if `antialias`."""
+    return [*([Blur(convolution.in_channels)] if antialias else []), convolution]
+
+
+class NearestConvolution(nn.Conv2d):
+    """[N, inner, H, W] -> [N, outer, 2 H, 2 W]: nearest-neighbor interpolation and a convolution of
+    size 3 (Odena et al. 2016), computed as one transposed convolution, in less than half the time.
+    """
+
+    def __init__(self, inner: int, outer: int, bias: bool):
+        super().__init__(inner, outer, 3, padding=1, bias=bias)
+
+    def kernel(self) -> Tensor:
+        """[inner, outer, 4, 4], of the transposed convolution of stride 2 and padding 1: a pixel of
+        the input is two by two pixels of the interpolated one, to each of which the 3x3 kernel
+        applies.
+        """
+        flipped = self.weight.transpose(0, 1).flip(2, 3)
+        rows = F.pad(flipped, (0, 0, 1, 0)) + F.pad(flipped, (0, 0, 0, 1))
+        return F.pad(rows, (1, 0)) + F.pad(rows, (0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.kernel(), self.bias, 2, 1)
 
 
 class SubpixelConvolution(StartCondition):
@@ -59,13 +95,16 @@ def doubling(
     """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W]. The last one has the weights.
 
     upsample: transposed is a transposed convolution of size `kernel`; nearest and bilinear are
-    interpolation and a 3x3 convolution (Odena et al. 2016); subpixel is `SubpixelConvolution`.
-    Bilinear interpolation, which repeats the border, equals Zhang's blur with four taps.
+    interpolation and a 3x3 convolution; subpixel is `SubpixelConvolution`. Bilinear interpolation,
+    which repeats the border, equals Zhang's blur with four taps.
     """
     if upsample == "transposed":
         beyond = 1 if kernel == 3 else 0
         return [nn.ConvTranspose2d(inner, outer, kernel, 2, 1, output_padding=beyond, bias=bias)]
     if upsample == "subpixel":
         return [SubpixelConvolution(inner, outer, bias)]
+    if upsample == "nearest":
+        # Keys are those of networks of two layers, among them published ones.
+        return [nn.Identity(), NearestConvolution(inner, outer, bias)]
     interpolation = nn.Upsample(scale_factor=2, mode=upsample)
     return [interpolation, nn.Conv2d(inner, outer, 3, padding=1, bias=bias)]

@@ -31,10 +31,6 @@ class ResNetConfig(EncoderDecoderConfig):
         description="Normalization of all networks: batch, instance, instance_affine or none.",
     )
     dropout: bool = Field(False, description="Dropout in the residual blocks of the generators.")
-    antialias: bool = Field(
-        False,
-        description="The generators downsample with a blur, to avoid aliasing (Zhang 2019).",
-    )
     padding: Padding = Field(
         "paper",
         description="Padding of the generators' convolutions: reflect, zeros, or paper (zeros "

@@ -7,12 +7,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from img2img.nets.discriminator import Classifies, DiscriminatorConfig
-from img2img.nets.generator import Generator, GeneratorConfig
+from img2img.nets.encoder_decoder import EncoderDecoderConfig
+from img2img.nets.generator import Generator
 from img2img.nets.minibatch import Comparison, comparing
+from img2img.nets.resample import Upsample, doubling, halving
+from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
 
-class StarGeneratorConfig(GeneratorConfig):
+class StarGeneratorConfig(EncoderDecoderConfig):
     """The settings of the generator, to which the target domain is given in additional channels."""
 
     name: ClassVar[str] = "stargan"
@@ -28,13 +31,15 @@ class StarGeneratorConfig(GeneratorConfig):
     def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
         if in_channels != out_channels:
             raise ValueError("StarGAN's generator needs in_channels equal to out_channels")
-        return StarGenerator(in_channels, domains, self.width, self.blocks)
+        resampling = (self.upsample, self.antialias, self.residual)
+        return StarGenerator(in_channels, domains, self.width, self.blocks, *resampling)
 
 
 class StarDiscriminatorConfig(DiscriminatorConfig):
     """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
+    scores_domains: ClassVar[bool] = True
 
     width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
     layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
@@ -76,26 +81,43 @@ class StarGenerator(Generator):
 
     size_multiple, min_size = 4, 4
 
-    def __init__(self, channels: int, domains: int, width: int = 64, blocks: int = 6):
+    def __init__(
+        self,
+        channels: int,
+        domains: int,
+        width: int = 64,
+        blocks: int = 6,
+        upsample: Upsample = "transposed",
+        antialias: bool = False,
+        residual: Residual = "off",
+    ):
         super().__init__()
+        self.output = Output(residual, channels)
 
-        def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
-            return [convolution, _norm(convolution.out_channels), nn.ReLU(inplace=True)]
+        def normed(outer: int, *convolution: nn.Module) -> list[nn.Module]:
+            return [*convolution, _norm(outer), nn.ReLU(inplace=True)]
+
+        def down(inner: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(inner, 2 * inner, 4, 2, 1, bias=False)
+            return normed(2 * inner, *halving(antialias, convolution))
+
+        def up(inner: int) -> list[nn.Module]:
+            return normed(inner // 2, *doubling(upsample, inner, inner // 2, False, 4))
 
         self.main = nn.Sequential(
-            *normed(nn.Conv2d(channels + domains, width, 7, 1, 3, bias=False)),
-            *normed(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)),
-            *normed(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False)),
+            *normed(width, nn.Conv2d(channels + domains, width, 7, 1, 3, bias=False)),
+            *down(width),
+            *down(2 * width),
             *(StarResidualBlock(4 * width) for _ in range(blocks)),
-            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False)),
-            *normed(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False)),
-            nn.Conv2d(width, channels, 7, 1, 3, bias=False),
-            nn.Tanh(),
+            *up(4 * width),
+            *up(2 * width),
+            *self.output.last(nn.Conv2d(width, self.output.maps, 7, 1, 3, bias=False)),
         )
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         plane = domain[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
-        output: Tensor = self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        maps = self.main(torch.cat([image, plane.to(image.dtype)], 1))
+        output: Tensor = self.output(maps, image)
         return output
 
 

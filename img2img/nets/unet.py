@@ -11,7 +11,7 @@ from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.flat_unet import FlatUNet, UNetForm
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import Upsample, doubling
+from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -62,8 +62,8 @@ class UNetConfig(EncoderDecoderConfig):
         channels, depth = (in_channels, out_channels), self.depth(size)
         shared = (*channels, self.width, depth, self.norm, self.dropout)
         if self.form == "paper":
-            return UNet(*shared, self.upsample, self.residual)
-        return FlatUNet(self.form, *shared, self.upsample, self.residual)
+            return UNet(*shared, self.upsample, self.antialias, self.residual)
+        return FlatUNet(self.form, *shared, self.upsample, self.antialias, self.residual)
 
 
 class UNet(Generator):
@@ -81,20 +81,23 @@ class UNet(Generator):
         norm: Norm = "batch",
         dropout: bool = True,
         upsample: Upsample = "transposed",
+        antialias: bool = False,
         residual: Residual = "off",
     ):
         super().__init__()
         self.size_multiple = self.min_size = 2**levels
         self.output = Output(residual, out_channels)
         channels = [width * min(2**level, 8) for level in range(levels)]
-        block: Innermost | Between = Innermost(channels[-2], channels[-1], norm, upsample)
+        block: Innermost | Between = Innermost(
+            channels[-2], channels[-1], norm, upsample, antialias
+        )
         for level in range(levels - 2, 0, -1):
             # In the published code, the three decoder blocks of full width next to the innermost
             # have dropout.
             drop = dropout and level >= 4
-            block = Between(channels[level - 1], channels[level], block, norm, drop, upsample)
-        last = self.output.last(*doubling(upsample, 2 * width, self.output.maps, True, 4))
-        self.model = Outermost(in_channels, width, block, last)
+            outer, inner = channels[level - 1], channels[level]
+            block = Between(outer, inner, block, norm, drop, upsample, antialias)
+        self.model = Outermost(in_channels, width, block, self.output, upsample, antialias)
 
     def forward(self, image: Tensor) -> Tensor:
         output: Tensor = self.output(self.model(image), image)
@@ -103,14 +106,20 @@ class UNet(Generator):
 
 class Outermost(nn.Module):
     def __init__(
-        self, in_channels: int, width: int, block: "Innermost | Between", last: list[nn.Module]
+        self,
+        in_channels: int,
+        width: int,
+        block: "Innermost | Between",
+        output: Output,
+        upsample: Upsample,
+        antialias: bool,
     ):
         super().__init__()
         self.model = nn.Sequential(
-            nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias),
+            *halving(antialias, nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias)),
             block,
             nn.ReLU(inplace=True),
-            *last,
+            *output.last(*doubling(upsample, 2 * width, output.maps, True, 4)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,12 +152,13 @@ class Between(Skipping):
         norm: Norm,
         dropout: bool,
         upsample: Upsample,
+        antialias: bool,
     ):
         super().__init__()
         self.bias = needs_bias(norm)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias),
+            *halving(antialias, nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias)),
             norm_layer(norm, inner),
             block,
             nn.ReLU(inplace=True),
@@ -159,12 +169,12 @@ class Between(Skipping):
 
 
 class Innermost(Skipping):
-    def __init__(self, outer: int, inner: int, norm: Norm, upsample: Upsample):
+    def __init__(self, outer: int, inner: int, norm: Norm, upsample: Upsample, antialias: bool):
         super().__init__()
         self.bias = needs_bias(norm)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias),
+            *halving(antialias, nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias)),
             nn.ReLU(inplace=True),
             *doubling(upsample, inner, outer, self.bias, 4),
             norm_layer(norm, outer),

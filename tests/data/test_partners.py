@@ -109,6 +109,13 @@ def test_a_partner_of_another_size_has_the_same_margin(tmp_path, b_size, fit, ca
         assert (off < 20) == bool(sample["paired"])
 
 
+def test_a_partner_at_the_size_of_the_crop_keeps_its_pixels_beside_a_smaller_picture(tmp_path):
+    dataset = PartlyPaired.open(folders(tmp_path, range(2), range(2), (112, 96)), RGB)
+    augment = Augment(Size(112, 96), Size(120, 104), None, False, True, margin="reflect")
+    original = np.asarray(Image.open(tmp_path / "b" / "1.png"))
+    assert (dataset._prepared("b", 1, augment)["b"][4:-4, 4:-4] == original).all()
+
+
 def test_a_plain_picture_with_a_partner_that_is_not_has_its_margin(tmp_path):
     sources = folders(tmp_path, range(3), range(3))
     for path in (tmp_path / "a").iterdir():

@@ -110,7 +110,7 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"discriminator": "pixel", "d_layers": 2}, "discriminator pixel has no setting layers"),
         ({"generator": "resnet", "levels": 5}, "generator resnet has no setting levels; unet has"),
         ({"layers": 2}, "no setting layers"),  # that would be d_layers
-        ({"antialias": True}, "the generator unet has no setting antialias; resnet has"),
+        ({"padding": "zeros"}, "the generator unet has no setting padding; resnet has"),
         ({"width": 0}, "generator.width"),
         ({"d_width": 0}, "discriminator.width"),
         ({"generator": {"name": "unet", "widht": 3}}, "generator.widht"),

@@ -10,7 +10,14 @@ from torch import nn
 from img2img.methods.cyclegan import CycleGAN, CycleGANConfig
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
 from img2img.nets.flat_unet import UNetForm
-from img2img.nets.resample import BlurDownsample, SubpixelConvolution, Upsample, doubling
+from img2img.nets.resample import (
+    Blur,
+    BlurDownsample,
+    NearestConvolution,
+    SubpixelConvolution,
+    Upsample,
+    doubling,
+)
 from img2img.nets.resnet import ResNet
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2}
@@ -22,6 +29,16 @@ def test_a_blur_takes_every_second_pixel_of_what_it_smooths():
     # At 0 the border is reflected: (0 + 2 * 0 + 0) / 4; at 2: 2 * 8 / 4; at 4: (0 + 0 + 4) / 4.
     expected = torch.tensor([0.0, 4, 1]).expand(1, 2, 3, 3)
     torch.testing.assert_close(BlurDownsample(2)(x), expected)
+
+
+def test_a_blur_before_a_strided_convolution_is_zhangs_after_one_of_stride_one():
+    """But for the border."""
+    torch.manual_seed(0)
+    convolution, x = nn.Conv2d(3, 5, 4, 2, 1), torch.randn(1, 3, 16, 16)
+    before = convolution(Blur(3)(x))
+    dense = F.conv2d(x, convolution.weight, convolution.bias, padding=2)[..., 1:, 1:]
+    after = BlurDownsample(5)(dense)
+    torch.testing.assert_close(before[..., 1:-1, 1:-1], after[..., 1:-1, 1:-1])
 
 
 def test_a_blur_leaves_an_odd_size_whole():
@@ -47,6 +64,15 @@ def test_nothing_but_a_transposed_convolution_makes_a_checkerboard_at_the_start(
     with torch.no_grad():
         made = layers(torch.ones(1, 8, 6, 6))[..., 2:-2, 2:-2]  # without the padded border
     assert (made - made[..., :1, :1]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_nearest_convolution_is_interpolation_and_a_convolution(bias):
+    torch.manual_seed(0)
+    layer, x = NearestConvolution(3, 5, bias).double(), torch.randn(2, 3, 4, 7).double()
+    expected = F.interpolate(x, scale_factor=2, mode="nearest")
+    expected = F.conv2d(expected, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_a_subpixel_convolution_starts_as_nearest_interpolation():
@@ -75,10 +101,11 @@ def test_a_cyclegan_learns_with_antialiased_generators():
 
 
 @pytest.mark.parametrize("upsample", get_args(Upsample))
-@pytest.mark.parametrize("residual", ["off", "gated"])
+@pytest.mark.parametrize(("antialias", "residual"), [(False, "off"), (True, "gated")])
 @pytest.mark.parametrize("form", get_args(UNetForm))
-def test_a_pix2pix_learns_with_every_unet(form, upsample, residual):
+def test_a_pix2pix_learns_with_every_unet(form, upsample, antialias, residual):
     settings = {"form": form, "upsample": upsample, "residual": residual, "levels": 4}
+    settings |= {"antialias": antialias}
     method = Pix2Pix(Pix2PixConfig(**SMALL, **settings, norm="instance_affine"))
     batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
     draws = method.draws(batch, torch.tensor(0.0), 1.0)

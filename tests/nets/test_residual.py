@@ -10,11 +10,16 @@ from img2img.methods import METHODS
 from img2img.nets.init import initialize
 from img2img.nets.residual import Output, within
 from img2img.nets.resnet import ResNetConfig
+from img2img.nets.stargan import StarGenerator, StarGeneratorConfig
 from img2img.nets.unet import UNetConfig
 from img2img.sizes import Size
 
 SIZE = Size(32, 32)
-ROWS = {"unet": UNetConfig(width=4, levels=4), "resnet": ResNetConfig(width=4, blocks=1)}
+ROWS = {
+    "unet": UNetConfig(width=4, levels=4),
+    "resnet": ResNetConfig(width=4, blocks=1),
+    "stargan": StarGeneratorConfig(width=4, blocks=1),
+}
 
 
 @pytest.fixture(params=ROWS)
@@ -23,10 +28,16 @@ def row(request):
 
 
 def built(row, init="normal", **settings):
-    network = row.model_copy(update=settings).build(SIZE, 3, 3)
+    network = row.model_copy(update=settings).build(SIZE, 3, 3, 2 if row.conditional else 0)
     torch.manual_seed(0)
     initialize(network, init)
     return network
+
+
+def translated(network, image):
+    """By the network, whether or not it takes a domain."""
+    conditional = isinstance(network, StarGenerator)
+    return network(image, torch.eye(2)) if conditional else network(image)
 
 
 def picture(seed=0):
@@ -40,23 +51,23 @@ def picture(seed=0):
 @pytest.mark.parametrize("upsample", ["transposed", "subpixel"])
 def test_training_starts_exactly_at_the_identity(row, residual, upsample, init):
     network, image = built(row, init, residual=residual, upsample=upsample), picture()
-    assert torch.equal(network(image), image)
+    assert torch.equal(translated(network, image), image)
     with torch.no_grad():
-        assert torch.equal(network(image), image)
+        assert torch.equal(translated(network, image), image)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(network(image), image)
+        assert torch.equal(translated(network, image), image)
 
 
 @pytest.mark.parametrize("residual", ["plain", "gated"])
 def test_a_step_leaves_the_identity_and_the_range_is_kept(row, residual):
-    network, image, target = built(row, residual=residual), picture(), picture(1)
+    network, image = built(row, residual=residual), picture()
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        output = network(image)
+        output = translated(network, image)
         assert output.abs().max() <= 1
-        losses.append((output - target).abs().mean())
+        losses.append((output + image).abs().mean())  # to the negative
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
