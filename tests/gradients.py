@@ -7,10 +7,11 @@ import torch
 
 from img2img.manifest import Labels
 from img2img.methods import METHODS
-from img2img.methods.base import Batch, Draws, Method
+from img2img.methods.base import Method
 from img2img.methods.cut import CUTDraws
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.stargan import StarGANDraws
+from img2img.methods.step import Batch, Draws
 from img2img.training.ranks import Ranks, joined
 from img2img.training.runtime import Runtime, seed_step
 from img2img.training.schedule import Schedule
