@@ -21,7 +21,7 @@ SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_ste
 # What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch
 # layers, BatchNorm, and looking ahead (unroll).
 ALONE = [name for name, found in OBJECTIVES.items() if found.answers == 1]
-PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0}
+PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "edges": 1.0}
 ADAPTIVE = {
     "objective": "hinge",
     "augment": ("colour", "cutout"),

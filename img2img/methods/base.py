@@ -236,8 +236,8 @@ class Method(Critics, ABC):
             terms["tv"] = c.tv * total_variation(output)
         if source is not None and c.color:
             terms["color"] = c.color * color_distance(output, source)
-        if source is not None and c.gradient:
-            terms["gradient"] = c.gradient * edge_distance(output, source)
+        if source is not None and c.edges:
+            terms["edges"] = c.edges * edge_distance(output, source)
         if alike and c.ssim:
             terms["ssim"] = c.ssim * (1 - ms_ssim(*alike))
         if alike and self.eye:

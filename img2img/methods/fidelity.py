@@ -43,7 +43,7 @@ class PictureLosses(BaseModel):
         description="Without pairs: weight of the L1 distance between 8x8 averages of an output "
         "and of its input, which keeps colors in their places.",
     )
-    gradient: float = Field(
+    edges: float = Field(
         0.0,
         ge=0,
         description="Without pairs: weight of 1 - the correlation of the gradients of an output "

@@ -47,7 +47,7 @@ class Pix2PixConfig(MethodConfig):
 
     def without_effect(self) -> dict[str, str]:
         reason = "pix2pix compares outputs with their targets, not with the inputs"
-        return super().without_effect() | {"color": reason, "gradient": reason}
+        return super().without_effect() | {"color": reason, "edges": reason}
 
 
 class Pix2Pix(Method):
