@@ -7,10 +7,11 @@ import torch
 
 from img2img.manifest import Labels
 from img2img.methods import METHODS
-from img2img.methods.base import Batch, Draws, Method
+from img2img.methods.base import Method
 from img2img.methods.cut import CUTDraws
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.stargan import StarGANDraws
+from img2img.methods.step import Batch, Draws
 from img2img.training.ranks import Ranks, joined
 from img2img.training.runtime import Runtime, seed_step
 from img2img.training.schedule import Schedule
@@ -20,7 +21,7 @@ SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2, "batch": 4, "d_ste
 # What compares the pictures of a batch with each other is each process's own affair: mmd, minibatch
 # layers, BatchNorm, and looking ahead (unroll).
 ALONE = [name for name, found in OBJECTIVES.items() if found.answers == 1]
-PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0}
+PICTURE_LOSSES = {"tv": 1.0, "ssim": 1.0, "color": 1.0, "edges": 1.0}
 ADAPTIVE = {
     "objective": "hinge",
     "augment": ("colour", "cutout"),

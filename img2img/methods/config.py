@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from img2img.methods.disturb import Change
+from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.preprocessing import Preprocessing
 from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
@@ -22,7 +23,7 @@ from img2img.nets.init import Init
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class MethodConfig(Preprocessing):
+class MethodConfig(PictureLosses, Preprocessing):
     """The settings that all methods share. A method's subclass sets the defaults of its paper.
 
     Settings of the networks are nested in `generator` and `discriminator`, and may also be given
@@ -127,40 +128,6 @@ class MethodConfig(Preprocessing):
         ge=0,
         description="Weight of the L1 distance between discriminator features of generated and of "
         "real pictures.",
-    )
-    perceptual: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the perceptual loss: the distance of frozen features of a picture "
-        "to those of its target, or, without pairs, of its reconstruction to those of the input.",
-    )
-    perceptual_network: str = Field(
-        "efficientnet-lite0",
-        description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
-        "or an ONNX or TorchScript file.",
-    )
-    ssim: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of 1 - MS-SSIM between a picture and its target, or, without pairs, "
-        "between its reconstruction and the input.",
-    )
-    tv: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the total variation of the outputs, which makes them smooth.",
-    )
-    color: float = Field(
-        0.0,
-        ge=0,
-        description="Without pairs: weight of the L1 distance between 8x8 averages of an output "
-        "and of its input, which keeps colors in their places.",
-    )
-    gradient: float = Field(
-        0.0,
-        ge=0,
-        description="Without pairs: weight of 1 - the correlation of the gradients of an output "
-        "and of its input, which keeps edges in their places.",
     )
     generator_lr: float = Field(2e-4, gt=0, description="Learning rate of the generators.")
     discriminator_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminators.")

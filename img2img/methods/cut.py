@@ -8,17 +8,10 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Scene,
-    Side,
-    Way,
-    flat,
-    in_one_call,
-)
+from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.critics import flat
 from img2img.methods.objectives import Critic, wide
+from img2img.methods.step import Batch, Draws, Scene, Side
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init

@@ -9,17 +9,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Scene,
-    Way,
-    flat,
-    in_one_call,
-    l1,
-)
+from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.critics import flat
+from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, Critic
+from img2img.methods.step import Batch, Draws, Scene
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
 from img2img.nets.discriminator import Scores
 

@@ -1,12 +1,59 @@
 """Losses that keep translations smooth, or close to their inputs, without a discriminator."""
 
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from img2img.features import three_channels
 from img2img.methods.objectives import wide
 
 BLOCK = 8  # pixels
+
+
+class PictureLosses(BaseModel):
+    """The weights of the losses on pictures, which all methods share (`Method.fidelity_terms`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    perceptual: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the perceptual loss: the distance of frozen features of a picture "
+        "to those of its target, or, without pairs, of its reconstruction to those of the input.",
+    )
+    perceptual_network: str = Field(
+        "efficientnet-lite0",
+        description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
+        "or an ONNX or TorchScript file.",
+    )
+    ssim: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of 1 - MS-SSIM between a picture and its target, or, without pairs, "
+        "between its reconstruction and the input.",
+    )
+    tv: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the total variation of the outputs, which makes them smooth.",
+    )
+    color: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of the L1 distance between 8x8 averages of an output "
+        "and of its input, which keeps colors in their places.",
+    )
+    edges: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of 1 - the correlation of the gradients of an output "
+        "and of its input, which keeps edges in their places.",
+    )
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """The mean absolute difference, a scalar, in full precision."""
+    return (wide(a) - wide(b)).abs().mean()
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -7,19 +7,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Method,
-    Scene,
-    Way,
-    flat,
-    in_one_call,
-    l1,
-)
+from img2img.methods.base import ExportSpec, Method, Way, in_one_call
 from img2img.methods.config import MethodConfig
+from img2img.methods.critics import flat
+from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, Critic
+from img2img.methods.step import Batch, Draws, Scene
 from img2img.nets.colors import OneHotInput
 from img2img.nets.discriminator import Scores
 from img2img.nets.generator import Generator
@@ -54,7 +47,7 @@ class Pix2PixConfig(MethodConfig):
 
     def without_effect(self) -> dict[str, str]:
         reason = "pix2pix compares outputs with their targets, not with the inputs"
-        return super().without_effect() | {"color": reason, "gradient": reason}
+        return super().without_effect() | {"color": reason, "edges": reason}
 
 
 class Pix2Pix(Method):

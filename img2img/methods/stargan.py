@@ -15,18 +15,11 @@ from torch import Tensor, nn
 
 from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Method,
-    Scene,
-    Side,
-    Way,
-    l1,
-)
+from img2img.methods.base import ExportSpec, Method, Way
 from img2img.methods.config import MethodConfig
+from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, wide
+from img2img.methods.step import Batch, Draws, Scene, Side
 from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init
 from img2img.sizes import Size, TrainingSize

@@ -26,7 +26,8 @@ from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
 from img2img.files import spread, write_whole
-from img2img.methods.base import Batch, Method, Way
+from img2img.methods.base import Method, Way
+from img2img.methods.step import Batch
 from img2img.nets.norm import image_statistics
 from img2img.training.config import RunConfig
 from img2img.training.runtime import Runtime, to_uint8

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import SIGN, Batch, Draws, Method, Scene, Side, truth_weights
+from img2img.methods.base import Method
+from img2img.methods.critics import SIGN
+from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
 from img2img.training.accumulate import Part, Terms, repeatable, split, summed
 from img2img.training.ema import Ema, Past
 from img2img.training.pool import Choices, ImagePool

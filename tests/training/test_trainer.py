@@ -53,7 +53,7 @@ SETTINGS = [
     {"objective": "lsgan", "unroll": 2},
     {"objective": "hinge", "augment": ("cutout",), "augment_target": 0.6},
     {"objective": "rpgan", "augment": ("cutout",), "augment_target": 0.6},
-    {"tv": 1.0, "ssim": 1.0, "color": 1.0, "gradient": 1.0},
+    {"tv": 1.0, "ssim": 1.0, "color": 1.0, "edges": 1.0},
     {"objective": "hinge", "discriminator": "projected", "augment": ("colour", "cutout")},
     {"objective": "bce", "discriminator": "unet", "perceptual": 1.0},
     {"objective": "bce", "discriminator": "multiscale", "d_layers": 2, "d_scales": 2},
