@@ -1,6 +1,9 @@
 """Feature networks by name."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from img2img.errors import UsageError
 from img2img.features import lite
@@ -34,6 +37,15 @@ def feature_sha256(name: str) -> str:
     the network.
     """
     return sha256(Path(name)) if _is_file(name) else VARIANTS[name].sha256
+
+
+def _absolute(name: str) -> str:
+    """The name; if it is one of a file, with its folder, so that --resume works from any folder."""
+    return str(Path(name).absolute()) if name.lower().endswith(SUFFIXES) else name
+
+
+# A setting that chooses a feature network.
+FeatureNetworkName = Annotated[str, AfterValidator(_absolute)]
 
 
 def _is_file(name: str) -> bool:
