@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from img2img.features import NetworkName
 from img2img.methods.disturb import Change
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.preprocessing import Preprocessing
@@ -134,7 +135,7 @@ class MethodConfig(Preprocessing):
         description="Weight of the perceptual loss: the distance of frozen features of a picture "
         "to those of its target, or, without pairs, of its reconstruction to those of the input.",
     )
-    perceptual_network: str = Field(
+    perceptual_network: NetworkName = Field(
         "efficientnet-lite0",
         description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
         "or an ONNX or TorchScript file.",

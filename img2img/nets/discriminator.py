@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.features.network import FeatureNetwork
+from img2img.features import FeatureNetwork
 from img2img.nets.config import NetworkConfig
 from img2img.nets.norm import spectral_normalize
 from img2img.sizes import Size
