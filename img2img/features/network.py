@@ -1,6 +1,9 @@
 """Feature networks by name."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from img2img.errors import UsageError
 from img2img.features import lite
@@ -8,6 +11,20 @@ from img2img.features.base import FeatureNetwork
 from img2img.features.efficientnet import VARIANTS
 from img2img.features.user_network import SUFFIXES, UserNetwork
 from img2img.features.weights import sha256
+
+
+def absolute_name(name: str) -> str:
+    """The name, or the absolute path of a file, so that a run can be continued from any folder.
+
+    Raises ValueError for a name that is neither one of a Lite nor one of a file.
+    """
+    try:
+        return str(Path(name).absolute()) if _is_file(name) else name
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+NetworkName = Annotated[str, AfterValidator(absolute_name)]  # the type of a setting
 
 
 def feature_network(name: str, stages: tuple[int, ...] | None = None) -> FeatureNetwork:

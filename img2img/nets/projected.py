@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.features import FeatureNetwork, feature_network, three_channels
+from img2img.features import FeatureNetwork, NetworkName, feature_network, three_channels
 from img2img.nets.discriminator import Classifies, DiscriminatorConfig, Looking, Scores
 from img2img.sizes import Size
 
@@ -21,7 +21,7 @@ class ProjectedConfig(DiscriminatorConfig):
     most_answers: ClassVar[int | None] = 1
     scores_domains: ClassVar[bool] = True
 
-    network: str = Field(
+    network: NetworkName = Field(
         "efficientnet-lite0",
         description="Frozen network whose features the discriminators judge: efficientnet-lite0, "
         "-lite1 or -lite2, or an ONNX or TorchScript file.",

@@ -177,12 +177,12 @@ def test_manifest_names_the_feature_networks_of_training_without_their_folders(t
     config = config.model_copy(
         update={
             "feature_networks": {secret: "1" * 64, "efficientnet-lite0": "2" * 64},
-            "method": config.method.model_copy(update={"init": secret}),
+            "method": config.method.model_copy(update={"perceptual_network": secret}),
         }
     )
     manifest = make_manifest(config, "ab", spec, metadata, {})
     assert manifest.feature_networks == {"vgg.onnx": "1" * 64, "efficientnet-lite0": "2" * 64}
-    assert manifest.config["init"] == "vgg.onnx"
+    assert manifest.config["perceptual_network"] == "vgg.onnx"
     assert "somebody" not in manifest.model_dump_json()
 
 

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from img2img.errors import UsageError
-from img2img.features import feature_network
+from img2img.features import NetworkName, feature_network
 from img2img.features.efficientnet import VARIANTS, load, normalized
 from img2img.nets.init import initialize
 from img2img.nets.norm import spectral_normalize
@@ -113,3 +114,12 @@ def test_autocast_does_not_reach_the_features():
         features = network(image.bfloat16())
     assert [feature.dtype for feature in features] == [torch.float32] * 4
     assert all(map(torch.equal, features, network(image.bfloat16().float())))
+
+
+def test_a_setting_names_a_file_by_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setting = TypeAdapter(NetworkName)
+    assert setting.validate_python("vgg.onnx") == str(tmp_path / "vgg.onnx")
+    assert setting.validate_python("efficientnet-lite1") == "efficientnet-lite1"
+    with pytest.raises(ValidationError, match="no feature network efficientnet-lite7"):
+        setting.validate_python("efficientnet-lite7")
