@@ -19,7 +19,6 @@ class ProjectedConfig(DiscriminatorConfig):
 
     name: ClassVar[str] = "projected"
     most_answers: ClassVar[int | None] = 1
-    scores_domains: ClassVar[bool] = True
 
     network: NetworkName = Field(
         "efficientnet-lite0",
@@ -45,6 +44,10 @@ class ProjectedConfig(DiscriminatorConfig):
     @property
     def classifies(self) -> Classifies:
         return "if asked"
+
+    @property
+    def scores_domains(self) -> bool:
+        return True
 
     @property
     def mixes(self) -> bool:
