@@ -32,8 +32,10 @@ SEEDS = (0, 1, 2)
 SMALL = "--size 64 --width 16 --d-width 16 --no-check --workers 0 --eval-every 0"
 METRICS = {  # as `img2img evaluate` calls them -> as the tables do
     "lite0_kernel": "kernel distance",
+    "lite2_kernel": "kernel distance",
     "l1": "L1 to truth",
     "lite0_perceptual": "feature distance to truth",
+    "lite2_perceptual": "feature distance to truth",
     "recall": "recall",
     "coverage": "coverage",
     "classification_error": "domain error",
@@ -48,14 +50,18 @@ class Task:
     options: str
     styles: tuple[str, ...]  # of a and b, or the domains
     candidates: dict[str, str]  # name -> its options; the first is what costs are relative to
+    judge: str = "lite0"  # EfficientNet-Lite0, or another one that took no part in training
 
     @property
     def metrics(self) -> list[str]:
         """Those of the table that make sense: a domain has no truths, pairs no classifier."""
-        without = (
-            {"l1", "lite0_perceptual"} if "stargan" in self.options else {"classification_error"}
-        )
-        return [metric for metric in METRICS if metric not in without]
+        domains = "stargan" in self.options
+        without = {"l1", f"{self.judge}_perceptual"} if domains else {"classification_error"}
+        others = {metric for metric in METRICS if metric.startswith("lite")} - {
+            f"{self.judge}_kernel",
+            f"{self.judge}_perceptual",
+        }
+        return [metric for metric in METRICS if metric not in without | others]
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -64,6 +70,20 @@ class Task:
 
 EACH = {name: f"--objective {name}" for name in OBJECTIVES}
 PRESETS = {"paper": "--preset paper", "modern": "--preset modern"}
+BEFORE = (  # the modern preset of pix2pix until 2026-11-26
+    "--objective rpgan --norm instance --no-dropout --ema 0.999 --penalty-every 4 "
+    "--augment colour,translation,cutout"
+)
+PIX2PIX = {
+    **PRESETS,
+    "modern before": BEFORE,
+    "without the input added": "--preset modern --residual off",
+    "without the gate": "--preset modern --residual plain",
+    "without the perceptual loss": "--preset modern --perceptual 0",
+    "with a PatchGAN": "--preset modern --discriminator patch",
+    "with transposed convolutions": "--preset modern --upsample transposed",
+    "with enlarged pictures": "--preset modern --margin enlarge",
+}
 TASKS = {
     "pairs": Task(
         "pix2pix, flat -> 3D",
@@ -79,7 +99,11 @@ TASKS = {
         EACH,
     ),
     "pix2pix": Task(
-        "pix2pix, flat -> 3D", f"--mode pix2pix {SMALL} --steps 2000", ("flat", "3d"), PRESETS
+        "pix2pix, flat -> 3D",
+        f"--mode pix2pix {SMALL.replace(' --d-width 16', '')} --batch 4 --levels 5 --steps 1000",
+        ("flat", "3d"),
+        PIX2PIX,
+        judge="lite2",
     ),
     "cyclegan": Task(
         "CycleGAN, flat <-> Noto, mean of both ways",
@@ -129,6 +153,7 @@ def run(name: str, candidate: str, seed: int, data: Path, runs: Path) -> dict:
             folders = [folders[0], folders[3], folders[2], folders[1]]
         model = folder / "export" / f"{folder.name}{f'-{way}' * (len(task.ways) > 1)}.onnx"
         how = ["--bootstrap", "0", "--metrics", ",".join(task.metrics), "--json"]
+        how += ["--extractor", f"efficientnet-{task.judge}"]
         said = command("evaluate", "-m", str(model), *folders, *how)
         for metric in json.loads(said)["metrics"]:
             *where, plain = metric["name"].split("/")

@@ -22,9 +22,9 @@ from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from img2img.methods import METHODS
-from img2img.methods.base import Batch, Draws
 from img2img.methods.cut import CUTDraws
 from img2img.methods.stargan import StarGANDraws
+from img2img.methods.step import Batch, Draws
 from img2img.nets.patchgan import PatchGAN, PixelGAN
 from img2img.nets.resnet import ResNet
 from img2img.nets.unet import UNet

@@ -13,6 +13,7 @@ from img2img.formats import FORMATS, OPTIONAL
 from img2img.images import WRITERS
 from img2img.infer.session import PROVIDERS
 from img2img.methods import METHODS
+from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
 from img2img.nets import DISCRIMINATORS, GENERATORS
 
@@ -29,6 +30,7 @@ PRESENT = {
     "generator": GENERATORS.builtin,
     "discriminator": DISCRIMINATORS.builtin,
     "objective": OBJECTIVES.builtin,
+    "loss on pictures": [name for name in PictureLosses.model_fields if "network" not in name],
     "layout of data": LAYOUTS.builtin,
     "metric of a picture": PAIRED,
     "metric of a set": NEIGHBOURHOOD,

@@ -10,13 +10,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "errors", "files", "images", "manifest", "memory", "sizes"}
 ALLOWED = {
-    "nets": {"nets", "table", "manifest", "sizes"},
-    "methods": {"methods", "nets", "data", "manifest", "errors", "sizes", "table"},
+    "features": {"features", *FACE},
+    "nets": {"nets", "features", "table", "manifest", "sizes"},
+    "methods": {"methods", "nets", "features", "data", "manifest", "errors", "sizes", "table"},
     "data": {"data", "table", *FACE},
-    "training": {"training", "methods", "nets", "data", "evaluate", *FACE},
+    "training": {"training", "methods", "nets", "features", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},
     "infer": {"infer", *FACE},
-    "evaluate": {"evaluate", "data", "infer", *FACE},
+    "evaluate": {"evaluate", "features", "data", "infer", *FACE},
     "app": {"app", "infer", "evaluate", *FACE},
 }
 

@@ -12,11 +12,8 @@ import io
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from functools import partial
 from multiprocessing import Pool
@@ -28,6 +25,9 @@ try:
     from PIL import Image
 except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install pillow resvg-py")
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from building import npm_archive, save_whole
 
 SUPERSAMPLE = 4  # SVG is drawn this much larger, then averaged down: cleaner than resvg's own edges
 TEST_BELOW = 26  # test is where the first byte of the name's SHA-1 is under this: about a tenth
@@ -99,22 +99,7 @@ def get_archive(style: str, folder: Path) -> Path:
     """The style's archive in `folder`, got with `npm pack` if it is not there yet."""
     package = PACKAGES[style]
     file_name = re.sub("[/@]", "-", package.removeprefix("@")) + ".tgz"  # as npm calls it
-    path = folder / file_name
-    if not path.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            sys.exit(f"npm is missing: install Node.js, or put {file_name} into {folder}.")
-        print(f"npm pack {package}", flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            command = [npm, "pack", package, "--ignore-scripts", "--loglevel=error"]
-            done = subprocess.run(command, cwd=temporary, stdout=subprocess.DEVNULL, check=False)
-            if done.returncode:
-                sys.exit(f"`npm pack {package}` failed; its message is above.")
-            os.replace(Path(temporary, file_name), path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[style]:
-        sys.exit(f"{path} is damaged or another version: delete it and run this again.")
-    return path
+    return npm_archive(package, file_name, SHA256[style], folder)
 
 
 def read_drawings(archive: Path) -> dict[str, bytes]:
@@ -187,13 +172,9 @@ def draw_all(jobs: list[tuple[bytes, Path]], size: int, workers: int) -> None:
 def draw(job: tuple[bytes, Path], size: int) -> None:
     """Draw one picture and put it in place, whole or not at all."""
     source, file = job
-    picture = draw_svg(source, size) if source.startswith(b"<svg") else draw_webp(source, size)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        picture.save(temporary, "PNG", optimize=True)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_whole(
+        draw_svg(source, size) if source.startswith(b"<svg") else draw_webp(source, size), file
+    )
 
 
 def draw_svg(source: bytes, size: int) -> Image.Image:

@@ -41,8 +41,13 @@ def evaluate(
     ] = None,
     metrics: Annotated[str, option("Names with commas. Default: all that apply.")] = "",
     extractor: Annotated[
-        Literal["auto", "inception", "efficientnet-lite0"],
-        option("Network whose features the distances compare."),
+        Literal[
+            "auto", "inception", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"
+        ],
+        option(
+            "Network whose features the distances compare. auto: inception where its weights are "
+            "present, else an EfficientNet-Lite whose features took no part in training the model."
+        ),
     ] = "auto",
     weights: Annotated[Path | None, option("File with Inception's weights.")] = None,
     data: Annotated[
@@ -112,10 +117,12 @@ def evaluate(
         raise needs_extra("eval", error) from None
     from img2img.files import write_whole
 
-    network = features.extractor(extractor, weights)
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
+    translations = Translations(translator, translator if data else way_back)
+    trained = translations.feature_networks.values()
+    network = features.extractor(extractor, weights, trained=trained)
     if data and translator:  # by domain
         from img2img.data.sources import Sources
         from img2img.evaluate.domains import evaluate_domains
@@ -126,7 +133,6 @@ def evaluate(
         result = evaluate_domains(
             test, translator, network, console, train, wanted, seed, bootstrap
         )
-        translations = Translations(translator, translator)
         title = f"{translations.describe('its inputs')}, by domain"
     else:
         folder = a or fake
@@ -135,7 +141,6 @@ def evaluate(
         labelled = (
             Segmenter(segmenter, labels, segmenter_input, palette) if segmenter and labels else None
         )
-        translations = Translations(translator, way_back)
         result = measure(
             target, folder, translations, network, console, to, wanted, seed, bootstrap, labelled
         )

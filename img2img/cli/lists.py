@@ -95,9 +95,13 @@ def show_settings(config: "RunConfig") -> None:
 
 
 def _shown(value: Any) -> str:
-    """The value as an option accepts it: empty for None, commas between the items of a list."""
+    """The value as an option accepts it: empty for None, commas between the items of a list. Groups
+    of settings are shown as a file has them.
+    """
     if value is None:
         return ""
     if isinstance(value, list):
         return ",".join(map(_shown, value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)

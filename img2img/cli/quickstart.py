@@ -9,18 +9,14 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-SETTINGS = {  # a small U-Net with good results after two minutes on two CPU cores
+SETTINGS = {  # besides those of the preset: a small U-Net, for two minutes on two CPU cores
     "size": 64,
-    "width": 32,
+    "width": 24,
     "levels": 5,
-    "norm": "instance",
-    "dropout": False,
-    "batch": 8,
-    "steps": 1100,
+    "batch": 4,
+    "steps": 1200,
     "epochs": None,
-    "d_width": 32,
-    "generator_lr": 5e-4,
-    "ema": 0.99,
+    "ema": 0.995,
 }
 SHOWN = 12  # rows of the contact sheet
 
@@ -63,6 +59,7 @@ def quickstart(
         {
             "name": run.name,
             "mode": "pix2pix",
+            "preset": "modern",
             "method": SETTINGS,
             "sources": {"a": sample / "train" / "flat", "b": sample / "train" / "3d"},
             "test": {"a": sample / "test" / "flat", "b": sample / "test" / "3d"},

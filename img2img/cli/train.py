@@ -93,7 +93,10 @@ def train(
     ] = None,
     resize: Annotated[
         str | None,
-        _training("Size to which pictures are resized before the crop; 0: don't resize."),
+        _training(
+            "Size to which pictures are resized before the crop; 0: don't resize. By default "
+            "286/256 of --size (stargan: --size); --margin auto doesn't enlarge to that."
+        ),
     ] = None,
     centre_crop: Annotated[
         str | None, _training("Size of a center crop that is taken before all else.")

@@ -1,6 +1,7 @@
 """Resizing, cropping and flipping of the pictures of a sample alike, with albumentations."""
 
 from collections.abc import Callable, Collection
+from fractions import Fraction
 from functools import lru_cache
 from random import Random
 from typing import Literal
@@ -15,6 +16,8 @@ from img2img.sizes import Size
 
 Pictures = dict[str, np.ndarray]
 Fit = Literal["squash", "crop", "pad"]
+Margin = Literal["enlarge", "auto", "reflect", "edge"]
+PadMode = Literal["constant", "reflect", "edge"]
 cv2.setNumThreads(0)  # data workers run in parallel instead
 
 
@@ -22,7 +25,8 @@ class Augment:
     """Pictures uint8 [H, W, C] of any size -> uint8 [height, width, C] of `size`, in two stages.
 
     The first stage is deterministic: a center crop, if there is one, and resizing to load_size, or
-    outside of training to size. The second stage is the crop to size, at random in training, and a
+    outside of training to size; training pictures that are smaller than load_size can get a margin
+    instead of being enlarged. The second stage is the crop to size, at random in training, and a
     horizontal flip of half of the samples in training.
     """
 
@@ -36,6 +40,7 @@ class Augment:
         cache: Cache | None = None,
         fit: Fit = "squash",
         labels: Collection[str] = (),
+        margin: Margin = "enlarge",
     ):
         """
         Args:
@@ -46,12 +51,19 @@ class Augment:
                 exported models pad.
             cache: stores the results of the first stage, which must be of one size.
             labels: names of pictures that are label maps, whose colors must not mix.
+            margin: how training pictures smaller than load_size reach it. enlarge: by resizing.
+                Otherwise they keep their size (or are resized to `size`, as outside of training,
+                if they are smaller than that), and a margin is added on all sides. reflect: it
+                mirrors the picture. edge: it repeats the border. auto: it has the color of the
+                border if that is plain in all pictures of the sample, else it mirrors them.
         """
         self.size = Size.of(size)
         self.training, self.cache, self.fit, self.labels = training, cache, fit, frozenset(labels)
         self.cut = Size.of(centre_crop) if centre_crop else None
         load = Size.of(load_size) if load_size else None
         self.resized = load and (load if training else self.size)
+        self.margin = margin
+        self.adds_margin = training and margin != "enlarge" and load not in (None, self.size)
         # If so, both pictures of a pair become equal in size, whatever their sizes are.
         self.resizes_first = bool(load) and not centre_crop and fit == "squash"
         crop = A.RandomCrop if training else A.CenterCrop
@@ -67,33 +79,67 @@ class Augment:
     ) -> Pictures:
         """The pictures that `read` returns, after the first stage, from the cache if possible.
 
-        record: index in the cache. channels: number of channels of each picture by name. Raises
+        record: index in the cache. channels: number of channels of each picture by name; further
+        pictures that `read` returns are partners, of the same crop, and not returned. Raises
         DataError for a picture that is too small.
         """
         if not (self.cache and self.resized):
-            return {name: self._prepare(name, picture) for name, picture in read().items()}
+            return self._first_stage(channels, read())
         area = self.resized.width * self.resized.height
         cached = self.cache.get(record, area * sum(channels.values()))
         if cached is not None:
             ends = np.cumsum([area * count for count in channels.values()])[:-1]
             parts = zip(channels, np.split(cached, ends), strict=True)
             return {n: part.reshape(*self.resized.shape, channels[n]) for n, part in parts}
-        pictures = {name: self._prepare(name, picture) for name, picture in read().items()}
+        pictures = self._first_stage(channels, read())
         self.cache.put(record, np.concatenate([p.ravel() for p in pictures.values()]))
         return pictures
 
-    def _prepare(self, name: str, picture: np.ndarray) -> np.ndarray:
+    def _first_stage(self, names: Collection[str], pictures: Pictures) -> Pictures:
+        """The named pictures after the first stage. The others are their partners, which have a say
+        in the size and the margin.
+        """
+        if not self.adds_margin:
+            return {name: self._prepare(name, pictures[name], self.resized) for name in names}
+        assert self.resized
+        size = self._size_without_enlarging(pictures)
+        ready = {name: self._prepare(name, picture, size) for name, picture in pictures.items()}
+        mode: PadMode = "edge" if self.margin == "edge" else "reflect"
+        if self.margin == "auto" and all(map(_has_plain_border, ready.values())):
+            mode = "constant"
+        return {name: _padded(ready[name], self.resized, mode) for name in names}
+
+    def _prepare(self, name: str, picture: np.ndarray, size: Size | None) -> np.ndarray:
         height, width = picture.shape[:2]
         try:
             if self.cut:
                 picture = A.CenterCrop(*self.cut.shape)(image=picture)["image"]
-            if self.resized:
-                picture = self._fitted(picture, self.resized, name in self.labels)
+            if size:
+                picture = self._fitted(picture, size, name in self.labels)
         except Exception as error:
             raise DataError(
                 f"A picture of {width}x{height} px can't be resized: {error}"
             ) from error
         return picture
+
+    def _size_without_enlarging(self, pictures: Pictures) -> Size:
+        """The largest size from `size` to load_size to which none of the pictures is enlarged;
+        `size` if they are too small for any. The sizes between them lie on a line.
+        """
+        assert self.resized
+        sides = list(zip(self.size, self.resized, strict=True))
+        share = Fraction(1)  # exact: a pixel less because of rounding would blur the picture
+        for picture in pictures.values():
+            has = self.cut or Size(picture.shape[1], picture.shape[0])
+            shares = [
+                Fraction(side - low, high - low)
+                for side, (low, high) in zip(has, sides, strict=True)
+                if low < high
+            ]
+            # With fit=pad, the side that needs the smaller scale determines it.
+            share = min(share, max(shares) if self.fit == "pad" else min(shares))
+        share = max(share, Fraction(0))
+        return Size(*(low + int(share * (high - low)) for low, high in sides))
 
     def _fitted(self, picture: np.ndarray, wanted: Size, is_labels: bool) -> np.ndarray:
         """The picture, resized by the rule of `fit`: to the wanted size, or, if it is cropped
@@ -147,3 +193,28 @@ def _resizing(size: Size, is_labels: bool) -> A.BasicTransform:
         return A.Resize(*size.shape, interpolation=cv2.INTER_NEAREST_EXACT)
     # Area interpolation when shrinking, since bicubic interpolation alone would alias.
     return A.Resize(*size.shape, interpolation=cv2.INTER_CUBIC, area_for_downscale="image")
+
+
+def _has_plain_border(picture: np.ndarray) -> bool:
+    """Whether the corners of a picture [H, W, C] have one color, and at least half of the pixels of
+    its border have it.
+    """
+    corner = picture[0, 0]
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    share = (border == corner).all(-1).mean()
+    return bool(share >= 0.5 and (picture[[0, -1, -1], [-1, 0, -1]] == corner).all())
+
+
+def _padded(picture: np.ndarray, size: Size, mode: PadMode) -> np.ndarray:
+    """The picture [H, W, C] in the middle of one that is at least as large as `size`. constant: the
+    margin has the color of the first pixel.
+    """
+    height, width, channels = picture.shape
+    lacking = [max(want - has, 0) for want, has in zip(size.shape, (height, width), strict=True)]
+    (top, bottom), (left, right) = edges = [(n // 2, n - n // 2) for n in lacking]
+    if mode != "constant":
+        return np.pad(picture, (*edges, (0, 0)), mode=mode)
+    padded = np.empty((top + height + bottom, left + width + right, channels), picture.dtype)
+    padded[:] = picture[0, 0]
+    padded[top : top + height, left : left + width] = picture
+    return padded

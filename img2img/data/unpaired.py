@@ -154,13 +154,16 @@ class PartlyPaired(Unpaired):
 
     def _read(self, name: str, place: int, augment: "Augment") -> Sample:
         sample = super()._read(name, place, augment)
-        if name == "b" and place < self.pairs and not augment.resizes_first:
-            # Both must have the same size for the same crop. It is resized for random samples, too,
-            # so that a cache has the same content in both cases.
-            height, width = super()._read("a", place, augment)["a"].shape[:2]
-            if sample["b"].shape[:2] != (height, width):
-                labels = "b" in augment.labels
-                sample["b"] = images.resize(sample["b"], width, height, labels=labels)
+        changes = augment.adds_margin or (name == "b" and not augment.resizes_first)
+        if place >= self.pairs or not changes:
+            return sample
+        # Both must have the same size and margin for the same crop. They are made alike for random
+        # samples, too, so that a cache has the same content in both cases.
+        sample |= super()._read("b" if name == "a" else "a", place, augment)
+        height, width = sample["a"].shape[:2]
+        if not augment.resizes_first and sample["b"].shape[:2] != (height, width):
+            labels = "b" in augment.labels
+            sample["b"] = images.resize(sample["b"], width, height, labels=labels)
         return sample
 
     def split(self, held_out: int) -> tuple[Self, Self]:

@@ -33,6 +33,16 @@ class Translations:
         """Channels of the translations, and so of the real pictures that they are compared with."""
         return self.translator.manifest.out_channels if self.translator else 3
 
+    @property
+    def feature_networks(self) -> dict[str, str]:
+        """SHA-256 of the feature networks that took part in training the models, by name."""
+        models = [model for model in (self.back, self.translator) if model]
+        return {
+            name: sha256
+            for model in models
+            for name, sha256 in model.manifest.feature_networks.items()
+        }
+
     def describe(self, folder: str) -> str:
         """For the protocol: the model and how it ran on the folder, or the folder alone."""
         if self.translator is None:

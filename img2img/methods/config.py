@@ -1,12 +1,9 @@
 """The base class of the settings of methods, with the settings of their networks."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SerializeAsAny,
     ValidationInfo,
@@ -14,32 +11,25 @@ from pydantic import (
     model_validator,
 )
 
-from img2img.manifest import Palette
 from img2img.methods.disturb import Change
+from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
+from img2img.methods.preprocessing import Preprocessing
 from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
-from img2img.sizes import Size, TrainingSize
 
-# 0: do not resize. None: the method's default.
-LoadSize = Annotated[
-    Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
-]
-Fit = Literal["squash", "crop", "pad"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(PictureLosses, Preprocessing):
     """The settings that all methods share. A method's subclass sets the defaults of its paper.
 
     Settings of the networks are nested in `generator` and `discriminator`, and may also be given
     flat: `Config(generator="resnet", width=32, d_layers=2)` (see img2img.methods.route). Raises
     pydantic's ValidationError for settings that are not allowed or do not go together.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     default_generator: ClassVar[str]  # a name in GENERATORS
     default_discriminator: ClassVar[str] = "patch"  # a name in DISCRIMINATORS
@@ -50,43 +40,6 @@ class MethodConfig(BaseModel):
     conditional: ClassVar[bool] = False  # generators take a domain, discriminators classify it
     contrastive: ClassVar[bool] = False  # its losses compare features of `Generator.encode`
 
-    size: TrainingSize = Field(
-        Size(256, 256),
-        description="Size of the training crops in pixels: 256, or 512x256 (width x height).",
-    )
-    resize: LoadSize = Field(
-        None,
-        description="Size to which pictures are resized before they are cropped; 0 keeps their "
-        "size. By default the paper's, in proportion to size.",
-    )
-    fit: Fit = Field(
-        "squash",
-        description="How a picture of another aspect ratio is resized. squash: to exactly that "
-        "size. crop: its shorter side is scaled, and its longer side cropped. pad: its longer side "
-        "is scaled, and its border repeated.",
-    )
-    centre_crop: TrainingSize | None = Field(
-        None, description="Size of a crop from the center that is taken before resizing."
-    )
-    labels_in: Literal["color", "one-hot"] | None = Field(
-        None,
-        description="The inputs are label maps, and are resized without mixing their colors. "
-        "color: the generator sees the colors. one-hot: it sees one channel for each color.",
-    )
-    labels_out: bool = Field(
-        False,
-        description="The outputs are label maps: every pixel has one of the colors in the data.",
-    )
-    palettes: dict[str, Palette] = Field(
-        {}, description="The colors of the label maps, which are read from the data."
-    )
-    flip: bool = Field(True, description="Mirror half of the pictures horizontally, at random.")
-    in_channels: Literal[1, 3, 4] = Field(
-        3, description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
-    )
-    out_channels: Literal[1, 3, 4] = Field(
-        3, description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
-    )
     batch: int = Field(1, ge=1, description="Pictures, or pairs, in each step.")
     accumulate: int = Field(
         1,
@@ -150,6 +103,20 @@ class MethodConfig(BaseModel):
         description="Differentiable augmentations of what the discriminators see, real and "
         "generated alike: any of colour, translation and cutout, separated by commas.",
     )
+    augment_target: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Apply each augmentation with a probability that adapts to overfitting: it "
+        "rises while the discriminators recognize more real pictures than that, on a scale from 0 "
+        "(by chance) to 1 (all), and falls while they recognize fewer. The paper's is 0.6.",
+    )
+    augment_ramp: int = Field(
+        20_000,
+        ge=1,
+        description="Number of pictures in which the probability of augmentation can go from 0 to "
+        "1.",
+    )
     noise: float = Field(
         0.0,
         ge=0,
@@ -199,7 +166,9 @@ class MethodConfig(BaseModel):
     )
     discriminator: SerializeAsAny[DiscriminatorConfig] = Field(
         description="Network that tells real from generated pictures. patch judges overlapping "
-        "patches, pixel single pixels; autoencoder is for objectives that need it."
+        "patches, multiscale those of several sizes, pixel single pixels, unet pixels and the "
+        "whole, projected the features of a network that was trained on photographs; mixture is "
+        "several of these by weight; autoencoder is for objectives that need it."
     )
     init: Init = Field(
         "normal",
@@ -268,12 +237,18 @@ class MethodConfig(BaseModel):
         self._require_fitting_networks()
         if OBJECTIVES[self.objective].answers > 1 and (self.r1 or self.r2):
             raise ValueError(f"{self.objective} brings its own penalty; leave out r1 and r2")
-        if OBJECTIVES[self.objective].clips and self.discriminator.spectral:
+        if OBJECTIVES[self.objective].clips and self.discriminator.uses_spectral_norm:
             raise ValueError(
                 f"{self.objective} clips the weights, which spectral normalization would rescale; "
                 "leave out one of the two"
             )
         objective = OBJECTIVES[self.objective]
+        if self.augment_target and objective.scores:
+            raise ValueError(
+                f"augment_target counts real pictures that are recognized, and the scores of "
+                f"{self.objective} have no boundary between real and generated; choose another "
+                "objective (such as hinge), or leave out augment_target"
+            )
         if self.unroll and (objective.interpolates or any(self.slope_weights.values())):
             raise ValueError(
                 "unroll would need second derivatives of a gradient penalty; leave out one of the "
@@ -330,12 +305,12 @@ class MethodConfig(BaseModel):
                 f"this method compares features of the generator, and {generator.name} provides "
                 f"none; set generator={self.default_generator}"
             )
-        if judge.classifies != self.conditional:
-            if self.conditional:
-                name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
-                raise ValueError(
-                    f"this method needs a discriminator that classifies the domain; {name} does not"
-                )
+        if self.conditional and judge.classifies == "never":
+            name = f"{judge.name} of {self.objective}" if judge.energy else judge.name
+            raise ValueError(
+                f"this method needs a discriminator that classifies the domain; {name} does not"
+            )
+        if judge.classifies == "always" and not self.conditional:
             raise ValueError(
                 f"the discriminator {judge.name} classifies domains, and this method has none; set "
                 f"discriminator={self.default_discriminator}"
@@ -361,7 +336,8 @@ class MethodConfig(BaseModel):
 
     def without_effect(self) -> dict[str, str]:
         """Settings that have no effect together with the others, each with the reason."""
-        name, objective, reasons = self.objective, OBJECTIVES[self.objective], {}
+        reasons = super().without_effect()
+        name, objective = self.objective, OBJECTIVES[self.objective]
         builtin = OBJECTIVES.builtin  # naming those of other packages would import them
         if not objective.interpolates:
             reasons["gradient_penalty"] = (
@@ -375,9 +351,18 @@ class MethodConfig(BaseModel):
             reasons["smooth"] = f"{name} has no labels to smooth; {labelled} have"
         if not any(self.slope_weights.values()):
             reasons["penalty_every"] = "R1 and R2 have no weight"
-        if self.load_size is None and self.fit != "squash":
-            reasons["fit"] = "pictures are not resized (resize=0)"
+        if not self.augment:
+            reasons["augment_target"] = "no augmentations are chosen (augment)"
+        if not (self.augment and self.augment_target):
+            reasons["augment_ramp"] = "no probability adapts (augment_target)"
+        if not self.perceptual:
+            reasons["perceptual_network"] = "the perceptual loss has no weight"
         return reasons
+
+    def feature_networks(self) -> set[str]:
+        """The names of the frozen feature networks that take part in training."""
+        perceptual = {self.perceptual_network} if self.perceptual else set()
+        return perceptual | set(self.discriminator.feature_networks())
 
     @property
     def weight_bound(self) -> float:
@@ -391,10 +376,3 @@ class MethodConfig(BaseModel):
         default = OBJECTIVES[self.objective].zero_centered
         weights = {"r1": self.r1, "r2": self.r2}
         return {name: default if weight is None else weight for name, weight in weights.items()}
-
-    @property
-    def load_size(self) -> Size | None:
-        """The size to which pictures are resized before they are cropped; None to keep their size.
-        The default is that of the papers, 286/256 of the crop.
-        """
-        return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None

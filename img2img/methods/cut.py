@@ -8,17 +8,12 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Scene,
-    Side,
-    Way,
-    in_one_call,
-)
+from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.critics import flat
 from img2img.methods.objectives import Critic, wide
+from img2img.methods.step import Batch, Draws, Scene, Side
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
+from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init
 from img2img.nets.projection import PatchProjection
 
@@ -75,6 +70,9 @@ class CUTConfig(TwoSetsConfig):
             why = "the contrastive term has no weight (nce=0)"
             names = ("nce_identity", "nce_temperature", "nce_patches", "nce_width")
             reasons |= dict.fromkeys(names, why)
+        if not (self.nce and self.nce_identity):
+            why = "cut reconstructs pictures only with nce_identity"
+            reasons |= dict.fromkeys(("ssim", "perceptual", "perceptual_network"), why)
         return reasons
 
 
@@ -115,13 +113,14 @@ class CUT(TwoSets):
         "heads": "generators",
         "discriminators": "discriminators",
     }
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {"b": ("fake_b", "b")}
     config: CUTConfig
 
     def __init__(self, config: CUTConfig):
         super().__init__(config)
         c = config
         generator = c.generator.build(c.size, c.in_channels, c.out_channels)
-        judge = c.discriminator.build(c.size, c.out_channels, self.objective.answers)
+        judge = c.discriminator.build(c.size, (c.out_channels,), self.objective.answers)
         self.generators = nn.ModuleDict({"ab": generator})
         self.discriminators = nn.ModuleDict({"b": judge})
         channels = c.generator.feature_channels(c.in_channels)
@@ -151,16 +150,20 @@ class CUT(TwoSets):
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         real, fake, mixes = batch["b"], scene["fake_b"], self.config.discriminator.mixes
+        critic = self._critic(batch, scene, draws)
         # Halved, to slow down the discriminator, as in the published code.
-        return self.critic_terms(self._critic(draws), real, fake, draws, weight=0.5, apart=mixes)
+        return self.critic_terms(critic, real, fake, draws, weight=0.5, apart=mixes)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         c, judge = self.config, self.discriminators["b"]
         fake, real = scene["fake_b"], batch["b"]
-        terms = {"adversarial": self.generator_loss(self._critic(draws), fake, real)}
+        critic = self._critic(batch, scene, draws)
+        terms = {"adversarial": self.generator_loss(critic, fake, real)}
         terms |= self.matching_terms(judge, judge, fake, real)
         if c.paired:
             terms["paired"] = self.truth_term(fake, self._mirrored(real, draws), draws)
+        same = (scene["same_b"], self._mirrored(real, draws)) if self._compares_identity else None
+        terms |= self.fidelity_terms(fake, self._mirrored(batch["a"], draws), alike=same)
         if not c.nce:
             return terms
         # Equation 5: half the weight each, if the identity is compared, too.
@@ -176,7 +179,7 @@ class CUT(TwoSets):
         return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
 
     def ways(self, batch: Batch) -> dict[str, Way]:
-        critic = self.discriminators["b"] if self.objective.answers == 1 else None
+        critic = flat(self.discriminators["b"]) if self.objective.answers == 1 else None
         a, b, paired = batch["a"], batch["b"], all_paired(batch)
         return {"ab": Way(a, b, self.generators["ab"], critic, paired=paired)}
 
@@ -187,8 +190,8 @@ class CUT(TwoSets):
     def _compares_identity(self) -> bool:
         return self.config.nce_identity and self.config.nce > 0
 
-    def _critic(self, draws: Draws) -> Critic:
-        return lambda image: self.discriminators["b"](self.seen(image, draws))
+    def _critic(self, batch: Batch, scene: Scene, draws: Draws) -> Critic:
+        return lambda image: Scores.of(self.judge("b", (image,), batch, scene, draws))
 
     def _mirrored(self, image: Tensor, draws: Draws) -> Tensor:
         """The image or features [N, C, H, W], mirrored if the inputs of this step are."""

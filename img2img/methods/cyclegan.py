@@ -9,17 +9,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Scene,
-    Way,
-    in_one_call,
-    l1,
-)
+from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.critics import flat
+from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, Critic
+from img2img.methods.step import Batch, Draws, Scene
 from img2img.methods.two_sets import TwoSets, TwoSetsConfig, all_paired
+from img2img.nets.discriminator import Scores
+
+OTHER = {"a": "b", "b": "a"}  # domain
 
 
 class CycleGANConfig(TwoSetsConfig):
@@ -53,6 +51,8 @@ class CycleGANConfig(TwoSetsConfig):
             raise ValueError(
                 "the identity loss needs in_channels equal to out_channels; set identity=0"
             )
+        if self.color and self.in_channels != self.out_channels:
+            raise ValueError("color needs in_channels equal to out_channels; set color=0")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -86,6 +86,7 @@ class CycleGAN(TwoSets):
     translate_hint = " --direction ab"
     update_order = ("generators", "discriminators")
     pooled = ("fake_a", "fake_b")
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {"a": ("fake_a", "a"), "b": ("fake_b", "b")}
     config: CycleGANConfig
 
     def __init__(self, config: CycleGANConfig):
@@ -97,7 +98,7 @@ class CycleGAN(TwoSets):
         )
         self.discriminators = nn.ModuleDict(
             {
-                domain: c.discriminator.build(c.size, channels, answers)
+                domain: c.discriminator.build(c.size, (channels,), answers)
                 for domain, channels in (("a", a), ("b", b))
             }
         )
@@ -120,7 +121,7 @@ class CycleGAN(TwoSets):
         return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        judge_a, judge_b = (self._critic(domain, draws) for domain in "ab")
+        judge_a, judge_b = (self._critic(domain, batch, scene, draws) for domain in "ab")
         c = self.config
         terms = {
             "adversarial_ab": self.generator_loss(judge_b, scene["fake_b"], batch["b"]),
@@ -129,9 +130,10 @@ class CycleGAN(TwoSets):
             "cycle_b": c.cycle * l1(scene["cycle_b"], batch["b"]),
         }
         for domain, judge in self.discriminators.items():
-            fake, real = scene[f"fake_{domain}"], batch[domain]
-            for name, term in self.matching_terms(judge, judge, fake, real).items():
-                terms[f"{name}_{domain}"] = term
+            fake, real, source = scene[f"fake_{domain}"], batch[domain], batch[OTHER[domain]]
+            parts = self.matching_terms(judge, judge, fake, real)
+            parts |= self.fidelity_terms(fake, source, alike=(scene[f"cycle_{domain}"], real))
+            terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         if c.identity:
             for domain in "ab":
                 off = l1(scene[f"same_{domain}"], batch[domain])
@@ -146,7 +148,8 @@ class CycleGAN(TwoSets):
         for domain in self.discriminators:
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
-            judge, mixes = self._critic(domain, draws), self.config.discriminator.mixes
+            judge = self._critic(domain, batch, scene, draws)
+            mixes = self.config.discriminator.mixes
             parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=mixes)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
@@ -164,16 +167,16 @@ class CycleGAN(TwoSets):
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
-        judges = self.discriminators if self.objective.answers == 1 else {"a": None, "b": None}
-        paired = all_paired(batch)
+        judge_a, judge_b = (flat(judge) for judge in self.discriminators.values())
+        paired, scored = all_paired(batch), self.objective.answers == 1
         return {
-            "ab": Way(a, b, ab, judges["b"], back=ba, paired=paired),
-            "ba": Way(b, a, ba, judges["a"], back=ab, paired=paired),
+            "ab": Way(a, b, ab, judge_b if scored else None, back=ba, paired=paired),
+            "ba": Way(b, a, ba, judge_a if scored else None, back=ab, paired=paired),
         }
 
     def exports(self) -> dict[str, ExportSpec]:
         return {direction: self.direction_spec(direction) for direction in self.generators}
 
-    def _critic(self, domain: str, draws: Draws) -> Critic:
+    def _critic(self, domain: str, batch: Batch, scene: Scene, draws: Draws) -> Critic:
         """The discriminator of the domain in training, with augmentation."""
-        return lambda image: self.discriminators[domain](self.seen(image, draws))
+        return lambda image: Scores.of(self.judge(domain, (image,), batch, scene, draws))

@@ -11,16 +11,28 @@ from torch import Tensor
 Change = Literal["colour", "translation", "cutout"]
 
 
-def augmented(image: Tensor, changes: tuple[Change, ...], channels: tuple[int, ...]) -> Tensor:
+def augmented(
+    image: Tensor,
+    changes: tuple[Change, ...],
+    channels: tuple[int, ...],
+    probability: Tensor | None = None,
+) -> Tensor:
     """Differentiable augmentation of [N, C, H, W] in [-1, 1] (Zhao et al. 2020, section 3.3).
 
     channels: channels of each picture that is concatenated in the image; these share their draws.
+    probability: of each change to each picture, a scalar tensor (Karras et al. 2020, "Training
+    Generative Adversarial Networks with Limited Data", section 2.2); None: all are applied.
     """
     for change in changes:
         if change == "colour":
-            image = _color(image, channels)
+            changed = _color(image, channels)
         else:
-            image = _translation(image) if change == "translation" else _cutout(image)
+            changed = _translation(image) if change == "translation" else _cutout(image)
+        if probability is None:
+            image = changed
+        else:  # in float32, since in bf16 every 256th number would be 0
+            draw = torch.rand(len(image), 1, 1, 1, device=image.device, dtype=torch.float32)
+            image = torch.where(draw < probability, changed, image)
     return image
 
 

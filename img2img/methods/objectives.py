@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from img2img.nets.discriminator import Scores
 from img2img.table import Table
 
-Critic = Callable[[Tensor], Tensor]
+Critic = Callable[[Tensor], Tensor | Scores]
 Loss = Callable[[Tensor], Tensor]  # elementwise
 
 
@@ -34,6 +35,7 @@ class Adversarial(ABC):
     smooths: bool = False  # has labels, so that label smoothing applies
     energy: bool = False  # the discriminator is an autoencoder; its logit is its negative error
     scores: bool = False  # outputs are scores of a critic, not logits of a classifier
+    boundary: float = 0.0  # the logit halfway between real and fake, unless outputs are scores
 
     @abstractmethod
     def d_terms(self, real: Tensor, fake: Tensor, smooth: float = 0.0) -> dict[str, Tensor]:
@@ -49,6 +51,13 @@ class Adversarial(ABC):
         """The generator's loss, a scalar. real: logits of real pictures, if the objective
         `compares`.
         """
+
+    def margins(self, real: Tensor, fake: Tensor) -> Tensor:
+        """How far the logits of real pictures are on the side of real ones, negative if on the
+        other; if the objective `compares`, how far they are above those of the fakes.
+        """
+        real, fake = wide(real), wide(fake)
+        return _opposite(real, fake) - fake if self.compares else real - self.boundary
 
     def witness(self, critic: Critic, real: Tensor, fake: Tensor) -> Critic:
         """The function of pictures whose gradient norm WGAN-GP's penalty keeps near 1."""
@@ -121,9 +130,9 @@ class Discrepancy(Adversarial):
         """The mean similarity of each patch to real patches, minus that to fakes (section 3)."""
 
         def score(image: Tensor) -> Tensor:
-            features = wide(critic(image)).movedim(1, -1)
+            features = wide(_single(critic(image))).movedim(1, -1)
             to_real, to_fake = (
-                kernel(features.flatten(0, -2), _patches(critic(wide(pictures)))).mean(1)
+                kernel(features.flatten(0, -2), _patches(_single(critic(wide(pictures))))).mean(1)
                 for pictures in (real, fake)
             )
             return (to_real - to_fake).reshape(len(image), -1)
@@ -188,11 +197,21 @@ def _slopes(critic: Critic, images: Tensor, over: Literal["sum", "mean"]) -> Ten
     # Full precision, because a second derivative is too inaccurate in bf16.
     with torch.autocast(images.device.type, enabled=False):
         at = wide(images).detach().requires_grad_()
-        scores = critic(at).reshape(len(at), -1)
-        total = scores.sum() if over == "sum" else scores.mean(1).sum()
+        scores = Scores.of(critic(at))
+        totals = [
+            weight * (each.sum() if over == "sum" else each.reshape(len(at), -1).mean(1).sum())
+            for each, weight in zip(scores.maps, scores.weights, strict=True)
+        ]
+        total = torch.stack(totals).sum()
         (slope,) = torch.autograd.grad(total, at, create_graph=True)
         norms: Tensor = slope.flatten(1).norm(dim=1)
         return norms
+
+
+def _single(output: Tensor | Scores) -> Tensor:
+    """The only map of a discriminator's output, as objectives with answers > 1 need."""
+    [single] = Scores.of(output).maps
+    return single
 
 
 def wide(x: Tensor) -> Tensor:
@@ -223,6 +242,7 @@ LSGAN = Pointwise(
     fake=lambda f: f**2,
     generator=lambda f: (f - 1) ** 2,
     smooths=True,
+    boundary=0.5,
 )
 HINGE = Pointwise(
     formula="D: max(0, 1 - r) + max(0, 1 + f); G: -f",

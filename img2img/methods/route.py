@@ -85,6 +85,9 @@ def route(
     """
     fields = schema.model_fields
     routed = {name: value for name, value in (*preset.items(), *values.items()) if name in fields}
+    for kind in TABLES:
+        if kind in preset and not _name(values, kind):  # settings alone do not choose another one
+            routed[kind] = preset[kind]
     rows = rows_of(schema, routed)
     known = spellings(schema, rows)
     for kind, row, preferred in zip(

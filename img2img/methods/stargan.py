@@ -15,18 +15,12 @@ from torch import Tensor, nn
 
 from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
-from img2img.methods.base import (
-    Batch,
-    Draws,
-    ExportSpec,
-    Method,
-    Scene,
-    Side,
-    Way,
-    l1,
-)
+from img2img.methods.base import ExportSpec, Method, Way
 from img2img.methods.config import MethodConfig
-from img2img.methods.objectives import wide
+from img2img.methods.fidelity import l1
+from img2img.methods.objectives import OBJECTIVES, wide
+from img2img.methods.step import Batch, Draws, Scene, Side
+from img2img.nets.discriminator import Scores
 from img2img.nets.init import Init
 from img2img.sizes import Size, TrainingSize
 
@@ -37,6 +31,8 @@ class StarGANConfig(MethodConfig):
     default_generator: ClassVar[str] = "stargan"
     default_discriminator: ClassVar[str] = "stargan"
     conditional: ClassVar[bool] = True
+    # As in the paper's discriminator, where another one has a choice.
+    discriminator_defaults: ClassVar[dict[str, Any]] = {"norm": "none"}
 
     size: TrainingSize = Field(
         Size(128, 128),
@@ -63,12 +59,29 @@ class StarGANConfig(MethodConfig):
     classification: float = Field(
         1.0, ge=0, description="Weight of the domain classification loss."
     )
+    domain_scores: bool = Field(
+        False,
+        description="The discriminator judges a picture by a score of its own domain, in place of "
+        "one score for all domains (StarGAN v2, Choi et al. 2020).",
+    )
     labels: Labels = Field(Labels(), description="The domains, which are read from the data.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.in_channels != self.out_channels:
             raise ValueError("stargan needs in_channels equal to out_channels")
+        if self.domain_scores:
+            objective = OBJECTIVES[self.objective]
+            if objective.interpolates or objective.answers > 1 or any(self.slope_weights.values()):
+                raise ValueError(
+                    "domain_scores works without gradient penalties; set objective=hinge or lsgan, "
+                    "r1=0 and r2=0"
+                )
+            if not self.discriminator.scores_domains:
+                raise ValueError(
+                    f"the discriminator {self.discriminator.name} has no scores for domains; set "
+                    "discriminator=projected or domain_scores=false"
+                )
         return self
 
     def require_share(self, share: int) -> None:
@@ -80,8 +93,12 @@ class StarGANConfig(MethodConfig):
 
     @property
     def load_size(self) -> Size | None:
-        """By default the crop size, since the paper has no random crops."""
-        return (self.size if self.resize is None else self.resize) or None
+        """By default the crop size, since the paper has no random crops; with another margin than
+        the paper's, the size from which the other methods crop.
+        """
+        if self.resize is None and self.margin == "enlarge":
+            return self.size
+        return super().load_size
 
 
 @dataclass(frozen=True)
@@ -110,13 +127,16 @@ class StarGAN(Method):
     }
     sources_hint = "stargan needs --data DIR with one sub-folder for each domain."
     translate_hint = " --to DOMAIN"
+    shown: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("fake", "image")}
     config: StarGANConfig
 
     def __init__(self, config: StarGANConfig):
         super().__init__(config)
         c, channels = config, config.in_channels
         generator = c.generator.build(c.size, channels, channels, c.labels.width)
-        judge = c.discriminator.build(c.size, channels, self.objective.answers, len(c.labels.names))
+        domains = len(c.labels.names)
+        answers = domains if c.domain_scores else self.objective.answers
+        judge = c.discriminator.build(c.size, (channels,), answers, domains)
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
         self.initialize()
@@ -148,28 +168,35 @@ class StarGAN(Method):
         return {"fake": self.generate("any", batch["image"], _target(draws))}
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        judge, c = self._judge(draws), self.config
-        image, fake = batch["image"], scene["fake"]
+        judge, c = self._judge(batch, scene, draws), self.config
+        image, fake, label = batch["image"], scene["fake"], batch["domain"]
         if c.discriminator.mixes:  # logits depend on the other pictures of the call
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))
-            real, judged = torch.split(scores, len(image))
+            real, judged = scores.split([len(image), len(image)])
             classes = classes[: len(image)]
-        terms = self.objective.d_terms(real, judged, c.smooth)
-        terms["classification"] = c.classification * self._class_loss(classes, batch["domain"])
+        real, judged = self._of_domain(real, label), self._of_domain(judged, _target(draws))
+        terms = self.score_terms(real, judged)
+        terms["classification"] = c.classification * self._class_loss(classes, label)
+        terms |= self.sign_terms(real, judged)
         return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        judge, whole, c = self._judge(draws), self.discriminators["all"], self.config
+        judge, whole = self._judge(batch, scene, draws), self.discriminators["all"]
+        c, image = self.config, batch["image"]
         fake, fake_classes = judge(scene["fake"])
-        real = judge(batch["image"])[0] if self.objective.compares else None
+        fake = self._of_domain(fake, _target(draws))
+        real = None
+        if self.objective.compares:
+            real = self._of_domain(judge(image)[0], batch["domain"])
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
-            "adversarial": self.objective.g_loss(fake, real),
+            "adversarial": self.generator_score_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
-            "reconstruction": c.reconstruction * l1(back, batch["image"]),
-            **self.matching_terms(whole, whole, scene["fake"], batch["image"]),
+            "reconstruction": c.reconstruction * l1(back, image),
+            **self.fidelity_terms(scene["fake"], image, alike=(back, image)),
+            **self.matching_terms(whole, whole, scene["fake"], image),
         }
 
     def grid(self, batch: Batch) -> dict[str, Tensor]:
@@ -193,7 +220,7 @@ class StarGAN(Method):
                 source=image[~has_domain & in_set],
                 real=image[has_domain],
                 translate=partial(self._switched, source_labels, name),
-                critic=self._score if self.objective.answers == 1 else None,
+                critic=partial(self._score, index) if self.objective.answers == 1 else None,
                 back=partial(self._translated, source_labels),
             )
         return ways
@@ -206,17 +233,39 @@ class StarGAN(Method):
         translated: Tensor = self.generators["any"](image, label)
         return translated
 
-    def _score(self, image: Tensor) -> Tensor:
-        score: Tensor = self.discriminators["all"](image)[0]
-        return score
+    def _score(self, domain: int, image: Tensor) -> Tensor:
+        """All scores of each image as a picture of a domain, [N, P]."""
+        scores = Scores.of(self.discriminators["all"](image)[0])
+        label = image.new_zeros(len(image), self.config.labels.width)
+        label[:, domain] = 1
+        return self._of_domain(scores, label).flat()
+
+    def _of_domain(self, scores: Scores, label: Tensor) -> Scores:
+        """With `domain_scores`, the scores of the domains that the labels [N, D] name, averaged if
+        there are several (Choi et al. 2020, section 2.2); else the scores as they are.
+        """
+        if not self.config.domain_scores:
+            return scores
+        domains = label[:, : len(self.config.labels.names)]
+        shares = domains / domains.sum(1, keepdim=True).clamp(min=1)
+        shares = shares[:, :, None, None]
+        maps = tuple((each * shares).sum(1, keepdim=True) for each in scores.maps)
+        return Scores(maps, scores.weights)
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
         return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
 
-    def _judge(self, draws: Draws) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The discriminator in training, with augmentation: images -> (logits, class logits)."""
-        return lambda image: self.discriminators["all"](self.seen(image, draws))
+    def _judge(
+        self, batch: Batch, scene: Scene, draws: Draws
+    ) -> Callable[[Tensor], tuple[Scores, Tensor]]:
+        """The discriminator in training, with augmentation: images -> (scores, class logits)."""
+
+        def judge(image: Tensor) -> tuple[Scores, Tensor]:
+            scores, classes = self.judge("all", (image,), batch, scene, draws)
+            return Scores.of(scores), classes
+
+        return judge
 
     def _class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean classification loss of the pictures, each on the domains of its own data set

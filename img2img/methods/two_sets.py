@@ -3,9 +3,10 @@
 from pydantic import Field
 from torch import Tensor
 
-from img2img.methods.base import Batch, Draws, Method
+from img2img.methods.base import Method
 from img2img.methods.config import MethodConfig
 from img2img.methods.objectives import wide
+from img2img.methods.step import Batch, Draws
 
 
 class TwoSetsConfig(MethodConfig):

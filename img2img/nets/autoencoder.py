@@ -38,8 +38,10 @@ class AutoEncoderConfig(DiscriminatorConfig):
                 "layers; set d_layers lower"
             )
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        return AutoEncoder(channels, self.width, self.layers, self.norm)
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
+        return AutoEncoder(sum(channels), self.width, self.layers, self.norm)
 
 
 class AutoEncoder(nn.Module):

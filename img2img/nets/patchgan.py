@@ -50,9 +50,17 @@ class PatchConfig(DiscriminatorConfig):
                 f"size {size} is too small for {self.layers} PatchGAN layers; set d_layers lower"
             )
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
         return PatchGAN(
-            channels, self.width, self.layers, self.norm, self.minibatch, answers, self.antialias
+            sum(channels),
+            self.width,
+            self.layers,
+            self.norm,
+            self.minibatch,
+            answers,
+            self.antialias,
         )
 
 
@@ -73,8 +81,10 @@ class PixelConfig(DiscriminatorConfig):
     def batch_norm(self) -> bool:
         return self.norm == "batch"
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        return PixelGAN(channels, self.width, self.norm)
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
+        return PixelGAN(sum(channels), self.width, self.norm)
 
 
 class PatchGAN(nn.Module):

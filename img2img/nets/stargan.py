@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.discriminator import DiscriminatorConfig
+from img2img.nets.discriminator import Classifies, DiscriminatorConfig
 from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.generator import Generator
 from img2img.nets.minibatch import Comparison, comparing
@@ -39,7 +39,7 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
-    classifies: ClassVar[bool] = True
+    scores_domains: ClassVar[bool] = True
 
     width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
     layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
@@ -48,6 +48,10 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
         description="Layer that shows the discriminator how much the pictures of a batch differ: "
         "std (standard deviation) or discrimination.",
     )
+
+    @property
+    def classifies(self) -> Classifies:
+        return "always"
 
     @property
     def compares(self) -> bool:
@@ -60,9 +64,11 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
                 "discriminator layers; set d_layers lower"
             )
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
         return StarDiscriminator(
-            size, channels, domains, self.width, self.layers, self.minibatch, answers
+            size, sum(channels), domains, self.width, self.layers, self.minibatch, answers
         )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from img2img.methods.base import Batch, Draws, Method, Scene
+from img2img.methods.base import Method
+from img2img.methods.step import Batch, Draws, Scene
 from img2img.nets.norm import PartAverages, RunningAveragesKept
 from img2img.training.pool import Choices
 

@@ -26,7 +26,9 @@ from img2img.methods.route import UNPREFIXED
 from img2img.training.keep import Keep
 
 Precision = Literal["auto", "fp32", "bf16"]
-ExtractorChoice = Literal["auto", "inception", "efficientnet-lite0", "none"]
+ExtractorChoice = Literal[
+    "auto", "inception", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "none"
+]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -129,7 +131,8 @@ class RunConfig(BaseModel):
     extractor: ExtractorChoice = Field(
         "auto",
         description="Feature extractor of the held-out distances: inception, efficientnet-lite0, "
-        "auto (inception where its weights are present), or none (no distances).",
+        "-lite1, -lite2, auto (inception where its weights are present, else one of the others "
+        "that takes no part in training), or none (no distances).",
     )
     save_every: int = Field(1000, ge=1, description="Steps between checkpoints.")
     keep: Annotated[str, BeforeValidator(_as_keep)] = Field(
@@ -150,6 +153,8 @@ class RunConfig(BaseModel):
     licence: str | None = Field(None, description="License of the weights, for the model card.")
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
+    # SHA-256 of the feature networks in training, by name; filled when the run starts
+    feature_networks: dict[str, str] = {}
     history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others
 
     @field_validator("pretrained")

@@ -26,7 +26,8 @@ from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
 from img2img.files import spread, write_whole
-from img2img.methods.base import Batch, Method, Way
+from img2img.methods.base import Method, Way
+from img2img.methods.step import Batch
 from img2img.nets.norm import image_statistics
 from img2img.training.config import RunConfig
 from img2img.training.runtime import Runtime, to_uint8
@@ -100,6 +101,9 @@ def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, conso
             "--patience needs a held-out distance, and this run measures none. Hold out "
             f"{FEWEST_HELD_OUT} pictures, or {FEWEST} with --extractor, and install img2img[eval]."
         )
+    judge = features.known_sha256(name)
+    if set(judge.values()) & set(config.feature_networks.values()):
+        console.print(f"{features.part_in_training(judge, config.feature_networks)}.")
     return name
 
 
@@ -120,7 +124,8 @@ def _usable_extractor(
     try:
         if find_spec("sklearn") is None:
             raise needs_extra("eval", ImportError(name="scikit-learn"))
-        return features.extractor(choice, device=torch.device("cpu")).name
+        trained = config.feature_networks.values()
+        return features.extractor(choice, device=torch.device("cpu"), trained=trained).name
     except (UsageError, DataError) as error:
         if required:
             raise

@@ -16,6 +16,7 @@ import torch
 
 from img2img import __version__
 from img2img.errors import DataError, UsageError
+from img2img.evaluate.features import known_sha256, part_in_training
 from img2img.files import require_utf8, write_whole
 from img2img.methods import METHODS
 from img2img.training import checkpoint
@@ -284,13 +285,15 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     name, run = shlex.quote(config.name), shlex.quote(f"runs/{config.name}")
     shape = {"crop": ", cropped to that shape", "pad": ", padded to that shape"}
     size = f"at {config.method.size} px{shape.get(config.method.fit, '')}"
+    remark = part_in_training(known_sha256(config.measured_by), config.feature_networks)
+    remark = f"\n{remark}.\n" if remark else ""
     towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
 seed {config.seed}, on {data}, {size}. License of the weights: {config.licence or "not stated"}.
 All settings: [config.json](config.json). Translations of held-out pictures: [samples](samples).
-
+{remark}
     img2img export {run}
     img2img translate PHOTOS -o OUT -m {name}{towards}
 

@@ -11,6 +11,7 @@ from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
+from img2img.features import feature_sha256
 from img2img.files import PassedOver
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
@@ -62,6 +63,7 @@ def augmentation(config: MethodConfig, training: bool, cache: Cache | None = Non
             )
             if are_labels
         ],
+        config.margin_of_crops,
     )
 
 
@@ -83,6 +85,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
             "differ), so it can't be continued exactly. Put them back, or start a new run."
         )
     method = METHODS[config.mode].fit_config(config.method, training)
+    config = _with_feature_networks(config)
     config = config.model_copy(
         update={
             "method": method,
@@ -94,6 +97,21 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     )
     epoch_steps = steps_per_epoch(method, len(training))
     return Plan(config, training, held_out, Schedule.of(method, epoch_steps, config.history))
+
+
+def _with_feature_networks(config: RunConfig) -> RunConfig:
+    """The config with the SHA-256 of the feature networks that take part in training.
+
+    Raises DataError if the run was started with another network of that name.
+    """
+    present = {name: feature_sha256(name) for name in sorted(config.method.feature_networks())}
+    for name, sha256 in config.feature_networks.items():
+        if present.get(name, sha256) != sha256:
+            raise DataError(
+                f"The feature network {name} is not the file with which the run was started, so it "
+                "can't be continued exactly. Put that file back, or start a new run."
+            )
+    return config.model_copy(update={"feature_networks": present})
 
 
 def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Dataset, Dataset]:

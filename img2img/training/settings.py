@@ -37,6 +37,7 @@ FOLDERS = {
 }  # fields of Sources; if any is given, it replaces all folders of the file
 FILLED = {
     "fingerprint",
+    "feature_networks",
     "measured_by",
     "history",
 }  # fields of RunConfig that are set when a run starts
@@ -350,7 +351,7 @@ def _by_name(config: RunConfig) -> dict[str, Any]:
     """The settings that decide how a run trains, flat, by name."""
     values = config.model_copy(
         update={"sources": config.sources.absolute(), "test": config.test.absolute()}
-    ).model_dump(mode="json", exclude={*PLACE, "fingerprint", "measured_by", "history"})
+    ).model_dump(mode="json", exclude={*PLACE, *FILLED})
     test = {f"test_{key}": value for key, value in values.pop("test").items()}
     del values["method"]
     method = config.method.flat()

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import Batch, Draws, Method, Scene, Side, truth_weights
+from img2img.methods.base import Method
+from img2img.methods.critics import SIGN
+from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
 from img2img.training.accumulate import Part, Terms, repeatable, split, summed
 from img2img.training.ema import Ema, Past
 from img2img.training.pool import Choices, ImagePool
@@ -84,7 +86,8 @@ class Trainer:
         optimizers of the side update its networks.
 
         draws: replace the step's own. Returns all weighted terms, detached, by name: "g/..." of the
-        generators, "d/..." of the discriminators. Does not wait for the device.
+        generators, "d/..." of the discriminators; and "d/augment", the probability of augmentation,
+        if that adapts. Does not wait for the device.
         """
         seed_step(self.seed, self.step, self.ranks.rank)
         method, sides = self.method, self.method.sides(self.step)
@@ -99,6 +102,7 @@ class Trainer:
             self._update_weights(side)
         if self.ema and "generators" in sides:
             self.ema.update(method.generators, self.step // method.config.d_steps)
+        terms |= self._adapt(terms)
         self.step += 1
         return terms
 
@@ -156,7 +160,8 @@ class Trainer:
 
     def _new_scene(self, part: Part, graph: bool) -> Scene:
         with torch.set_grad_enabled(graph), self.runtime.autocast():
-            return self.method.scene(part.batch, part.draws)
+            scene = self.method.scene(part.batch, part.draws)
+            return self.method.looked_at(scene, part.batch, part.draws)
 
     def _terms(self, side: Side, part: Part, scene: Scene) -> Terms:
         method, batch, draws = self.method, part.batch, part.draws
@@ -191,6 +196,17 @@ class Trainer:
         if side == "discriminators" and bound:
             for weight in method.discriminators.parameters():
                 weight.data.clamp_(-bound, bound)
+
+    def _adapt(self, terms: Terms) -> Terms:
+        """Adapt the probability of augmentation to the signs of all ranks, if it is adaptive."""
+        adaptive = self.method.adaptive
+        if not adaptive:
+            return {}
+        signs = [term for name, term in terms.items() if name.startswith(f"d/{SIGN}")]
+        sign = torch.stack(signs).mean()
+        self.ranks.average([sign])
+        adaptive.update(sign, self.method.config.batch)
+        return {"d/augment": adaptive.probability.clone()}  # it changes in place
 
     def _learners(self, side: Side) -> list[str]:
         """The groups of networks that learn in the side's turn."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from img2img.methods.base import Batch, Draws, Method, Scene
+from img2img.methods.base import Method
+from img2img.methods.step import Batch, Draws, Scene
 
 
 def unrolled_terms(

@@ -77,3 +77,182 @@ def test_the_colors_of_label_maps_do_not_mix(fit, size):
     augment = Augment(size, size, None, True, True, fit=fit, labels=["a"])
     assert colors_of(made(augment, labels)) <= colors_of(labels)
     assert len(colors_of(made(augment, labels, name="b"))) > 5
+
+
+MARGINS = ["auto", "reflect", "edge"]
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def framed(picture: np.ndarray, color: int = 255, frame: int = 1) -> np.ndarray:
+    """The picture [H, W, 3] with a plain border inside of it."""
+    inside = picture[frame:-frame, frame:-frame]
+    return np.pad(inside, ((frame, frame), (frame, frame), (0, 0)), constant_values=color)
+
+
+def first_stage(augment: Augment, **pictures: np.ndarray) -> dict[str, np.ndarray]:
+    return augment.prepared(0, dict.fromkeys(pictures, 3), lambda: pictures)
+
+
+def with_margin(
+    picture: np.ndarray, margin, size=32, load=36, fit="squash", labels=()
+) -> np.ndarray:
+    """A training picture before it is cropped."""
+    augment = Augment(size, load, None, False, True, None, fit, labels, margin)
+    return first_stage(augment, a=picture)["a"]
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_a_picture_at_its_size_is_moved_and_not_resized(margin):
+    picture = noise(32, 32)
+    assert (with_margin(picture, margin)[2:-2, 2:-2] == picture).all()
+    augment = Augment(32, 36, None, False, True, margin=margin)
+    places = set()
+    for seed in range(120):
+        crop = made(augment, picture, seed)
+        places |= {
+            (down, right)
+            for down in range(5)
+            for right in range(5)
+            if (crop[8:24, 8:24] == picture[6 + down : 22 + down, 6 + right : 22 + right]).all()
+        }
+    assert places == {(down, right) for down in range(5) for right in range(5)}
+
+
+def test_the_default_enlarges_as_the_papers_do():
+    picture = noise(32, 32)
+    enlarged = with_margin(picture, "enlarge")
+    assert enlarged.shape == (36, 36, 3)
+    assert (first_stage(Augment(32, 36, None, False, True), a=picture)["a"] == enlarged).all()
+    assert (enlarged[2:-2, 2:-2] != picture).any()
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_larger_pictures_are_only_made_smaller(margin, fit):
+    for picture in (noise(36, 36), noise(50, 90), noise(90, 50)):
+        expected = with_margin(picture, "enlarge", fit=fit)
+        assert (with_margin(picture, margin, fit=fit) == expected).all()
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_a_picture_smaller_than_the_crop_is_enlarged_to_it_as_held_out_ones_are(margin):
+    for picture in (noise(20, 20), noise(20, 50), noise(31, 36)):
+        held_out = first_stage(Augment(32, 36, None, False, False, margin=margin), a=picture)["a"]
+        assert held_out.shape == (32, 32, 3)
+        assert (with_margin(picture, margin)[2:-2, 2:-2] == held_out).all()
+
+
+def test_a_margin_takes_up_what_is_lacking_to_the_load_size():
+    picture = noise(34, 34)
+    assert (with_margin(picture, "edge")[1:-1, 1:-1] == picture).all()
+    wide = with_margin(noise(34, 200), "edge")  # squashed to a square, as held-out pictures are
+    assert (wide[0] == wide[1]).all()
+    assert (wide[:, 0] == wide[:, 1]).all()
+    assert (wide[1:-1, 1:-1] == made(Augment(34, 34, None, False, False), noise(34, 200))).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 100), (100, 33)])
+def test_a_picture_of_another_shape_keeps_its_pixels_if_its_shorter_side_fits(height, width):
+    picture = noise(height, width)
+    uncropped = with_margin(picture, "reflect", fit="crop")
+    assert uncropped.shape == (max(36, height), max(36, width), 3)
+    down, right = (36 - height) // 2 if height < 36 else 0, (36 - width) // 2 if width < 36 else 0
+    assert (uncropped[down : down + height, right : right + width] == picture).all()
+    tall = noise(20, 34)
+    assert (with_margin(tall, "edge", fit="pad")[1:21, 1:-1] == tall).all()
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("shape", [(40, 120), (33, 50), (32, 48), (34, 49), (7, 200), (1, 1)])
+def test_margins_give_the_rectangle_of_any_picture(margin, fit, shape):
+    augment = Augment(Size(48, 32), Size(54, 40), None, True, True, None, fit, (), margin)
+    assert made(augment, np.full((*shape, 3), 9, np.uint8)).shape == (32, 48, 3)
+    grey = Augment(Size(48, 32), Size(54, 40), None, True, True, None, fit, (), margin)
+    assert made(grey, np.full((*shape, 1), 9, np.uint8)).shape == (32, 48, 1)
+
+
+def test_each_margin_is_what_its_name_says():
+    picture = noise(32, 32)
+    mirrored, repeated = with_margin(picture, "reflect"), with_margin(picture, "edge")
+    assert (mirrored[:2, 2:-2] == picture[2:0:-1]).all()
+    assert (mirrored[2:-2, -2:] == picture[:, -2:-4:-1]).all()
+    assert (repeated[:2, 2:-2] == picture[0]).all()
+    assert (repeated[2:-2, -2:] == picture[:, -1:]).all()
+
+
+def test_auto_continues_a_plain_border_and_mirrors_other_pictures():
+    picture = noise(32, 32)
+    assert (with_margin(picture, "auto") == with_margin(picture, "reflect")).all()
+    plain = framed(picture, 200)
+    plain[0, 9:20] = 7  # touches the border
+    padded = with_margin(plain, "auto")
+    assert (padded[2:-2, 2:-2] == plain).all()
+    padded[2:-2, 2:-2] = 200
+    assert (padded == 200).all()
+    sky = framed(picture, 200)
+    sky[16:] = noise(16, 32)  # half of a border is plain, its corners are not
+    assert (with_margin(sky, "auto") == with_margin(sky, "reflect")).all()
+    corners = noise(32, 32)
+    corners[[0, 0, -1, -1], [0, -1, 0, -1]] = 200
+    assert (with_margin(corners, "auto") == with_margin(corners, "reflect")).all()
+
+
+def test_auto_treats_both_pictures_of_a_pair_alike():
+    augment = Augment(32, 36, None, False, True, margin="auto")
+    drawing, photo = framed(np.zeros((32, 32, 3), np.uint8)), noise(32, 32)
+    ready = first_stage(augment, a=drawing, b=photo)
+    assert (ready["a"] == with_margin(drawing, "reflect")).all()
+    assert (ready["b"] == with_margin(photo, "reflect")).all()
+    other = framed(photo, 30)
+    ready = first_stage(augment, a=drawing, b=other)
+    assert (ready["a"][0] == 255).all()
+    assert (ready["b"][0] == 30).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (34, 34), (20, 400)])
+def test_both_pictures_of_a_pair_get_one_size(height, width):
+    """The larger picture is not resized to the load size beside a smaller one with a margin."""
+    augment = Augment(32, 36, None, False, True, margin="reflect")
+    small, large = noise(height, width), noise(128, 128)
+    ready = first_stage(augment, a=small, b=large)
+    assert (ready["a"] == with_margin(small, "reflect")).all()
+    side = 34 if height == 34 else 32
+    shrunk = made(Augment(side, side, None, False, False), large)
+    around = (36 - side) // 2
+    assert (ready["b"][around:-around, around:-around] == shrunk).all()
+
+
+def test_a_center_crop_decides_whether_a_margin_is_needed():
+    augment = Augment(32, 36, 32, False, True, margin="edge")
+    picture = noise(60, 80)
+    assert (first_stage(augment, a=picture)["a"][2:-2, 2:-2] == picture[14:46, 24:56]).all()
+
+
+@pytest.mark.parametrize("load", [None, 32])
+def test_without_room_for_a_crop_there_is_no_margin(load):
+    augment = Augment(32, load, None, False, True, margin="reflect")
+    picture = noise(32, 32)
+    assert (first_stage(augment, a=picture)["a"] == picture).all()
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+@pytest.mark.parametrize("size", [25, 32, 34])
+def test_margins_of_label_maps_have_no_new_colors(margin, size):
+    labels = noise(3, 2).reshape(6, 3)[np.random.default_rng(0).integers(0, 6, (size, size))]
+    for picture in (labels, framed(labels, 77, 2)):
+        augment = Augment(32, 36, None, True, True, None, "squash", ["a"], margin)
+        assert colors_of(made(augment, picture)) <= colors_of(picture)
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_a_cache_gives_margins_as_they_were(margin, tmp_path):
+    cache = Cache(tmp_path / "cache", 1, 36 * 36 * 3)
+    keeping = Augment(32, 36, None, True, True, cache, margin=margin)
+    plain = Augment(32, 36, None, True, True, None, margin=margin)
+    for picture in (noise(33, 33), np.zeros((1, 1, 3), np.uint8)):  # the second is not looked at
+        for seed in range(2):
+            assert (made(keeping, picture, seed) == made(plain, noise(33, 33), seed)).all()

@@ -13,6 +13,7 @@ from img2img.data.sources import Sources
 from img2img.data.stream import Stream
 from img2img.data.unpaired import PartlyPaired, Unpaired
 from img2img.errors import UsageError
+from img2img.sizes import Size
 
 RGB = (3, 3)
 
@@ -88,6 +89,52 @@ def test_a_partner_of_another_size_shows_the_same(tmp_path, settings):
         sample = stream[position]
         off = np.abs(np.asarray(sample["a"], int) - np.asarray(sample["b"], int)).mean()
         assert (off < 20) == bool(sample["paired"])  # but for the edges of the noise
+
+
+@pytest.mark.parametrize("b_size", [(32, 32), (112, 96)])
+@pytest.mark.parametrize(
+    ("fit", "cached"), [("squash", False), ("squash", True), ("crop", False), ("pad", True)]
+)
+def test_a_partner_of_another_size_has_the_same_margin(tmp_path, b_size, fit, cached):
+    dataset = PartlyPaired.open(folders(tmp_path, range(3), range(1, 4), b_size), RGB)
+    count, depth = dataset.records
+    cache = (
+        Cache(tmp_path / "cache", count, 62 * 60 * depth) if cached and fit == "squash" else None
+    )
+    augment = Augment(Size(54, 46), Size(62, 60), None, True, True, cache, fit, margin="auto")
+    stream = Stream(dataset, augment, seed=0, batch=1)
+    for position in range(9):
+        sample = stream[position]
+        off = np.abs(np.asarray(sample["a"], int) - np.asarray(sample["b"], int)).mean()
+        assert (off < 20) == bool(sample["paired"])
+
+
+def test_a_partner_at_the_size_of_the_crop_keeps_its_pixels_beside_a_smaller_picture(tmp_path):
+    dataset = PartlyPaired.open(folders(tmp_path, range(2), range(2), (112, 96)), RGB)
+    augment = Augment(Size(112, 96), Size(120, 104), None, False, True, margin="reflect")
+    original = np.asarray(Image.open(tmp_path / "b" / "1.png"))
+    assert (dataset._prepared("b", 1, augment)["b"][4:-4, 4:-4] == original).all()
+
+
+def test_a_plain_picture_with_a_partner_that_is_not_has_its_margin(tmp_path):
+    sources = folders(tmp_path, range(3), range(3))
+    for path in (tmp_path / "a").iterdir():
+        Image.open(path).crop((1, 1, 55, 47)).resize((54, 46)).save(path)
+        framed = Image.new("RGB", (56, 48), "white")
+        framed.paste(Image.open(path), (1, 1))
+        framed.save(path)
+    dataset = PartlyPaired.open(sources, RGB)
+    size, load = Size(56, 48), Size(64, 56)
+    auto, mirror = (
+        Augment(size, load, None, False, True, margin=margin) for margin in ("auto", "reflect")
+    )
+    for name in "ab":
+        expected = dataset._prepared(name, 1, mirror)
+        assert list(expected) == [name]
+        assert (dataset._prepared(name, 1, auto)[name] == expected[name]).all()
+    alone = Unpaired.open(sources, RGB)
+    assert (alone._prepared("a", 1, auto)["a"][:5] == 255).all()
+    assert (alone._prepared("a", 1, mirror)["a"][:4] != 255).any()
 
 
 def test_outside_training_the_pairs_come_first_and_no_picture_twice(tmp_path):

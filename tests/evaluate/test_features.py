@@ -12,7 +12,8 @@ import torch_fidelity.feature_extractor_inceptionv3
 from img2img import images
 from img2img.errors import DataError, UsageError
 from img2img.evaluate import features
-from img2img.evaluate.features import Same, extract, extractor
+from img2img.evaluate.features import extract, extractor, part_in_training, perceptual
+from img2img.features.efficientnet import VARIANTS
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 EGYPTIAN_CAT, ESPRESSO = 285, 967  # of ImageNet's classes
@@ -46,22 +47,6 @@ def test_grey_pictures_are_taken_as_three_equal_channels(lite0):
     assert np.array_equal(one, three)
 
 
-@pytest.mark.parametrize(("size", "kernel", "stride"), [(7, 3, 2), (8, 3, 2), (8, 5, 2), (9, 5, 1)])
-def test_same_padding_is_tensorflows(size, kernel, stride):
-    """Output ceil(size / stride); the sum of a window of ones shows where the padding lies."""
-    layer = Same(1, 1, kernel, stride)
-    torch.nn.init.ones_(layer.weight)
-    seen = layer(torch.ones(1, 1, size, size))[0, 0].sqrt()
-    out = -(-size // stride)
-    total = max((out - 1) * stride + kernel - size, 0)
-    before = total // 2
-    line = [
-        len([p for p in range(i * stride - before, i * stride - before + kernel) if 0 <= p < size])
-        for i in range(out)
-    ]
-    assert torch.diagonal(seen).round().tolist() == line
-
-
 def test_weights_of_another_checksum_are_refused_before_they_are_opened(tmp_path):
     wrong = tmp_path / "inception.pth"
     wrong.write_bytes(b"no weights")
@@ -72,6 +57,43 @@ def test_weights_of_another_checksum_are_refused_before_they_are_opened(tmp_path
 def test_a_weights_file_goes_with_inception_only(tmp_path):
     with pytest.raises(UsageError, match="--extractor inception"):
         extractor("efficientnet-lite0", tmp_path / "x.pth")
+
+
+LITES = [f"efficientnet-lite{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("trained", "chosen"),
+    [((), 0), ((0,), 2), ((2,), 0), ((0, 2), 1), ((0, 1, 2), 0)],
+)
+def test_auto_is_a_network_that_took_no_part_in_training(trained, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path)
+    shas = {VARIANTS[LITES[number]].sha256 for number in trained}
+    assert extractor("auto", trained=shas).name == LITES[chosen]
+    assert extractor(LITES[0], trained=shas).name == LITES[0]  # as asked for
+
+
+def test_a_model_is_flattered_by_the_networks_that_trained_it():
+    trained = {"vgg.onnx": "1" * 64, LITES[0]: "2" * 64}
+    assert part_in_training({LITES[0]: "2" * 64}, {}) == ""
+    assert part_in_training({}, trained) == (
+        "The features of vgg.onnx and efficientnet-lite0 took part in training"
+    )
+    assert "so distances measured by other.onnx flatter" in part_in_training(
+        {"other.onnx": "1" * 64, LITES[1]: "3" * 64}, trained
+    )
+    assert "those of efficientnet-lite1, by which it is measured, did not" in part_in_training(
+        {LITES[1]: "3" * 64}, trained
+    )
+
+
+def test_the_perceptual_distance_beside_inception_is_of_a_network_that_did_not_train():
+    class Other:
+        name, device = "inception", torch.device("cpu")
+
+    assert perceptual(Other()).name == "lite0_perceptual"
+    assert perceptual(Other(), {VARIANTS[LITES[0]].sha256}).name == "lite2_perceptual"
+    assert perceptual(extractor(LITES[0]), {VARIANTS[LITES[0]].sha256}).name == "lite0_perceptual"
 
 
 def test_a_download_that_broke_off_is_not_kept(tmp_path, monkeypatch):

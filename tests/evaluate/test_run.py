@@ -16,8 +16,10 @@ from img2img.evaluate.cases import Translations
 from img2img.evaluate.features import extractor, perceptual
 from img2img.evaluate.measure import FEWEST
 from img2img.evaluate.metrics import l1, psnr, ssim
+from img2img.evaluate.report import metrics_table
 from img2img.evaluate.run import evaluate, folder_cases
 from img2img.evaluate.segmentation import Segmenter
+from img2img.features.efficientnet import VARIANTS
 from img2img.files import find_pictures, pictures
 from img2img.infer.registry import shipped
 from img2img.manifest import METADATA_KEY, Manifest
@@ -79,6 +81,55 @@ def test_the_protocol_says_how(shipped_model):
     assert "flat" in protocol["fake"]
     assert "efficientnet-lite0, weights sha256 57934424" in protocol["features"]
     assert "seed 0" in protocol["interval"]
+
+
+class TrainedOn:
+    """Stands in for a model in whose training a feature network took part."""
+
+    sha256, provider, precision = "0" * 64, "cpu", "fp32"
+
+    def __init__(self, name):
+        networks = {name: VARIANTS[name].sha256}
+        self.manifest = Manifest.model_construct(name="trained", feature_networks=networks)
+
+    def __call__(self, shown, to=None):
+        return shown
+
+
+def test_the_protocol_says_which_network_took_part_in_training(held_out, measured, quiet):
+    same, other = (
+        measured(held_out / "flat", Translations(TrainedOn(name)), wanted=["l1"], resamples=0)
+        for name in ("efficientnet-lite0", "efficientnet-lite2")
+    )
+    assert same.as_dict()["protocol"]["feature networks"] == (
+        "The features of efficientnet-lite0 took part in training, so distances measured by "
+        "efficientnet-lite0 flatter the model"
+    )
+    assert other.protocol["feature networks"] == (
+        "The features of efficientnet-lite2 took part in training; those of efficientnet-lite0, by "
+        "which it is measured, did not"
+    )
+    assert "flatter" in metrics_table({"value": same})
+
+
+def test_the_protocol_is_silent_where_no_network_took_part(shipped_model):
+    assert "feature networks" not in shipped_model.protocol
+
+
+def test_metrics_are_named_after_the_network(held_out, quiet):
+    network = extractor("efficientnet-lite2")
+    result = evaluate(
+        held_out / "3d",
+        held_out / "flat",
+        Translations(),
+        network,
+        quiet,
+        wanted=["lite2_kernel", "lite2_perceptual"],
+        resamples=0,
+    )
+    assert list(values(result)) == ["lite2_kernel", "lite2_perceptual"]
+    assert result.protocol["features"] == "efficientnet-lite2, weights sha256 9656183eaeafe8cb"
+    assert result.protocol["resize"].startswith("Lanczos to 260 px")
 
 
 def test_too_few_pictures_for_a_metric_are_said_and_refused(shipped_model, held_out, measured):
@@ -150,12 +201,15 @@ def test_paired_metrics_of_known_pictures():
     assert ssim(black, white) < 0.01
 
 
-def test_the_perceptual_distance_sees_what_is_shown_more_than_how_bright_it_is():
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
+def test_the_perceptual_distance_sees_what_is_shown_more_than_how_bright_it_is(name):
     cat, coffee = (images.read(PHOTOS / f"{name}.jpg").pixels for name in ("cat", "coffee"))
     other = images.resize(coffee, cat.shape[1], cat.shape[0])
     brighter = np.clip(cat.astype(int) + 30, 0, 255).astype(np.uint8)
-    assert perceptual(cat, cat) == pytest.approx(0, abs=1e-6)
-    assert 0 < 3 * perceptual(cat, brighter) < perceptual(cat, other) < 4
+    distance = perceptual(extractor(name))
+    assert distance.name == name.removeprefix("efficientnet-") + "_perceptual"
+    assert distance(cat, cat) == pytest.approx(0, abs=1e-6)
+    assert 0 < 3 * distance(cat, brighter) < distance(cat, other) < 4
     assert l1(cat, brighter) > 0.2
 
 

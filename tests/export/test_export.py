@@ -170,6 +170,22 @@ def test_manifest_tells_the_training_and_nothing_of_the_machine(exported, traine
         assert private.encode() not in content
 
 
+def test_manifest_names_the_feature_networks_of_training_without_their_folders(trained):
+    config, method, metadata = load_run(trained("pix2pix"))
+    [spec] = method.exports().values()
+    secret = "/home/somebody/vgg.onnx"
+    config = config.model_copy(
+        update={
+            "feature_networks": {secret: "1" * 64, "efficientnet-lite0": "2" * 64},
+            "method": config.method.model_copy(update={"perceptual_network": secret}),
+        }
+    )
+    manifest = make_manifest(config, "ab", spec, metadata, {})
+    assert manifest.feature_networks == {"vgg.onnx": "1" * 64, "efficientnet-lite0": "2" * 64}
+    assert manifest.config["perceptual_network"] == "vgg.onnx"
+    assert "somebody" not in manifest.model_dump_json()
+
+
 def test_bundle_is_one_valid_file_with_dynamic_batch_height_and_width(exported):
     [(path, _)] = exported("pix2pix")
     model = onnx.load(path)

@@ -177,13 +177,14 @@ def test_every_objective_trains_every_method(mode, objective, start):
         assert largest <= method.config.weight_bound
 
 
-SMALL = {"width": 4, "blocks": 1, "layers": 2}
+SMALL = {"width": 4, "blocks": 1, "layers": 2, "scales": 2}
 TOGETHER = [
     (mode, generator, discriminator)
     for mode, method in METHODS.items()
     for generator, made in GENERATORS.items()
     for discriminator, judge in DISCRIMINATORS.items()
-    if made.conditional == judge.classifies == method.Config.conditional
+    if made.conditional == method.Config.conditional
+    and judge().classifies != ("never" if method.Config.conditional else "always")
     and (made.encodes or not method.Config.contrastive)
 ]
 
@@ -406,6 +407,41 @@ def test_features_of_fakes_are_drawn_to_those_of_real_pictures(mode, start):
     assert match(image.flip(0), image, True) > 1e-3
 
 
+UNPAIRED = ("color", "edges")  # compare outputs with inputs
+
+
+@pytest.mark.parametrize("name", ["tv", "ssim", *UNPAIRED])
+@pytest.mark.parametrize("mode", METHODS)
+def test_losses_on_pictures_are_weighted_and_reach_the_generators(mode, name, start):
+    if mode == "pix2pix" and name in UNPAIRED:
+        with pytest.raises(UsageError, match="compares outputs with their targets"):
+            start(mode, **{name: 1.0})
+        return
+    values = []
+    for weight in (0.0, 1.0, 3.0):
+        trainer, batch = start(mode, **{name: weight}, **stable(mode))
+        placed = batch(0)
+        seed_step(0, 0)
+        draws = trainer.method.draws(placed, torch.tensor(0.0), 1.0)
+        terms = trainer.method.g_terms(placed, trainer.method.scene(placed, draws), draws)
+        named = [term for key, term in terms.items() if key in (name, f"{name}_a", f"{name}_b")]
+        assert len(named) == (len(trainer.method.generators) if weight else 0)
+        values.append(torch.stack(named).sum() if named else None)
+    assert values[0] is None
+    assert values[2].item() == pytest.approx(3 * values[1].item(), rel=1e-4)
+    values[2].backward()
+    for generator in trainer.method.generators.values():
+        slopes = [p.grad for p in generator.parameters() if p.grad is not None]
+        assert all(slope.isfinite().all() for slope in slopes)
+        assert any((slope != 0).any() for slope in slopes)
+
+
+def test_fastcut_has_no_reconstruction_to_compare(make_config):
+    for name in ("ssim", "perceptual"):
+        with pytest.raises(UsageError, match="only with nce_identity"):
+            make_config("cut", nce_identity=False, **{name: 1.0})
+
+
 @pytest.mark.parametrize("mode", METHODS)
 @pytest.mark.parametrize("objective", ["lsgan", "wgan"])
 def test_generators_look_ahead_and_discriminators_stay(mode, objective, start):
@@ -485,6 +521,11 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
             "multiple of the weight of cycle, which is 0",
         ),
         ("pix2pix", {"pool": 50}, "doesn't show past fakes"),
+        (
+            "cyclegan",
+            {"color": 1.0, "in_channels": 1, "identity": 0},
+            "color needs in_channels equal to out_channels",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(mode, settings, said, make_config):

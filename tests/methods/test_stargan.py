@@ -4,7 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from img2img.errors import UsageError
 from img2img.methods import METHODS
+from img2img.methods.stargan import StarGAN
+from img2img.nets.discriminator import Scores
+from img2img.training.plan import make_plan
 
 HAIR = ("Black_Hair", "Blond_Hair", "Smiling")
 MOODS = ("angry", "happy")
@@ -53,3 +57,36 @@ def test_the_grid_switches_attributes_and_chooses_classes(joint):
     # One colour of hair at a time.
     assert joint._towards(label, "Blond_Hair")[0].tolist() == [0, 1, 1, 0, 0, 1, 0]
     assert joint._towards(label, "happy").tolist() == [[0, 0, 0, 0, 1, 0, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        {"name": "stargan", "width": 4, "layers": 2},
+        {"name": "projected", "width": 4},
+        {"name": "multiscale", "width": 4, "layers": 2, "scales": 2},
+    ],
+    ids=lambda settings: settings["name"],
+)
+def test_each_domain_has_a_score_of_its_own(discriminator, make_config, quiet):
+    settings = {"objective": "hinge", "domain_scores": True, "discriminator": discriminator}
+    plan = make_plan(make_config("stargan", **settings), quiet)
+    method = StarGAN(plan.config.method).eval()  # in training, spectral norm changes in each call
+    image = torch.rand(2, 3, 32, 32)
+    by_domain = [method._score(domain, image) for domain in range(2)]
+    assert not torch.allclose(*by_domain)
+    whole = Scores.of(method.discriminators["all"](image)[0])
+    mixed = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    chosen = method._of_domain(whole, mixed).flat()
+    assert torch.allclose(chosen[0], by_domain[0][0])
+    assert torch.allclose(chosen[1], by_domain[1][1])
+    both = method._of_domain(whole, torch.ones(2, 2)).flat()
+    assert torch.allclose(both, (by_domain[0] + by_domain[1]) / 2, atol=1e-6)
+
+
+def test_scores_of_domains_are_refused_where_they_do_not_work(make_config):
+    with pytest.raises(UsageError, match="without gradient penalties; set objective=hinge"):
+        make_config("stargan", domain_scores=True)
+    unet = {"name": "unet", "width": 4}
+    with pytest.raises(UsageError, match="unet has no scores for domains"):
+        make_config("stargan", objective="hinge", domain_scores=True, discriminator=unet)

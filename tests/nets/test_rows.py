@@ -7,15 +7,17 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from img2img.nets import DISCRIMINATORS, GENERATORS
+from img2img.nets.discriminator import Scores
 from img2img.nets.generator import reach
 from img2img.nets.patchgan import PatchConfig
 from img2img.nets.resnet import ResidualBlock, ResNetConfig
 from img2img.nets.unet import UNetConfig
 from img2img.sizes import Size
 
-SMALL = {"width": 4, "blocks": 1, "levels": 4, "layers": 2}
+SMALL = {"width": 4, "blocks": 1, "levels": 4, "layers": 2, "scales": 2}
 
 
 def small(row):
@@ -73,18 +75,42 @@ def test_features_are_given_by_those_that_say_so(generator):
             generator.feature_channels(3)
 
 
-def test_a_discriminator_is_as_its_row_says(discriminator):
-    answers, domains = discriminator.most_answers or 5, 3 if discriminator.classifies else 0
-    network = discriminator.build(Size(32, 32), 3, answers, domains)
+@pytest.mark.parametrize("domains", [0, 3])
+def test_a_discriminator_is_as_its_row_says(discriminator, domains):
+    if discriminator.classifies == ("never" if domains else "always"):
+        pytest.skip("no method builds it so")
+    answers = discriminator.most_answers or 5
+    network = discriminator.build(Size(32, 32), (3,), answers, domains)
     output = network(torch.rand(2, 3, 32, 32))
-    if discriminator.classifies:
+    assert isinstance(output, tuple) == bool(domains)
+    if domains:
         output, classes = output
         assert classes.shape == (2, domains)
-    assert output.shape[:2] == (2, answers)
+    scores = Scores.of(output)
+    assert all(each.shape[:2] == (2, answers) for each in scores.maps)
+    assert len(scores.weights) == len(scores.maps)
+    if discriminator.name != "mixture":  # whose weights are chosen
+        assert sum(scores.weights) == pytest.approx(1)
     discriminator.require_size(Size(32, 32))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) or (
         discriminator.batch_norm and discriminator.mixes
     )
+
+
+def test_spectral_normalization_is_on_convolutions_where_the_settings_say_so(discriminator):
+    network = discriminator.build(Size(32, 32), (3,), domains=3)
+    discriminator.normalize(network)
+    assert is_parametrized_anywhere(network) == discriminator.uses_spectral_norm
+    everywhere = discriminator.model_copy(update={"spectral": True})
+    again = everywhere.build(Size(32, 32), (3,), domains=3)
+    everywhere.normalize(again)
+    convolutions = [m for m in again.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert convolutions
+    assert all(map(is_parametrized, convolutions))
+
+
+def is_parametrized_anywhere(network):
+    return any(map(is_parametrized, network.modules()))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +119,8 @@ def test_a_discriminator_is_as_its_row_says(discriminator):
         ("patch", 8, "too small for 2 PatchGAN layers; set d_layers lower"),
         ("autoencoder", 34, "must be a multiple of 4 .*set d_layers lower"),
         ("stargan", 34, "must be a multiple of 4 .*set d_layers lower"),
+        ("multiscale", 20, "too small for 2 scales of 2 PatchGAN layers; set d_scales or d_layers"),
+        ("unet", 24, "must be a multiple of 16 for 4 levels .*set d_levels lower"),
     ],
 )
 def test_discriminators_refuse_sizes_that_they_cannot_take(name, size, message):
@@ -160,7 +188,7 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
 
     torch.manual_seed(0)
     network = PatchConfig(width=4, layers=3, norm="instance", antialias=True).build(
-        Size(size, size), 3
+        Size(size, size), (3,)
     )
     image = torch.rand(1, 3, size, size)
     convolutions = [layer for layer in network.model if isinstance(layer, nn.Conv2d)]
@@ -170,5 +198,5 @@ def test_an_antialiased_patchgan_is_that_of_cut(size):
         x = blur(F.leaky_relu(F.instance_norm(convolution(x)), 0.2))
     x = F.leaky_relu(F.instance_norm(convolutions[3](x)), 0.2)
     assert torch.allclose(network(image), convolutions[4](x), atol=1e-6)
-    plain = PatchConfig(width=4, layers=3, norm="instance").build(Size(size, size), 3)
+    plain = PatchConfig(width=4, layers=3, norm="instance").build(Size(size, size), (3,))
     assert plain.state_dict().keys() != network.state_dict().keys()

@@ -21,6 +21,7 @@ from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.evaluate import diagnose, features
 from img2img.export import graph
+from img2img.features.efficientnet import VARIANTS
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
@@ -28,6 +29,7 @@ from img2img.run import Run
 from img2img.training import checkpoint, examine, loop
 from img2img.training.config import RunConfig
 from img2img.training.examine import DiagnosisLog, Examiner, Look, gradient_norms
+from img2img.training.folder import model_card
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.runtime import Runtime
@@ -170,6 +172,38 @@ def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, 
     assert measured_by(many("pix2pix")) == "none"
     with pytest.raises(DataError, match="damaged"):
         measured_by(many("pix2pix", run={"extractor": "inception"}))
+
+
+@pytest.mark.parametrize("settings", [{"perceptual": 1.0}, {"discriminator": "projected"}])
+def test_looks_measure_by_a_network_that_takes_no_part_in_training(
+    settings, many, quiet, monkeypatch
+):
+    monkeypatch.setattr(examine, "FEWEST_HELD_OUT", 20)
+    config = make_plan(many("pix2pix", **settings), quiet).config
+    assert config.measured_by == "efficientnet-lite2"
+    assert config.feature_networks == {
+        "efficientnet-lite0": VARIANTS["efficientnet-lite0"].sha256,
+    }
+    card = model_card(config, 1, 1, "2 pairs", {})
+    assert "those of efficientnet-lite2, by which it is measured, did not." in card
+
+
+def test_a_judge_that_takes_part_in_training_is_allowed_and_named(many):
+    console = Console(file=io.StringIO(), width=1000)
+    asked = many("pix2pix", run={"extractor": "efficientnet-lite0"}, perceptual=1.0)
+    config = make_plan(asked, console).config
+    assert config.measured_by == "efficientnet-lite0"
+    sentence = "so distances measured by efficientnet-lite0 flatter the model."
+    assert sentence in console.file.getvalue()
+    assert sentence in model_card(config, 1, 1, "2 pairs", {})
+
+
+def test_a_run_is_not_continued_with_another_feature_network(many, quiet):
+    config = many("pix2pix", perceptual=1.0).model_copy(
+        update={"feature_networks": {"efficientnet-lite0": "0" * 64}}
+    )
+    with pytest.raises(DataError, match="efficientnet-lite0 is not the file with which the run"):
+        make_plan(config, quiet)
 
 
 def test_weights_that_are_not_finite_are_never_the_best(

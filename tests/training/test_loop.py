@@ -27,6 +27,7 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint, folder, loop
 from img2img.training.config import RunConfig
 from img2img.training.folder import RunFolder
+from img2img.training.log import read_rows
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.trainer import Trainer
@@ -63,6 +64,44 @@ def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monk
     train(again, tmp_path / "parts", quiet)
     assert state(tmp_path / "parts")["step"] == 6
     assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+def test_the_probability_of_augmentation_goes_on_where_it_was(
+    make_config, quiet, tmp_path, monkeypatch
+):
+    adaptive = {"augment": "colour", "augment_target": 0.01, "augment_ramp": 20}
+    learning = {"objective": "rpgan", "discriminator_lr": 5e-3, "batch": 9}
+    plan = make_plan(make_config("cyclegan", **adaptive, **learning), quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Interrupted):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    rows = read_rows(tmp_path / "whole")
+    assert all(0 <= float(row["d/augment"]) <= 1 and row["d/sign_a"] for row in rows)
+    assert any(float(row["d/augment"]) > 0 for row in rows)
+
+
+def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path, monkeypatch):
+    parts = [
+        {"network": {"name": "patch", "width": 4, "layers": 2}, "weight": 1.0},
+        {"network": {"name": "projected", "width": 4}, "weight": 0.5},
+    ]
+    critic = {"discriminator": {"name": "mixture", "parts": parts}, "perceptual": 1.0}
+    config = make_config("pix2pix", objective="hinge", augment=("colour",), steps=4, **critic)
+    plan = make_plan(config, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    whole = state(tmp_path / "whole")
+    assert_bitwise(whole, state(tmp_path / "parts"))
+    names = {name.split(".")[3] for name in whole["method"] if "judges.1" in name}
+    assert names == {"mixing", "heads"}
 
 
 @pytest.mark.parametrize("mode", MODES)

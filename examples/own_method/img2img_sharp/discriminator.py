@@ -25,8 +25,10 @@ class EdgesConfig(DiscriminatorConfig):
                 f"size {size} is too small for {self.layers} layers; set d_layers lower"
             )
 
-    def build(self, size: Size, channels: int, answers: int = 1, domains: int = 0) -> nn.Module:
-        return Edges(channels, self.width, self.layers, answers)
+    def build(
+        self, size: Size, channels: tuple[int, ...], answers: int = 1, domains: int = 0
+    ) -> nn.Module:
+        return Edges(sum(channels), self.width, self.layers, answers)
 
 
 class Edges(nn.Module):

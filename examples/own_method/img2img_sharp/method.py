@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from img2img.methods.base import Batch, Draws, Scene, l1
+from img2img.methods.fidelity import l1
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
+from img2img.methods.step import Batch, Draws, Scene
 
 
 class SharpConfig(Pix2PixConfig):

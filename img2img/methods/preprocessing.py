@@ -1,0 +1,87 @@
+"""The settings of how pictures become training pictures, which all methods share."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from img2img.manifest import Palette
+from img2img.sizes import Size, TrainingSize
+
+# 0: do not resize. None: the method's default.
+LoadSize = Annotated[
+    Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
+]
+Fit = Literal["squash", "crop", "pad"]
+Margin = Literal["enlarge", "auto", "reflect", "edge"]
+
+
+class Preprocessing(BaseModel):
+    """The channels of the pictures, and how they are resized, cropped and flipped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: TrainingSize = Field(
+        Size(256, 256),
+        description="Size of the training crops in pixels: 256, or 512x256 (width x height).",
+    )
+    resize: LoadSize = Field(
+        None,
+        description="Size to which pictures are resized before they are cropped; 0 keeps their "
+        "size. By default the paper's, in proportion to size.",
+    )
+    margin: Margin = Field(
+        "enlarge",
+        description="Where random crops find room in pictures smaller than the default of resize. "
+        "enlarge: the pictures are enlarged to it, as in the papers. The others keep their size, "
+        "and add a margin: reflect mirrors the picture, edge repeats its border, auto continues "
+        "the color of a plain border and mirrors all other pictures.",
+    )
+    fit: Fit = Field(
+        "squash",
+        description="How a picture of another aspect ratio is resized. squash: to exactly that "
+        "size. crop: its shorter side is scaled, and its longer side cropped. pad: its longer side "
+        "is scaled, and its border repeated.",
+    )
+    centre_crop: TrainingSize | None = Field(
+        None, description="Size of a crop from the center that is taken before resizing."
+    )
+    labels_in: Literal["color", "one-hot"] | None = Field(
+        None,
+        description="The inputs are label maps, and are resized without mixing their colors. "
+        "color: the generator sees the colors. one-hot: it sees one channel for each color.",
+    )
+    labels_out: bool = Field(
+        False,
+        description="The outputs are label maps: every pixel has one of the colors in the data.",
+    )
+    palettes: dict[str, Palette] = Field(
+        {}, description="The colors of the label maps, which are read from the data."
+    )
+    flip: bool = Field(True, description="Mirror half of the pictures horizontally, at random.")
+    in_channels: Literal[1, 3, 4] = Field(
+        3, description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    )
+    out_channels: Literal[1, 3, 4] = Field(
+        3, description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    )
+
+    @property
+    def load_size(self) -> Size | None:
+        """The size to which pictures are resized before they are cropped; None to keep their size.
+        The default is that of the papers, 286/256 of the crop.
+        """
+        return (self.size.scaled(286 / 256) if self.resize is None else self.resize) or None
+
+    @property
+    def margin_of_crops(self) -> Margin:
+        """The setting `margin`, unless an explicit `resize` resizes all pictures to its size."""
+        return self.margin if self.resize is None else "enlarge"
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that have no effect together with the others, each with the reason."""
+        if self.load_size is None:
+            reason = "pictures are not resized (resize=0)"
+            return {"fit": reason, "margin": reason}
+        if self.resize:
+            return {"margin": f"resize={self.resize} resizes smaller pictures, too"}
+        return {}
