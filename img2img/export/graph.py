@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from img2img import __version__
 from img2img.errors import DataError, UsageError
-from img2img.export.rewrite import halved, subpixel, transposed
+from img2img.export.rewrite import halved, precomputed, subpixel
 from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
@@ -51,7 +51,7 @@ class Pixels(nn.Module):
         super().__init__()
         running = spec.statistics == "running"
         generator = copy.deepcopy(spec.module) if running else image_statistics(spec.module)
-        generator = transposed(generator)
+        generator = precomputed(generator)
         if precision == "fp16":
             generator = halved(generator)
         elif precision == "int8":

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from img2img.infer.openvino import subpixel_kernel
+from img2img.nets.modulated import Modulated
 from img2img.nets.resample import NearestConvolution
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,11 +45,14 @@ class Wide(nn.Module):
         return result
 
 
-def transposed(module: M) -> M:
-    """Replace the module's layers that compute the kernel of a transposed convolution by one that
-    has this kernel, in place.
+def precomputed(module: M) -> M:
+    """Compute in advance what the module's layers compute from their weights alone, in place.
+
+    Layers that compute the kernel of a transposed convolution are replaced by one that has it.
     """
     for name, child in module.named_children():
+        if isinstance(child, Modulated):
+            child.precompute()
         if isinstance(child, NearestConvolution):
             kernel = child.kernel().detach()
             inner, outer = kernel.shape[:2]
@@ -56,7 +60,7 @@ def transposed(module: M) -> M:
             layer.weight, layer.bias = nn.Parameter(kernel), child.bias
             setattr(module, name, layer)
         else:
-            transposed(child)
+            precomputed(child)
     return module
 
 
@@ -78,6 +82,6 @@ def halved(module: M) -> M:
     module = module.half()
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.InstanceNorm2d | nn.BatchNorm2d):
+            if isinstance(child, nn.InstanceNorm2d | nn.BatchNorm2d | nn.GroupNorm):
                 setattr(parent, name, Wide(child.float()))
     return module

@@ -5,11 +5,11 @@ Evaluation measures distances on their features; critics and losses of training 
 
 from img2img.features.base import FeatureNetwork
 from img2img.features.channels import three_channels
-from img2img.features.network import FeatureNetworkName, feature_network, feature_sha256
+from img2img.features.network import NetworkName, feature_network, feature_sha256
 
 __all__ = [
     "FeatureNetwork",
-    "FeatureNetworkName",
+    "NetworkName",
     "feature_network",
     "feature_sha256",
     "three_channels",

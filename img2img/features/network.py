@@ -13,6 +13,20 @@ from img2img.features.user_network import SUFFIXES, UserNetwork
 from img2img.features.weights import sha256
 
 
+def absolute_name(name: str) -> str:
+    """The name, or the absolute path of a file, so that a run can be continued from any folder.
+
+    Raises ValueError for a name that is neither one of a Lite nor one of a file.
+    """
+    try:
+        return str(Path(name).absolute()) if _is_file(name) else name
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+NetworkName = Annotated[str, AfterValidator(absolute_name)]  # the type of a setting
+
+
 def feature_network(name: str, stages: tuple[int, ...] | None = None) -> FeatureNetwork:
     """The network by its name: efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, or the
     path of an ONNX or TorchScript file.
@@ -37,15 +51,6 @@ def feature_sha256(name: str) -> str:
     the network.
     """
     return sha256(Path(name)) if _is_file(name) else VARIANTS[name].sha256
-
-
-def _absolute(name: str) -> str:
-    """The name; if it is one of a file, with its folder, so that --resume works from any folder."""
-    return str(Path(name).absolute()) if name.lower().endswith(SUFFIXES) else name
-
-
-# A setting that chooses a feature network.
-FeatureNetworkName = Annotated[str, AfterValidator(_absolute)]
 
 
 def _is_file(name: str) -> bool:

@@ -161,8 +161,8 @@ class MethodConfig(PictureLosses, Preprocessing):
         "0 keeps none.",
     )
     generator: SerializeAsAny[GeneratorConfig] = Field(
-        description="Network that translates: unet, resnet, or one of another package "
-        "(--list-methods)."
+        description="Network that translates: unet, resnet, attention-unet; for domains stargan or "
+        "modulated; or one of another package (--list-methods)."
     )
     discriminator: SerializeAsAny[DiscriminatorConfig] = Field(
         description="Network that tells real from generated pictures. patch judges overlapping "

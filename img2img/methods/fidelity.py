@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from img2img.features import FeatureNetworkName, three_channels
+from img2img.features import NetworkName, three_channels
 from img2img.methods.objectives import wide
 
 BLOCK = 8  # pixels
@@ -21,7 +21,7 @@ class PictureLosses(BaseModel):
         description="Weight of the perceptual loss: the distance of frozen features of a picture "
         "to those of its target, or, without pairs, of its reconstruction to those of the input.",
     )
-    perceptual_network: FeatureNetworkName = Field(
+    perceptual_network: NetworkName = Field(
         "efficientnet-lite0",
         description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
         "or an ONNX or TorchScript file.",

@@ -18,7 +18,9 @@ GENERATORS: "Table[type[GeneratorConfig]]" = Table(
     {
         "unet": "img2img.nets.unet:UNetConfig",
         "resnet": "img2img.nets.resnet:ResNetConfig",
+        "attention-unet": "img2img.nets.attention_unet:AttentionUNetConfig",
         "stargan": "img2img.nets.stargan:StarGeneratorConfig",
+        "modulated": "img2img.nets.modulated:ModulatedConfig",
     },
     base="img2img.nets.generator:GeneratorConfig",
 )

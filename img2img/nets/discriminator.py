@@ -112,7 +112,6 @@ class DiscriminatorConfig(NetworkConfig):
 
     energy: ClassVar[bool] = False  # its logit is the negative error of reconstructing its input
     most_answers: ClassVar[int | None] = None  # upper bound of the answers of its objective
-    scores_domains: ClassVar[bool] = False  # can be built with an answer for each domain
 
     spectral: bool = Field(
         False, description="Spectral normalization of the discriminators' convolutions."
@@ -122,6 +121,11 @@ class DiscriminatorConfig(NetworkConfig):
     def classifies(self) -> Classifies:
         """Whether it returns (logits, class logits [N, domains])."""
         return "never"
+
+    @property
+    def scores_domains(self) -> bool:
+        """Whether it can be built with an answer for each domain."""
+        return False
 
     @property
     def uses_spectral_norm(self) -> bool:

@@ -11,7 +11,7 @@ from img2img.manifest import Precision
 from img2img.nets.config import NetworkConfig
 from img2img.sizes import Size
 
-DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.Dropout)
+DROPPED = (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm, nn.Dropout)
 
 
 class Generator(nn.Module):

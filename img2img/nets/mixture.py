@@ -125,6 +125,10 @@ class MixtureConfig(DiscriminatorConfig):
         return next(each for each in order if each in by_parts)
 
     @property
+    def scores_domains(self) -> bool:
+        return all(network.scores_domains for network in self.networks)
+
+    @property
     def uses_spectral_norm(self) -> bool:
         return self.spectral or any(network.uses_spectral_norm for network in self.networks)
 

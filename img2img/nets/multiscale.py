@@ -17,7 +17,6 @@ class MultiScaleConfig(PatchConfig):
 
     name: ClassVar[str] = "multiscale"
     most_answers: ClassVar[int | None] = 1
-    scores_domains: ClassVar[bool] = True
 
     scales: int = Field(
         3,

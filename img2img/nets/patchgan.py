@@ -41,6 +41,10 @@ class PatchConfig(DiscriminatorConfig):
         return self.norm == "batch"
 
     @property
+    def scores_domains(self) -> bool:
+        return True
+
+    @property
     def compares(self) -> bool:
         return self.minibatch is not None
 

@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.features import (
-    FeatureNetwork,
-    FeatureNetworkName,
-    feature_network,
-    three_channels,
-)
+from img2img.features import FeatureNetwork, NetworkName, feature_network, three_channels
 from img2img.nets.discriminator import Classifies, DiscriminatorConfig, Looking, Scores
 from img2img.sizes import Size
 
@@ -24,9 +19,8 @@ class ProjectedConfig(DiscriminatorConfig):
 
     name: ClassVar[str] = "projected"
     most_answers: ClassVar[int | None] = 1
-    scores_domains: ClassVar[bool] = True
 
-    network: FeatureNetworkName = Field(
+    network: NetworkName = Field(
         "efficientnet-lite0",
         description="Frozen network whose features the discriminators judge: efficientnet-lite0, "
         "-lite1 or -lite2, or an ONNX or TorchScript file.",
@@ -50,6 +44,10 @@ class ProjectedConfig(DiscriminatorConfig):
     @property
     def classifies(self) -> Classifies:
         return "if asked"
+
+    @property
+    def scores_domains(self) -> bool:
+        return True
 
     @property
     def mixes(self) -> bool:

@@ -39,7 +39,6 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     """The settings of the discriminator, a PatchGAN that also classifies the domain."""
 
     name: ClassVar[str] = "stargan"
-    scores_domains: ClassVar[bool] = True
 
     width: int = Field(64, ge=1, description="Channels of the discriminator's first layer.")
     layers: int = Field(6, ge=1, description="Strided layers of the discriminator.")
@@ -52,6 +51,10 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
     @property
     def classifies(self) -> Classifies:
         return "always"
+
+    @property
+    def scores_domains(self) -> bool:
+        return True
 
     @property
     def compares(self) -> bool:

@@ -52,9 +52,7 @@ def _as_loggers(value: Any) -> Any:
 
 # Where a run computes and what it writes: training is the same, so these may differ on resuming.
 PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
-OF_A_RUN = (
-    "config.json of a run"  # pydantic's context for a file that was written with all settings
-)
+OF_A_RUN = "config.json of a run"  # pydantic's context for a file that has all settings
 
 
 class PastSettings(BaseModel):

@@ -11,8 +11,10 @@ from img2img.export.graph import Pixels, trace
 from img2img.infer import openvino
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec
+from img2img.nets.attention_unet import AttentionUNetConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import initialize
+from img2img.nets.modulated import ModulatedConfig
 from img2img.nets.resnet import ResNetConfig
 from img2img.nets.stargan import StarGeneratorConfig
 from img2img.nets.unet import UNetConfig
@@ -25,11 +27,14 @@ OPERATORS = {
     *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Div", "Expand"),
     *("InstanceNormalization", "LeakyRelu", "Max", "Mod", "Mul", "Neg", "Pad", "Relu", "Reshape"),
     *("Resize", "Round", "Shape", "Slice", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
+    *("Gemm", "MatMul", "Reciprocal", "Sigmoid", "Softmax", "Split", "Sqrt"),
 }
 ROWS: dict[str, GeneratorConfig] = {
     "unet": UNetConfig(width=8, levels=4, norm="instance", dropout=False),
     "resnet": ResNetConfig(width=8, blocks=1),
     "stargan": StarGeneratorConfig(width=8, blocks=1),
+    "attention-unet": AttentionUNetConfig(width=8, levels=2),
+    "modulated": ModulatedConfig(width=8, blocks=1),
 }
 CASES = [
     ("unet", {"upsample": "nearest", "residual": "plain"}),
@@ -38,6 +43,9 @@ CASES = [
     ("resnet", {"upsample": "nearest", "residual": "gated"}),
     ("resnet", {"upsample": "subpixel", "residual": "plain"}),
     ("stargan", {"upsample": "bilinear", "residual": "gated", "antialias": True}),
+    ("attention-unet", {"upsample": "nearest", "residual": "gated", "antialias": True}),
+    ("modulated", {"upsample": "nearest", "residual": "gated"}),
+    ("modulated", {"upsample": "subpixel"}),
 ]
 LABELS = Labels(sets=[{"kind": "classes", "domains": ("dawn", "dusk")}])
 

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from img2img.errors import UsageError
-from img2img.features import FeatureNetworkName, feature_network
+from img2img.features import NetworkName, feature_network
 from img2img.features.efficientnet import VARIANTS, load, normalized
 from img2img.nets.init import initialize
 from img2img.nets.norm import spectral_normalize
@@ -51,13 +51,6 @@ def test_other_stages_are_refused(stages):
 def test_an_unknown_name_is_refused_with_those_available():
     with pytest.raises(UsageError, match=r"no feature network vgg16\. Available: eff"):
         feature_network("vgg16")
-
-
-def test_settings_name_files_with_their_folders(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = TypeAdapter(tuple[FeatureNetworkName, ...])
-    given = ("vgg.ONNX", "efficientnet-lite1", "vgg.h5", str(tmp_path / "a" / "net.pt"))
-    assert names.validate_python(given) == (str(tmp_path / "vgg.ONNX"), *given[1:])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (31, 64)])
@@ -121,3 +114,12 @@ def test_autocast_does_not_reach_the_features():
         features = network(image.bfloat16())
     assert [feature.dtype for feature in features] == [torch.float32] * 4
     assert all(map(torch.equal, features, network(image.bfloat16().float())))
+
+
+def test_a_setting_names_a_file_by_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setting = TypeAdapter(NetworkName)
+    assert setting.validate_python("vgg.onnx") == str(tmp_path / "vgg.onnx")
+    assert setting.validate_python("efficientnet-lite1") == "efficientnet-lite1"
+    with pytest.raises(ValidationError, match="no feature network efficientnet-lite7"):
+        setting.validate_python("efficientnet-lite7")

@@ -15,6 +15,7 @@ from img2img.infer.translator import Translator
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
+from img2img.nets.modulated import ModulatedResNet
 from img2img.nets.resnet import ResNet
 from img2img.nets.stargan import StarGenerator
 from img2img.sizes import Size
@@ -59,6 +60,14 @@ def deep(tmp_path_factory) -> Translator:
 def stargan(tmp_path_factory) -> Translator:
     labels = Labels(sets=[{"kind": "classes", "domains": NAMES}])
     return save(StarGenerator(3, 2, 4, 1), labels, tmp_path_factory.mktemp("m") / "s.onnx")
+
+
+@pytest.fixture(scope="module")
+def modulated(tmp_path_factory) -> Translator:
+    """A generator with norms in its encoder alone, and with a gate."""
+    labels = Labels(sets=[{"kind": "classes", "domains": NAMES}])
+    network = ModulatedResNet(3, 3, 2, 4, 1, "nearest", antialias=True, residual="gated")
+    return save(network, labels, tmp_path_factory.mktemp("m") / "m.onnx")
 
 
 def off(one: np.ndarray, other: np.ndarray) -> float:
@@ -151,11 +160,13 @@ def test_a_tile_as_large_as_the_picture_is_the_picture(resnet, wall):
     assert same(Tiler(resnet, 400)(wall), resnet(wall))
 
 
-def test_every_domain_can_be_tiled(stargan, wall):
-    tiler = Tiler(stargan, 96)
-    results = [tiler(wall, stargan.domain(name)) for name in NAMES]
+@pytest.mark.parametrize("generator", ["stargan", "modulated"])
+def test_every_domain_can_be_tiled(generator, wall, request):
+    model = request.getfixturevalue(generator)
+    tiler = Tiler(model, 96)
+    results = [tiler(wall, model.domain(name)) for name in NAMES]
     for name, tiled in zip(NAMES, results, strict=True):
-        assert same(tiled, stargan(wall, name))
+        assert same(tiled, model(wall, name))
     assert off(*results) > 1
 
 

@@ -106,9 +106,16 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
     [
         ({"levls": 5}, "there is no setting levls; did you mean levels?"),
         ({"zzz": 5}, "there is no setting zzz"),
-        ({"blocks": 5}, "the generator unet has no setting blocks; resnet, stargan have"),
+        (
+            {"blocks": 5},
+            "the generator unet has no setting blocks; resnet, attention-unet, "
+            "stargan, modulated have",
+        ),
         ({"discriminator": "pixel", "d_layers": 2}, "discriminator pixel has no setting layers"),
-        ({"generator": "resnet", "levels": 5}, "generator resnet has no setting levels; unet has"),
+        (
+            {"generator": "resnet", "levels": 5},
+            "generator resnet has no setting levels; unet, attention-unet have",
+        ),
         ({"layers": 2}, "no setting layers"),  # that would be d_layers
         ({"padding": "zeros"}, "the generator unet has no setting padding; resnet has"),
         ({"width": 0}, "generator.width"),

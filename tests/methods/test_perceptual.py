@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from gradients import four_pictures, start
 from PIL import Image
 
-from img2img.features import feature_network
-from img2img.features.network import LiteFeatures
+from img2img.features import FeatureNetwork, feature_network
 from img2img.methods.perceptual import feature_distance
 from img2img.methods.pix2pix import Pix2Pix
 from img2img.training.ranks import Ranks
@@ -84,13 +83,13 @@ def begin(mode, **settings):
 @pytest.fixture
 def calls(monkeypatch):
     """The number of pictures in each call of a feature network, and whether it has a gradient."""
-    seen, features = [], LiteFeatures.features
+    seen, forward = [], FeatureNetwork.forward
 
     def counted(self, image):
         seen.append((self.name, len(image), torch.is_grad_enabled() and image.requires_grad))
-        return features(self, image)
+        return forward(self, image)
 
-    monkeypatch.setattr(LiteFeatures, "features", counted)
+    monkeypatch.setattr(FeatureNetwork, "forward", counted)
     return seen
 
 

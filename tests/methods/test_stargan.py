@@ -65,6 +65,7 @@ def test_the_grid_switches_attributes_and_chooses_classes(joint):
         {"name": "stargan", "width": 4, "layers": 2},
         {"name": "projected", "width": 4},
         {"name": "multiscale", "width": 4, "layers": 2, "scales": 2},
+        {"name": "mixture", "parts": ["patch", "projected=0.5"], "norm": "none"},
     ],
     ids=lambda settings: settings["name"],
 )

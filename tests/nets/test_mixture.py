@@ -108,6 +108,8 @@ def test_what_it_needs_and_does_follows_from_its_parts():
     assert looking.feature_networks() == ("efficientnet-lite0",)
     assert looking.classifies == "if asked"
     assert MixtureConfig(parts="projected,stargan").classifies == "always"
+    assert looking.scores_domains
+    assert not MixtureConfig(parts="projected,unet").scores_domains
     with pytest.raises(ValueError, match="too small for 2 PatchGAN layers"):
         looking.require_size(Size(8, 64))
 

@@ -25,7 +25,6 @@ from img2img.features.efficientnet import VARIANTS
 from img2img.files import pictures
 from img2img.infer.registry import shipped
 from img2img.methods import METHODS
-from img2img.methods.config import MethodConfig
 from img2img.run import Run
 from img2img.training import checkpoint, examine, loop
 from img2img.training.config import RunConfig
@@ -175,17 +174,12 @@ def test_distances_need_held_out_folders_of_some_size(many, make_config, quiet, 
         measured_by(many("pix2pix", run={"extractor": "inception"}))
 
 
-@pytest.fixture
-def trained_on_lite0(monkeypatch):
-    """Every method as one in whose training Lite0's features take part."""
-    monkeypatch.setattr(MethodConfig, "feature_networks", lambda self: {"efficientnet-lite0"})
-
-
+@pytest.mark.parametrize("settings", [{"perceptual": 1.0}, {"discriminator": "projected"}])
 def test_looks_measure_by_a_network_that_takes_no_part_in_training(
-    many, quiet, monkeypatch, trained_on_lite0
+    settings, many, quiet, monkeypatch
 ):
     monkeypatch.setattr(examine, "FEWEST_HELD_OUT", 20)
-    config = make_plan(many("pix2pix"), quiet).config
+    config = make_plan(many("pix2pix", **settings), quiet).config
     assert config.measured_by == "efficientnet-lite2"
     assert config.feature_networks == {
         "efficientnet-lite0": VARIANTS["efficientnet-lite0"].sha256,
@@ -194,17 +188,18 @@ def test_looks_measure_by_a_network_that_takes_no_part_in_training(
     assert "those of efficientnet-lite2, by which it is measured, did not." in card
 
 
-def test_a_judge_that_takes_part_in_training_is_allowed_and_named(many, trained_on_lite0):
+def test_a_judge_that_takes_part_in_training_is_allowed_and_named(many):
     console = Console(file=io.StringIO(), width=1000)
-    config = make_plan(many("pix2pix", run={"extractor": "efficientnet-lite0"}), console).config
+    asked = many("pix2pix", run={"extractor": "efficientnet-lite0"}, perceptual=1.0)
+    config = make_plan(asked, console).config
     assert config.measured_by == "efficientnet-lite0"
     sentence = "so distances measured by efficientnet-lite0 flatter the model."
     assert sentence in console.file.getvalue()
     assert sentence in model_card(config, 1, 1, "2 pairs", {})
 
 
-def test_a_run_is_not_continued_with_another_feature_network(many, quiet, trained_on_lite0):
-    config = many("pix2pix").model_copy(
+def test_a_run_is_not_continued_with_another_feature_network(many, quiet):
+    config = many("pix2pix", perceptual=1.0).model_copy(
         update={"feature_networks": {"efficientnet-lite0": "0" * 64}}
     )
     with pytest.raises(DataError, match="efficientnet-lite0 is not the file with which the run"):

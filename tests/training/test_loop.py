@@ -100,7 +100,7 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
     train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
     whole = state(tmp_path / "whole")
     assert_bitwise(whole, state(tmp_path / "parts"))
-    names = {name.split(".")[3] for name in whole["method"] if "judges.1" in name}
+    names = {name.split(".")[4] for name in whole["method"] if "judges.1" in name}
     assert names == {"mixing", "heads"}
 
 

@@ -1,0 +1,164 @@
+"""A ResNet whose convolutions are modulated by the domain, as those of StyleGAN2 are by the style
+(Karras et al. 2020, section 2.2), for StarGAN in place of a domain in additional channels.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from img2img.nets.encoder_decoder import EncoderDecoderConfig
+from img2img.nets.generator import Generator
+from img2img.nets.resample import SubpixelConvolution, Upsample, doubling, halving
+from img2img.nets.residual import Output, Residual
+from img2img.sizes import Size
+
+EPSILON = 1e-8  # added to the squared norm of modulated weights
+SHRINK = math.sqrt(0.5)  # keeps the variance of a sum of two
+GAIN = math.sqrt(2)  # keeps the variance behind LeakyReLU (Karras et al. 2019, appendix C)
+
+
+class ModulatedConfig(EncoderDecoderConfig):
+    """The settings of the modulated ResNet, which have the meaning of StarGAN's generator."""
+
+    name: ClassVar[str] = "modulated"
+    local: ClassVar[bool] = True
+    conditional: ClassVar[bool] = True
+
+    width: int = Field(64, ge=1, description="Channels of the generator's first layer.")
+    blocks: int = Field(6, ge=1, description="Residual blocks of the generator.")
+
+    def size_multiple(self, size: Size) -> int:
+        return ModulatedResNet.size_multiple
+
+    def build(self, size: Size, in_channels: int, out_channels: int, domains: int = 0) -> Generator:
+        return ModulatedResNet(
+            in_channels,
+            out_channels,
+            domains,
+            self.width,
+            self.blocks,
+            self.upsample,
+            self.antialias,
+            self.residual,
+        )
+
+
+class ModulatedResNet(Generator):
+    """image [N, in_channels, H, W], domain [N, D] -> [N, out_channels, H, W] in [-1, 1]; H and W
+    multiples of 4.
+
+    The encoder does not see the domain, and normalizes each picture; the residual blocks and the
+    decoder are modulated, and have no norm layers.
+    """
+
+    size_multiple, min_size = 4, 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        domains: int,
+        width: int = 64,
+        blocks: int = 6,
+        upsample: Upsample = "transposed",
+        antialias: bool = False,
+        residual: Residual = "off",
+    ):
+        super().__init__()
+        self.output = Output(residual, out_channels)
+
+        def normed(*layers: nn.Module, outer: int) -> list[nn.Module]:
+            return [*layers, nn.InstanceNorm2d(outer, affine=True), nn.LeakyReLU(0.2, inplace=True)]
+
+        def down(inner: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(inner, 2 * inner, 4, 2, 1, bias=False)
+            return normed(*halving(antialias, convolution), outer=2 * inner)
+
+        def up(inner: int) -> nn.Module:
+            layers = doubling(upsample, inner, inner // 2, False, 4)
+            return Modulated(domains, inner, inner // 2, *layers)
+
+        self.encoder = nn.Sequential(
+            *normed(nn.Conv2d(in_channels, width, 7, 1, 3, bias=False), outer=width),
+            *down(width),
+            *down(2 * width),
+        )
+        self.blocks = nn.ModuleList([ModulatedBlock(domains, 4 * width) for _ in range(blocks)])
+        self.ups = nn.ModuleList([up(4 * width), up(2 * width)])
+        self.last = nn.Sequential(*self.output.last(nn.Conv2d(width, self.output.maps, 7, 1, 3)))
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        x, domain = self.encoder(image), domain.to(image.dtype)
+        for layer in (*self.blocks, *self.ups):
+            x = layer(x, domain)
+        output: Tensor = self.output(self.last(x), image)
+        return output
+
+
+class Modulated(nn.Module):
+    """x [N, inner, H, W], domain [N, D] -> LeakyReLU of a modulated and demodulated convolution.
+
+    The weights are multiplied by a scale for each input channel, which is 1 plus an affine map of
+    the domain, and divided by their norm for each output channel, which would give the output unit
+    variance (Karras et al. 2020, equations 1 and 3). To need no kernel for each picture, the input
+    is scaled, and the output of shared weights is divided by the norm, which is the same.
+
+    layers: the last one has the weights, and no bias. Where they double the size, the norm is that
+    of the weights that a pixel sees, averaged over the four pixels of a position.
+    """
+
+    energy: Tensor | None
+
+    def __init__(self, domains: int, inner: int, outer: int, *layers: nn.Module):
+        super().__init__()
+        self.scale = nn.Linear(domains, inner)
+        self.layers = nn.Sequential(*layers)
+        self.bias = nn.Parameter(torch.zeros(outer))
+        self.activation = nn.LeakyReLU(0.2)
+        self.register_buffer("energy", None, persistent=False)
+
+    def weight_energy(self) -> Tensor:
+        """[inner, outer]: the sum of the squared weights between two channels."""
+        layer = self.layers[-1]
+        if isinstance(layer, SubpixelConvolution):
+            squares = layer.convolution.weight.square().sum((2, 3))
+            return squares.reshape(-1, 4, squares.shape[1]).mean(1).T
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        squares = layer.weight.square().sum((2, 3))
+        if isinstance(layer, nn.ConvTranspose2d):
+            return squares / 4  # an output pixel sees one in four of the weights
+        return squares.T
+
+    def precompute(self) -> None:
+        """Keep the energy of the weights, which no longer change."""
+        self.energy = self.weight_energy().detach()
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        scale = 1 + self.scale(domain)  # [N, inner]
+        energy = self.weight_energy() if self.energy is None else self.energy
+        factor = ((scale * scale) @ energy + EPSILON).rsqrt()  # [N, outer]
+        y = self.layers(x * scale[:, :, None, None]) * factor[:, :, None, None]
+        activated: Tensor = GAIN * self.activation(y + self.bias[:, None, None])
+        return activated
+
+
+class ModulatedBlock(nn.Module):
+    """x [N, channels, H, W], domain [N, D] -> x plus a change, divided by sqrt(2) to keep the
+    variance (Karras et al. 2020, section 4.1).
+    """
+
+    def __init__(self, domains: int, channels: int):
+        super().__init__()
+        self.first, self.second = (
+            Modulated(
+                domains, channels, channels, nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            )
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        change: Tensor = self.second(self.first(x, domain), domain)
+        return (x + change) * SHRINK
