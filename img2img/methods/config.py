@@ -183,19 +183,25 @@ class MethodConfig(PictureLosses, Preprocessing):
         """Nest flat settings, and lay them over those of a preset. The constructor takes both
         forms.
 
-        A preset's `residual` is left out where the input can't be changed into the output: for
-        label maps as one-hot, and for an output of other channels.
-
         Raises ValueError for an unknown setting, UsageError for an unknown network.
         """
-        preset = dict(preset or {})
-        given, wanted = (
-            values.get(name, cls.model_fields[name].default)
-            for name in ("in_channels", "out_channels")
-        )
+        return route(cls, values, cls._fitting(preset or {}, values))
+
+    @classmethod
+    def _fitting(cls, preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The preset without what these values rule out: `residual` where the input can't become
+        the output (other channels, one-hot labels), and `discriminator` with an objective that
+        needs an autoencoder, several answers, or weights to clip.
+        """
+        unfit = set()
+        channels = ("in_channels", "out_channels")
+        given, wanted = (values.get(name, cls.model_fields[name].default) for name in channels)
         if given != wanted or values.get("labels_in") == "one-hot":
-            preset.pop("residual", None)
-        return route(cls, values, preset)
+            unfit.add("residual")
+        objective = OBJECTIVES.get(values.get("objective"))
+        if objective and (objective.energy or objective.answers > 1 or objective.clips):
+            unfit.add("discriminator")
+        return {name: value for name, value in preset.items() if name not in unfit}
 
     @classmethod
     def spellings(cls, values: Mapping[str, Any]) -> dict[str, Spelling]:

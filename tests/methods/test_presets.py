@@ -75,6 +75,21 @@ def test_modern_adds_the_input_only_where_it_has_the_outputs_channels(settings, 
             modern(**settings, **chosen)
 
 
+@pytest.mark.parametrize(
+    ("objective", "discriminator"),
+    [("ebgan", "autoencoder"), ("mmd", "patch"), ("wgan", "patch"), ("bce", "projected")],
+)
+def test_modern_leaves_its_discriminator_to_objectives_that_need_another(
+    objective, discriminator, make_config
+):
+    settings = {"objective": objective, "discriminator": {}, "resize": None}
+    config = make_config("pix2pix", {"preset": "modern"}, **settings)
+    assert config.method.discriminator.name == discriminator
+    assert config.method.generator.residual == "gated"
+    with pytest.raises(UsageError):
+        make_config("pix2pix", {"preset": "modern"}, objective="ebgan", discriminator="projected")
+
+
 def test_modern_trains_gray_pictures_to_color(modern, quiet, tmp_path):
     config = modern(in_channels=1, steps=2)
     train(make_plan(config, quiet), tmp_path / "run", quiet)
