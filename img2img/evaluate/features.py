@@ -98,7 +98,8 @@ def part_in_training(judges: Mapping[str, str], trained: Mapping[str, str]) -> s
     if not trained:
         return ""
     both = [name for name, sha256 in judges.items() if sha256 in trained.values()]
-    sentence = f"The features of {_listed(trained)} took part in training"
+    taking_part = _listed(Path(name).name for name in trained)  # files without their folders
+    sentence = f"The features of {taking_part} took part in training"
     if both:
         return f"{sentence}, so distances measured by {_listed(both)} flatter the model"
     measuring = f"; those of {_listed(judges)}, by which it is measured, did not" if judges else ""

@@ -198,6 +198,8 @@ def _without_folders(settings: Any, files: Collection[str]) -> Any:
     """The settings, in which the names of these files are without their folders."""
     if isinstance(settings, dict):
         return {name: _without_folders(value, files) for name, value in settings.items()}
+    if isinstance(settings, list):  # the parts of a mixture
+        return [_without_folders(value, files) for value in settings]
     return Path(settings).name if isinstance(settings, str) and settings in files else settings
 
 

@@ -183,9 +183,19 @@ class MethodConfig(PictureLosses, Preprocessing):
         """Nest flat settings, and lay them over those of a preset. The constructor takes both
         forms.
 
+        A preset's `residual` is left out where the input can't be changed into the output: for
+        label maps as one-hot, and for an output of other channels.
+
         Raises ValueError for an unknown setting, UsageError for an unknown network.
         """
-        return route(cls, values, preset or {})
+        preset = dict(preset or {})
+        given, wanted = (
+            values.get(name, cls.model_fields[name].default)
+            for name in ("in_channels", "out_channels")
+        )
+        if given != wanted or values.get("labels_in") == "one-hot":
+            preset.pop("residual", None)
+        return route(cls, values, preset)
 
     @classmethod
     def spellings(cls, values: Mapping[str, Any]) -> dict[str, Spelling]:

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -51,6 +52,7 @@ def _as_loggers(value: Any) -> Any:
 
 # Where a run computes and what it writes: training is the same, so these may differ on resuming.
 PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
+OF_A_RUN = "config.json of a run"  # pydantic's context for a file that has all settings
 
 
 class PastSettings(BaseModel):
@@ -175,8 +177,11 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_by_mode(cls, values: Any) -> Any:
-        """Validate `method`, on top of the preset, with the schema that `mode` names."""
+    def _method_by_mode(cls, values: Any, info: ValidationInfo) -> Any:
+        """Validate `method`, on top of the preset, with the schema that `mode` names. The
+        config.json of a run has all settings; what it lacks did not exist when the run started, so
+        that today's preset must not add it.
+        """
         if not isinstance(values, dict):
             return values
         method = values.get("method", {})
@@ -190,7 +195,8 @@ class RunConfig(BaseModel):
                 raise ValueError(
                     f"{known.name} has no preset {name!r}; it has {', '.join(known.presets)}"
                 )
-            settings = known.Config.route(method, known.presets[name])
+            preset = {} if info.context == OF_A_RUN else known.presets[name]
+            settings = known.Config.route(method, preset)
             values = {**values, "method": known.Config(**settings)}
         return values
 
@@ -244,7 +250,7 @@ class RunConfig(BaseModel):
         """The config of an existing run. Raises DataError if it is missing or not valid."""
         path = run / "config.json"
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_text(), context=OF_A_RUN)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{run} is not a run: it has no config.json.") from None
         except OSError as error:

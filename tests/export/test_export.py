@@ -174,15 +174,15 @@ def test_manifest_names_the_feature_networks_of_training_without_their_folders(t
     config, method, metadata = load_run(trained("pix2pix"))
     [spec] = method.exports().values()
     secret = "/home/somebody/vgg.onnx"
-    config = config.model_copy(
-        update={
-            "feature_networks": {secret: "1" * 64, "efficientnet-lite0": "2" * 64},
-            "method": config.method.model_copy(update={"perceptual_network": secret}),
-        }
-    )
+    mixture = {"name": "mixture", "parts": [{"network": {"name": "projected", "network": secret}}]}
+    config = config.with_method(perceptual_network=secret, discriminator=mixture)
+    networks = {secret: "1" * 64, "efficientnet-lite0": "2" * 64}
+    config = config.model_copy(update={"feature_networks": networks})
     manifest = make_manifest(config, "ab", spec, metadata, {})
     assert manifest.feature_networks == {"vgg.onnx": "1" * 64, "efficientnet-lite0": "2" * 64}
     assert manifest.config["perceptual_network"] == "vgg.onnx"
+    [part] = manifest.config["discriminator"]["parts"]
+    assert part["network"]["network"] == "vgg.onnx"
     assert "somebody" not in manifest.model_dump_json()
 
 

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from img2img.cli import app
+from img2img.errors import UsageError
 from img2img.methods import METHODS
 from img2img.training.config import RunConfig
 from img2img.training.loop import train
@@ -47,6 +48,37 @@ def test_what_is_given_wins_over_the_preset(make_config):
     assert config.method.discriminator.name == "projected"
     assert config.method.ema == 0.5
     assert config.method.objective == METHODS["pix2pix"].presets["modern"]["objective"]
+
+
+@pytest.fixture
+def modern(make_config):
+    """A function (**settings) -> the config of pix2pix with its modern preset."""
+
+    def make(**settings):
+        small = {"discriminator": {"width": 4}, "resize": None}
+        return make_config("pix2pix", {"preset": "modern"}, **small, **settings)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "settings", [{"in_channels": 1}, {"out_channels": 4}, {"labels_in": "one-hot"}]
+)
+def test_modern_adds_the_input_only_where_it_has_the_outputs_channels(settings, modern):
+    assert modern(in_channels=1, out_channels=1).method.generator.residual == "gated"
+    for generator in ("unet", "resnet"):
+        network = modern(**settings, generator=generator).method.generator
+        assert (network.name, network.residual) == (generator, "off")
+        assert network.upsample == "bilinear"  # the rest of the preset
+    for chosen in ({"residual": "plain"}, {"generator": {"width": 4, "residual": "plain"}}):
+        with pytest.raises(UsageError, match="residual=plain changes the input picture"):
+            modern(**settings, **chosen)
+
+
+def test_modern_trains_gray_pictures_to_color(modern, quiet, tmp_path):
+    config = modern(in_channels=1, steps=2)
+    train(make_plan(config, quiet), tmp_path / "run", quiet)
+    assert RunConfig.load(tmp_path / "run").method == config.method
 
 
 def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):

@@ -21,6 +21,17 @@ def load(folder, **values):
     return RunConfig.load(folder)
 
 
+def test_a_run_keeps_its_settings_when_its_preset_gets_others(tmp_path):
+    saved = {"discriminator": {"name": "patch"}, "l1": 100.0, "objective": "rpgan", "norm": "none"}
+    config = load(tmp_path, preset="modern", method=saved)  # of a version without `residual`
+    assert config.preset == "modern"
+    assert config.method == METHODS["pix2pix"].Config(**saved)
+    assert config.method.generator.residual == "off"
+    again = RunConfig.load(tmp_path)  # as it is written anew when it is resumed
+    (tmp_path / "config.json").write_text(again.to_json())
+    assert RunConfig.load(tmp_path) == config
+
+
 NAMES = ["mode", "preset", "loggers", "keep", "objective", "generator"]
 NOTHING = [("generator", None), ("generator", {}), ("loggers", [])]  # which is allowed
 
