@@ -198,7 +198,7 @@ class MethodConfig(PictureLosses, Preprocessing):
         given, wanted = (values.get(name, cls.model_fields[name].default) for name in channels)
         if given != wanted or values.get("labels_in") == "one-hot":
             unfit.add("residual")
-        objective = OBJECTIVES.get(values.get("objective"))
+        objective = OBJECTIVES.get(str(values.get("objective")))
         if objective and (objective.energy or objective.answers > 1 or objective.clips):
             unfit.add("discriminator")
         return {name: value for name, value in preset.items() if name not in unfit}
