@@ -103,7 +103,9 @@ def four_pictures(mode: str, dtype: torch.dtype = torch.float64) -> tuple[Batch,
 
 
 def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor]:
-    """Of the second step on the rank's share of four pictures: in the first there is no past."""
+    """Of the second step on the rank's share of four pictures: in the first there is no past. In
+    single precision of the first step, since Adam's would magnify what was rounded.
+    """
     trainer = start(mode, settings, ranks)
     batch, draws = four_pictures(mode, precision(settings))
     if "paired" in settings:
@@ -113,7 +115,7 @@ def gradients(mode: str, settings: dict, ranks: Ranks) -> dict[str, torch.Tensor
             truths=Method.draws(trainer.method, mine, draws.progress, 1.0).truths,
         )
     mine = {name: value.chunk(ranks.count)[ranks.rank] for name, value in batch.items()}
-    for _ in range(2):
+    for _ in range(2 if precision(settings) == torch.float64 else 1):
         own = None if "paired" in settings else draws.split(ranks.count)[ranks.rank]
         trainer.update(mine, own)
     found = trainer.method.named_parameters()
