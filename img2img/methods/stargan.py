@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.dataset import Dataset
+from img2img.errors import UsageError
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec, Method, Way
 from img2img.methods.config import MethodConfig
@@ -62,7 +63,7 @@ class StarGANConfig(MethodConfig):
     domain_scores: bool = Field(
         False,
         description="The discriminator judges a picture by a score of its own domain, in place of "
-        "one score for all domains (StarGAN v2, Choi et al. 2020).",
+        "one score for all domains (StarGAN v2, Choi et al. 2020). Not for attributes.",
     )
     labels: Labels = Field(Labels(), description="The domains, which are read from the data.")
 
@@ -134,6 +135,11 @@ class StarGAN(Method):
         super().__init__(config)
         c, channels = config, config.in_channels
         generator = c.generator.build(c.size, channels, channels, c.labels.width)
+        if c.domain_scores and c.labels.of_kind("attributes"):
+            raise UsageError(
+                "domain_scores needs one domain for each picture, and a picture may have several "
+                "attributes, or none; leave out domain_scores."
+            )
         domains = len(c.labels.names)
         answers = domains if c.domain_scores else self.objective.answers
         judge = c.discriminator.build(c.size, (channels,), answers, domains)
@@ -241,15 +247,13 @@ class StarGAN(Method):
         return self._of_domain(scores, label).flat()
 
     def _of_domain(self, scores: Scores, label: Tensor) -> Scores:
-        """With `domain_scores`, the scores of the domains that the labels [N, D] name, averaged if
-        there are several (Choi et al. 2020, section 2.2); else the scores as they are.
+        """With `domain_scores`, the scores of the domains that the labels [N, D] name (Choi et al.
+        2020, section 2.2); else the scores as they are.
         """
         if not self.config.domain_scores:
             return scores
-        domains = label[:, : len(self.config.labels.names)]
-        shares = domains / domains.sum(1, keepdim=True).clamp(min=1)
-        shares = shares[:, :, None, None]
-        maps = tuple((each * shares).sum(1, keepdim=True) for each in scores.maps)
+        domains = label[:, : len(self.config.labels.names), None, None]
+        maps = tuple((each * domains).sum(1, keepdim=True) for each in scores.maps)
         return Scores(maps, scores.weights)
 
     def exports(self) -> dict[str, ExportSpec]:

@@ -81,11 +81,19 @@ def test_each_domain_has_a_score_of_its_own(discriminator, make_config, quiet):
     chosen = method._of_domain(whole, mixed).flat()
     assert torch.allclose(chosen[0], by_domain[0][0])
     assert torch.allclose(chosen[1], by_domain[1][1])
-    both = method._of_domain(whole, torch.ones(2, 2)).flat()
-    assert torch.allclose(both, (by_domain[0] + by_domain[1]) / 2, atol=1e-6)
 
 
 def test_scores_of_domains_are_refused_where_they_do_not_work(make_config):
+    config = METHODS["stargan"].Config(
+        size=32,
+        d_layers=3,
+        batch=2,
+        objective="hinge",
+        domain_scores=True,
+        labels={"sets": [{"kind": "attributes", "domains": HAIR}]},
+    )
+    with pytest.raises(UsageError, match="may have several attributes, or none"):
+        StarGAN(config)
     with pytest.raises(UsageError, match="without gradient penalties; set objective=hinge"):
         make_config("stargan", domain_scores=True)
     unet = {"name": "unet", "width": 4}
