@@ -232,7 +232,7 @@ def test_objectives_of_energy_choose_the_autoencoder():
 
 
 def test_a_preset_sets_what_the_networks_have_and_nested_settings_win_over_it():
-    preset = METHODS["pix2pix"].presets["modern"]
+    preset = METHODS["pix2pix"].presets["modern"] | {"discriminator": "patch"}
     modern = PIX2PIX(**PIX2PIX.route({}, preset))
     assert (modern.generator.norm, modern.generator.dropout) == ("instance", False)
     assert modern.discriminator.norm == "instance"
