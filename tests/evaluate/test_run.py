@@ -112,8 +112,11 @@ def test_the_protocol_says_which_network_took_part_in_training(held_out, measure
     assert "flatter" in metrics_table({"value": same})
 
 
-def test_the_protocol_is_silent_where_no_network_took_part(shipped_model):
-    assert "feature networks" not in shipped_model.protocol
+def test_the_protocol_tells_whether_a_network_took_part(shipped_model, held_out, measured):
+    assert "flatter the model" in shipped_model.protocol["feature networks"]
+    translations = Translations(Translator("flat-noto-ab", "cpu"))
+    other = measured(held_out / "flat", translations, resamples=5)
+    assert "feature networks" not in other.protocol
 
 
 def test_metrics_are_named_after_the_network(held_out, quiet):

@@ -36,10 +36,12 @@ def test_sides_down_to_a_pixel_are_taken(name, provider, picture):
 def test_their_manifests_tell_what_tiles_and_auto_ask(name):
     manifest = Translator(name, "cpu").manifest
     least, reach = {
-        "pix2pix": (32, None),
-        "cyclegan": (8, 12 + 8 * 6),
-        "stargan": (4, 15 + 8 * 6),
-    }[manifest.method]
+        "flat-to-3d": (64, None),  # U-Nets of 6 levels, and of 5
+        "strokes-to-3d": (32, None),
+        "flat-noto-ab": (8, 12 + 8 * 6),
+        "flat-noto-ba": (8, 12 + 8 * 6),
+        "four-styles": (4, 15 + 8 * 6),
+    }[name]
     assert (manifest.min_size, manifest.reach) == (least, reach)
     assert manifest.is_near_in_bf16
 
