@@ -188,7 +188,7 @@ def measure_all(names: list[str], seeds: list[int], data: Path, runs: Path) -> N
                     file.write(json.dumps(row) + "\n")
 
 
-def measure_costs(data: Path) -> None:
+def measure_costs(names: list[str], data: Path) -> None:
     """Milliseconds a step by median, all candidates of a task in turn in one process."""
     import torch
     from rich.console import Console
@@ -200,9 +200,13 @@ def measure_costs(data: Path) -> None:
     from img2img.training.runtime import Runtime
     from img2img.training.trainer import Trainer
 
-    costs: dict[str, dict[str, float]] = {}
-    for name, task in TASKS.items():
-        steps = {}
+    threads, today = torch.get_num_threads(), datetime.date.today().isoformat()
+    on = f"{machine.describe(threads)}, torch {torch.__version__}"
+    if torch.cuda.is_available():
+        on = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    costs = json.loads(COSTS.read_text())
+    for name in names:
+        task, steps = TASKS[name], {}
         for candidate, options in task.candidates.items():
             given = f"{task.options} {options} --dry-run".split()
             config = command("train", *sources(task, data, "train"), *given)
@@ -222,19 +226,16 @@ def measure_costs(data: Path) -> None:
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
                 times.append((time.perf_counter() - began) / every)
-        costs[name] = {c: 1000 * statistics.median(found[2:]) for c, (*_, found) in steps.items()}
-        print(name, costs[name], flush=True)
-    threads, today = torch.get_num_threads(), datetime.date.today().isoformat()
-    on = f"{machine.describe(threads)}, torch {torch.__version__}"
-    if torch.cuda.is_available():
-        on = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    COSTS.write_text(json.dumps({"machine": on, "date": today, "ms": costs}, indent=2) + "\n")
+        ms = {c: 1000 * statistics.median(times[2:]) for c, (*_, times) in steps.items()}
+        costs[name] = {"machine": on, "date": today, "ms": ms}
+        print(name, ms, flush=True)
+    COSTS.write_text(json.dumps(costs, indent=2) + "\n")
 
 
 def table(name: str) -> str:
     """Mean and standard deviation over the seeds, and the cost of a step."""
     rows = [row for row in results() if row["task"] == name]
-    costs = json.loads(COSTS.read_text())["ms"][name]
+    costs = json.loads(COSTS.read_text())[name]["ms"]
     metrics = [metric for metric in METRICS if metric in rows[0]["measured"]]
     heads = ["", *(METRICS[metric] for metric in metrics), "cost of a step", "seeds"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -254,11 +255,14 @@ def table(name: str) -> str:
 
 def write() -> None:
     """Put the tables into the page, between its marks."""
-    known = json.loads(COSTS.read_text())
+    on: dict[str, list[str]] = {}
+    for name, cost in json.loads(COSTS.read_text()).items():
+        on.setdefault(f"{cost['machine']}, {cost['date']}", []).append(name)
     parts = {
         name: f"{TASKS[name].title} (`{TASKS[name].options}`)\n\n{table(name)}" for name in TASKS
     }
-    parts["machine"] = f"Cost of a step: {known['machine']}, {known['date']}."
+    measured = (f"{', '.join(names)} on {where}" for where, names in on.items())
+    parts["machine"] = f"Cost of a step: {'; '.join(measured)}."
     for name, text in parts.items():
         page.fill(PAGE, name, text)
 
@@ -272,14 +276,14 @@ def main() -> None:
     parser.add_argument("--cost", action="store_true", help="only time the steps")
     parser.add_argument("--write", action="store_true", help="only write the page")
     given = parser.parse_args()
+    names = [given.task] if given.task else list(TASKS)
     if given.write:
         write()
     elif not given.data:
         parser.error("which folder has the pictures?")
     elif given.cost:
-        measure_costs(given.data.resolve())
+        measure_costs(names, given.data.resolve())
     else:
-        names = [given.task] if given.task else list(TASKS)
         seeds = list(SEEDS) if given.seed is None else [given.seed]
         measure_all(names, seeds, given.data.resolve(), given.runs.resolve())
 
