@@ -118,7 +118,10 @@ def of_other_networks(name: str, rows: Rows) -> str:
         having = [other for other in table.builtin if field in table[other].model_fields]
         if spelled and having:
             have = "has" if len(having) == 1 else "have"
-            return f"the {kind} {row.name} has no setting {field}; {', '.join(having)} {have}"
+            return (
+                f"the {kind} {row.name} has no setting {field}; {', '.join(having)} {have}; "
+                f"choose one with {kind}={having[0]}"
+            )
     return ""
 
 

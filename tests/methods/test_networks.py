@@ -114,7 +114,7 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
         ({"discriminator": "pixel", "d_layers": 2}, "discriminator pixel has no setting layers"),
         (
             {"generator": "resnet", "levels": 5},
-            "generator resnet has no setting levels; unet, attention-unet have",
+            "levels; unet, attention-unet have; choose one with generator=unet",
         ),
         ({"layers": 2}, "no setting layers"),  # that would be d_layers
         ({"padding": "zeros"}, "the generator unet has no setting padding; resnet has"),
