@@ -4,6 +4,7 @@ An archive is only ever read: nothing of a package is installed or run.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -64,3 +65,12 @@ def save_whole(picture: Image.Image, file: Path) -> None:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_other_settings(out: Path, settings: dict[str, float]) -> None:
+    """Stop where an earlier run left pictures of other settings: they would be mixed."""
+    file = out / "settings.json"
+    if file.exists() and json.loads(file.read_text()) != settings:
+        sys.exit(f"{out} was built with {file.read_text().strip()}: choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings) + "\n")

@@ -10,7 +10,6 @@ first time.
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -24,7 +23,7 @@ except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install pillow numpy opencv-python-headless")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from building import npm_archive, pip_archive, save_whole
+from building import npm_archive, pip_archive, refuse_other_settings, save_whole
 from cartography import (
     MapMaker,
     Plane,
@@ -113,15 +112,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     args.degrees = args.degrees or args.size / PX_PER_DEGREE
     return args
-
-
-def refuse_other_settings(out: Path, settings: dict[str, float]) -> None:
-    """Stop where an earlier run left tiles of other settings: they would be mixed."""
-    file = out / "settings.json"
-    if file.exists() and json.loads(file.read_text()) != settings:
-        sys.exit(f"{out} was built with {file.read_text().strip()}: choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings) + "\n")
 
 
 def choose_tiles(

@@ -12,7 +12,6 @@ import argparse
 import csv
 import hashlib
 import io
-import json
 import math
 import os
 import shutil
@@ -29,7 +28,7 @@ except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install pillow numpy opencv-python-headless")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from building import deb_archive, save_whole
+from building import deb_archive, refuse_other_settings, save_whole
 from debian import License, Licenses, read_deb, read_resources
 from drawing import edges_of
 
@@ -197,15 +196,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--packages", type=Path, help="Debian packages (default: OUT/.packages)")
     return parser.parse_args()
-
-
-def refuse_other_settings(out: Path, settings: dict[str, float]) -> None:
-    """Stop where an earlier run left crops of other settings: they would be mixed."""
-    file = out / "settings.json"
-    if file.exists() and json.loads(file.read_text()) != settings:
-        sys.exit(f"{out} was built with {file.read_text().strip()}: choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings) + "\n")
 
 
 def read_pictures(name: str, archive: Path) -> Iterator[Picture]:

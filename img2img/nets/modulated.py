@@ -6,13 +6,12 @@ import math
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.generator import Generator
 from img2img.nets.resample import SubpixelConvolution, Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
+from img2img.nets.stargan import StarGeneratorConfig
 from img2img.sizes import Size
 
 EPSILON = 1e-8  # added to the squared norm of modulated weights
@@ -20,15 +19,10 @@ SHRINK = math.sqrt(0.5)  # keeps the variance of a sum of two
 GAIN = math.sqrt(2)  # keeps the variance behind LeakyReLU (Karras et al. 2019, appendix C)
 
 
-class ModulatedConfig(EncoderDecoderConfig):
-    """The settings of the modulated ResNet, which have the meaning of StarGAN's generator."""
+class ModulatedConfig(StarGeneratorConfig):
+    """The settings of the modulated ResNet, which are those of StarGAN's generator."""
 
     name: ClassVar[str] = "modulated"
-    local: ClassVar[bool] = True
-    conditional: ClassVar[bool] = True
-
-    width: int = Field(64, ge=1, description="Channels of the generator's first layer.")
-    blocks: int = Field(6, ge=1, description="Residual blocks of the generator.")
 
     def size_multiple(self, size: Size) -> int:
         return ModulatedResNet.size_multiple
