@@ -18,7 +18,7 @@ from img2img.features import feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.critics import Critics
-from img2img.methods.fidelity import color_distance, edge_distance, total_variation
+from img2img.methods.fidelity import color_distance, edge_distance, l1, total_variation
 from img2img.methods.perceptual import feature_distance
 from img2img.methods.ssim import ms_ssim
 from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
@@ -226,14 +226,18 @@ class Method(Critics, ABC):
         """The weighted losses on images [N, C, H, W] that all methods have, without those that
         have no weight.
 
-        output: what a generator has translated. source: the input, if the output has to keep its
-        colors and edges. alike: images that should be equal: outputs and their targets, or
-        reconstructions and their originals. features: those of both (`shared_features`), if they
-        are computed already.
+        output: what a generator has translated. source: the input, if the output has to stay
+        close to it, or keep its colors and edges. alike: images that should be equal: outputs and
+        their targets, or reconstructions and their originals. features: those of both
+        (`shared_features`), if they are computed already.
         """
         c, terms = self.config, {}
         if c.tv:
             terms["tv"] = c.tv * total_variation(output)
+        if source is not None and c.self_regularization:
+            # Shrivastava et al. 2017, equation 4. Its gradient has the same size at each pixel, so
+            # changes that the discriminator rewards less than that, such as faint noise, vanish.
+            terms["self_regularization"] = c.self_regularization * l1(output, source)
         if source is not None and c.color:
             terms["color"] = c.color * color_distance(output, source)
         if source is not None and c.edges:

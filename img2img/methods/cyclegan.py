@@ -51,8 +51,12 @@ class CycleGANConfig(TwoSetsConfig):
             raise ValueError(
                 "the identity loss needs in_channels equal to out_channels; set identity=0"
             )
-        if self.color and self.in_channels != self.out_channels:
-            raise ValueError("color needs in_channels equal to out_channels; set color=0")
+        for name, weight in (
+            ("self_regularization", self.self_regularization),
+            ("color", self.color),
+        ):
+            if weight and self.in_channels != self.out_channels:
+                raise ValueError(f"{name} needs in_channels equal to out_channels; set {name}=0")
         return self
 
     def without_effect(self) -> dict[str, str]:

@@ -37,6 +37,12 @@ class PictureLosses(BaseModel):
         ge=0,
         description="Weight of the total variation of the outputs, which makes them smooth.",
     )
+    self_regularization: float = Field(
+        0.0,
+        ge=0,
+        description="Without pairs: weight of the L1 distance between an output and its input, "
+        "which keeps what the discriminator has no clear reason to change.",
+    )
     color: float = Field(
         0.0,
         ge=0,

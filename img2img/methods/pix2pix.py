@@ -47,7 +47,8 @@ class Pix2PixConfig(MethodConfig):
 
     def without_effect(self) -> dict[str, str]:
         reason = "pix2pix compares outputs with their targets, not with the inputs"
-        return super().without_effect() | {"color": reason, "edges": reason}
+        unpaired = ("self_regularization", "color", "edges")
+        return super().without_effect() | dict.fromkeys(unpaired, reason)
 
 
 class Pix2Pix(Method):

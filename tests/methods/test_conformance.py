@@ -407,7 +407,7 @@ def test_features_of_fakes_are_drawn_to_those_of_real_pictures(mode, start):
     assert match(image.flip(0), image, True) > 1e-3
 
 
-UNPAIRED = ("color", "edges")  # compare outputs with inputs
+UNPAIRED = ("self_regularization", "color", "edges")  # compare outputs with inputs
 
 
 @pytest.mark.parametrize("name", ["tv", "ssim", *UNPAIRED])
@@ -525,6 +525,11 @@ def test_discriminators_can_see_how_much_a_batch_differs(mode, comparison, start
             "cyclegan",
             {"color": 1.0, "in_channels": 1, "identity": 0},
             "color needs in_channels equal to out_channels",
+        ),
+        (
+            "cyclegan",
+            {"self_regularization": 1.0, "in_channels": 1, "identity": 0},
+            "self_regularization needs in_channels equal to out_channels",
         ),
     ],
 )
