@@ -14,8 +14,8 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class SubPixel(nn.Module):
-    """A transposed convolution of kernel 4, stride 2 and padding 1, computed as a convolution and a
-    pixel shuffle (Shi et al. 2016): [N, C, H, W] -> [N, C', 2 H, 2 W].
+    """A transposed convolution of kernel 4, stride 2 and padding p >= 1, computed as a convolution
+    and a pixel shuffle (Shi et al. 2016): [N, C, H, W] -> [N, C', 2 (H + 1 - p), 2 (W + 1 - p)].
 
     Runtimes have integer kernels for convolutions, and none for transposed ones.
     """
@@ -24,13 +24,15 @@ class SubPixel(nn.Module):
         super().__init__()
         weight, bias = subpixel_kernel(transposed.weight.detach().numpy()), transposed.bias
         outer, inner = weight.shape[:2]
+        self.cropped = int(transposed.padding[0])
         self.convolution = nn.Conv2d(inner, outer, 2, padding=1, bias=bias is not None)
         self.convolution.weight.data = torch.from_numpy(weight)
         if bias is not None:
             self.convolution.bias = nn.Parameter(bias.detach().repeat_interleave(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
+        inside = slice(self.cropped, -self.cropped)
+        return F.pixel_shuffle(self.convolution(x), 2)[:, :, inside, inside]
 
 
 class Wide(nn.Module):
@@ -56,7 +58,8 @@ def precomputed(module: M) -> M:
         if isinstance(child, NearestConvolution):
             kernel = child.kernel().detach()
             inner, outer = kernel.shape[:2]
-            layer = nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=child.bias is not None)
+            biased = child.bias is not None
+            layer = nn.ConvTranspose2d(inner, outer, 4, 2, child.cropped, bias=biased)
             layer.weight, layer.bias = nn.Parameter(kernel), child.bias
             setattr(module, name, layer)
         else:

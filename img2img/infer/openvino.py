@@ -19,8 +19,6 @@ AXES = [2, 3]  # height and width of [N, C, H, W]
 KERNELS = 100
 SUBPIXEL = {  # attributes of the transposed convolutions that are rewritten
     "strides": [2, 2],
-    "pads_begin": [1, 1],
-    "pads_end": [1, 1],
     "dilations": [1, 1],
     "output_padding": [0, 0],
     "auto_pad": "explicit",
@@ -90,9 +88,9 @@ def _core() -> "openvino.Core":
 
 
 def _use_subpixels(model: "openvino.Model") -> None:
-    """Replace transposed convolutions of kernel 4, stride 2 and padding 1 by convolutions and a
-    pixel shuffle, which compute the same (Shi et al. 2016). Otherwise OpenVINO runs the last one of
-    a network, and all of a U-Net's, in fp32.
+    """Replace transposed convolutions of kernel 4, stride 2 and padding by convolutions and a pixel
+    shuffle, which compute the same (Shi et al. 2016). Otherwise OpenVINO runs the last one of a
+    network, and all of a U-Net's, in fp32.
     """
     from openvino import opset13 as ops
 
@@ -100,14 +98,20 @@ def _use_subpixels(model: "openvino.Model") -> None:
         if node.get_type_name() != "ConvolutionBackpropData":
             continue
         kernel, attributes = node.input_value(1).get_node(), node.get_attributes()
+        begin, end = ([*attributes[f"pads_{where}"]] for where in ("begin", "end"))
         fits = attributes.items() >= SUBPIXEL.items() and node.get_input_size() == 2
-        if not fits or kernel.get_type_name() != "Constant" or kernel.data.shape[2:] != (4, 4):
+        if (
+            not fits
+            or min(begin + end) < 1
+            or kernel.get_type_name() != "Constant"
+            or kernel.data.shape[2:] != (4, 4)
+        ):
             continue
         convolved = ops.convolution(
             node.input_value(0), subpixel_kernel(kernel.data), [1, 1], [1, 1], [1, 1], [1, 1]
         )
         shuffled = ops.depth_to_space(convolved, "depth_first", 2)
-        border = [ops.constant(value) for value in ([1, 1], [-1, -1], [1, 1], AXES)]
+        border = [ops.constant(value) for value in (begin, [-n for n in end], [1, 1], AXES)]
         node.output(0).replace(ops.slice(shuffled, *border).output(0))
 
 

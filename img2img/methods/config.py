@@ -16,6 +16,7 @@ from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.preprocessing import Preprocessing
 from img2img.methods.route import TABLES, Spelling, route, rows_of, spellings
+from img2img.nets.config import COMMAS, chosen
 from img2img.nets.discriminator import DiscriminatorConfig
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.init import Init
@@ -98,7 +99,7 @@ class MethodConfig(PictureLosses, Preprocessing):
     smooth: float = Field(
         0.0, ge=0, lt=0.5, description="Label smoothing: real pictures have the label 1 - smooth."
     )
-    augment: tuple[Change, ...] = Field(
+    augment: Annotated[tuple[Change, ...], COMMAS] = Field(
         (),
         description="Differentiable augmentations of what the discriminators see, real and "
         "generated alike: any of colour, translation and cutout, separated by commas.",
@@ -229,22 +230,13 @@ class MethodConfig(PictureLosses, Preprocessing):
     @classmethod
     def _network(cls, settings: dict[str, Any], info: ValidationInfo) -> Any:
         """Validate the settings of a network with the class that its name chooses."""
-        rest = {name: value for name, value in settings.items() if name != "name"}
-        return TABLES[str(info.field_name)].choose(settings["name"])(**rest)
+        return chosen(TABLES[str(info.field_name)], settings)
 
     @field_validator("objective")
     @classmethod
     def _in_the_table(cls, name: str) -> str:
         OBJECTIVES.choose(name)
         return name
-
-    @field_validator("augment", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """Accept "colour,cutout" for a list."""
-        if isinstance(value, str):
-            return tuple(part for part in map(str.strip, value.split(",")) if part)
-        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -149,10 +149,10 @@ class CUT(TwoSets):
         return dict(zip(names, made, strict=False))
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
-        real, fake, mixes = batch["b"], scene["fake_b"], self.config.discriminator.mixes
+        real, fake, apart = batch["b"], scene["fake_b"], self.config.discriminator.separate_calls
         critic = self._critic(batch, scene, draws)
         # Halved, to slow down the discriminator, as in the published code.
-        return self.critic_terms(critic, real, fake, draws, weight=0.5, apart=mixes)
+        return self.critic_terms(critic, real, fake, draws, weight=0.5, apart=apart)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         c, judge = self.config, self.discriminators["b"]

@@ -153,8 +153,8 @@ class CycleGAN(TwoSets):
             # Halved, to slow the discriminators down relative to the generators (section 7.1).
             real, fake = batch[domain], scene[f"fake_{domain}"]
             judge = self._critic(domain, batch, scene, draws)
-            mixes = self.config.discriminator.mixes
-            parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=mixes)
+            apart = self.config.discriminator.separate_calls
+            parts = self.critic_terms(judge, real, fake, draws, weight=0.5, apart=apart)
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 

@@ -163,7 +163,7 @@ class Pix2Pix(Method):
             # If it compares the pictures of a call, it must not recognize fakes by the size of the
             # call: there are N real pictures, and 2N fakes.
             calls = [both]
-            if self.config.discriminator.mixes:
+            if self.config.discriminator.separate_calls:
                 calls = list(zip(*(torch.split(each, count) for each in both), strict=True))
             judged = [self.judge("b", call, batch, scene, draws) for call in calls]
             return Scores.cat([Scores.of(output) for output in judged])

@@ -176,7 +176,7 @@ class StarGAN(Method):
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge, c = self._judge(batch, scene, draws), self.config
         image, fake, label = batch["image"], scene["fake"], batch["domain"]
-        if c.discriminator.mixes:  # logits depend on the other pictures of the call
+        if c.discriminator.separate_calls:
             (real, classes), (judged, _) = judge(image), judge(fake)
         else:
             scores, classes = judge(torch.cat([image, fake]))

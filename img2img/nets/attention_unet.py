@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.encoder_decoder import EncoderDecoderConfig
+from img2img.nets.encoder_decoder import EncoderDecoderConfig, Padding
 from img2img.nets.generator import Generator
-from img2img.nets.resample import Upsample, doubling, halving
+from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -42,6 +42,7 @@ class AttentionUNetConfig(EncoderDecoderConfig):
         description="Sizes of feature maps that get self-attention, in pixels of the shorter side "
         "at the size of training, separated by commas.",
     )
+    padding: Padding = "zeros"
 
     def depth(self, size: Size) -> int:
         """The number of levels. By default the size is halved while the shorter side stays at 8 px
@@ -76,6 +77,7 @@ class AttentionUNetConfig(EncoderDecoderConfig):
             self.attention,
             self.upsample,
             self.antialias,
+            self.padding,
             self.residual,
         )
 
@@ -85,7 +87,8 @@ class AttentionUNet(Generator):
     at least twice as large.
 
     size: of training, which decides the levels that have attention. Of other sizes, the same levels
-    have it. The channels of the levels are width x (1, 2, 4, 4, ...).
+    have it. The channels of the levels are width x (1, 2, 4, 4, ...). padding: of all convolutions
+    but transposed ones.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class AttentionUNet(Generator):
         attention: tuple[int, ...] = (16, 32),
         upsample: Upsample = "transposed",
         antialias: bool = False,
+        padding: PaddingMode = "zeros",
         residual: Residual = "off",
     ):
         super().__init__()
@@ -114,32 +118,33 @@ class AttentionUNet(Generator):
             outer = channels[level]
             layers: list[nn.Module] = []
             for number in range(blocks):
-                layers.append(ResidualBlock(outer if number else inner, outer))
+                layers.append(ResidualBlock(outer if number else inner, outer, padding))
                 if min(sizes[level]) in attention:
                     layers.append(SelfAttention(outer, sizes[level]))
             return nn.Sequential(*layers)
 
         def down(level: int) -> nn.Module:
             outer, inner = channels[level], channels[level + 1]
-            return nn.Sequential(*halving(antialias, nn.Conv2d(outer, inner, 4, 2, 1)))
+            convolution = nn.Conv2d(outer, inner, 4, 2, 1, padding_mode=padding)
+            return nn.Sequential(*halving(antialias, convolution))
 
         def up(level: int) -> nn.Module:
             outer, inner = channels[level], channels[level + 1]
-            return nn.Sequential(*doubling(upsample, inner, outer, True, 4))
+            return nn.Sequential(*doubling(upsample, inner, outer, True, 4, padding))
 
         outside = range(levels)
-        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1, padding_mode=padding)
         self.encoders = nn.ModuleList([stage(level, channels[level]) for level in outside])
         self.downs = nn.ModuleList([down(level) for level in outside])
         self.middle = nn.Sequential(
-            ResidualBlock(innermost, innermost),
+            ResidualBlock(innermost, innermost, padding),
             *([SelfAttention(innermost, sizes[-1])] if attention else []),
-            ResidualBlock(innermost, innermost),
+            ResidualBlock(innermost, innermost, padding),
         )
         self.ups = nn.ModuleList([up(level) for level in reversed(outside)])
         decoders = [stage(level, 2 * channels[level]) for level in reversed(outside)]
         self.decoders = nn.ModuleList(decoders)
-        last = nn.Conv2d(width, self.output.maps, 3, padding=1)
+        last = nn.Conv2d(width, self.output.maps, 3, padding=1, padding_mode=padding)
         self.last = nn.Sequential(_norm(width), nn.SiLU(), *self.output.last(last))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -158,16 +163,16 @@ class AttentionUNet(Generator):
 class ResidualBlock(nn.Module):
     """[N, inner, H, W] -> [N, outer, H, W]; a 1x1 convolution matches the channels of the sum."""
 
-    def __init__(self, inner: int, outer: int):
+    def __init__(self, inner: int, outer: int, padding: PaddingMode):
         super().__init__()
         self.skip = nn.Identity() if inner == outer else nn.Conv2d(inner, outer, 1)
         self.change = nn.Sequential(
             _norm(inner),
             nn.SiLU(),
-            nn.Conv2d(inner, outer, 3, padding=1),
+            nn.Conv2d(inner, outer, 3, padding=1, padding_mode=padding),
             _norm(outer),
             nn.SiLU(),
-            nn.Conv2d(outer, outer, 3, padding=1),
+            nn.Conv2d(outer, outer, 3, padding=1, padding_mode=padding),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,11 +1,19 @@
 """What the settings of generators and discriminators share."""
 
 from abc import ABC
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from img2img.sizes import Size
+from img2img.table import Table
 
 
 class NetworkConfig(BaseModel, ABC):
@@ -26,3 +34,24 @@ class NetworkConfig(BaseModel, ABC):
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
+
+
+N = TypeVar("N", bound=NetworkConfig)
+
+
+def chosen(table: Table[type[N]], settings: Mapping[str, Any]) -> N:
+    """Settings, validated with the class in the table that their "name" chooses.
+
+    Raises UsageError for a name that is in no row, ValidationError for settings that are wrong.
+    """
+    rest = {name: value for name, value in settings.items() if name != "name"}
+    return table.choose(settings["name"])(**rest)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part for part in map(str.strip, value.split(",")) if part)
+    return value
+
+
+COMMAS = BeforeValidator(_listed)  # has a field accept "a,b" for a list

@@ -138,8 +138,10 @@ class DiscriminatorConfig(NetworkConfig):
         return False
 
     @property
-    def mixes(self) -> bool:
-        """Whether the logits of a picture depend on the other pictures of the same call."""
+    def separate_calls(self) -> bool:
+        """Whether real and generated pictures are to be judged in separate calls, since the logits
+        of a picture depend on the other pictures of the same call, or for a reason of its own.
+        """
         return self.batch_norm or self.compares
 
     def feature_networks(self) -> tuple[str, ...]:

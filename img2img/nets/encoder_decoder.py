@@ -1,10 +1,22 @@
 """The settings of generators that halve the size of feature maps, and double it again."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from img2img.nets.generator import GeneratorConfig
 from img2img.nets.resample import Upsample
 from img2img.nets.residual import Residual
+
+# Not by reflection, which needs two pixels: the innermost feature maps may have one.
+Padding = Annotated[
+    Literal["zeros", "replicate"],
+    Field(
+        description="Padding of the generators' convolutions: zeros, which may show as a dark "
+        "frame, or replicate (the border is repeated). Transposed convolutions have none; see "
+        "upsample."
+    ),
+]
 
 
 class EncoderDecoderConfig(GeneratorConfig):

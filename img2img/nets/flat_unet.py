@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import Upsample, doubling, halving
+from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 
 FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
@@ -25,10 +25,12 @@ class FlatUNet(Generator):
         the innermost features.
     rectified: a ReLU follows on both, as in the paper.
     pytorch-gan: as flat, but with upsample=transposed the last layer is nearest-neighbor
-        upsampling, zero padding on the left and at the top, and a convolution
+        upsampling, padding on the left and at the top, and a convolution
         (eriklindernoren/PyTorch-GAN, implementations/pix2pix).
     aladdinpersson: as flat, but with reflection padding, except in the innermost convolution, which
         a ReLU follows (aladdinpersson/Machine-Learning-Collection, Pix2Pix).
+
+    padding: what these repositories pad with zeros: zeros or replicate, as in `UNet`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class FlatUNet(Generator):
         dropout: bool = True,
         upsample: Upsample = "transposed",
         antialias: bool = False,
+        padding: PaddingMode = "zeros",
         residual: Residual = "off",
     ):
         super().__init__()
@@ -49,7 +52,7 @@ class FlatUNet(Generator):
         self.output = Output(residual, out_channels)
         self.rectified = form == "rectified"
         bias = needs_bias(norm)
-        mode: Literal["reflect", "zeros"] = "reflect" if form == "aladdinpersson" else "zeros"
+        mode: PaddingMode = "reflect" if form == "aladdinpersson" else padding
         channels = [width * min(2**level, 8) for level in range(levels)]
         *outer, innermost = channels
 
@@ -65,7 +68,7 @@ class FlatUNet(Generator):
             inner, wider = channels[level], channels[level - 1]
             skipped = 1 if level == levels - 1 else 2
             return nn.Sequential(
-                *doubling(upsample, skipped * inner, wider, bias, 4),
+                *doubling(upsample, skipped * inner, wider, bias, 4, padding),
                 norm_layer(norm, wider),
                 nn.ReLU(),
                 *([nn.Dropout(0.5)] if dropout and level >= 4 else []),  # as in the paper's
@@ -77,21 +80,25 @@ class FlatUNet(Generator):
                 nn.Sequential(*halving(antialias, first), nn.LeakyReLU(0.2)),
                 *(down(level) for level in range(1, levels - 1)),
                 nn.Sequential(
-                    *halving(antialias, nn.Conv2d(outer[-1], innermost, 4, 2, 1)),
+                    *halving(
+                        antialias,
+                        nn.Conv2d(outer[-1], innermost, 4, 2, 1, padding_mode=padding),
+                    ),
                     nn.LeakyReLU(0.2) if form in ("flat", "pytorch-gan") else nn.ReLU(),
                 ),
             ]
         )
         self.ups = nn.ModuleList([up(level) for level in range(levels - 1, 0, -1)])
         maps = self.output.maps
+        pad = nn.ZeroPad2d if padding == "zeros" else nn.ReplicationPad2d
         last = (
             [
                 nn.Upsample(scale_factor=2),
-                nn.ZeroPad2d((1, 0, 1, 0)),
-                nn.Conv2d(2 * width, maps, 4, padding=1),
+                pad((1, 0, 1, 0)),
+                nn.Conv2d(2 * width, maps, 4, padding=1, padding_mode=padding),
             ]
             if form == "pytorch-gan" and upsample == "transposed"
-            else doubling(upsample, 2 * width, maps, True, 4)
+            else doubling(upsample, 2 * width, maps, True, 4, padding)
         )
         self.last = nn.Sequential(*self.output.last(*last))
 

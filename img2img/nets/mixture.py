@@ -1,6 +1,6 @@
 """Several discriminators that judge together, by weight."""
 
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import (
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from img2img.features import FeatureNetwork
 from img2img.nets import DISCRIMINATORS
+from img2img.nets.config import COMMAS, chosen
 from img2img.nets.discriminator import Classifies, DiscriminatorConfig, Looking, Scores
 from img2img.nets.norm import Norm, spectral_normalize
 from img2img.nets.patchgan import PatchConfig
@@ -50,8 +51,7 @@ class Part(BaseModel):
         settings = {"name": value} if isinstance(value, str) else value
         if not isinstance(settings, dict) or not isinstance(settings.get("name"), str):
             raise ValueError("must be the name of a discriminator, or its settings with its name")
-        rest = {name: setting for name, setting in settings.items() if name != "name"}
-        return DISCRIMINATORS.choose(settings["name"])(**rest)
+        return chosen(DISCRIMINATORS, settings)
 
     def with_norm(self, norm: Norm) -> Self:
         """The part with that normalization, if it can have one and none was chosen for it."""
@@ -72,7 +72,7 @@ class MixtureConfig(DiscriminatorConfig):
         description="Normalization of those parts for which none is set: batch, instance, "
         "instance_affine or none.",
     )
-    parts: tuple[Part, ...] = Field(
+    parts: Annotated[tuple[Part, ...], COMMAS] = Field(
         (Part(network=PatchConfig()), Part(network=ProjectedConfig())),
         min_length=1,
         description="Discriminators of the mixture with the weights of their losses, separated by "
@@ -92,14 +92,6 @@ class MixtureConfig(DiscriminatorConfig):
         if isinstance(values, dict):
             return {"parts": cls.model_fields["parts"].default, **values}
         return values
-
-    @field_validator("parts", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """Accept "patch=1,projected=0.5" for a list."""
-        if isinstance(value, str):
-            return tuple(part for part in map(str.strip, value.split(",")) if part)
-        return value
 
     @field_validator("parts")
     @classmethod
@@ -141,8 +133,8 @@ class MixtureConfig(DiscriminatorConfig):
         return any(network.compares for network in self.networks)
 
     @property
-    def mixes(self) -> bool:
-        return any(network.mixes for network in self.networks)
+    def separate_calls(self) -> bool:
+        return any(network.separate_calls for network in self.networks)
 
     def feature_networks(self) -> tuple[str, ...]:
         names = (name for network in self.networks for name in network.feature_networks())

@@ -8,8 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from img2img.nets.encoder_decoder import Padding
 from img2img.nets.generator import Generator
-from img2img.nets.resample import SubpixelConvolution, Upsample, doubling, halving
+from img2img.nets.resample import (
+    PaddingMode,
+    SubpixelConvolution,
+    Upsample,
+    doubling,
+    halving,
+)
 from img2img.nets.residual import Output, Residual
 from img2img.nets.stargan import StarGeneratorConfig
 from img2img.sizes import Size
@@ -20,9 +27,11 @@ GAIN = math.sqrt(2)  # keeps the variance behind LeakyReLU (Karras et al. 2019, 
 
 
 class ModulatedConfig(StarGeneratorConfig):
-    """The settings of the modulated ResNet, which are those of StarGAN's generator."""
+    """The settings of the modulated ResNet: those of StarGAN's generator, and a padding."""
 
     name: ClassVar[str] = "modulated"
+
+    padding: Padding = "zeros"
 
     def size_multiple(self, size: Size) -> int:
         return ModulatedResNet.size_multiple
@@ -36,6 +45,7 @@ class ModulatedConfig(StarGeneratorConfig):
             self.blocks,
             self.upsample,
             self.antialias,
+            self.padding,
             self.residual,
         )
 
@@ -59,6 +69,7 @@ class ModulatedResNet(Generator):
         blocks: int = 6,
         upsample: Upsample = "transposed",
         antialias: bool = False,
+        padding: PaddingMode = "zeros",
         residual: Residual = "off",
     ):
         super().__init__()
@@ -68,21 +79,25 @@ class ModulatedResNet(Generator):
             return [*layers, nn.InstanceNorm2d(outer, affine=True), nn.LeakyReLU(0.2, inplace=True)]
 
         def down(inner: int) -> list[nn.Module]:
-            convolution = nn.Conv2d(inner, 2 * inner, 4, 2, 1, bias=False)
+            convolution = nn.Conv2d(inner, 2 * inner, 4, 2, 1, bias=False, padding_mode=padding)
             return normed(*halving(antialias, convolution), outer=2 * inner)
 
         def up(inner: int) -> nn.Module:
-            layers = doubling(upsample, inner, inner // 2, False, 4)
+            layers = doubling(upsample, inner, inner // 2, False, 4, padding)
             return Modulated(domains, inner, inner // 2, *layers)
 
+        first = nn.Conv2d(in_channels, width, 7, 1, 3, bias=False, padding_mode=padding)
         self.encoder = nn.Sequential(
-            *normed(nn.Conv2d(in_channels, width, 7, 1, 3, bias=False), outer=width),
+            *normed(first, outer=width),
             *down(width),
             *down(2 * width),
         )
-        self.blocks = nn.ModuleList([ModulatedBlock(domains, 4 * width) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(
+            [ModulatedBlock(domains, 4 * width, padding) for _ in range(blocks)]
+        )
         self.ups = nn.ModuleList([up(4 * width), up(2 * width)])
-        self.last = nn.Sequential(*self.output.last(nn.Conv2d(width, self.output.maps, 7, 1, 3)))
+        last = nn.Conv2d(width, self.output.maps, 7, 1, 3, padding_mode=padding)
+        self.last = nn.Sequential(*self.output.last(last))
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         x, domain = self.encoder(image), domain.to(image.dtype)
@@ -144,14 +159,16 @@ class ModulatedBlock(nn.Module):
     variance (Karras et al. 2020, section 4.1).
     """
 
-    def __init__(self, domains: int, channels: int):
+    def __init__(self, domains: int, channels: int, padding: PaddingMode):
         super().__init__()
-        self.first, self.second = (
-            Modulated(
-                domains, channels, channels, nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+        def modulated() -> Modulated:
+            convolution = nn.Conv2d(
+                channels, channels, 3, padding=1, bias=False, padding_mode=padding
             )
-            for _ in range(2)
-        )
+            return Modulated(domains, channels, channels, convolution)
+
+        self.first, self.second = modulated(), modulated()
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         change: Tensor = self.second(self.first(x, domain), domain)

@@ -50,10 +50,8 @@ class ProjectedConfig(DiscriminatorConfig):
         return True
 
     @property
-    def mixes(self) -> bool:
-        """Reported as mixing, so that each picture is scored in the call of its batch, whose
-        features are already computed.
-        """
+    def separate_calls(self) -> bool:
+        """Always, since the features of a batch are computed once, for all that look at it."""
         return True
 
     def feature_networks(self) -> tuple[str, ...]:

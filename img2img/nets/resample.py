@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from img2img.nets.init import StartCondition
 
 Upsample = Literal["transposed", "nearest", "bilinear", "subpixel"]
+PaddingMode = Literal["zeros", "reflect", "replicate"]  # as nn.Conv2d has it
 
 
 class Blur(nn.Module):
@@ -49,22 +50,26 @@ def halving(antialias: bool, convolution: nn.Conv2d) -> list[nn.Module]:
 class NearestConvolution(nn.Conv2d):
     """[N, inner, H, W] -> [N, outer, 2 H, 2 W]: nearest-neighbor interpolation and a convolution of
     size 3 (Odena et al. 2016), computed as one transposed convolution, in less than half the time.
+
+    border: pixels of x on each side that the convolution sees, but that are not doubled, in place
+    of zeros: [N, inner, H + 2 border, W + 2 border] -> [N, outer, 2 H, 2 W].
     """
 
-    def __init__(self, inner: int, outer: int, bias: bool):
+    def __init__(self, inner: int, outer: int, bias: bool, border: int = 0):
         super().__init__(inner, outer, 3, padding=1, bias=bias)
+        self.cropped = 1 + 2 * border  # padding of the transposed convolution
 
     def kernel(self) -> Tensor:
-        """[inner, outer, 4, 4], of the transposed convolution of stride 2 and padding 1: a pixel of
-        the input is two by two pixels of the interpolated one, to each of which the 3x3 kernel
-        applies.
+        """[inner, outer, 4, 4], of the transposed convolution of stride 2 and padding `cropped`: a
+        pixel of the input is two by two pixels of the interpolated one, to each of which the 3x3
+        kernel applies.
         """
         flipped = self.weight.transpose(0, 1).flip(2, 3)
         rows = F.pad(flipped, (0, 0, 1, 0)) + F.pad(flipped, (0, 0, 0, 1))
         return F.pad(rows, (1, 0)) + F.pad(rows, (0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.kernel(), self.bias, 2, 1)
+        return F.conv_transpose2d(x, self.kernel(), self.bias, 2, self.cropped)
 
 
 class SubpixelConvolution(StartCondition):
@@ -75,9 +80,11 @@ class SubpixelConvolution(StartCondition):
     convolution, so that there is no checkerboard (ICNR: Aitken et al. 2017, section 3).
     """
 
-    def __init__(self, inner: int, outer: int, bias: bool):
+    def __init__(self, inner: int, outer: int, bias: bool, padding: PaddingMode = "zeros"):
         super().__init__()
-        self.convolution = nn.Conv2d(inner, 4 * outer, 3, padding=1, bias=bias)
+        self.convolution = nn.Conv2d(
+            inner, 4 * outer, 3, padding=1, bias=bias, padding_mode=padding
+        )
         self.impose()
 
     @torch.no_grad()
@@ -90,21 +97,34 @@ class SubpixelConvolution(StartCondition):
 
 
 def doubling(
-    upsample: Upsample, inner: int, outer: int, bias: bool, kernel: Literal[3, 4] = 3
+    upsample: Upsample,
+    inner: int,
+    outer: int,
+    bias: bool,
+    kernel: Literal[3, 4] = 3,
+    padding: PaddingMode = "zeros",
 ) -> list[nn.Module]:
     """Layers that map [N, inner, H, W] to [N, outer, 2 H, 2 W]. The last one has the weights.
 
     upsample: transposed is a transposed convolution of size `kernel`; nearest and bilinear are
     interpolation and a 3x3 convolution; subpixel is `SubpixelConvolution`. Bilinear interpolation,
     which repeats the border, equals Zhang's blur with four taps.
+
+    padding: of the 3x3 convolutions, by 1 pixel. A transposed convolution has none: where its
+    kernel reaches beyond the border, fewer pixels contribute. Subpixel convolutions need 2 pixels
+    for reflect.
     """
     if upsample == "transposed":
         beyond = 1 if kernel == 3 else 0
         return [nn.ConvTranspose2d(inner, outer, kernel, 2, 1, output_padding=beyond, bias=bias)]
     if upsample == "subpixel":
-        return [SubpixelConvolution(inner, outer, bias)]
+        return [SubpixelConvolution(inner, outer, bias, padding)]
     if upsample == "nearest":
         # Keys are those of networks of two layers, among them published ones.
-        return [nn.Identity(), NearestConvolution(inner, outer, bias)]
+        if padding == "zeros":
+            return [nn.Identity(), NearestConvolution(inner, outer, bias)]
+        # The outer two pixels of the interpolated maps are equal: to reflect is to repeat them.
+        return [nn.ReplicationPad2d(1), NearestConvolution(inner, outer, bias, border=1)]
     interpolation = nn.Upsample(scale_factor=2, mode=upsample)
-    return [interpolation, nn.Conv2d(inner, outer, 3, padding=1, bias=bias)]
+    convolution = nn.Conv2d(inner, outer, 3, padding=1, bias=bias, padding_mode=padding)
+    return [interpolation, convolution]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import BlurDownsample, Upsample, doubling
+from img2img.nets.resample import BlurDownsample, PaddingMode, Upsample, doubling
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -34,7 +34,7 @@ class ResNetConfig(EncoderDecoderConfig):
     padding: Padding = Field(
         "paper",
         description="Padding of the generators' convolutions: reflect, zeros, or paper (zeros "
-        "where the size is halved, else reflect).",
+        "where the size is halved or doubled, else reflect).",
     )
 
     def size_multiple(self, size: Size) -> int:
@@ -81,8 +81,8 @@ class ResNet(Generator):
     Args:
         upsample: how u2w and uw double the size.
         antialias: d2w and d4w keep the size, and a blur after each halves it.
-        padding: reflect or zeros in all convolutions; paper pads d2w and d4w with zeros, and the
-            others by reflection.
+        padding: reflect or zeros in all convolutions but transposed ones; paper pads d2w, d4w, u2w
+            and uw with zeros, and the others by reflection.
     """
 
     size_multiple, min_size = 4, 8
@@ -107,17 +107,18 @@ class ResNet(Generator):
             norm != "none"
         )  # without a norm it would overwrite features that `encode` returns
 
+        mode: PaddingMode = "reflect" if padding == "reflect" else "zeros"  # of resampling
+
         def normed(convolution: nn.Module, channels: int) -> list[nn.Module]:
             return [convolution, norm_layer(norm, channels), nn.ReLU(inplace=in_place)]
 
         def down(channels: int) -> list[nn.Module]:
-            mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflect" else "zeros"
             stride, wider = 1 if antialias else 2, 2 * channels
             convolution = nn.Conv2d(channels, wider, 3, stride, 1, bias=bias, padding_mode=mode)
             return [*normed(convolution, wider), *([BlurDownsample(wider)] if antialias else [])]
 
         def up(channels: int) -> list[nn.Module]:
-            *before, convolution = doubling(upsample, channels, channels // 2, bias)
+            *before, convolution = doubling(upsample, channels, channels // 2, bias, padding=mode)
             return [*before, *normed(convolution, channels // 2)]
 
         before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]

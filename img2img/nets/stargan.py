@@ -78,8 +78,9 @@ class StarDiscriminatorConfig(DiscriminatorConfig):
 class StarGenerator(Generator):
     """image [N, C, H, W], domain [N, D] -> [N, C, H, W] in [-1, 1]; H and W multiples of 4.
 
-    All padding is by zeros, since reflection would break the conditioning at the border. The norm
-    layers always use the statistics of each picture, as the authors never leave train mode.
+    All padding is by zeros: any other would keep the domain's channels constant, and the first norm
+    layer would remove all that they give. The norm layers always use the statistics of each
+    picture, as the authors never leave train mode.
     """
 
     size_multiple, min_size = 4, 4

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.encoder_decoder import EncoderDecoderConfig
+from img2img.nets.encoder_decoder import EncoderDecoderConfig, Padding
 from img2img.nets.flat_unet import FlatUNet, UNetForm
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import Upsample, doubling, halving
+from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -39,6 +39,7 @@ class UNetConfig(EncoderDecoderConfig):
         description="Normalization of all networks: batch, instance, instance_affine or none.",
     )
     dropout: bool = Field(True, description="Dropout in the inner decoder layers of the U-Net.")
+    padding: Padding = "zeros"
 
     def depth(self, size: Size) -> int:
         """The number of levels. By default the size is halved until a side is odd, at most 9 times:
@@ -62,14 +63,19 @@ class UNetConfig(EncoderDecoderConfig):
         channels, depth = (in_channels, out_channels), self.depth(size)
         shared = (*channels, self.width, depth, self.norm, self.dropout)
         if self.form == "paper":
-            return UNet(*shared, self.upsample, self.antialias, self.residual)
-        return FlatUNet(self.form, *shared, self.upsample, self.antialias, self.residual)
+            return UNet(*shared, self.upsample, self.antialias, self.padding, self.residual)
+        return FlatUNet(
+            self.form, *shared, self.upsample, self.antialias, self.padding, self.residual
+        )
 
 
 class UNet(Generator):
     """[N, in_channels, H, W] -> [N, out_channels, H, W] in [-1, 1]; H, W multiples of 2**levels.
 
     Each of the `levels` halves the size; their channels are width x (1, 2, 4, 8, 8, ...).
+
+    padding: of all convolutions but transposed ones: zeros, as in the paper, or replicate. Not
+    reflect: the innermost features of the smallest pictures are 1x1.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class UNet(Generator):
         dropout: bool = True,
         upsample: Upsample = "transposed",
         antialias: bool = False,
+        padding: PaddingMode = "zeros",
         residual: Residual = "off",
     ):
         super().__init__()
@@ -89,15 +96,15 @@ class UNet(Generator):
         self.output = Output(residual, out_channels)
         channels = [width * min(2**level, 8) for level in range(levels)]
         block: Innermost | Between = Innermost(
-            channels[-2], channels[-1], norm, upsample, antialias
+            channels[-2], channels[-1], norm, upsample, antialias, padding
         )
         for level in range(levels - 2, 0, -1):
             # In the published code, the three decoder blocks of full width next to the innermost
             # have dropout.
             drop = dropout and level >= 4
             outer, inner = channels[level - 1], channels[level]
-            block = Between(outer, inner, block, norm, drop, upsample, antialias)
-        self.model = Outermost(in_channels, width, block, self.output, upsample, antialias)
+            block = Between(outer, inner, block, norm, drop, upsample, antialias, padding)
+        self.model = Outermost(in_channels, width, block, self.output, upsample, antialias, padding)
 
     def forward(self, image: Tensor) -> Tensor:
         output: Tensor = self.output(self.model(image), image)
@@ -113,13 +120,15 @@ class Outermost(nn.Module):
         output: Output,
         upsample: Upsample,
         antialias: bool,
+        padding: PaddingMode,
     ):
         super().__init__()
+        first = nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias, padding_mode=padding)
         self.model = nn.Sequential(
-            *halving(antialias, nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias)),
+            *halving(antialias, first),
             block,
             nn.ReLU(inplace=True),
-            *output.last(*doubling(upsample, 2 * width, output.maps, True, 4)),
+            *output.last(*doubling(upsample, 2 * width, output.maps, True, 4, padding)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,29 +162,40 @@ class Between(Skipping):
         dropout: bool,
         upsample: Upsample,
         antialias: bool,
+        padding: PaddingMode,
     ):
         super().__init__()
         self.bias = needs_bias(norm)
+        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias, padding_mode=padding)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
-            *halving(antialias, nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias)),
+            *halving(antialias, down),
             norm_layer(norm, inner),
             block,
             nn.ReLU(inplace=True),
-            *doubling(upsample, 2 * inner, outer, self.bias, 4),
+            *doubling(upsample, 2 * inner, outer, self.bias, 4, padding),
             norm_layer(norm, outer),
             *([nn.Dropout(0.5)] if dropout else []),
         )
 
 
 class Innermost(Skipping):
-    def __init__(self, outer: int, inner: int, norm: Norm, upsample: Upsample, antialias: bool):
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        norm: Norm,
+        upsample: Upsample,
+        antialias: bool,
+        padding: PaddingMode,
+    ):
         super().__init__()
         self.bias = needs_bias(norm)
+        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias, padding_mode=padding)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
-            *halving(antialias, nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias)),
+            *halving(antialias, down),
             nn.ReLU(inplace=True),
-            *doubling(upsample, inner, outer, self.bias, 4),
+            *doubling(upsample, inner, outer, self.bias, 4, padding),
             norm_layer(norm, outer),
         )

@@ -46,6 +46,11 @@ CASES = [
     ("attention-unet", {"upsample": "nearest", "residual": "gated", "antialias": True}),
     ("modulated", {"upsample": "nearest", "residual": "gated"}),
     ("modulated", {"upsample": "subpixel"}),
+    ("unet", {"upsample": "nearest", "padding": "replicate"}),
+    ("unet", {"upsample": "bilinear", "padding": "replicate", "residual": "gated"}),
+    ("resnet", {"upsample": "nearest", "padding": "reflect"}),
+    ("attention-unet", {"upsample": "bilinear", "padding": "replicate"}),
+    ("modulated", {"upsample": "nearest", "padding": "replicate"}),
 ]
 LABELS = Labels(sets=[{"kind": "classes", "domains": ("dawn", "dusk")}])
 

@@ -32,9 +32,10 @@ def read(path):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_shuffled_convolution_is_the_transposed_one(bias):
+@pytest.mark.parametrize("padding", [1, 3])
+def test_a_shuffled_convolution_is_the_transposed_one(padding, bias):
     torch.manual_seed(0)
-    transposed = nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=bias).double()
+    transposed = nn.ConvTranspose2d(3, 5, 4, 2, padding, bias=bias).double()
     x = torch.randn(2, 3, 6, 9, dtype=torch.float64)
     assert torch.allclose(SubPixel(transposed).double()(x), transposed(x), atol=1e-12)
 

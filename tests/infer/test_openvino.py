@@ -57,7 +57,7 @@ def transposed(kernel: int, stride: int, padding: int, **others) -> bytes:
     return helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
 
 
-@pytest.mark.parametrize("form", [(4, 2, 1), (4, 2, 0), (4, 1, 1), (3, 2, 1), (2, 2, 0)])
+@pytest.mark.parametrize("form", [(4, 2, 1), (4, 2, 3), (4, 2, 0), (4, 1, 1), (3, 2, 1), (2, 2, 0)])
 @pytest.mark.parametrize(
     "others",
     [

@@ -117,7 +117,13 @@ def test_settings_come_back_from_json_nested_and_flat(mode):
             "levels; unet, attention-unet have; choose one with generator=unet",
         ),
         ({"layers": 2}, "no setting layers"),  # that would be d_layers
-        ({"padding": "zeros"}, "the generator unet has no setting padding; resnet has"),
+        (
+            {"generator": "stargan", "padding": "zeros"},
+            "the generator stargan has no setting padding; unet, resnet, attention-unet, "
+            "modulated have",
+        ),
+        ({"form": "flat", "generator": "resnet"}, "resnet has no setting form; unet has"),
+        ({"padding": "reflect"}, "generator.padding"),
         ({"width": 0}, "generator.width"),
         ({"d_width": 0}, "discriminator.width"),
         ({"generator": {"name": "unet", "widht": 3}}, "generator.widht"),

@@ -98,13 +98,13 @@ def test_what_it_needs_and_does_follows_from_its_parts():
     plain = mixture((PATCH, 1), ({"name": "pixel", "norm": "none"}, 1))
     assert not plain.batch_norm
     assert not plain.compares
-    assert not plain.mixes
+    assert not plain.separate_calls
     assert plain.feature_networks() == ()
     assert plain.classifies == "never"
     assert MixtureConfig(parts="pixel").batch_norm
     assert mixture(({**PATCH, "minibatch": "std"}, 1)).compares
     looking = mixture((PATCH, 1), (PROJECTED, 1), (PROJECTED, 1))
-    assert looking.mixes
+    assert looking.separate_calls
     assert looking.feature_networks() == ("efficientnet-lite0",)
     assert looking.classifies == "if asked"
     assert MixtureConfig(parts="projected,stargan").classifies == "always"

@@ -9,7 +9,9 @@ from torch import nn
 
 from img2img.methods.cyclegan import CycleGAN, CycleGANConfig
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
+from img2img.nets.attention_unet import AttentionUNetConfig
 from img2img.nets.flat_unet import UNetForm
+from img2img.nets.modulated import ModulatedConfig
 from img2img.nets.resample import (
     Blur,
     BlurDownsample,
@@ -18,7 +20,9 @@ from img2img.nets.resample import (
     Upsample,
     doubling,
 )
-from img2img.nets.resnet import ResNet
+from img2img.nets.resnet import ResNet, ResNetConfig
+from img2img.nets.unet import UNetConfig
+from img2img.sizes import Size
 
 SMALL = {"size": 32, "width": 4, "d_width": 4, "d_layers": 2}
 
@@ -75,6 +79,16 @@ def test_a_nearest_convolution_is_interpolation_and_a_convolution(bias):
     torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.parametrize("padding", ["replicate", "reflect"])
+@pytest.mark.parametrize("size", [(4, 7), (1, 1)])
+def test_a_nearest_convolution_can_repeat_or_reflect_the_border(padding, size):
+    torch.manual_seed(0)
+    layers = nn.Sequential(*doubling("nearest", 3, 5, True, padding=padding)).double()
+    x, layer = torch.randn(2, 3, *size).double(), layers[1]
+    padded = F.pad(F.interpolate(x, scale_factor=2, mode="nearest"), (1, 1, 1, 1), mode=padding)
+    torch.testing.assert_close(layers(x), F.conv2d(padded, layer.weight, layer.bias))
+
+
 def test_a_subpixel_convolution_starts_as_nearest_interpolation():
     torch.manual_seed(0)
     layer, x = SubpixelConvolution(3, 2, bias=True), torch.randn(1, 3, 5, 4)
@@ -101,11 +115,13 @@ def test_a_cyclegan_learns_with_antialiased_generators():
 
 
 @pytest.mark.parametrize("upsample", get_args(Upsample))
-@pytest.mark.parametrize(("antialias", "residual"), [(False, "off"), (True, "gated")])
+@pytest.mark.parametrize(
+    ("antialias", "padding", "residual"), [(False, "zeros", "off"), (True, "replicate", "gated")]
+)
 @pytest.mark.parametrize("form", get_args(UNetForm))
-def test_a_pix2pix_learns_with_every_unet(form, upsample, antialias, residual):
+def test_a_pix2pix_learns_with_every_unet(form, upsample, antialias, padding, residual):
     settings = {"form": form, "upsample": upsample, "residual": residual, "levels": 4}
-    settings |= {"antialias": antialias}
+    settings |= {"antialias": antialias, "padding": padding}
     method = Pix2Pix(Pix2PixConfig(**SMALL, **settings, norm="instance_affine"))
     batch = {name: torch.rand(1, 3, 32, 48) for name in "ab"}
     draws = method.draws(batch, torch.tensor(0.0), 1.0)
@@ -113,3 +129,33 @@ def test_a_pix2pix_learns_with_every_unet(form, upsample, antialias, residual):
     assert scene["fake_b"].shape == batch["b"].shape
     sum(method.g_terms(batch, scene, draws).values()).backward()
     assert all(p.grad is not None for p in method.generators.parameters())
+
+
+FRAMELESS = {
+    **{
+        f"unet {form}": UNetConfig(form=form, width=4, levels=4, padding="replicate")
+        for form in get_args(UNetForm)
+    },
+    "attention-unet": AttentionUNetConfig(width=12, levels=3, padding="replicate"),
+    "resnet": ResNetConfig(width=4, blocks=1, norm="batch", padding="reflect"),
+    "modulated": ModulatedConfig(width=4, blocks=1, padding="replicate"),
+}
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "bilinear", "subpixel"])
+@pytest.mark.parametrize("network", FRAMELESS)
+def test_a_uniform_picture_has_no_frame_unless_zeros_are_padded(network, upsample):
+    row = FRAMELESS[network].model_copy(update={"upsample": upsample, "antialias": True})
+    zeros = row.model_copy(update={"padding": "zeros"})
+    # The innermost features of the U-Net are 1x1, and 3x3.
+    for frame, config in ((False, row), (True, zeros)):
+        torch.manual_seed(0)
+        generator = config.build(Size(32, 32), 3, 3, 2).double().eval()
+        for side in (16, 48):
+            inputs = [torch.full((1, 3, side, side), 0.5).double()]
+            inputs += [torch.tensor([[0.0, 1.0]]).double()] if config.conditional else []
+            with torch.no_grad():
+                output = generator(*inputs)
+            assert output.isfinite().all()
+            middle = output[..., side // 2 : side // 2 + 1, side // 2 : side // 2 + 1]
+            assert ((output - middle).abs().max() > 1e-4) == frame

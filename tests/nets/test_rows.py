@@ -93,7 +93,7 @@ def test_a_discriminator_is_as_its_row_says(discriminator, domains):
         assert sum(scores.weights) == pytest.approx(1)
     discriminator.require_size(Size(32, 32))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) or (
-        discriminator.batch_norm and discriminator.mixes
+        discriminator.batch_norm and discriminator.separate_calls
     )
 
 
