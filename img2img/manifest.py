@@ -102,6 +102,7 @@ class Manifest(BaseModel):
     statistics: Literal["image", "running"] = "image"  # of the normalization layers
     weights: Literal["ema", "plain"] = "plain"
     precision: Precision = "fp32"
+    half_weights: bool = False  # the large ones are stored in fp16 and computed with in fp32
     licence: str | None = None
     step: int = 0
     seed: int = 0

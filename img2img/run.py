@@ -101,6 +101,7 @@ class Run:
         weights: Literal["ema", "plain"] | None = None,
         checkpoint: Literal["best", "last"] | int | None = None,
         precision: Literal["fp32", "fp16", "int8"] = "fp32",
+        half_weights: bool = False,
         calibration: AnyPath | None = None,
         opset: int = 20,
         running_statistics: bool = False,
@@ -111,8 +112,9 @@ class Run:
 
         output: the file, where there is one direction; with several its name gets the direction.
         checkpoint: by default the best, by its held-out distance, where one was measured; or a
-        step of `checkpoints`. calibration: a folder of pictures for int8, where the run's own are
-        not here. running_statistics: normalise by BatchNorm's running averages.
+        step of `checkpoints`. half_weights: store the large weights in fp16 and compute in fp32,
+        which halves the file; for fp32 only. calibration: a folder of pictures for int8, where the
+        run's own are not here. running_statistics: normalise by BatchNorm's running averages.
 
         Raises UsageError for what the run does not have, DataError for a run that can't be read,
         Img2ImgError where the exported model differs from torch.
@@ -132,6 +134,7 @@ class Run:
             chosen=checkpoint,
             precision=precision,
             calibration=Path(calibration) if calibration else None,
+            half_weights=half_weights,
         )
         return [path for path, _ in written]
 

@@ -34,6 +34,13 @@ def export(
         Literal["fp32", "fp16", "int8"],
         typer.Option(help="fp16 is for GPUs, int8 for CPUs; both are added to the file name."),
     ] = "fp32",
+    half_weights: Annotated[
+        bool,
+        typer.Option(
+            "--half-weights",
+            help="Store the weights in fp16 and compute in fp32: half the file, the same speed.",
+        ),
+    ] = False,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Folder to calibrate int8 on, if the run's pictures are not available."),
@@ -72,13 +79,14 @@ def export(
         _checkpoint(checkpoint),
         precision,
         calibration,
+        half_weights,
     )
     if as_json:
         print(json.dumps([{"file": str(path), **parity} for path, parity in written]))
     else:
         for path, parity in written:
             difference = f"at most {parity['max_levels']:.0f} grey levels from torch"
-            if precision != "fp32":
+            if precision != "fp32" or half_weights:
                 mean, worst = parity["psnr_mean"], parity["psnr_worst"]
                 difference += f", PSNR {mean:.1f} dB, worst {worst:.1f}"
             difference += f"; PSNR of bf16 {parity['bf16_psnr_mean']:.1f} dB"

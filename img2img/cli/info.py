@@ -45,7 +45,9 @@ def info(
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),
-        "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
+        "weights": f"{manifest.weights}, {manifest.precision}"
+        + (" (stored in fp16)" if manifest.half_weights else "")
+        + f", {manifest.statistics} statistics",
         "features": ", ".join(f"{k} ({v[:16]})" for k, v in manifest.feature_networks.items())
         or "of no other network took part in training",
         "licence": manifest.licence or "not stated",

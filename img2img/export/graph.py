@@ -156,6 +156,7 @@ def make_manifest(
     metadata: dict[str, str],
     metrics: dict[str, float],
     precision: Precision = "fp32",
+    half_weights: bool = False,
 ) -> Manifest:
     """The manifest of a bundle. It contains nothing about the training machine, such as paths.
 
@@ -182,6 +183,7 @@ def make_manifest(
         statistics=spec.statistics,
         weights=metadata.get("weights", "plain"),
         precision=precision,
+        half_weights=half_weights,
         licence=config.licence,
         step=int(metadata.get("step", 0)),
         seed=config.seed,

@@ -17,8 +17,11 @@ from img2img.sizes import Size
 
 DOMAINS = 4  # at most, of a model with domains
 TOLERANCE = 1  # grey levels of 255, in fp32
-MOST_DIFFERING = {"fp32": 0.001, "fp16": 0.02, "int8": 0.05}  # share of a label map's pixels
-WORST_DB = {"fp16": 40.0, "int8": 28.0}  # lowest PSNR of a picture that is accepted
+HALF_WEIGHTS = "fp32 with half weights"
+# Share of a label map's pixels.
+MOST_DIFFERING = {"fp32": 0.001, HALF_WEIGHTS: 0.01, "fp16": 0.02, "int8": 0.05}
+# Lowest PSNR of a picture that is accepted.
+WORST_DB = {HALF_WEIGHTS: 50.0, "fp16": 40.0, "int8": 28.0}
 
 
 def pictures_to_compare(
@@ -107,22 +110,31 @@ def psnr(difference: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / error)) if error else 100.0
 
 
-def require(parity: dict[str, float], bundle: Path, precision: Precision = "fp32") -> None:
-    """Raises Img2ImgError where the bundle differs from torch more than its precision explains."""
+def require(
+    parity: dict[str, float],
+    bundle: Path,
+    precision: Precision = "fp32",
+    half_weights: bool = False,
+) -> None:
+    """Raises Img2ImgError where the bundle differs from torch more than its precision, or the
+    rounding of its weights, explains.
+    """
+    form = HALF_WEIGHTS if half_weights else precision
+    remedy = "without --half-weights" if half_weights else "in fp32"
     if "differing" in parity:
-        if parity["differing"] > MOST_DIFFERING[precision]:
+        if parity["differing"] > MOST_DIFFERING[form]:
             raise Img2ImgError(
-                f"In {precision} {parity['differing']:.1%} of a label map's pixels have another "
-                f"color than in torch ({MOST_DIFFERING[precision]:.1%} is allowed), so {bundle} "
-                "was not written. Export in fp32; if this was fp32, please report it."
+                f"In {form} {parity['differing']:.1%} of a label map's pixels have another "
+                f"color than in torch ({MOST_DIFFERING[form]:.1%} is allowed), so {bundle} "
+                f"was not written. Export {remedy}; if this was fp32, please report it."
             )
         return
-    if precision != "fp32":
-        if parity["psnr_worst"] < WORST_DB[precision]:
+    if form in WORST_DB:
+        if parity["psnr_worst"] < WORST_DB[form]:
             raise Img2ImgError(
-                f"In {precision}, the PSNR of a picture against torch is only "
-                f"{parity['psnr_worst']:.1f} dB ({WORST_DB[precision]:.0f} dB are required), so "
-                f"{bundle} was not written. Export this model in fp32."
+                f"In {form}, the PSNR of a picture against torch is only "
+                f"{parity['psnr_worst']:.1f} dB ({WORST_DB[form]:.0f} dB are required), so "
+                f"{bundle} was not written. Export this model {remedy}."
             )
         return
     if parity["max_levels"] > TOLERANCE:

@@ -16,6 +16,7 @@ from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity, quantize, statistics
+from img2img.export.half_weights import with_half_weights
 from img2img.files import find_pictures, spread
 from img2img.infer.registry import shipped
 from img2img.manifest import BF16_DB, Manifest, Precision
@@ -40,12 +41,14 @@ def export_run(
     chosen: graph.Checkpoint | None = None,
     precision: Precision = "fp32",
     calibration: Path | None = None,
+    half_weights: bool = False,
 ) -> list[Written]:
     """Write the bundles of a run, one for each direction. Returns their paths and their parity.
 
     output: a file name, by default RUN/export/NAME.onnx. weights and chosen: as of load_run.
-    calibration: pictures for int8, in place of the run's. Raises UsageError for options that don't
-    fit the run, and Img2ImgError, before anything is written, if a bundle differs from torch by
+    calibration: pictures for int8, in place of the run's. half_weights: the large weights are
+    stored in fp16, and computed with in fp32. Raises UsageError for options that don't fit the run
+    or each other, and Img2ImgError, before anything is written, if a bundle differs from torch by
     more than its precision explains.
     """
     config, method, metadata = graph.load_run(run, weights, chosen)
@@ -54,6 +57,10 @@ def export_run(
         raise UsageError(
             f"The generator {generator.name} can't be exported in {precision}; it can in "
             f"{', '.join(generator.precisions)}."
+        )
+    if half_weights and precision != "fp32":
+        raise UsageError(
+            f"--half-weights is for --precision fp32: {precision} has smaller weights of its own."
         )
     if "metric" in metadata:
         distance = f"{metadata['metric']} {float(metadata['value']):.4f}"
@@ -92,16 +99,20 @@ def export_run(
                     f"PSNR measured on {len(judged)} others"
                     + (f" ({JUDGED} would be more reliable)" if len(judged) < JUDGED else "")
                 )
+            if half_weights:
+                with_half_weights(proto)
             pictures = parity.pictures_to_compare(
                 inputs.files, inputs.read, size, labels=spec.from_labels
             )
-            manifest = graph.make_manifest(config, name, spec, metadata, metrics, precision)
+            manifest = graph.make_manifest(
+                config, name, spec, metadata, metrics, precision, half_weights
+            )
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "trial.onnx"
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
                 result |= parity.measure_bf16(spec, trial, pictures)
-            parity.require(result, path, precision)
+            parity.require(result, path, precision, half_weights)
             manifest = manifest.model_copy(update={"parity": result})
             if not manifest.is_near_in_bf16:
                 console.print(

@@ -45,6 +45,7 @@ class OpenVinoSession:
 
     def __init__(self, model: "openvino.Model", threads: int | None = None, exact: bool = False):
         """exact: compute in fp32 even where the CPU is faster in bf16."""
+        _widen_weights(model)
         _use_subpixels(model)
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -85,6 +86,20 @@ def _core() -> "openvino.Core":
     import openvino
 
     return openvino.Core()
+
+
+def _widen_weights(model: "openvino.Model") -> None:
+    """Replace weights that are stored in fp16 and cast by weights in fp32, the constants that
+    `_use_subpixels` needs. (All of OpenVINO's constant folding would widen those of int8, too.)
+    """
+    from openvino import opset13 as ops
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Convert":
+            continue
+        stored, wanted = node.input_value(0).get_node(), node.get_element_type().to_dtype()
+        if stored.get_type_name() == "Constant" and stored.data.dtype == np.float16:
+            node.output(0).replace(ops.constant(stored.data.astype(wanted)).output(0))
 
 
 def _use_subpixels(model: "openvino.Model") -> None:
