@@ -46,7 +46,10 @@ def info(
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),
         "weights": f"{manifest.weights}, {manifest.precision}, {manifest.statistics} statistics",
-        "features": ", ".join(f"{k} ({v[:16]})" for k, v in manifest.feature_networks.items())
+        "features": ", ".join(
+            f"{k} ({v[:16]})"
+            for k, v in (manifest.feature_networks | manifest.feature_weights).items()
+        )
         or "of no other network took part in training",
         "licence": manifest.licence or "not stated",
         "tiles": "no: each output pixel depends on the whole picture"

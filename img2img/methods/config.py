@@ -372,7 +372,8 @@ class MethodConfig(PictureLosses, Preprocessing):
         if not (self.augment and self.augment_target):
             reasons["augment_ramp"] = "no probability adapts (augment_target)"
         if not self.perceptual:
-            reasons["perceptual_network"] = "the perceptual loss has no weight"
+            why = "the perceptual loss has no weight"
+            reasons |= dict.fromkeys(("perceptual_network", "perceptual_weights"), why)
         return reasons
 
     def feature_networks(self) -> set[str]:
