@@ -18,6 +18,7 @@ from img2img.features import channel_weights, feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.critics import Critics
+from img2img.methods.cutmix import random_masks
 from img2img.methods.fidelity import color_distance, edge_distance, l1, total_variation
 from img2img.methods.perceptual import LearnedDistance, feature_distance
 from img2img.methods.ssim import ms_ssim
@@ -171,7 +172,8 @@ class Method(Critics, ABC):
         truths = None
         if "paired" in batch:
             truths = truth_weights(batch["paired"], batch["paired"].mean())
-        return Draws(mix, progress, penalty_scale, truths=truths)
+        mask = random_masks(image) if self.config.discriminator.cutmix_weight else None
+        return Draws(mix, progress, penalty_scale, truths=truths, mask=mask)
 
     # The scene and the terms are pure functions of tensors: they neither branch on a tensor's value
     # nor wait for the device, so that they can be recorded as a graph.

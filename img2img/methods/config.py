@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from img2img.methods.cutmix import require_fitting
 from img2img.methods.disturb import Change
 from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
@@ -346,6 +347,8 @@ class MethodConfig(PictureLosses, Preprocessing):
                 f"{self.objective} needs {objective.answers} outputs for each patch, and the "
                 f"discriminator {judge.name} has {judge.most_answers}; choose another discriminator"
             )
+        if judge.cutmix_weight:
+            require_fitting(self.objective, bool(self.augment))
         generator.require_channels(self.in_channels, self.out_channels, self.labels_in == "one-hot")
         generator.require_size(self.size)
         judge.require_size(self.size)

@@ -110,6 +110,23 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
     assert names == {"mixing", "heads"}
 
 
+@pytest.mark.parametrize("mode", ["cyclegan", "stargan"])
+def test_a_run_with_cutmix_resumes_bitwise(mode, make_config, quiet, tmp_path, monkeypatch):
+    judge = {"discriminator": {"name": "unet", "width": 4, "levels": 2, "cutmix": 1.0}}
+    config = make_config(mode, objective="lsgan", steps=4, **judge)
+    plan = make_plan(config, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    values = [v for k, v in read_rows(tmp_path / "parts")[-1].items() if "consistency" in k]
+    assert values
+    assert all(float(value) > 0 for value in values)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_begins_with_the_generators_of_another(mode, trained, make_config, quiet, tmp_path):
     source = trained(mode)
