@@ -109,6 +109,7 @@ class Manifest(BaseModel):
     config: dict[str, object] = {}  # the method's settings; no paths of the training machine
     # SHA-256 of the feature networks that took part in training, by name without folders
     feature_networks: dict[str, str] = {}
+    feature_weights: dict[str, str] = {}  # the same of the file of perceptual_weights
     data: dict[str, object] = {}  # counts and fingerprint of the training pictures
     metrics: dict[str, float] = {}
     # Differences to torch at export, in grey levels and dB. bf16_psnr_mean and bf16_psnr_worst are

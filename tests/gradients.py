@@ -28,6 +28,13 @@ ADAPTIVE = {
     "augment_target": 0.6,
     "augment_ramp": 10**9,
 }
+CUTMIX = {
+    "objective": "hinge",
+    "discriminator": "unet",
+    "d_width": 4,
+    "spectral": False,
+    "d_cutmix": 1.0,
+}
 CASES = [
     *((mode, {"objective": name}) for mode in METHODS for name in ALONE),
     *((mode, {"objective": "hinge", "r1": 1.0, "r2": 0.5}) for mode in METHODS),
@@ -40,6 +47,7 @@ CASES = [
     *((mode, PICTURE_LOSSES) for mode in METHODS if mode != "pix2pix"),
     ("pix2pix", {"discriminator": "multiscale", "d_width": 4, "d_layers": 2, "d_scales": 2}),
     ("stargan", {"discriminator": "unet", "d_width": 4, "spectral": False}),
+    *((mode, CUTMIX) for mode in METHODS),
 ]
 # Frozen features are computed in single precision, in which results depend on the batch size.
 FROZEN = [
@@ -91,7 +99,8 @@ def four_pictures(mode: str, dtype: torch.dtype = torch.float64) -> tuple[Batch,
         return image.to(dtype)
 
     mix = torch.rand(4, 1, 1, 1, generator=generator, dtype=torch.float64)
-    draws = Draws(mix, progress=torch.tensor(0.0), penalty_scale=1.0)
+    mask = torch.rand(4, 1, 32, 32, generator=generator).round().to(dtype)
+    draws = Draws(mix, progress=torch.tensor(0.25), penalty_scale=1.0, mask=mask)
     if mode == "cut":
         places = tuple(torch.arange(16) for _ in range(4))  # of the layers of one residual block
         draws = CUTDraws(**vars(draws), places=(places, places), flipped=torch.tensor(True))

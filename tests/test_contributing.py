@@ -30,7 +30,9 @@ PRESENT = {
     "generator": GENERATORS.builtin,
     "discriminator": DISCRIMINATORS.builtin,
     "objective": OBJECTIVES.builtin,
-    "loss on pictures": [name for name in PictureLosses.model_fields if "network" not in name],
+    "loss on pictures": [
+        name for name, field in PictureLosses.model_fields.items() if field.annotation is float
+    ],
     "layout of data": LAYOUTS.builtin,
     "metric of a picture": PAIRED,
     "metric of a set": NEIGHBOURHOOD,

@@ -48,7 +48,10 @@ def info(
         "weights": f"{manifest.weights}, {manifest.precision}"
         + (" (stored in fp16)" if manifest.half_weights else "")
         + f", {manifest.statistics} statistics",
-        "features": ", ".join(f"{k} ({v[:16]})" for k, v in manifest.feature_networks.items())
+        "features": ", ".join(
+            f"{k} ({v[:16]})"
+            for k, v in (manifest.feature_networks | manifest.feature_weights).items()
+        )
         or "of no other network took part in training",
         "licence": manifest.licence or "not stated",
         "tiles": "no: each output pixel depends on the whole picture"

@@ -187,8 +187,11 @@ def make_manifest(
         licence=config.licence,
         step=int(metadata.get("step", 0)),
         seed=config.seed,
-        config=_without_folders(config.method.model_dump(mode="json"), config.feature_networks),
+        config=_without_folders(
+            config.method.model_dump(mode="json"), config.feature_networks | config.feature_weights
+        ),
         feature_networks={Path(name).name: sha for name, sha in config.feature_networks.items()},
+        feature_weights={Path(name).name: sha for name, sha in config.feature_weights.items()},
         data=_origin(config, metadata),
         metrics=metrics,
         created_with=f"img2img {__version__}, torch {torch.__version__}",

@@ -4,12 +4,14 @@ Evaluation measures distances on their features; critics and losses of training 
 """
 
 from img2img.features.base import FeatureNetwork
+from img2img.features.channel_weights import channel_weights
 from img2img.features.channels import three_channels
 from img2img.features.network import NetworkName, feature_network, feature_sha256
 
 __all__ = [
     "FeatureNetwork",
     "NetworkName",
+    "channel_weights",
     "feature_network",
     "feature_sha256",
     "three_channels",

@@ -14,17 +14,21 @@ from img2img.data import LAYOUTS
 from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.features import feature_network, three_channels
+from img2img.features import channel_weights, feature_network, three_channels
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.critics import Critics
+from img2img.methods.cutmix import random_masks
 from img2img.methods.fidelity import color_distance, edge_distance, l1, total_variation
-from img2img.methods.perceptual import feature_distance
+from img2img.methods.perceptual import LearnedDistance, feature_distance
 from img2img.methods.ssim import ms_ssim
 from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.norm import RunningAveragesKept
+
+# Of two lists of features [N, C, h, w], one for each depth, to a scalar.
+FeatureDistance = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Method(Critics, ABC):
     def __init__(self, config: MethodConfig):
         super().__init__(config)
         self.eye = feature_network(config.perceptual_network) if config.perceptual else None
+        self.distance: FeatureDistance = feature_distance
+        if self.eye and config.perceptual_weights:
+            self.distance = LearnedDistance(channel_weights(config.perceptual_weights, self.eye))
 
     def initialize(self) -> None:
         """Draw the initial weights. A subclass calls it at the end of its constructor."""
@@ -165,7 +172,8 @@ class Method(Critics, ABC):
         truths = None
         if "paired" in batch:
             truths = truth_weights(batch["paired"], batch["paired"].mean())
-        return Draws(mix, progress, penalty_scale, truths=truths)
+        mask = random_masks(image) if self.config.discriminator.cutmix_weight else None
+        return Draws(mix, progress, penalty_scale, truths=truths, mask=mask)
 
     # The scene and the terms are pure functions of tensors: they neither branch on a tensor's value
     # nor wait for the device, so that they can be recorded as a graph.
@@ -250,7 +258,7 @@ class Method(Critics, ABC):
                 with torch.no_grad():
                     expected = self.eye(original)
                 features = self.eye(image), expected
-            terms["perceptual"] = c.perceptual * feature_distance(*features)
+            terms["perceptual"] = c.perceptual * self.distance(*features)
         return terms
 
     def shared_features(

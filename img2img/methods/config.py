@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from img2img.methods.cutmix import require_fitting
 from img2img.methods.disturb import Change
 from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
@@ -338,6 +339,8 @@ class MethodConfig(PictureLosses, Preprocessing):
                 f"{self.objective} needs {objective.answers} outputs for each patch, and the "
                 f"discriminator {judge.name} has {judge.most_answers}; choose another discriminator"
             )
+        if judge.cutmix_weight:
+            require_fitting(self.objective, bool(self.augment))
         generator.require_channels(self.in_channels, self.out_channels, self.labels_in == "one-hot")
         generator.require_size(self.size)
         judge.require_size(self.size)
@@ -364,7 +367,8 @@ class MethodConfig(PictureLosses, Preprocessing):
         if not (self.augment and self.augment_target):
             reasons["augment_ramp"] = "no probability adapts (augment_target)"
         if not self.perceptual:
-            reasons["perceptual_network"] = "the perceptual loss has no weight"
+            why = "the perceptual loss has no weight"
+            reasons |= dict.fromkeys(("perceptual_network", "perceptual_weights"), why)
         return reasons
 
     def feature_networks(self) -> set[str]:

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from img2img.methods.adaptive import AdaptiveAugmentation
 from img2img.methods.config import MethodConfig
+from img2img.methods.cutmix import mixed, warm_up
 from img2img.methods.disturb import augmented, noisy
 from img2img.methods.fidelity import l1
 from img2img.methods.objectives import (
     OBJECTIVES,
     Adversarial,
     Critic,
+    Pointwise,
     gradient_penalty,
     wide,
     zero_centered_penalty,
@@ -133,6 +135,7 @@ class Critics(nn.Module):
             fake_scores, real_scores = both.split([len(fake), len(real)])
         terms = self.score_terms(real_scores, fake_scores)
         terms |= self.penalty_terms(critic, real, fake, draws)
+        terms |= self.cutmix_terms(critic, real, fake, (real_scores, fake_scores), draws)
         weighted = {name: weight * term for name, term in terms.items()}
         return weighted | self.sign_terms(real_scores, fake_scores)
 
@@ -143,6 +146,41 @@ class Critics(nn.Module):
             for name, term in self.objective.d_terms(r, f, self.config.smooth).items():
                 terms[name] = terms[name] + weight * term if name in terms else weight * term
         return terms
+
+    def cutmix_terms(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor,
+        scores: tuple[Scores, Scores],
+        draws: Draws,
+    ) -> dict[str, Tensor]:
+        """The weighted losses of a discriminator on pictures that are mixed of real ones and fakes
+        (Schönfeld et al. 2020, section 3.2); empty without a weight.
+
+        "cutmix": a mixed picture is a fake as a whole, since generators would learn to mix if it
+        were not, and each pixel is what it was taken from. "consistency": the mean squared
+        difference between the pixels' logits of the mix and the mix of their logits.
+
+        real, fake: images [N, C, H, W]; of more fakes, the first N are used. scores: of both.
+        """
+        weight = self.config.discriminator.cutmix_weight
+        if not weight:
+            return {}
+        assert isinstance(self.objective, Pointwise)  # MethodConfig refuses others
+        assert draws.mask is not None  # as `Method.draws` gives it
+        mask, count = draws.mask, len(real)
+        judged = Scores.of(critic(mixed(real, fake[:count], mask)))
+        whole, pixels = judged.maps
+        of_real, of_fake = (wide(each.maps[1]) for each in scores)
+        expected = mixed(of_real, of_fake[:count], mask)
+        losses = {
+            "cutmix": judged.weights[0] * self.objective.fake(wide(whole)).mean()
+            + judged.weights[1] * self.objective.mixed_loss(pixels, mask, self.config.smooth),
+            "consistency": judged.weights[1] * (wide(pixels) - expected).square().mean(),
+        }
+        factor = weight * warm_up(draws.progress)
+        return {name: factor * loss for name, loss in losses.items()}
 
     def sign_terms(self, real: Scores, fake: Scores) -> dict[str, Tensor]:
         """The mean sign of a discriminator's answers to real pictures, which adaptive augmentation

@@ -72,7 +72,8 @@ class CUTConfig(TwoSetsConfig):
             reasons |= dict.fromkeys(names, why)
         if not (self.nce and self.nce_identity):
             why = "cut reconstructs pictures only with nce_identity"
-            reasons |= dict.fromkeys(("ssim", "perceptual", "perceptual_network"), why)
+            names = ("ssim", "perceptual", "perceptual_network", "perceptual_weights")
+            reasons |= dict.fromkeys(names, why)
         return reasons
 
 

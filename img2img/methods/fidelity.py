@@ -1,7 +1,10 @@
 """Losses that keep translations smooth, or close to their inputs, without a discriminator."""
 
+from pathlib import Path
+from typing import Annotated
+
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from img2img.features import NetworkName, three_channels
@@ -25,6 +28,11 @@ class PictureLosses(BaseModel):
         "efficientnet-lite0",
         description="Frozen network of the perceptual loss: efficientnet-lite0, -lite1 or -lite2, "
         "or an ONNX or TorchScript file.",
+    )
+    perceptual_weights: Annotated[Path, AfterValidator(Path.absolute)] | None = Field(
+        None,
+        description="File with learned weights of the channels of the perceptual loss' network, "
+        "with which the loss is LPIPS: safetensors, or a state dict of torch.",
     )
     ssim: float = Field(
         0.0,

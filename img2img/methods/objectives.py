@@ -94,10 +94,18 @@ class Pointwise(Adversarial):
         real, fake = wide(real), wide(fake)
         if self.compares:
             return {"relative": self.real(_opposite(real, fake) - fake).mean()}
+        return {"real": self._real_loss(real, smooth).mean(), "fake": self.fake(fake).mean()}
+
+    def mixed_loss(self, logits: Tensor, mask: Tensor, smooth: float = 0.0) -> Tensor:
+        """The discriminator's loss of logits that are of real pixels where the mask is 1, and of
+        fakes where it is 0, a scalar. Not defined if the objective `compares`.
+        """
+        logits = wide(logits)
+        return (mask * self._real_loss(logits, smooth) + (1 - mask) * self.fake(logits)).mean()
+
+    def _real_loss(self, real: Tensor, smooth: float) -> Tensor:
         loss = self.real(real)
-        if smooth:
-            loss = (1 - smooth) * loss + smooth * self.fake(real)
-        return {"real": loss.mean(), "fake": self.fake(fake).mean()}
+        return (1 - smooth) * loss + smooth * self.fake(real) if smooth else loss
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         fake = wide(fake)

@@ -186,7 +186,12 @@ class StarGAN(Method):
         terms = self.score_terms(real, judged)
         terms["classification"] = c.classification * self._class_loss(classes, label)
         terms |= self.sign_terms(real, judged)
-        return terms | self.penalty_terms(lambda shown: judge(shown)[0], image, fake, draws)
+
+        def critic(shown: Tensor) -> Scores:
+            return judge(shown)[0]
+
+        terms |= self.penalty_terms(critic, image, fake, draws)
+        return terms | self.cutmix_terms(critic, image, fake, (real, judged), draws)
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge, whole = self._judge(batch, scene, draws), self.discriminators["all"]

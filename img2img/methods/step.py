@@ -23,6 +23,8 @@ class Draws:
     # [N]: weights of the pictures in a mean over those that have a target, so that the mean over
     # all is 1 (all 0 if none has one); None if the batch does not tell which pictures have one.
     truths: Tensor | None = field(default=None, kw_only=True)
+    # [N, 1, H, W]: 1 where a CutMix picture is real, 0 where it is a fake; None without CutMix.
+    mask: Tensor | None = field(default=None, kw_only=True)
 
     def split(self, count: int) -> list[Self]:
         """Split into `count` equal parts along the batch; every part gets the scalars."""

@@ -144,6 +144,13 @@ class DiscriminatorConfig(NetworkConfig):
         """
         return self.batch_norm or self.compares
 
+    @property
+    def cutmix_weight(self) -> float:
+        """The weight of the losses on CutMix pictures. A discriminator that has one returns two
+        maps, the picture's [N, 1] and its pixels' [N, 1, H, W].
+        """
+        return 0.0
+
     def feature_networks(self) -> tuple[str, ...]:
         """The names of the frozen feature networks that it looks through."""
         return ()

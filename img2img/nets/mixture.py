@@ -102,6 +102,11 @@ class MixtureConfig(DiscriminatorConfig):
                     f"{part.network.name} can't be part of a mixture, because its output is an "
                     "energy, and those of the other parts are logits"
                 )
+            if part.network.cutmix_weight:
+                raise ValueError(
+                    f"cutmix needs the pixels' scores of {part.network.name} alone, not of a "
+                    "mixture; set its cutmix to 0, or choose that discriminator"
+                )
         norm = info.data.get("norm")
         return tuple(part.with_norm(norm) for part in parts) if norm else parts
 

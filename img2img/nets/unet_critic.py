@@ -33,6 +33,17 @@ class UNetCriticConfig(DiscriminatorConfig):
     spectral: bool = Field(
         True, description="Spectral normalization of the discriminators' convolutions."
     )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the losses on pictures that are mixed of a real and a generated one "
+        "(CutMix), and of the consistency of their scores; it rises from 0 over the first half of "
+        "training. 1 is the paper's weight of the consistency.",
+    )
+
+    @property
+    def cutmix_weight(self) -> float:
+        return self.cutmix
 
     @property
     def classifies(self) -> Classifies:
@@ -72,8 +83,8 @@ class UNetCritic(nn.Module):
 
     Differences from the paper and its published code: the losses of both maps are averaged, not
     summed (equations 2 and 3); there is no self-attention, and no more than 8 times the width; and
-    the regularization by CutMix (section 3.2) is left out, since a loss of mixed pictures is not
-    part of this discriminator. The classification is an addition, for methods with domains.
+    CutMix (section 3.2; `img2img.methods.critics.Critics.cutmix_terms`) is off by default. The
+    classification is an addition, for methods with domains.
     """
 
     def __init__(self, channels: int, width: int, levels: int, domains: int = 0):

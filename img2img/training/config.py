@@ -157,6 +157,8 @@ class RunConfig(BaseModel):
     fingerprint: str = ""  # of the training pictures; filled when the run starts
     # SHA-256 of the feature networks in training, by name; filled when the run starts
     feature_networks: dict[str, str] = {}
+    # The same of the file of `perceptual_weights`, by its path
+    feature_weights: dict[str, str] = {}
     history: tuple[PastSettings, ...] = ()  # earlier settings of a run that was resumed with others
 
     @field_validator("pretrained")

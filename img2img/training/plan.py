@@ -12,6 +12,7 @@ from img2img.data.dataset import Dataset
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
+from img2img.features.weights import sha256
 from img2img.files import PassedOver
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
@@ -100,18 +101,23 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
 
 
 def _with_feature_networks(config: RunConfig) -> RunConfig:
-    """The config with the SHA-256 of the feature networks that take part in training.
+    """The config with the SHA-256 of the feature networks that take part in training, and of the
+    weights of the perceptual loss.
 
-    Raises DataError if the run was started with another network of that name.
+    Raises DataError if the run was started with another file of that name.
     """
-    present = {name: feature_sha256(name) for name in sorted(config.method.feature_networks())}
-    for name, sha256 in config.feature_networks.items():
-        if present.get(name, sha256) != sha256:
+    method = config.method
+    networks = {name: feature_sha256(name) for name in sorted(method.feature_networks())}
+    path = method.perceptual_weights if method.perceptual else None
+    weights = {str(path): sha256(path)} if path else {}
+    present, saved = networks | weights, config.feature_networks | config.feature_weights
+    for name, digest in saved.items():
+        if present.get(name, digest) != digest:
             raise DataError(
-                f"The feature network {name} is not the file with which the run was started, so it "
-                "can't be continued exactly. Put that file back, or start a new run."
+                f"{name} is not the file with which the run was started, so it can't be continued "
+                "exactly. Put that file back, or start a new run."
             )
-    return config.model_copy(update={"feature_networks": present})
+    return config.model_copy(update={"feature_networks": networks, "feature_weights": weights})
 
 
 def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Dataset, Dataset]:

@@ -38,6 +38,7 @@ FOLDERS = {
 FILLED = {
     "fingerprint",
     "feature_networks",
+    "feature_weights",
     "measured_by",
     "history",
 }  # fields of RunConfig that are set when a run starts

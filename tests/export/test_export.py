@@ -175,12 +175,18 @@ def test_manifest_names_the_feature_networks_of_training_without_their_folders(t
     [spec] = method.exports().values()
     secret = "/home/somebody/vgg.onnx"
     mixture = {"name": "mixture", "parts": [{"network": {"name": "projected", "network": secret}}]}
-    config = config.with_method(perceptual_network=secret, discriminator=mixture)
+    weights = "/home/somebody/lin.safetensors"
+    config = config.with_method(
+        perceptual_network=secret, perceptual_weights=weights, discriminator=mixture
+    )
     networks = {secret: "1" * 64, "efficientnet-lite0": "2" * 64}
-    config = config.model_copy(update={"feature_networks": networks})
+    recorded = {"feature_networks": networks, "feature_weights": {weights: "3" * 64}}
+    config = config.model_copy(update=recorded)
     manifest = make_manifest(config, "ab", spec, metadata, {})
     assert manifest.feature_networks == {"vgg.onnx": "1" * 64, "efficientnet-lite0": "2" * 64}
+    assert manifest.feature_weights == {"lin.safetensors": "3" * 64}
     assert manifest.config["perceptual_network"] == "vgg.onnx"
+    assert manifest.config["perceptual_weights"] == "lin.safetensors"
     [part] = manifest.config["discriminator"]["parts"]
     assert part["network"]["network"] == "vgg.onnx"
     assert "somebody" not in manifest.model_dump_json()

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from gradients import four_pictures, start
 from PIL import Image
+from safetensors.torch import save_file
 
 from img2img.features import FeatureNetwork, feature_network
-from img2img.methods.perceptual import feature_distance
+from img2img.methods.perceptual import LearnedDistance, feature_distance
 from img2img.methods.pix2pix import Pix2Pix
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime
@@ -154,3 +155,62 @@ def test_shared_features_give_the_same_loss():
             trainer.method.shared_features = lambda *_: None
         values.append(trainer.update(batch)["g/perceptual"].item())
     assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def weights_of(channels):
+    generator = torch.Generator().manual_seed(5)
+    return [torch.rand(count, generator=generator) for count in channels]
+
+
+def lpips(output, target, weights):
+    """Equation 1 of Zhang et al. 2018, one position after another; weights: their w, squared."""
+    pictures = []
+    for number in range(len(output[0])):
+        total = 0.0
+        for a, b, weight in zip(output, target, weights, strict=True):
+            _, height, width = a[number].shape
+            for row in range(height):
+                for column in range(width):
+                    x, y = a[number, :, row, column], b[number, :, row, column]
+                    off = weight.sqrt() * (x / x.norm() - y / y.norm())
+                    total += float(off.norm()) ** 2 / (height * width)
+        pictures.append(total)
+    return sum(pictures) / len(pictures)
+
+
+def test_with_weights_it_is_lpips(pictures):
+    network = feature_network(LITE)
+    output, target = network(blurred(pictures, 3)), network(pictures)
+    weights = weights_of(network.channels)
+    found = LearnedDistance(weights)(output, target).item()
+    assert found == pytest.approx(lpips(output, target, weights), rel=1e-4)
+    assert found > 0
+
+
+def test_learned_weights_are_neither_trained_nor_saved():
+    learned = LearnedDistance(weights_of([3, 5]))
+    assert not list(learned.parameters())
+    assert not learned.state_dict()
+    assert len(list(learned.double().buffers())) == 2  # they follow the method to its device
+
+
+@pytest.mark.parametrize(("mode", "count"), MODES.items())
+def test_every_method_takes_learned_weights_from_a_file(mode, count, tmp_path):
+    weights = weights_of(feature_network(LITE).channels)
+    zeros = [torch.zeros_like(weight) for weight in weights]
+    for name, each in (("some", weights), ("thrice", [3 * w for w in weights]), ("none", zeros)):
+        lins = {f"lin{n}.model.1.weight": w[None, :, None, None] for n, w in enumerate(each)}
+        save_file(lins, tmp_path / f"{name}.safetensors")
+    values = []
+    for name in ("some", "thrice", "none"):
+        path = tmp_path / f"{name}.safetensors"
+        trainer, batch, draws = begin(
+            mode, perceptual=1.0, perceptual_weights=path, generator_lr=1e-9
+        )
+        terms = trainer.update(batch, draws)
+        named = [term for name, term in terms.items() if name.startswith("g/perceptual")]
+        assert len(named) == count
+        values.append(torch.stack(named).sum().item())
+    assert values[0] > 0
+    assert values[1:] == [pytest.approx(3 * values[0], rel=1e-4), 0]
+    assert not [name for name in trainer.state_dict()["method"] if "distance" in name]

@@ -1,6 +1,7 @@
 """Looks at a run: what they measure, that they change nothing, and which weights are kept."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -203,6 +204,21 @@ def test_a_run_is_not_continued_with_another_feature_network(many, quiet):
         update={"feature_networks": {"efficientnet-lite0": "0" * 64}}
     )
     with pytest.raises(DataError, match="efficientnet-lite0 is not the file with which the run"):
+        make_plan(config, quiet)
+
+
+def test_a_run_is_not_continued_with_other_weights_of_the_perceptual_loss(many, quiet, tmp_path):
+    path = tmp_path / "lin.safetensors"
+    path.write_bytes(b"some weights")
+    asked = many("pix2pix", perceptual=1.0, perceptual_weights=path)
+    config = make_plan(asked, quiet).config
+    assert config.feature_weights == {str(path): hashlib.sha256(b"some weights").hexdigest()}
+    assert make_plan(config, quiet).config == config
+    path.write_bytes(b"other weights")
+    with pytest.raises(DataError, match=r"lin\.safetensors is not the file with which the run"):
+        make_plan(config, quiet)
+    path.unlink()
+    with pytest.raises(DataError, match=r"lin\.safetensors can't be read"):
         make_plan(config, quiet)
 
 

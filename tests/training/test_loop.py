@@ -18,11 +18,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 from states import assert_bitwise, state
 
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
+from img2img.features import feature_network
 from img2img.methods import METHODS
 from img2img.training import checkpoint, folder, loop
 from img2img.training.config import RunConfig
@@ -89,7 +91,11 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
         {"network": {"name": "patch", "width": 4, "layers": 2}, "weight": 1.0},
         {"network": {"name": "projected", "width": 4}, "weight": 0.5},
     ]
+    weights = tmp_path / "lin.safetensors"
+    channels = enumerate(feature_network("efficientnet-lite0").channels)
+    save_file({f"lin{n}": torch.linspace(0, 1, count) for n, count in channels}, weights)
     critic = {"discriminator": {"name": "mixture", "parts": parts}, "perceptual": 1.0}
+    critic["perceptual_weights"] = weights
     config = make_config("pix2pix", objective="hinge", augment=("colour",), steps=4, **critic)
     plan = make_plan(config, quiet)
     train(plan, tmp_path / "whole", quiet)
@@ -102,6 +108,23 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
     assert_bitwise(whole, state(tmp_path / "parts"))
     names = {name.split(".")[4] for name in whole["method"] if "judges.1" in name}
     assert names == {"mixing", "heads"}
+
+
+@pytest.mark.parametrize("mode", ["cyclegan", "stargan"])
+def test_a_run_with_cutmix_resumes_bitwise(mode, make_config, quiet, tmp_path, monkeypatch):
+    judge = {"discriminator": {"name": "unet", "width": 4, "levels": 2, "cutmix": 1.0}}
+    config = make_config(mode, objective="lsgan", steps=4, **judge)
+    plan = make_plan(config, quiet)
+    train(plan, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, tmp_path / "parts", quiet)
+    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    values = [v for k, v in read_rows(tmp_path / "parts")[-1].items() if "consistency" in k]
+    assert values
+    assert all(float(value) > 0 for value in values)
 
 
 @pytest.mark.parametrize("mode", MODES)

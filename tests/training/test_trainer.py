@@ -56,6 +56,7 @@ SETTINGS = [
     {"tv": 1.0, "ssim": 1.0, "color": 1.0, "edges": 1.0},
     {"objective": "hinge", "discriminator": "projected", "augment": ("colour", "cutout")},
     {"objective": "bce", "discriminator": "unet", "perceptual": 1.0},
+    {"objective": "hinge", "discriminator": "unet", "d_cutmix": 1.0, "accumulate": 2},
     {"objective": "bce", "discriminator": "multiscale", "d_layers": 2, "d_scales": 2},
 ]
 
