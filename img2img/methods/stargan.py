@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.data.dataset import Dataset
-from img2img.errors import UsageError
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec, Method, Way
 from img2img.methods.config import MethodConfig
+from img2img.methods.domain_scores import DomainScores
 from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, wide
 from img2img.methods.step import Batch, Draws, Scene, Side
@@ -63,7 +63,8 @@ class StarGANConfig(MethodConfig):
     domain_scores: bool = Field(
         False,
         description="The discriminator judges a picture by a score of its own domain, in place of "
-        "one score for all domains (StarGAN v2, Choi et al. 2020). Not for attributes.",
+        "one score for all domains (StarGAN v2, Choi et al. 2020); of attributes, by the mean of "
+        "their scores.",
     )
     labels: Labels = Field(Labels(), description="The domains, which are read from the data.")
 
@@ -135,14 +136,9 @@ class StarGAN(Method):
         super().__init__(config)
         c, channels = config, config.in_channels
         generator = c.generator.build(c.size, channels, channels, c.labels.width)
-        if c.domain_scores and c.labels.of_kind("attributes"):
-            raise UsageError(
-                "domain_scores needs one domain for each picture, and a picture may have several "
-                "attributes, or none; leave out domain_scores."
-            )
-        domains = len(c.labels.names)
-        answers = domains if c.domain_scores else self.objective.answers
-        judge = c.discriminator.build(c.size, (channels,), answers, domains)
+        self.domain_scores = DomainScores(c.labels) if c.domain_scores else None
+        answers = self.domain_scores.answers if self.domain_scores else self.objective.answers
+        judge = c.discriminator.build(c.size, (channels,), answers, len(c.labels.names))
         self.generators = nn.ModuleDict({"any": generator})
         self.discriminators = nn.ModuleDict({"all": judge})
         self.initialize()
@@ -182,7 +178,7 @@ class StarGAN(Method):
             scores, classes = judge(torch.cat([image, fake]))
             real, judged = scores.split([len(image), len(image)])
             classes = classes[: len(image)]
-        real, judged = self._of_domain(real, label), self._of_domain(judged, _target(draws))
+        real, judged = self._of_labels(real, label), self._of_labels(judged, _target(draws))
         terms = self.score_terms(real, judged)
         terms["classification"] = c.classification * self._class_loss(classes, label)
         terms |= self.sign_terms(real, judged)
@@ -197,10 +193,10 @@ class StarGAN(Method):
         judge, whole = self._judge(batch, scene, draws), self.discriminators["all"]
         c, image = self.config, batch["image"]
         fake, fake_classes = judge(scene["fake"])
-        fake = self._of_domain(fake, _target(draws))
+        fake = self._of_labels(fake, _target(draws))
         real = None
         if self.objective.compares:
-            real = self._of_domain(judge(image)[0], batch["domain"])
+            real = self._of_labels(judge(image)[0], batch["domain"])
         back = self.generate("any", scene["fake"], batch["domain"])
         return {
             "adversarial": self.generator_score_loss(fake, real),
@@ -231,7 +227,7 @@ class StarGAN(Method):
                 source=image[~has_domain & in_set],
                 real=image[has_domain],
                 translate=partial(self._switched, source_labels, name),
-                critic=partial(self._score, index) if self.objective.answers == 1 else None,
+                critic=partial(self._score, name) if self.objective.answers == 1 else None,
                 back=partial(self._translated, source_labels),
             )
         return ways
@@ -244,22 +240,15 @@ class StarGAN(Method):
         translated: Tensor = self.generators["any"](image, label)
         return translated
 
-    def _score(self, domain: int, image: Tensor) -> Tensor:
+    def _score(self, name: str, image: Tensor) -> Tensor:
         """All scores of each image as a picture of a domain, [N, P]."""
         scores = Scores.of(self.discriminators["all"](image)[0])
-        label = image.new_zeros(len(image), self.config.labels.width)
-        label[:, domain] = 1
-        return self._of_domain(scores, label).flat()
+        domains = self.domain_scores
+        return (domains.of_domain(scores, name) if domains else scores).flat()
 
-    def _of_domain(self, scores: Scores, label: Tensor) -> Scores:
-        """With `domain_scores`, the scores of the domains that the labels [N, D] name (Choi et al.
-        2020, section 2.2); else the scores as they are.
-        """
-        if not self.config.domain_scores:
-            return scores
-        domains = label[:, : len(self.config.labels.names), None, None]
-        maps = tuple((each * domains).sum(1, keepdim=True) for each in scores.maps)
-        return Scores(maps, scores.weights)
+    def _of_labels(self, scores: Scores, label: Tensor) -> Scores:
+        """With `domain_scores`, those of the domains in the labels [N, D]; else all scores."""
+        return self.domain_scores.of_labels(scores, label) if self.domain_scores else scores
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config

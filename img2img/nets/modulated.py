@@ -52,13 +52,13 @@ class ModulatedConfig(StarGeneratorConfig):
 
 class ModulatedResNet(Generator):
     """image [N, in_channels, H, W], domain [N, D] -> [N, out_channels, H, W] in [-1, 1]; H and W
-    multiples of 4.
+    multiples of 4, and at least 8.
 
     The encoder does not see the domain, and normalizes each picture; the residual blocks and the
     decoder are modulated, and have no norm layers.
     """
 
-    size_multiple, min_size = 4, 4
+    size_multiple, min_size = 4, 8  # a norm needs more than one value
 
     def __init__(
         self,
