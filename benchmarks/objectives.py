@@ -1,8 +1,10 @@
 """Train every objective alike, and each preset; measure them; write docs/objectives.md's tables.
 
     python examples/emoji/build.py data/emoji --size 64
-    python benchmarks/objectives.py data/emoji              # hours on a CPU
-    python benchmarks/objectives.py data/emoji --cost       # minutes, with nothing else running
+    python examples/earth/build.py data/earth --size 64
+    python examples/photos/build.py data/photos --size 64
+    python benchmarks/objectives.py data                    # hours on a CPU
+    python benchmarks/objectives.py data --cost             # minutes, with nothing else running
     python benchmarks/objectives.py --write
 
 Every run is trained, exported and measured by the command line and becomes one line of
@@ -51,6 +53,7 @@ class Task:
     styles: tuple[str, ...]  # of a and b, or the domains
     candidates: dict[str, str]  # name -> its options; the first is what costs are relative to
     judge: str = "lite0"  # EfficientNet-Lite0, or another one that took no part in training
+    data: str = "emoji"  # or another folder of DATA
 
     @property
     def metrics(self) -> list[str]:
@@ -69,20 +72,28 @@ class Task:
 
 
 EACH = {name: f"--objective {name}" for name in OBJECTIVES}
+UNTOUCHED = "the untouched input"  # a row beside the candidates
 PRESETS = {"paper": "--preset paper", "modern": "--preset modern"}
 BEFORE = (  # the modern preset of pix2pix until 2026-11-26
     "--objective rpgan --norm instance --no-dropout --ema 0.999 --penalty-every 4 "
     "--augment colour,translation,cutout"
 )
+PAIRS = {**PRESETS, "modern before": BEFORE}
 PIX2PIX = {
-    **PRESETS,
-    "modern before": BEFORE,
+    **PAIRS,
     "without the input added": "--preset modern --residual off",
     "without the gate": "--preset modern --residual plain",
     "without the perceptual loss": "--preset modern --perceptual 0",
     "with a PatchGAN": "--preset modern --discriminator patch",
     "with transposed convolutions": "--preset modern --upsample transposed",
     "with enlarged pictures": "--preset modern --margin enlarge",
+}
+STARGAN = {
+    "paper": "--preset paper --d-layers 5 --steps 600",
+    # A generator step with every critic step: half as many take as long.
+    "modern before": "--objective rpgan --d-steps 1 --generator-lr 2e-4 --discriminator-lr 2e-4 "
+    "--ema 0.999 --penalty-every 4 --d-layers 5 --steps 300",
+    "modern": "--preset modern --steps 300",
 }
 TASKS = {
     "pairs": Task(
@@ -105,6 +116,28 @@ TASKS = {
         PIX2PIX,
         judge="lite2",
     ),
+    "drawings": Task(
+        "pix2pix, line art -> 3D",
+        f"--mode pix2pix {SMALL.replace(' --d-width 16', '')} --batch 4 --levels 5 --steps 1000",
+        ("lineart", "3d"),
+        {
+            **PAIRS,
+            "modern, drawn anew": "--preset modern --residual off --l1 20 --generator-lr 5e-4 "
+            "--augment translation,cutout",
+        },
+        judge="lite2",
+    ),
+    "earth": Task(
+        "pix2pix, relief -> satellite, South America held out",
+        f"--mode pix2pix {SMALL.replace(' --d-width 16', '')} --batch 4 --levels 5 --steps 1000",
+        ("relief", "satellite"),
+        {
+            **PAIRS,
+            "modern, padded by the border": "--preset modern --padding replicate",
+        },
+        judge="lite2",
+        data="earth",
+    ),
     "cyclegan": Task(
         "CycleGAN, flat <-> Noto, mean of both ways",
         f"--mode cyclegan {SMALL} --steps 1500 --blocks 3",
@@ -113,59 +146,95 @@ TASKS = {
     ),
     "stargan": Task(
         "StarGAN, line art, flat and 3D, mean of the domains",
-        f"--mode stargan {SMALL} --blocks 3 --d-layers 5",
+        f"--mode stargan {SMALL} --blocks 3",
         ("lineart", "flat", "3d"),
-        # A generator step with every critic step: half as many take as long.
-        {"paper": "--preset paper --steps 600", "modern": "--preset modern --steps 300"},
+        STARGAN,
+        judge="lite2",
     ),
 }
 
 
 def sources(task: Task, data: Path, part: str, prefix: str = "") -> list[str]:
     """The options that name the folders of a part, train or test."""
+    folder = data / task.data
     if "stargan" not in task.options:
         pairs = zip("ab", task.styles, strict=True)
-        return [x for side, s in pairs for x in (f"--{prefix}{side}", str(data / part / s))]
-    domains = data / f"domains-{part}"  # links to some of the styles
-    domains.mkdir(exist_ok=True)
+        return [x for side, s in pairs for x in (f"--{prefix}{side}", str(folder / part / s))]
+    domains = folder / f"domains-{part}"
     for style in task.styles:
-        if not (domains / style).exists():
-            (domains / style).symlink_to((data / part / style).resolve())
+        link(domains / style, folder / part / style)
     return [f"--{prefix}data", str(domains)]
+
+
+def link(place: Path, path: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    if not place.exists():
+        place.symlink_to(path.resolve())
+
+
+def untouched(name: str, data: Path) -> dict:
+    """What the inputs are worth as they are: as translations to each style of another one."""
+    task = TASKS[name]
+    test, domains = data / task.data / "test", "stargan" in task.options
+    ways = []
+    for target in task.styles if len(task.ways) > 1 or domains else task.styles[1:]:
+        others = [style for style in task.styles if style != target]
+        fakes = test / others[0]
+        if domains:
+            fakes = data / task.data / f"not-{target}"
+            for style in others:
+                for file in (test / style).iterdir():
+                    link(fakes / f"{style}-{file.name}", file)
+        metrics = [metric for metric in task.metrics if metric != "classification_error"]
+        ways.append(measured(task, metrics, ["--fake", str(fakes), "--real", str(test / target)]))
+    return row(name, UNTOUCHED, "", 0, ways)
+
+
+def measured(task: Task, metrics: list[str], given: list[str]) -> dict[str, list[float]]:
+    """The metrics of what `img2img evaluate` is given, over the domains if there are some."""
+    values: dict[str, list[float]] = {}
+    how = ["--bootstrap", "0", "--metrics", ",".join(metrics), "--json"]
+    told = command("evaluate", *given, *how, "--extractor", f"efficientnet-{task.judge}")
+    for metric in json.loads(told)["metrics"]:
+        *domain, name = metric["name"].split("/")
+        if name in metrics and (not domain or domain[0] in task.styles):
+            values.setdefault(name, []).append(metric["value"])
+    return values
 
 
 def run(name: str, candidate: str, seed: int, data: Path, runs: Path) -> dict:
     """Train, export and measure once."""
     task = TASKS[name]
-    folder = runs / f"{name}-{candidate}-{seed}"
+    folder = runs / f"{name}-{candidate.replace(' ', '-')}-{seed}"
+    options = f"{task.options} {task.candidates[candidate]}"
     if not folder.exists():
-        options = f"{task.options} {task.candidates[candidate]} --seed {seed}"
-        where = ["--out", str(runs), "--name", folder.name]
+        where = ["--out", str(runs), "--name", folder.name, "--seed", str(seed)]
         folders = sources(task, data, "train") + sources(task, data, "test", "test-")
         command("train", *folders, *options.split(), *where)
     else:  # interrupted, or trained but not measured: then it returns at once
         command("train", "--resume", str(folder))
     command("export", str(folder), "--checkpoint", "last")
-    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    ways = []
     for way in task.ways:
         folders = sources(task, data, "test")
         if way == "ba":
             folders = [folders[0], folders[3], folders[2], folders[1]]
         model = folder / "export" / f"{folder.name}{f'-{way}' * (len(task.ways) > 1)}.onnx"
-        how = ["--bootstrap", "0", "--metrics", ",".join(task.metrics), "--json"]
-        how += ["--extractor", f"efficientnet-{task.judge}"]
-        said = command("evaluate", "-m", str(model), *folders, *how)
-        for metric in json.loads(said)["metrics"]:
-            *where, plain = metric["name"].split("/")
-            if plain in found and (not where or where[0] in task.styles):
-                found[plain].append(metric["value"])
-    measured = {metric: statistics.fmean(values) for metric, values in found.items() if values}
+        ways.append(measured(task, task.metrics, ["-m", str(model), *folders]))
+    return row(name, candidate, options, seed, ways)
+
+
+def row(
+    name: str, candidate: str, options: str, seed: int, ways: list[dict[str, list[float]]]
+) -> dict:
+    """A line of the results, with the means of each metric over all ways."""
+    means = {m: statistics.fmean([x for way in ways for x in way[m]]) for m in ways[0]}
     return {
         "task": name,
         "name": candidate,
-        "options": f"{task.options} {task.candidates[candidate]}",
+        "options": options,
         "seed": seed,
-        "measured": measured,
+        "measured": means,
     }
 
 
@@ -178,14 +247,19 @@ def measure_all(names: list[str], seeds: list[int], data: Path, runs: Path) -> N
     RESULTS.touch()
     for seed in seeds:
         for name in names:
-            for candidate in TASKS[name].candidates:
-                if (name, candidate, seed) in {
-                    (r["task"], r["name"], r["seed"]) for r in results()
-                }:
+            candidates = [*TASKS[name].candidates]
+            if TASKS[name].judge != "lite0" and seed == 0:
+                candidates.append(UNTOUCHED)
+            for candidate in candidates:
+                there = {(r["task"], r["name"], r["seed"]) for r in results()}
+                if (name, candidate, seed) in there:
                     continue
-                row = run(name, candidate, seed, data, runs)
+                if candidate == UNTOUCHED:
+                    line = untouched(name, data)
+                else:
+                    line = run(name, candidate, seed, data, runs)
                 with RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                    file.write(json.dumps(line) + "\n")
 
 
 def measure_costs(names: list[str], data: Path) -> None:
@@ -235,21 +309,22 @@ def measure_costs(names: list[str], data: Path) -> None:
 def table(name: str) -> str:
     """Mean and standard deviation over the seeds, and the cost of a step."""
     rows = [row for row in results() if row["task"] == name]
-    costs = json.loads(COSTS.read_text())[name]["ms"]
+    costs = json.loads(COSTS.read_text()).get(name, {"ms": {}})["ms"]
     metrics = [metric for metric in METRICS if metric in rows[0]["measured"]]
     heads = ["", *(METRICS[metric] for metric in metrics), "cost of a step", "seeds"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for candidate in TASKS[name].candidates:
+    for candidate in (UNTOUCHED, *TASKS[name].candidates):
         own = [row["measured"] for row in rows if row["name"] == candidate]
         if not own:
             continue
         cells = []
         for metric in metrics:
-            values = [row[metric] for row in own]
+            values = [row[metric] for row in own if metric in row]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.fmean(values):.3f}{spread}")
-        cost = costs[candidate] / next(iter(costs.values()))
-        lines.append(f"| {candidate} | " + " | ".join(cells) + f" | {cost:.2f} | {len(own)} |")
+            cells.append(f"{statistics.fmean(values):.3f}{spread}" if values else "")
+        cost = f"{costs[candidate] / next(iter(costs.values())):.2f}" if candidate in costs else ""
+        seeds = "" if candidate == UNTOUCHED else str(len(own))
+        lines.append(f"| {candidate} | {' | '.join(cells)} | {cost} | {seeds} |")
     return "\n".join(lines)
 
 
@@ -258,18 +333,21 @@ def write() -> None:
     on: dict[str, list[str]] = {}
     for name, cost in json.loads(COSTS.read_text()).items():
         on.setdefault(f"{cost['machine']}, {cost['date']}", []).append(name)
+    measured = {row["task"] for row in results()}
     parts = {
-        name: f"{TASKS[name].title} (`{TASKS[name].options}`)\n\n{table(name)}" for name in TASKS
+        name: f"{task.title} (`{task.options}`)\n\n{table(name)}"
+        for name, task in TASKS.items()
+        if name in measured
     }
-    measured = (f"{', '.join(names)} on {where}" for where, names in on.items())
-    parts["machine"] = f"Cost of a step: {'; '.join(measured)}."
+    costs = (f"{', '.join(names)} on {where}" for where, names in on.items())
+    parts["machine"] = f"Cost of a step: {'; '.join(costs)}."
     for name, text in parts.items():
         page.fill(PAGE, name, text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="?", help="what examples/emoji/build.py made")
+    parser.add_argument("data", type=Path, nargs="?", help="with emoji/, earth/ and photos/")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--task", choices=TASKS)
     parser.add_argument("--seed", type=int, choices=SEEDS)

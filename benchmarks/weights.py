@@ -1,7 +1,7 @@
-"""What the models of weights/ make of held-out emoji, for their cards.
+"""What the models of weights/ make of held-out pictures, for their cards.
 
-    python benchmarks/weights.py DATA            # the folder of examples/emoji/build.py, 128 px
-    python benchmarks/weights.py DATA --write    # results, the table of weights/README.md, picture
+    python benchmarks/weights.py DATA ...           # of examples/emoji (128 px), earth (256 px)
+    python benchmarks/weights.py DATA ... --write   # results, table of weights/README.md, picture
 
 Distances on the features of EfficientNet-Lite2, which took no part in training, and L1 are those of
 `img2img evaluate`; in brackets stands what the input as it is would get.
@@ -26,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
 TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where it has some
     ("flat-to-3d", "flat", "3d", None),
     ("strokes-to-3d", "strokes", "strokes-3d", None),
+    ("map-to-satellite", "map", "satellite", None),
     ("flat-noto-ab", "flat", "noto", None),
     ("flat-noto-ba", "noto", "flat", None),
     ("four-styles", "flat", "3d", "3d"),
@@ -53,6 +54,14 @@ def figures(arguments: list[str]) -> dict[str, float]:
     told = command("evaluate", *arguments, *wanted, "--json")
     found = {metric["name"]: metric["value"] for metric in json.loads(told)["metrics"]}
     return {name: found[name] for name in FIGURES}
+
+
+def folder(style: str, data: list[Path]) -> Path:
+    """The style's held-out pictures, in the first data set that has some."""
+    for each in data:
+        if (there := each / "test" / style).is_dir():
+            return there
+    raise SystemExit(f"No folder of {', '.join(map(str, data))} has test/{style}.")
 
 
 def sheet() -> images.Picture:
@@ -84,12 +93,12 @@ def table(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    test, rows = given.data / "test", []
+    rows = []
     for bundle, inputs, truths, to in TRANSLATIONS:
-        a, b = str(test / inputs), str(test / truths)
+        a, b = str(folder(inputs, given.data)), str(folder(truths, given.data))
         model = ["-m", str(ROOT / "weights" / f"{bundle}.onnx"), *(["--to", to] if to else [])]
         rows.append(
             {

@@ -1,6 +1,7 @@
 """The training loop of a run, which can be interrupted at any step."""
 
 import copy
+import errno
 import math
 import shlex
 import threading
@@ -33,6 +34,7 @@ from img2img.training.trainer import Trainer
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, even if fewer steps than save_every are done
 SAMPLE_ROWS = 8
 LONG = 5000  # steps from which compiling, which takes minutes, pays off
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 INIT = 2**40  # the seed of the initial weights is that of this step, which no run reaches
 
 
@@ -130,9 +132,9 @@ def _run_to_the_end(loop: "Loop", deadline: float, advice: str) -> None:
     except LostRank as error:
         raise LostRank(f"{error} {loop.folder.last_checkpoint()} {advice}") from None
     except (OSError, checkpoint.NotWritten) as error:
-        raise Img2ImgError(
-            f"{error} {loop.folder.last_checkpoint()} Free disk space. {advice}"
-        ) from None
+        full = isinstance(error, checkpoint.NotWritten) or error.errno in DISK_FULL
+        cure = "Free disk space. " if full else ""
+        raise Img2ImgError(f"{error} {loop.folder.last_checkpoint()} {cure}{advice}") from None
     finally:
         loop.close()
 

@@ -27,7 +27,7 @@ def test_every_method_trains_with_its_presets_and_repeats_from_its_config(
     mode, preset, make_config, quiet, tmp_path
 ):
     # Of the network that the preset chooses.
-    small = {"width": 4} if mode != "stargan" else {"width": 4, "layers": 3}
+    small = {"width": 4}
     config = make_config(mode, {"preset": preset}, steps=2, resize=None, discriminator=small)
     found = config.method.flat()
     given = {"steps", "epochs", "d_steps"}  # by make_config
@@ -117,3 +117,19 @@ def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):
     file.write_text(own.model_dump_json())  # what it has of its own stays
     again = planned("--preset", "paper")["method"]
     assert (again["ema"], again["objective"]) == (0.5, "hinge")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"objective": "wgan-gp"}, {"objective": "rpgan"}, {"r1": 1.0}, {"objective": "mmd"}],
+)
+def test_stargan_modern_scores_domains_only_where_no_penalty_needs_one_score(settings, make_config):
+    def modern(**settings):
+        return make_config(
+            "stargan", {"preset": "modern"}, size=64, discriminator={}, **settings
+        ).method
+
+    assert modern().domain_scores
+    assert not modern(**settings).domain_scores
+    with pytest.raises(UsageError, match="works without gradient penalties"):
+        modern(**settings, domain_scores=True)

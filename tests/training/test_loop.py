@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -29,7 +30,7 @@ from img2img.methods import METHODS
 from img2img.training import checkpoint, folder, loop
 from img2img.training.config import RunConfig
 from img2img.training.folder import RunFolder
-from img2img.training.log import read_rows
+from img2img.training.log import MetricsLog, read_rows
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 from img2img.training.trainer import Trainer
@@ -494,6 +495,29 @@ def test_a_loss_that_is_not_finite_stops_with_the_good_checkpoint_kept(
     saved = state(run)
     assert saved["step"] == 4
     assert all(tensor.isfinite().all() for tensor in saved["method"].values())
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "Free disk space. "),
+        (checkpoint.NotWritten("last.pt can't be written (unexpected pos)."), "Free disk space. "),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "metrics.csv"), ""),
+    ],
+    ids=["full", "not written", "moved"],
+)
+def test_only_a_full_disk_is_told_to_be_freed(
+    error, cure, make_config, quiet, tmp_path, monkeypatch
+):
+    def fails(*args):
+        raise error
+
+    monkeypatch.setattr(MetricsLog, "add", fails)
+    plan = make_plan(make_config("pix2pix", steps=2, run={"log_every": 1}), quiet)
+    with pytest.raises(Img2ImgError) as raised:
+        train(plan, tmp_path / "run", quiet)
+    assert str(raised.value).startswith(str(error))
+    assert f". {cure}Continue with" in str(raised.value)
 
 
 def test_resume_refuses_other_pictures(make_config, quiet, tmp_path, emoji):
