@@ -122,8 +122,8 @@ TASKS = {
         ("lineart", "3d"),
         {
             **PAIRS,
-            "modern, drawn anew": "--preset modern --residual off --l1 20 --generator-lr 5e-4 "
-            "--augment translation,cutout",
+            "modern, drawn anew": "--preset modern --residual off --discriminator patch "
+            "--objective rpgan --r1 2 --r2 2 --penalty-every 4 --generator-lr 4e-4",
         },
         judge="lite2",
     ),

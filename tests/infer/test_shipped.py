@@ -36,8 +36,9 @@ def test_sides_down_to_a_pixel_are_taken(name, provider, picture):
 def test_their_manifests_tell_what_tiles_and_auto_ask(name):
     manifest = Translator(name, "cpu").manifest
     least, reach = {
-        "flat-to-3d": (64, None),  # U-Nets of 6 levels, and of 5
-        "strokes-to-3d": (32, None),
+        "flat-to-3d": (64, None),  # U-Nets of 6 levels
+        "strokes-to-3d": (64, None),
+        "map-to-satellite": (64, None),
         "flat-noto-ab": (8, 12 + 8 * 6),
         "flat-noto-ba": (8, 12 + 8 * 6),
         "four-styles": (4, 15 + 8 * 6),
