@@ -10,6 +10,7 @@ COPY img2img img2img
 COPY weights weights
 COPY examples/quickstart examples/quickstart
 COPY examples/emoji/NOTICE.md examples/emoji/LICENSE-Apache-2.0 examples/emoji/
+COPY examples/earth/NOTICE.md examples/earth/
 RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir /wheels
 
 FROM python:3.12-slim AS base

@@ -149,7 +149,7 @@ TASKS = {
         f"--mode stargan {SMALL} --blocks 3",
         ("lineart", "flat", "3d"),
         STARGAN,
-        judge="lite2",
+        judge="lite2",  # of the rows with --preset modern; Lite0 judged those before
     ),
 }
 
