@@ -34,7 +34,7 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("four-styles", "noto", "lineart", "lineart"),
     ("four-styles", "lineart", "flat", "flat"),
 ]
-ROWS = 4  # of the picture
+ROWS, SIDE = 4, 128  # of the picture: rows, px of a cell
 FIGURES = {
     "lite2_kernel": "kernel distance",
     "l1": "L1 to the truth",
@@ -77,6 +77,10 @@ def sheet() -> images.Picture:
         columns[f"{bundle}, in"] = given
         for to in wanted:
             columns[f"{bundle}, {to or 'out'}"] = translator(given, to)
+    columns = {
+        name: [images.resize(cell, SIDE, SIDE) for cell in column]
+        for name, column in columns.items()
+    }
     return images.Picture(images.contact_sheet(columns))
 
 
