@@ -2,7 +2,6 @@
 
     python examples/emoji/build.py data/emoji --size 64
     python examples/earth/build.py data/earth --size 64
-    python examples/photos/build.py data/photos --size 64
     python benchmarks/objectives.py data                    # hours on a CPU
     python benchmarks/objectives.py data --cost             # minutes, with nothing else running
     python benchmarks/objectives.py --write
@@ -347,7 +346,7 @@ def write() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="?", help="with emoji/, earth/ and photos/")
+    parser.add_argument("data", type=Path, nargs="?", help="with emoji/ and earth/")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--task", choices=TASKS)
     parser.add_argument("--seed", type=int, choices=SEEDS)

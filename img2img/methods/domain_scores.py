@@ -26,7 +26,9 @@ class DomainScores:
 
     def of_labels(self, scores: Scores, label: Tensor) -> Scores:
         """The scores of pictures as those of their labels [N, labels.width]."""
-        return self._weighted(scores, self._weights(label))
+        weights = self._weights(label)[:, :, None, None]
+        maps = tuple((each * weights).sum(1, keepdim=True) for each in scores.maps)
+        return Scores(maps, scores.weights)
 
     def of_domain(self, scores: Scores, name: str) -> Scores:
         """The scores of pictures as those of one class, or as those with one attribute."""
@@ -52,9 +54,3 @@ class DomainScores:
                 count = len(labelled.domains)
                 weights += [present / count, absent / count]
         return torch.cat(weights, 1)
-
-    @staticmethod
-    def _weighted(scores: Scores, weights: Tensor) -> Scores:
-        wide = weights[:, :, None, None]
-        maps = tuple((each * wide).sum(1, keepdim=True) for each in scores.maps)
-        return Scores(maps, scores.weights)

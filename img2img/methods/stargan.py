@@ -91,12 +91,12 @@ class StarGANConfig(MethodConfig):
         """Also without `domain_scores` where these values bring a gradient penalty, or an objective
         of several answers.
         """
-        unfit, objective = set(), OBJECTIVES.get(str(values.get("objective")))
-        penalty = objective and (objective.interpolates or objective.zero_centered)
-        if penalty or (objective and objective.answers > 1) or values.get("r1") or values.get("r2"):
-            unfit.add("domain_scores")
         fitting = super()._fitting(preset, values)
-        return {name: value for name, value in fitting.items() if name not in unfit}
+        o = OBJECTIVES.get(str(values.get("objective")))
+        one_score = o and (o.interpolates or o.zero_centered or o.answers > 1)
+        if one_score or values.get("r1") or values.get("r2"):
+            fitting.pop("domain_scores", None)
+        return fitting
 
     def require_share(self, share: int) -> None:
         super().require_share(share)

@@ -51,6 +51,16 @@ def stop_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(loop.Loop, "step", stopping)
 
 
+def train_whole_and_in_parts(plan, folder, quiet, monkeypatch) -> None:
+    """Train to the end in folder/whole; in folder/parts, stopped after step 2 and resumed."""
+    train(plan, folder / "whole", quiet)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        with pytest.raises(Interrupted, match="--resume"):
+            train(plan, folder / "parts", quiet)
+    train(make_plan(RunConfig.load(folder / "parts"), quiet), folder / "parts", quiet)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("where", ["inside an epoch", "between epochs"])
 def test_resume_is_bitwise_exact(mode, where, make_config, quiet, tmp_path, monkeypatch):
@@ -98,13 +108,7 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
     critic = {"discriminator": {"name": "mixture", "parts": parts}, "perceptual": 1.0}
     critic["perceptual_weights"] = weights
     config = make_config("pix2pix", objective="hinge", augment=("colour",), steps=4, **critic)
-    plan = make_plan(config, quiet)
-    train(plan, tmp_path / "whole", quiet)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        with pytest.raises(Interrupted, match="--resume"):
-            train(plan, tmp_path / "parts", quiet)
-    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    train_whole_and_in_parts(make_plan(config, quiet), tmp_path, quiet, monkeypatch)
     whole = state(tmp_path / "whole")
     assert_bitwise(whole, state(tmp_path / "parts"))
     names = {name.split(".")[4] for name in whole["method"] if "judges.1" in name}
@@ -115,13 +119,7 @@ def test_a_run_with_frozen_networks_resumes_bitwise(make_config, quiet, tmp_path
 def test_a_run_with_cutmix_resumes_bitwise(mode, make_config, quiet, tmp_path, monkeypatch):
     judge = {"discriminator": {"name": "unet", "width": 4, "levels": 2, "cutmix": 1.0}}
     config = make_config(mode, objective="lsgan", steps=4, **judge)
-    plan = make_plan(config, quiet)
-    train(plan, tmp_path / "whole", quiet)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        with pytest.raises(Interrupted, match="--resume"):
-            train(plan, tmp_path / "parts", quiet)
-    train(make_plan(RunConfig.load(tmp_path / "parts"), quiet), tmp_path / "parts", quiet)
+    train_whole_and_in_parts(make_plan(config, quiet), tmp_path, quiet, monkeypatch)
     assert_bitwise(state(tmp_path / "whole"), state(tmp_path / "parts"))
     values = [v for k, v in read_rows(tmp_path / "parts")[-1].items() if "consistency" in k]
     assert values
