@@ -23,8 +23,15 @@ def npm_archive(package: str, file_name: str, sha256: str, folder: Path) -> Path
 
 
 def pip_archive(package: str, file_name: str, sha256: str, folder: Path) -> Path:
-    """`file_name` in `folder`: the wheel of NAME==VERSION, got with `pip download`."""
+    """`file_name` in `folder`: the wheel of NAME==VERSION, got with `pip download`.
+
+    The wheel may be for another Python and another machine than this one.
+    """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
+    _, _, python, _, platforms = file_name.removesuffix(".whl").split("-")
+    if platforms != "any":
+        command += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
+        command += [part for platform in platforms.split(".") for part in ("--platform", platform)]
     return _archive([*command, package], "Python", file_name, sha256, folder)
 
 

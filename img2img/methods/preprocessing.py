@@ -5,14 +5,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from img2img.manifest import Palette
-from img2img.sizes import Size, TrainingSize
+from img2img.sizes import Fit, Margin, Size, TrainingSize
 
 # 0: do not resize. None: the method's default.
 LoadSize = Annotated[
     Literal[0] | Size | None, BeforeValidator(lambda value: 0 if value == "0" else value)
 ]
-Fit = Literal["squash", "crop", "pad"]
-Margin = Literal["enlarge", "auto", "reflect", "edge"]
 
 
 class Preprocessing(BaseModel):

@@ -40,6 +40,23 @@ def test_an_archive_is_fetched_by_name_and_version(tmp_path, tool):
     assert os.listdir(tmp_path / "new") == ["a.deb"]
 
 
+def test_a_wheel_of_another_python_is_asked_for_by_its_tags(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(command, brings, *rest):
+        asked.append(command)
+        return tmp_path
+
+    monkeypatch.setattr(building, "_archive", fetch)
+    building.pip_archive("a==1", "a-1-py3-none-any.whl", SHA256, tmp_path)
+    building.pip_archive("a==1", "a-1-cp39-cp39-linux_x86_64.linux_armv7l.whl", SHA256, tmp_path)
+    assert asked[0][-1] == "a==1"
+    assert "--platform" not in asked[0]
+    assert " ".join(asked[1]).endswith(
+        "--python-version 39 --platform linux_x86_64 --platform linux_armv7l a==1"
+    )
+
+
 def test_another_content_is_refused(tmp_path):
     (tmp_path / "a.tgz").write_bytes(b"something else")
     with pytest.raises(SystemExit, match="damaged or another version"):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import struct
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from scripts import load, tar
 
-build = load("photos/build.py")
+build, degrade = load("photos/build.py"), load("photos/degrade.py")
 debian, drawing = sys.modules["debian"], sys.modules["drawing"]
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -98,7 +99,7 @@ def deb(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """Packages with 40 photographs and 2 paintings in place of the pinned ones."""
+    """Packages with 40 photographs and 2 paintings, and a wheel with 4, in place of the pinned."""
     folder = tmp_path_factory.mktemp("packages")
     photos = {f"free{n}": photograph(n) for n in range(20)}
     photos |= {f"other{n}": photograph(100 + n) for n in range(20)}
@@ -121,8 +122,14 @@ def archives(tmp_path_factory):
     sha256 = hashlib.sha256((folder / "photos.deb").read_bytes()).hexdigest()
     real = build.PACKAGES["gcompris-qt-data"]
     package = real._replace(file_name="photos.deb", sha256=sha256)
+    wheel = build.WHEELS["scikit-image"]
+    with zipfile.ZipFile(folder / wheel.file_name, "w") as file:
+        for number, path in enumerate(wheel.photographs):
+            file.writestr(path, encoded(photograph(200 + number)))
+    sha256 = hashlib.sha256((folder / wheel.file_name).read_bytes()).hexdigest()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "PACKAGES", {"gcompris-qt-data": package})
+        patch.setattr(build, "WHEELS", {"scikit-image": wheel._replace(sha256=sha256)})
         patch.setattr(build, "TEST_BELOW", 77)  # three in ten
         yield folder
 
@@ -213,13 +220,22 @@ def test_a_line_of_another_file_or_another_license_lets_nothing_ship(built):
     _, rows = built
     ship = {row["name"][7:] for row in rows if row["may_ship"] == "yes"}
     # The lines of the other free ones are of .jpg and .png files, which may show anything.
-    assert ship == {"free5", "Gogh4", "VincentVanGoghBridge"}
+    wheel = {"astronaut", "chelsea", "coffee", "rocket"}
+    assert ship == {"free5", "Gogh4", "VincentVanGoghBridge", *wheel}
+
+
+def test_photographs_of_wheels_are_test_pictures_with_their_licenses(built):
+    _, rows = built
+    [coffee] = [row for row in rows if row["name"].endswith("-coffee")]
+    assert (coffee["split"], coffee["license"]) == ("test", "CC0-1.0")
+    assert coffee["author"] == "Rachel Michetti"
+    assert coffee["package"] == "scikit-image 0.26.0"
 
 
 def test_only_what_may_ship_can_be_chosen(tmp_path, archives):
     rows = run(tmp_path, archives, "--shippable")
     assert {row["may_ship"] for row in rows} == {"yes"}
-    assert len(rows) == 3
+    assert len(rows) == 7
     with pytest.raises(SystemExit, match="choose another folder"):
         run(tmp_path, archives)
 
@@ -287,3 +303,32 @@ def test_the_last_line_that_fits_tells_the_license():
     assert licenses.of(f"{folder}free12.webp").name == "CC-BY-2.0"
     assert licenses.of(f"{folder}unfree.webp").pattern == "*"
     assert debian.Licenses("Format: x\n").of("a.jpg").name == "unknown"
+
+
+def test_degraded_crops_are_small_files_of_the_sharp_ones(tmp_path, monkeypatch):
+    for split, style, seed in (
+        ("train", "photo", 1),
+        ("train", "painting", 2),
+        ("test", "photo", 3),
+    ):
+        (tmp_path / split / style).mkdir(parents=True)
+        photograph(seed).save(tmp_path / split / style / f"{style}.png")
+    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path)])
+    degrade.main()
+    inputs, truths = tmp_path / "train" / "degraded", tmp_path / "train" / "sharp"
+    assert names(inputs) == names(truths)
+    assert len(names(inputs)) == 2 * degrade.VERSIONS
+    sharp = np.asarray(photograph(1)).astype(int)
+    versions = []
+    for file in sorted(inputs.glob("*photo.png")):
+        assert (np.asarray(Image.open(truths / file.name)) == sharp).all()
+        versions.append(np.asarray(Image.open(file)).astype(int))
+        assert versions[-1].shape == sharp.shape
+        assert 1 < np.abs(versions[-1] - sharp).mean() < 20  # the same picture, and not whole
+    assert not (versions[0] == versions[1]).all()
+
+
+def test_degrading_needs_crops(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"build\.py makes them"):
+        degrade.main()
