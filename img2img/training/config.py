@@ -51,7 +51,7 @@ def _as_loggers(value: Any) -> Any:
 
 
 # Where a run computes and what it writes: training is the same, so these may differ on resuming.
-PLACE = ("device", "workers", "cache", "compile", "keep", "loggers")
+PLACE = ("device", "workers", "cache", "compile", "graph", "keep", "loggers")
 OF_A_RUN = "config.json of a run"  # pydantic's context for a file that has all settings
 
 
@@ -111,6 +111,9 @@ class RunConfig(BaseModel):
         None,
         description="Compile the networks with torch.compile. By default on GPUs, in runs long "
         "enough to gain from it.",
+    )
+    graph: bool = Field(
+        True, description="Record steps as CUDA graphs, which a GPU repeats without Python."
     )
     cache: bool = Field(
         False, description="Keep decoded and resized pictures in a memory-mapped file."

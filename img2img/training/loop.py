@@ -77,6 +77,8 @@ def train(
             f"on {trainer.runtime.describe()}; run folder {run}"
         )
         _compile(trainer, config.compile, plan.total - trainer.step, console)
+        if config.graph and trainer.runtime.device.type == "cuda":
+            trainer.record(console.print)
         command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
         advice = f"Continue with: {command} train --resume {shlex.quote(str(run))}"
         _run_to_the_end(loop, deadline, advice)

@@ -1,6 +1,7 @@
 """The training step of any method, and the state that it keeps between steps."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from img2img.methods.critics import SIGN
 from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
 from img2img.training.accumulate import Part, Terms, repeatable, split, summed
 from img2img.training.ema import Ema, Past
+from img2img.training.graph import Act, CudaGraphs, Graphs
 from img2img.training.pool import Choices, ImagePool
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, seed_step
@@ -50,14 +52,10 @@ class Trainer:
         }
         self.groups = {name: method.get_submodule(name) for name in method.learners}
         self.optimizers = {
-            name: torch.optim.Adam(
-                group.parameters(),
-                self.rates[method.learners[name]],
-                betas=c.betas,
-                fused=_fused(runtime.device),
-            )
+            name: self._adam(group, self.rates[method.learners[name]])
             for name, group in self.groups.items()
         }
+        self.graphs: Graphs | None = None
         size = math.ceil(
             c.pool / ranks.count
         )  # the pools of all ranks together have the size of the config
@@ -65,6 +63,29 @@ class Trainer:
         self.pools = {name: ImagePool(size, runtime.device) for name in pooled}
         self.ema = Ema(method.generators, c.ema) if c.ema else None
         self.past = {n: Past(group) for n, group in self.groups.items() if c.historical}
+
+    def _adam(self, group: nn.Module, rate: float) -> torch.optim.Adam:
+        """On a GPU with the rate in a tensor, which a recorded step reads anew."""
+        device, betas = self.runtime.device, self.method.config.betas
+        if device.type != "cuda":
+            fused = device.type == "cpu"
+            return torch.optim.Adam(group.parameters(), rate, betas=betas, fused=fused)
+        held = torch.tensor(rate, device=device)
+        return torch.optim.Adam(group.parameters(), held, betas=betas, fused=True, capturable=True)
+
+    def record(self, say: Callable[[str], None]) -> None:
+        """Record steps as CUDA graphs, if they can be. say: takes a message if not."""
+        c = self.method.config
+        settings = {
+            "accumulate": c.accumulate > 1,  # seeds the generators within a step
+            "recompute": c.recompute,  # so does this
+            "unroll": c.unroll > 0,
+            "historical": c.historical > 0,  # counts in Python
+        }
+        if reasons := ", ".join(name for name, has in settings.items() if has):
+            say(f"With {reasons}, steps are not recorded as CUDA graphs, and take longer.")
+        else:
+            self.graphs = CudaGraphs(self.runtime.device, say)
 
     def compile(self) -> None:
         """Compile the networks. Steps are the same except for rounding."""
@@ -94,16 +115,27 @@ class Trainer:
         if draws is None:
             draws = self._draws(batch)
         parts = split(batch, draws, self._choices(len(next(iter(batch.values())))))
-        terms = Terms()
-        for side in sides:
-            self._begin_turn(side)
-            terms |= summed(method, parts, partial(self._backward, side, sides))
-            terms |= self._pull_to_past(side)
-            self._update_weights(side)
+        self._set_rates()
+        turns = partial(self._turns, sides)
+        terms = self.graphs.run(sides, turns, parts) if self.graphs else turns(parts)
         if self.ema and "generators" in sides:
             self.ema.update(method.generators, self.step // method.config.d_steps)
         terms |= self._adapt(terms)
         self.step += 1
+        return terms
+
+    def _turns(self, sides: tuple[Side, ...], parts: list[Part]) -> Terms:
+        """Have each side learn from the parts of a batch.
+
+        No Python branch depends on values of tensors, and what changes from step to step is in
+        tensors, so that all this can be recorded.
+        """
+        terms = Terms()
+        for side in sides:
+            self._begin_turn(side)
+            terms |= summed(self.method, parts, partial(self._backward, side, sides))
+            terms |= self._pull_to_past(side)
+            self._update_weights(side)
         return terms
 
     def _draws(self, batch: Batch) -> Draws:
@@ -131,10 +163,7 @@ class Trainer:
             self.optimizers[name].zero_grad(set_to_none=True)
 
     def _backward(self, side: Side, sides: tuple[Side, ...], part: Part) -> Terms:
-        """Compute the terms of a side on a part, and add their gradients to those of its networks.
-
-        No Python branch depends on values of tensors, so that it can be recorded as a graph.
-        """
+        """Compute the terms of a side on a part, and add their gradients to its networks'."""
         scene = self._scene(side, sides, part)
         terms = self._terms(side, part, scene)
         count = self.method.config.accumulate
@@ -189,13 +218,29 @@ class Trainer:
         method = self.method
         for name in self._learners(side):
             gradients = [p.grad for p in self.groups[name].parameters() if p.grad is not None]
-            self.ranks.average(gradients)
-            self.optimizers[name].param_groups[0]["lr"] = self.rate(side)
+            if self.ranks.count > 1:
+                self._outside(partial(self.ranks.average, gradients))
             self.optimizers[name].step()
         bound = method.config.weight_bound
         if side == "discriminators" and bound:
             for weight in method.discriminators.parameters():
                 weight.data.clamp_(-bound, bound)
+
+    def _outside(self, act: Act) -> None:
+        """Do what a recording of the step can't contain."""
+        if self.graphs:
+            self.graphs.outside(act)
+        else:
+            act()
+
+    def _set_rates(self) -> None:
+        """Give the optimizers the learning rates of this step."""
+        for name, optimizer in self.optimizers.items():
+            group, rate = optimizer.param_groups[0], self.rate(self.method.learners[name])
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _adapt(self, terms: Terms) -> Terms:
         """Adapt the probability of augmentation to the signs of all ranks, if it is adaptive."""
@@ -247,7 +292,7 @@ class Trainer:
         self.step = state["step"]
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            _load_moments(optimizer, state["optimizers"][name])
         for name, pool in self.pools.items():
             pool.load_images(state["pools"][name])
         if self.ema:
@@ -260,5 +305,8 @@ def _detached(scene: Scene) -> Scene:
     return {name: image.detach() for name, image in scene.items()}
 
 
-def _fused(device: torch.device) -> bool:
-    return device.type in ("cuda", "cpu")
+def _load_moments(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
+    """Load the state of an optimizer, which may be one of another device: with its own options."""
+    [own], [saved] = optimizer.param_groups, state["param_groups"]
+    options = {name: own[name] for name in ("lr", "fused", "capturable")}
+    optimizer.load_state_dict({**state, "param_groups": [saved | options]})
