@@ -51,7 +51,7 @@ def _as_loggers(value: Any) -> Any:
 
 
 # Where a run computes and what it writes: training is the same, so these may differ on resuming.
-PLACE = ("device", "workers", "cache", "compile", "graph", "keep", "loggers")
+PLACE = ("device", "workers", "cache", "compile", "channels_last", "graph", "keep", "loggers")
 OF_A_RUN = "config.json of a run"  # pydantic's context for a file that has all settings
 
 
@@ -111,6 +111,11 @@ class RunConfig(BaseModel):
         None,
         description="Compile the networks with torch.compile. By default on GPUs, in runs long "
         "enough to gain from it.",
+    )
+    channels_last: bool | None = Field(
+        None,
+        description="Lay pictures out channels last in bf16. By default where that is faster: with "
+        "pix2pix.",
     )
     graph: bool = Field(
         True, description="Record steps as CUDA graphs, which a GPU repeats without Python."
@@ -279,6 +284,12 @@ class RunConfig(BaseModel):
                 "The name of the run, of a folder or of a domain is not UTF-8, which config.json "
                 "requires. Rename it."
             ) from None
+
+    @property
+    def in_channels_last(self) -> bool:
+        """Whether pictures have their channels last, if the run computes in bf16."""
+        default = METHODS[self.mode].channels_last
+        return default if self.channels_last is None else self.channels_last
 
     @property
     def held_out_sources(self) -> Sources:

@@ -84,7 +84,7 @@ def _measure(values: dict[str, Any]) -> int:
     config = RunConfig.build(values)
     plan = make_plan(config, Console(quiet=True), decode=False)
     method = METHODS[config.mode]
-    runtime = Runtime(config.device, config.precision, method.channels_last)
+    runtime = Runtime(config.device, config.precision, config.in_channels_last)
     trainer = Trainer(method(plan.config.method), runtime, 0, plan.schedule)
     chosen = [index % len(plan.training) for index in range(config.method.batch)]
     batch = runtime.place(fixed_batch(plan.training, plan.augment(training=True), chosen))

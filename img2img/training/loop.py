@@ -95,7 +95,7 @@ def train(
 def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     """The trainer of a run, in the state before the first step."""
     config, method = plan.config, METHODS[plan.config.mode]
-    runtime = Runtime(config.device, config.precision, method.channels_last, ranks)
+    runtime = Runtime(config.device, config.precision, config.in_channels_last, ranks)
     seed_step(config.seed, INIT)
     networks = method(config.method)
     if config.pretrained and not (run / checkpoint.LAST).exists():
