@@ -85,4 +85,6 @@ ship map-to-satellite map-to-satellite map-to-satellite "$earth" map
 ship flat-noto flat-noto-ab flat-noto-ab "$emoji" flat
 ship flat-noto flat-noto-ba flat-noto-ba "$emoji" noto
 ship four-styles four-styles four-styles "$emoji" noto
-(cd "$weights" && sha256sum *.onnx > SHA256SUMS)
+# In the order in which they are offered: the demo begins with the first.
+(cd "$weights" && sha256sum strokes-to-3d.onnx flat-to-3d.onnx map-to-satellite.onnx \
+    four-styles.onnx flat-noto-ab.onnx flat-noto-ba.onnx > SHA256SUMS)

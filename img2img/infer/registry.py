@@ -43,12 +43,15 @@ def shipped(folder: str) -> Path:
 
 
 def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
-    """Every model that can be named in the current folder, shipped ones first."""
+    """Every model that can be named in the current folder, shipped ones first: those of a folder in
+    the order of its SHA256SUMS, then others by name.
+    """
     folders = [shipped("weights"), Path("weights")]
     for folder in dict.fromkeys(f.resolve() for f in folders if f.is_dir()):
         sums = _sums(folder)
-        for path in sorted(folder.glob("*.onnx")):
-            yield Entry(path.stem, path, sums.get(path.name))
+        bundles = {path.name: path for path in sorted(folder.glob("*.onnx"))}
+        for name in dict.fromkeys([*(name for name in sums if name in bundles), *bundles]):
+            yield Entry(bundles[name].stem, bundles[name], sums.get(name))
     if runs.is_dir():
         for run in sorted(runs.iterdir()):
             for path in sorted((run / "export").glob("*.onnx")):

@@ -104,6 +104,19 @@ class CUT(TwoSets):
             "epochs": 200,
             "decay": 0.25,
         },
+        # It changes the input instead of drawing a picture anew, and what the discriminators do not
+        # ask for stays as it is.
+        "modern": {
+            "margin": "auto",
+            "residual": "gated",
+            "self_regularization": 1.0,
+            "discriminator": "mixture",
+            "objective": "hinge",
+            "augment": ("translation",),
+            "generator_lr": 5e-4,
+            "discriminator_lr": 1e-3,
+            "ema": 0.999,
+        },
     }
     sources_hint = (
         "cut needs --a DIR and --b DIR, or --data DIR (and --test-a with --test-b, or "

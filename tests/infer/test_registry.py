@@ -51,6 +51,15 @@ def test_a_path_is_that_file():
     assert found(Path("somewhere/m.onnx").resolve()) == "somewhere/m.onnx"
 
 
+def test_models_come_in_the_order_of_their_digests_and_others_after_them():
+    for name in ("apple", "night", "day", "zoo"):
+        make(f"weights/{name}.onnx")
+    make("night.onnx")
+    lines = [f"{digest()}  {name}.onnx" for name in ("night", "../night", "gone", "day")]
+    make("weights/SHA256SUMS", "\n".join(lines).encode())
+    assert [entry.name for entry in registry.entries()] == ["night", "day", "apple", "zoo"]
+
+
 def test_a_name_is_looked_for_in_weights():
     make("weights/night.onnx")
     make("weights/day.onnx")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import TINY
 from typer.testing import CliRunner
 
 from img2img.cli import app
@@ -26,9 +27,19 @@ def test_the_papers_settings_are_the_default(mode, make_config):
 def test_every_method_trains_with_its_presets_and_repeats_from_its_config(
     mode, preset, make_config, quiet, tmp_path
 ):
-    # Of the network that the preset chooses.
-    small = {"width": 4}
-    config = make_config(mode, {"preset": preset}, steps=2, resize=None, discriminator=small)
+    chosen = METHODS[mode].presets[preset]
+    # Of the networks that the preset chooses.
+    generator = {"width": 4} if "generator" in chosen else TINY[mode]["generator"]
+    parts = [{"network": {"name": name, "width": 4}} for name in ("patch", "projected")]
+    discriminator = {"parts": parts} if "mixture" in chosen.values() else {"width": 4}
+    config = make_config(
+        mode,
+        {"preset": preset},
+        steps=2,
+        resize=None,
+        generator=generator,
+        discriminator=discriminator,
+    )
     found = config.method.flat()
     given = {"steps", "epochs", "d_steps"}  # by make_config
     settings = json.loads(json.dumps(METHODS[mode].presets[preset]))
@@ -98,7 +109,8 @@ def test_modern_trains_gray_pictures_to_color(modern, quiet, tmp_path):
 
 def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):
     file = tmp_path / "config.json"
-    modern = make_config("cyclegan", {"preset": "modern"}, cycle=3.0)
+    chosen = {"generator": {"width": 4}, "discriminator": {}}
+    modern = make_config("cyclegan", {"preset": "modern"}, cycle=3.0, **chosen)
     file.write_text(modern.model_dump_json())
 
     def planned(*options):
@@ -113,10 +125,10 @@ def test_another_preset_replaces_what_the_files_had_set(make_config, tmp_path):
     assert paper["method"]["objective"] == "lsgan"
     assert paper["method"]["cycle"] == 3.0
     assert planned("--preset", "modern", "--ema", "0.7")["method"]["ema"] == 0.7
-    own = make_config("cyclegan", {"preset": "modern"}, ema=0.5, objective="hinge")
+    own = make_config("cyclegan", {"preset": "modern"}, ema=0.5, objective="bce", **chosen)
     file.write_text(own.model_dump_json())  # what it has of its own stays
     again = planned("--preset", "paper")["method"]
-    assert (again["ema"], again["objective"]) == (0.5, "hinge")
+    assert (again["ema"], again["objective"]) == (0.5, "bce")
 
 
 @pytest.mark.parametrize(
