@@ -112,8 +112,11 @@ class RunConfig(BaseModel):
         description="Compile the networks with torch.compile. By default on GPUs, in runs long "
         "enough to gain from it.",
     )
-    cache: bool = Field(
-        False, description="Keep decoded and resized pictures in a memory-mapped file."
+    cache: bool | None = Field(
+        None,
+        description="Keep decoded and resized pictures in a file. By default in runs of more than "
+        "one pass over them, if that takes at most half of the available memory and a quarter of "
+        "the free disk space.",
     )
     log_every: int = Field(50, ge=1, description="Steps between rows of metrics.csv.")
     sample_every: int | None = Field(
@@ -169,12 +172,8 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _cacheable(self) -> Self:
-        if self.cache and not self.method.load_size:
-            raise ValueError("cache needs pictures of one size, and resize=0 keeps their sizes")
-        if self.cache and self.method.fit == "crop":
-            raise ValueError(
-                "cache needs pictures of one size, which they don't have before fit=crop crops them"
-            )
+        if self.cache and self.uncacheable:
+            raise ValueError(f"cache needs {self.uncacheable}")
         return self
 
     @model_validator(mode="before")
@@ -276,6 +275,15 @@ class RunConfig(BaseModel):
                 "The name of the run, of a folder or of a domain is not UTF-8, which config.json "
                 "requires. Rename it."
             ) from None
+
+    @property
+    def uncacheable(self) -> str:
+        """What a cache of decoded pictures needs and these don't have; "" if they can be cached."""
+        if not self.method.load_size:
+            return "pictures of one size, and resize=0 keeps their sizes"
+        if self.method.fit == "crop":
+            return "pictures of one size, which they don't have before fit=crop crops them"
+        return ""
 
     @property
     def held_out_sources(self) -> Sources:

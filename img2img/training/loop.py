@@ -177,7 +177,7 @@ class Loop:
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
             self.looks.open(self.folder, self.metrics, console, callbacks)
-        self.feed = Feed(plan, run, trainer.runtime, trainer.ranks)
+        self.feed = Feed(plan, run, trainer.runtime, trainer.ranks, console)
         self.started = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.first_step = trainer.step
         self.waited = 0.0  # seconds for data since the last row
