@@ -1,4 +1,4 @@
-"""Resizing, cropping and flipping of the pictures of a sample alike, with albumentations."""
+"""Resizing, cropping and flipping of the pictures of a sample alike."""
 
 from collections.abc import Callable, Collection
 from fractions import Fraction
@@ -64,13 +64,8 @@ class Augment:
         self.adds_margin = training and margin != "enlarge" and load not in (None, self.size)
         # If so, both pictures of a pair become equal in size, whatever their sizes are.
         self.resizes_first = bool(load) and not centre_crop and fit == "squash"
-        crop = A.RandomCrop if training else A.CenterCrop
-        self._then: list[A.BasicTransform] = []
-        if not load or (training and load != self.size) or fit == "crop":
-            self._then.append(crop(*self.size.shape))
-        if training and flip:
-            self._then.append(A.HorizontalFlip(p=0.5))
-        self._compose: dict[tuple[str, ...], A.Compose] = {}
+        self.moves = training and (load != self.size or fit == "crop")  # where it crops
+        self.flips = training and flip
 
     def prepared(
         self, record: int, channels: dict[str, int], read: Callable[[], Pictures]
@@ -78,17 +73,19 @@ class Augment:
         """The pictures that `read` returns, after the first stage, from the cache if possible.
 
         record: index in the cache. channels: number of channels of each picture by name; further
-        pictures that `read` returns are partners, of the same crop, and not returned. Raises
-        DataError for a picture that is too small.
+        pictures that `read` returns are partners, of the same crop, and not returned. Those from
+        the cache are views of it, and read-only. Raises DataError for a picture that is too small.
         """
         if not (self.cache and self.resized):
             return self._first_stage(channels, read())
         area = self.resized.width * self.resized.height
         cached = self.cache.get(record, area * sum(channels.values()))
         if cached is not None:
-            ends = np.cumsum([area * count for count in channels.values()])[:-1]
-            parts = zip(channels, np.split(cached, ends), strict=True)
-            return {n: part.reshape(*self.resized.shape, channels[n]) for n, part in parts}
+            pictures, end = {}, 0
+            for name, count in channels.items():
+                start, end = end, end + area * count
+                pictures[name] = cached[start:end].reshape(*self.resized.shape, count)
+            return pictures
         pictures = self._first_stage(channels, read())
         self.cache.put(record, np.concatenate([p.ravel() for p in pictures.values()]))
         return pictures
@@ -109,16 +106,20 @@ class Augment:
 
     def _prepare(self, name: str, picture: np.ndarray, size: Size | None) -> np.ndarray:
         height, width = picture.shape[:2]
+        if self.cut:
+            if not self.cut.fits_in(Size(width, height)):
+                raise DataError(
+                    f"A picture of {width}x{height} px is smaller than its center crop, of "
+                    f"{self.cut} px."
+                )
+            top, left = (height - self.cut.height) // 2, (width - self.cut.width) // 2
+            picture = picture[top : top + self.cut.height, left : left + self.cut.width]
         try:
-            if self.cut:
-                picture = A.CenterCrop(*self.cut.shape)(image=picture)["image"]
-            if size:
-                picture = self._fitted(picture, size, name in self.labels)
+            return self._fitted(picture, size, name in self.labels) if size else picture
         except Exception as error:
             raise DataError(
                 f"A picture of {width}x{height} px can't be resized: {error}"
             ) from error
-        return picture
 
     def _size_without_enlarging(self, pictures: Pictures) -> Size:
         """The largest size from `size` to load_size to which none of the pictures is enlarged;
@@ -160,29 +161,27 @@ class Augment:
     def __call__(self, random: np.random.Generator, pictures: Pictures) -> Pictures:
         """The second stage, alike for all pictures, by the next draw of the generator. Raises
         DataError for a picture that is smaller than the crop.
+
+        The pictures must be of one size; the results are copies. The draws, in their order, are
+        those of albumentations 2.0.8 (Compose of RandomCrop and HorizontalFlip, which share one
+        generator), with which runs were trained that can still be resumed.
         """
-        names = tuple(pictures)
-        if names not in self._compose:
-            self._compose[names] = A.Compose(
-                self._then,
-                additional_targets=dict.fromkeys(names[1:], "image"),
-            )
-        compose = self._compose[names]
-        # One generator for all transforms: set_random_seed would give each the same draws, so that
-        # flip and crop would depend on each other.
-        seed = int(random.integers(2**31))
-        compose.set_random_state(np.random.default_rng(seed), Random(seed))
-        first, *others = names
-        try:
-            result = compose(image=pictures[first], **{name: pictures[name] for name in others})
-        except Exception as error:
-            sizes = ", ".join(f"{p.shape[1]}x{p.shape[0]}" for p in pictures.values())
+        draws = Random(int(random.integers(2**31)))
+        draws.random()  # Compose: whether to do anything, which is always so
+        [shape] = {picture.shape[:2] for picture in pictures.values()}
+        height, width = self.size.shape
+        rest = shape[0] - height, shape[1] - width
+        if min(rest) < 0:
             raise DataError(
-                f"Pictures of {sizes} px can't be cropped to {self.size} px: {error}"
-            ) from error
-        result[first] = result.pop("image")
-        arrays = {name: np.require(result[name], requirements=("C", "W")) for name in names}
-        return {name: array.reshape(*self.size.shape, -1) for name, array in arrays.items()}
+                f"A picture of {shape[1]}x{shape[0]} px can't be cropped to {self.size} px."
+            )
+        top, left = (int((n + 1) * draws.random()) if self.moves else n // 2 for n in rest)
+        window = np.s_[top : top + height, left : left + width]
+        if self.flips and draws.random() < 0.5:
+            # By OpenCV, since NumPy copies pixels one by one where their order changes.
+            flipped = {name: cv2.flip(picture[window], 1) for name, picture in pictures.items()}
+            return {name: picture.reshape(height, width, -1) for name, picture in flipped.items()}
+        return {name: picture[window].copy() for name, picture in pictures.items()}
 
 
 @lru_cache(maxsize=64)

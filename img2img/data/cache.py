@@ -36,12 +36,13 @@ class Cache:
             path.unlink(missing_ok=True)
             raise DataError(
                 f"The cache of pictures needs {size / 2**30:.1f} GiB in {path.parent}, where "
-                f"{free / 2**30:.1f} GiB are free. Leave out --cache, or free some space."
+                f"{free / 2**30:.1f} GiB are free. Free some space, or use --no-cache."
             ) from None
         self._open()
 
     def _open(self) -> None:
-        self.rows = np.memmap(self.path, np.uint8, "r+", shape=self.shape)
+        # A plain array: indexing a memmap costs more than most of what is done with a record.
+        self.rows = np.asarray(np.memmap(self.path, np.uint8, "r+", shape=self.shape))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "rows"}
@@ -51,9 +52,14 @@ class Cache:
         self._open()
 
     def get(self, record: int, length: int) -> np.ndarray | None:
-        """The first `length` bytes of a record, uint8; None if it is not filled yet."""
-        row = self.rows[record]
-        return np.array(row[1 : 1 + length]) if row[0] else None
+        """The first `length` bytes of a record, uint8, a read-only view; None if it is not filled
+        yet.
+        """
+        if not self.rows[record, 0]:
+            return None
+        content = self.rows[record, 1 : 1 + length]
+        content.flags.writeable = False  # it would change the file
+        return content
 
     def put(self, record: int, content: np.ndarray) -> None:
         """Fill a record. Two processes may do so at once, since they write the same content."""

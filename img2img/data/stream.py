@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -15,9 +16,17 @@ from img2img.data.augment import Augment
 from img2img.data.dataset import Dataset as PictureDataset
 
 SHUFFLE, AUGMENT = 1, 2  # separate the random numbers of the two uses
+Batch = dict[str, torch.Tensor]
+# A message costs the main process half a millisecond whatever its size (torch sends each tensor as
+# a file descriptor), and a megabyte of it about as much as that: from some megabytes on, larger
+# messages gain little.
+MESSAGE = 4 * 2**20  # bytes, unless a single step has more
+WAITING = 32 * 2**20  # bytes of the messages of all workers: half of a container's usual /dev/shm
+STEPS = 16  # in a message, at most: the first step, and sometimes Ctrl-C, waits for a whole one
+AHEAD = 4  # steps that each worker makes in advance, at least
 
 
-class Stream(Dataset[dict[str, torch.Tensor]]):
+class Stream(Dataset[Batch]):
     """An endless stream of samples, by position, that passes over the data set in epochs.
 
     Each epoch is another permutation. A sample, with its augmentation, depends only on the seed and
@@ -38,7 +47,13 @@ class Stream(Dataset[dict[str, torch.Tensor]]):
         self.share = batch // ranks
         self.first = rank * self.share  # index in each batch at which this rank's share begins
 
-    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+    @property
+    def step_bytes(self) -> int:
+        """About the size of the pictures of a step: as if each sample had an a and a b."""
+        size = self.augment.size
+        return self.share * size.width * size.height * sum(self.dataset.channels)
+
+    def __getitem__(self, position: int) -> Batch:
         step, place = divmod(position, self.share)
         place += self.first
         turn, number = divmod(step, len(self.dataset.parts))
@@ -50,27 +65,41 @@ class Stream(Dataset[dict[str, torch.Tensor]]):
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
 
-def batches(
-    stream: Stream, start: int, stop: int, workers: int, pin: bool
-) -> DataLoader[dict[str, torch.Tensor]]:
-    """The batches of steps start to stop - 1: pictures uint8 [N, H, W, C] and labels, by name.
+def messages(stream: Stream, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
+    """The batches of steps start to stop - 1, for `split`: pictures uint8 [steps * N, H, W, C] and
+    labels, by name.
 
-    workers: number of processes that decode. pin: use pinned memory, for copies to a GPU.
+    workers: number of processes that decode; each sends the batches of several steps at once. pin:
+    use pinned memory, for copies to a GPU.
     """
+    steps = steps_in_message(stream.step_bytes, workers)
     return DataLoader(
         stream,
-        batch_size=stream.share,
+        batch_size=steps * stream.share,
         sampler=range(start * stream.share, stop * stream.share),
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=max(1, AHEAD // steps) if workers else None,
     )
 
 
-def fixed_batch(
-    dataset: PictureDataset, augment: Augment, indices: list[int]
-) -> dict[str, torch.Tensor]:
+def steps_in_message(step_bytes: int, workers: int) -> int:
+    """The number of steps whose batches a worker makes at a time; 1 without workers, since then
+    training would wait for them.
+    """
+    if not workers:
+        return 1
+    return max(1, min(STEPS, min(MESSAGE, WAITING // workers) // step_bytes))
+
+
+def split(message: Batch, share: int) -> Iterator[Batch]:
+    """The batches of N = `share` samples in a message, as views of it."""
+    parts = zip(*(torch.split(tensor, share) for tensor in message.values()), strict=True)
+    return (dict(zip(message, part, strict=True)) for part in parts)
+
+
+def fixed_batch(dataset: PictureDataset, augment: Augment, indices: list[int]) -> Batch:
     """A batch of the samples at these indices, always augmented in the same way."""
     samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in indices]
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}

@@ -120,8 +120,11 @@ class RunConfig(BaseModel):
     graph: bool = Field(
         True, description="Record steps as CUDA graphs, which a GPU repeats without Python."
     )
-    cache: bool = Field(
-        False, description="Keep decoded and resized pictures in a memory-mapped file."
+    cache: bool | None = Field(
+        None,
+        description="Keep decoded and resized pictures in a file. By default in runs of more than "
+        "one pass over them, if that takes at most half of the available memory and a quarter of "
+        "the free disk space.",
     )
     log_every: int = Field(50, ge=1, description="Steps between rows of metrics.csv.")
     sample_every: int | None = Field(
@@ -177,12 +180,8 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _cacheable(self) -> Self:
-        if self.cache and not self.method.load_size:
-            raise ValueError("cache needs pictures of one size, and resize=0 keeps their sizes")
-        if self.cache and self.method.fit == "crop":
-            raise ValueError(
-                "cache needs pictures of one size, which they don't have before fit=crop crops them"
-            )
+        if self.cache and self.uncacheable:
+            raise ValueError(f"cache needs {self.uncacheable}")
         return self
 
     @model_validator(mode="before")
@@ -290,6 +289,15 @@ class RunConfig(BaseModel):
         """Whether pictures have their channels last, if the run computes in bf16."""
         default = METHODS[self.mode].channels_last
         return default if self.channels_last is None else self.channels_last
+
+    @property
+    def uncacheable(self) -> str:
+        """What a cache of decoded pictures needs and these don't have; "" if they can be cached."""
+        if not self.method.load_size:
+            return "pictures of one size, and resize=0 keeps their sizes"
+        if self.method.fit == "crop":
+            return "pictures of one size, which they don't have before fit=crop crops them"
+        return ""
 
     @property
     def held_out_sources(self) -> Sources:

@@ -6,7 +6,7 @@ import math
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,20 +14,20 @@ from rich.console import Console
 from torch import Tensor
 
 from img2img import images
-from img2img.data.cache import Cache
-from img2img.data.stream import Stream, batches, fixed_batch
+from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted
 from img2img.files import spread, write_whole
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.training import checkpoint
 from img2img.training.callbacks import LOGGERS, Callback
+from img2img.training.feed import Feed, WorkerError
 from img2img.training.folder import RunFolder, is_begun, require_checkpoint
 from img2img.training.log import Display, Means, MetricsLog
 from img2img.training.looks import Looks, OtherRankFailed
 from img2img.training.plan import Plan
 from img2img.training.ranks import LostRank, Ranks
-from img2img.training.runtime import Runtime, default_workers, seed_step, to_uint8
+from img2img.training.runtime import Runtime, seed_step, to_uint8
 from img2img.training.stop import stop_signals
 from img2img.training.trainer import Trainer
 
@@ -36,10 +36,6 @@ SAMPLE_ROWS = 8
 LONG = 5000  # steps from which compiling, which takes minutes, pays off
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 INIT = 2**40  # the seed of the initial weights is that of this step, which no run reaches
-
-
-class WorkerError(Img2ImgError):
-    """A process that decodes pictures died. The state of the training is not affected."""
 
 
 def train(
@@ -183,7 +179,7 @@ class Loop:
             self.metrics = MetricsLog(run, trainer.step)
             self.display = Display(console, plan.total, trainer.step)
             self.looks.open(self.folder, self.metrics, console, callbacks)
-        self.cache: Cache | None = None
+        self.feed = Feed(plan, run, trainer.runtime, trainer.ranks, console)
         self.started = self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.first_step = trainer.step
         self.waited = 0.0  # seconds for data since the last row
@@ -218,7 +214,8 @@ class Loop:
         self.save()
 
     def _steps(self, deadline: float) -> None:
-        prepared, trainer, late = self.batches(), self.trainer, False
+        trainer, late = self.trainer, False
+        prepared = self.feed.batches(trainer.step)
         failure: Img2ImgError | None = None
         while trainer.step < self.plan.total and not late and not self.looks.out_of_patience:
             asked_at = time.monotonic()
@@ -243,42 +240,6 @@ class Loop:
                     self.save()
                 self.step(batch)
                 self.longest_step = max(self.longest_step, time.monotonic() - now)
-
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """This rank's share of each batch, on the device.
-
-        Raises DataError for a picture that can't be read, and WorkerError if a process that decodes
-        pictures died.
-        """
-        runtime, c = self.trainer.runtime, self.config
-        # A name that is removed with the other temporary files of a process that was killed.
-        name = f".img2img-cache-{self.ranks.rank}"
-        self.cache = self.plan.new_cache(self.run / name) if c.cache else None
-        augment, batch = self.plan.augment(training=True, cache=self.cache), c.method.batch
-        ranks = self.ranks
-        stream = Stream(self.plan.training, augment, c.seed, batch, ranks.rank, ranks.count)
-        workers = default_workers(runtime.device, self.ranks) if c.workers is None else c.workers
-        pin = runtime.device.type == "cuda"
-        loader = batches(stream, self.trainer.step, self.plan.total, workers, pin)
-        prepared = iter(loader)
-        failure: Img2ImgError | None = None
-        while failure is None:
-            try:
-                batch = next(prepared)
-            except StopIteration:
-                return
-            except DataError as error:  # from a worker it has the traceback in its text
-                reason = str(error).strip().splitlines()[-1]
-                failure = DataError(reason.removeprefix("img2img.errors.DataError: "))
-            except (RuntimeError, OSError):
-                failure = WorkerError(
-                    "A process that decodes pictures died, perhaps because memory or /dev/shm is "
-                    "full. --workers 0 needs no such processes."
-                )
-            else:
-                yield runtime.place(batch)
-        del prepared  # ends the workers; within the except, the traceback would keep them alive
-        raise failure
 
     def step(self, batch: dict[str, Tensor]) -> None:
         """Do a step, and then what is due: look, log, sample and save."""
@@ -373,8 +334,7 @@ class Loop:
 
     def close(self) -> None:
         """Close files and the display."""
-        if self.cache:
-            self.cache.close()
+        self.feed.close()
         if self.ranks.first:
             self.display.close()
         for callback in self.callbacks:

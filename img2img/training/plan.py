@@ -38,12 +38,17 @@ class Plan:
     def augment(self, training: bool, cache: Cache | None = None) -> Augment:
         return augmentation(self.config.method, training, cache)
 
-    def new_cache(self, path: Path) -> Cache:
-        """A cache for the training pictures, in the file `path`."""
+    @property
+    def cache_shape(self) -> tuple[int, int]:
+        """The number of records in a cache of the training pictures, and the bytes of each."""
         records, channels = self.training.records
         load_size = self.config.method.load_size
-        assert load_size  # RunConfig refuses a cache without it
-        return Cache(path, records, load_size.width * load_size.height * channels)
+        assert load_size  # else RunConfig.uncacheable has the reason
+        return records, load_size.width * load_size.height * channels
+
+    def new_cache(self, path: Path) -> Cache:
+        """A cache for the training pictures, in the file `path`."""
+        return Cache(path, *self.cache_shape)
 
 
 def augmentation(config: MethodConfig, training: bool, cache: Cache | None = None) -> Augment:

@@ -70,16 +70,22 @@ class Runtime:
         """Move the module to the device, in the memory layout of the run."""
         return module.to(self.device).to(memory_format=self.layout)
 
+    def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move tensors to the device as they are."""
+        return {name: t.to(self.device, non_blocking=True) for name, t in tensors.items()}
+
     def place(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Move a batch to the device: uint8 pictures [N, H, W, C] become floats [N, C, H, W] in
-        [-1, 1], other tensors stay as they are.
+        """A copy of a batch on the device: uint8 pictures [N, H, W, C] become floats [N, C, H, W]
+        in [-1, 1], other tensors keep their values.
         """
         return {name: self._place(tensor) for name, tensor in batch.items()}
 
     def _place(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.to(self.device, non_blocking=True)
         if tensor.dtype != torch.uint8:
-            return tensor
+            # A copy even of what is on the device: it may be a view at any alignment in memory, on
+            # which the rounding of some matrix products depends.
+            return tensor.to(self.device, non_blocking=True, copy=True)
+        tensor = tensor.to(self.device, non_blocking=True)
         image = tensor.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.layout)
         return image.div_(127.5).sub_(1)
 

@@ -1,10 +1,14 @@
 """How pictures of another shape are made to fit, and label maps resized without mixing colors."""
 
+from random import Random
+
+import albumentations as A
 import numpy as np
 import pytest
 
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
+from img2img.errors import DataError
 from img2img.sizes import Size
 
 WIDE = np.zeros((40, 120, 3), np.uint8)  # three squares: red, green, blue
@@ -256,3 +260,76 @@ def test_a_cache_gives_margins_as_they_were(margin, tmp_path):
     for picture in (noise(33, 33), np.zeros((1, 1, 3), np.uint8)):  # the second is not looked at
         for seed in range(2):
             assert (made(keeping, picture, seed) == made(plain, noise(33, 33), seed)).all()
+
+
+def by_albumentations(
+    transforms: list[A.BasicTransform], random: np.random.Generator, pictures: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The second stage as it was computed for the runs of earlier versions."""
+    compose = A.Compose(transforms, additional_targets=dict.fromkeys(pictures, "image"))
+    seed = int(random.integers(2**31))
+    compose.set_random_state(np.random.default_rng(seed), Random(seed))
+    first = next(iter(pictures))
+    return compose(**pictures, image=pictures[first])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("load", "flip", "training", "fit", "shape"),
+    [
+        (Size(54, 36), True, True, "squash", (36, 54)),
+        (Size(54, 36), False, True, "squash", (36, 54)),
+        (Size(48, 32), True, True, "squash", (32, 48)),
+        (Size(48, 32), False, True, "squash", (32, 48)),
+        (Size(48, 32), True, True, "crop", (32, 97)),
+        (Size(54, 36), True, True, "crop", (51, 54)),
+        (None, True, True, "squash", (33, 301)),
+        (None, True, False, "squash", (33, 301)),
+        (Size(54, 36), True, False, "crop", (43, 48)),
+        (Size(54, 36), True, False, "squash", (32, 48)),
+    ],
+)
+def test_crops_and_flips_are_those_of_albumentations(load, flip, training, fit, shape, channels):
+    size = Size(48, 32)
+    transforms: list[A.BasicTransform] = []
+    if load is None or (training and load != size) or fit == "crop":
+        transforms.append((A.RandomCrop if training else A.CenterCrop)(*size.shape))
+    if training and flip:
+        transforms.append(A.HorizontalFlip(p=0.5))
+    augment = Augment(size, load, None, flip, training, fit=fit)
+    ours, theirs = (np.random.default_rng(7) for _ in range(2))
+    for number in range(300):
+        random = np.random.default_rng(number)
+        pictures = {
+            "a": random.integers(0, 256, (*shape, 3), np.uint8),
+            "b": random.integers(0, 256, (*shape, channels), np.uint8),
+        }
+        expected = by_albumentations(transforms, theirs, pictures)
+        for name, picture in augment(ours, pictures).items():
+            assert np.array_equal(picture, expected[name].reshape(32, 48, -1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (61, 75), (50, 50)])
+def test_the_center_crop_is_that_of_albumentations(height, width):
+    picture = noise(height, width)
+    cropped = first_stage(Augment(50, None, Size(47, 50), False, False), a=picture)["a"]
+    assert np.array_equal(cropped, A.CenterCrop(50, 47)(image=picture)["image"])
+
+
+def test_a_picture_that_is_smaller_than_its_center_crop_is_a_data_error():
+    with pytest.raises(DataError, match=r"40x60 px is smaller than its center crop, of 50 px"):
+        first_stage(Augment(32, 36, 50, False, True), a=noise(60, 40))
+
+
+@pytest.mark.parametrize("seed", range(4))  # some of them flip
+def test_a_sample_can_be_changed_without_changing_the_cache(seed, tmp_path):
+    cache = Cache(tmp_path / "cache", 1, 32 * 32 * 3)
+    augment = Augment(32, 32, None, True, True, cache)
+    picture = noise(32, 32)
+    for _ in range(2):
+        sample = made(augment, picture, seed)
+        sample[:] = 0
+    ready = augment.prepared(0, {"a": 3}, lambda: pytest.fail("it is in the cache"))["a"]
+    assert np.array_equal(ready, picture)
+    with pytest.raises(ValueError, match="read-only"):
+        ready[0] = 0

@@ -10,7 +10,7 @@ from img2img.data.augment import Augment
 from img2img.data.labelled import Labelled
 from img2img.data.paired import Pairs
 from img2img.data.sources import Sources
-from img2img.data.stream import Stream, batches
+from img2img.data.stream import AHEAD, Stream, messages, split, steps_in_message
 from img2img.data.unpaired import Unpaired
 from img2img.errors import DataError
 
@@ -33,12 +33,53 @@ def test_a_sample_is_a_function_of_seed_and_position(stream):
     assert not equal(stream[7], other[7])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_from_the_middle_continue_those_from_the_start(stream, workers):
-    whole = list(batches(stream, 0, 6, 0, False))
-    rest = list(batches(stream, 3, 6, workers, False))
-    assert len(rest) == 3
-    assert all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
+def batches(stream, start, stop, workers):
+    received = messages(stream, start, stop, workers, False)
+    return [batch for message in received for batch in split(message, stream.share)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("start", [0, 19])
+def test_batches_from_any_step_continue_those_from_the_start(stream, start, workers):
+    rest = batches(stream, start, 40, workers)
+    assert len(rest) == 40 - start
+    for step, batch in enumerate(rest, start):
+        samples = [stream[4 * step + place] for place in range(4)]
+        assert all(equal(s, {n: batch[n][i] for n in batch}) for i, s in enumerate(samples))
+
+
+def test_each_rank_makes_its_share_of_each_batch(stream):
+    halves = [
+        Stream(stream.dataset, stream.augment, seed=5, batch=4, rank=rank, ranks=2)
+        for rank in range(2)
+    ]
+    shares = [batches(half, 7, 30, 1) for half in halves]
+    for step, (first, second) in enumerate(zip(*shares, strict=True), 7):
+        samples = [stream[4 * step + place] for place in range(4)]
+        for name in "ab":
+            both = torch.cat([first[name], second[name]])
+            assert torch.equal(both, torch.stack([sample[name] for sample in samples]))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 8, 32])
+@pytest.mark.parametrize("size", [16, 256, 1024])
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_the_size_of_what_waits_is_bounded(stream, size, batch, workers):
+    large = Stream(stream.dataset, Augment(size, size, None, True, True), seed=5, batch=batch)
+    assert large.step_bytes == 2 * 3 * size * size * batch  # a and b
+    loader = messages(large, 0, 1000, workers, False)
+    steps = loader.batch_size // batch
+    waiting = workers * loader.prefetch_factor * steps * large.step_bytes
+    assert waiting <= max(32 * 2**20, workers * AHEAD * large.step_bytes)
+    assert steps == 1 or steps * large.step_bytes <= 4 * 2**20
+    assert steps <= 16
+
+
+def test_several_steps_of_small_batches_share_a_message():
+    assert steps_in_message(2 * 3 * 256 * 256, workers=8) == 10
+    assert steps_in_message(8 * 2 * 3 * 256 * 256, workers=8) == 1
+    assert steps_in_message(2 * 3 * 256 * 256, workers=0) == 1  # training would wait for ten
 
 
 def test_a_process_ends_even_with_workers_left_behind(emoji):
@@ -49,9 +90,9 @@ from pathlib import Path
 from img2img.data.augment import Augment
 from img2img.data.sources import Sources
 from img2img.data.unpaired import Unpaired
-from img2img.data.stream import Stream, batches
+from img2img.data.stream import Stream, messages
 data = Unpaired.open(Sources(a=Path(sys.argv[1]) / "flat", b=Path(sys.argv[1]) / "3d"), (3, 3))
-left_behind = iter(batches(Stream(data, Augment(32, 40, None, True, True), 0, 1), 0, 99, 2, False))
+left_behind = iter(messages(Stream(data, Augment(32, 40, None, True, True), 0, 1), 0, 99, 2, False))
 next(left_behind)
 """
     subprocess.run([sys.executable, "-c", program, emoji], check=True, timeout=60)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -280,19 +281,22 @@ def test_a_picture_that_breaks_during_training_is_told_and_the_work_is_saved(
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process")
 def test_a_worker_that_is_killed_costs_no_work(make_config, quiet, tmp_path, monkeypatch):
     plan = make_plan(make_config("cyclegan", steps=400, run={"workers": 1}), quiet)
-    original = loop.Loop.step
+    original = Trainer.update
     others = set(multiprocessing.active_children())  # of a test whose traceback is still held
 
     def killing(self, batch):
-        original(self, batch)
-        if self.trainer.step == 3:
+        if self.step == 3:  # amid a step, which is completed
             [worker] = set(multiprocessing.active_children()) - others
             worker.kill()
+            while psutil.Process(worker.pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)  # the signal of its death comes here
+        return original(self, batch)
 
-    monkeypatch.setattr(loop.Loop, "step", killing)
+    monkeypatch.setattr(Trainer, "update", killing)
     with pytest.raises(Img2ImgError, match=r"decodes pictures died.* Saved at step \d+\. Continue"):
         train(plan, tmp_path / "run", quiet)
-    assert state(tmp_path / "run")["step"] >= 3
+    assert state(tmp_path / "run")["step"] >= 4
+    assert callable(signal.getsignal(signal.SIGCHLD))  # torch's handler, for other loaders
 
 
 def test_one_signal_sent_twice_at_once_is_one(make_config, quiet, tmp_path, monkeypatch):
