@@ -71,8 +71,8 @@ class CycleGAN(TwoSets):
 
     name = "cyclegan"
     Config = CycleGANConfig
-    # modern changes the input instead of drawing a picture anew. Weaker cycle and identity losses let
-    # it change more, and the two discriminators see colors and shapes: docs/objectives.md.
+    # modern changes the input instead of drawing a picture anew. Weaker cycle and identity losses
+    # let it change more, and the two discriminators see colors and shapes: docs/objectives.md.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
