@@ -3,7 +3,7 @@
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,14 @@ class Feed:
         if workers is None:
             workers = default_workers(runtime.device, ranks)
         pin = runtime.device.type == "cuda"
-        prepared = iter(messages(stream, start, self.plan.total, workers, pin))
+        loader = messages(stream, start, self.plan.total, workers, pin)
+        try:
+            yield from self._placed(loader, stream.share)
+        finally:
+            self._restore_handler()
+
+    def _placed(self, loader: Iterable[Batch], share: int) -> Iterator[Batch]:
+        prepared = iter(loader)
         self._postpone_failures()
         failure: Img2ImgError | None = None
         while failure is None:
@@ -69,7 +76,7 @@ class Feed:
                     "full. --workers 0 needs no such processes."
                 )
             else:
-                yield from map(runtime.place, split(runtime.move(message), stream.share))
+                yield from map(self.runtime.place, split(self.runtime.move(message), share))
         del prepared  # ends the workers; within the except, the traceback would keep them alive
         raise failure
 
@@ -105,12 +112,16 @@ class Feed:
             self.console.print(reason, highlight=False, markup=False, soft_wrap=True)
         return cache
 
+    def _restore_handler(self) -> None:
+        if self.on_child_exit is not None:
+            signal.signal(signal.SIGCHLD, self.on_child_exit)
+            self.on_child_exit = None
+
     def close(self) -> None:
         """Delete the cache, and give torch its handler back."""
         if self.cache:
             self.cache.close()
-        if self.on_child_exit is not None:
-            signal.signal(signal.SIGCHLD, self.on_child_exit)
+        self._restore_handler()
 
 
 def is_cached(plan: Plan, run: Path, steps: int, ranks: Ranks) -> tuple[bool, str]:
