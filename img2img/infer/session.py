@@ -31,7 +31,7 @@ PROVIDERS: dict[str, str] = {  # onnxruntime's names
 }
 Computed = Literal["auto", "fp32", "fp16"]
 ON_CPU = ("cpu", "openvino")  # providers that use the CPU and its memory
-IN_HALF = ("cuda", "tensorrt")  # providers that compute faster in fp16
+ON_NVIDIA = ("cuda", "tensorrt")  # providers that compute faster in fp16
 MAX_BYTES = 2**31 - 1  # of an ONNX file: the limit of protobuf
 # The serialized string "location", after its length (which may be padded, to hide it): the key of
 # weights in another file, which OpenVINO would read from any path.
@@ -84,7 +84,7 @@ def load(
                 computed = _precision(manifest, on_openvino.precision)
                 return Model(on_openvino, manifest, name, computed, sha256)
             continue
-        half = name in IN_HALF and _runs_in_half(content, precision)
+        half = name in ON_NVIDIA and _runs_in_half(content, precision)
         if session := _open(content, path, threads, name, explicit, half):
             try:
                 metadata = session.get_modelmeta().custom_metadata_map
@@ -117,7 +117,7 @@ def _require(wanted: str, computed: str, provider: str, path: Path) -> None:
     if computed == "fp32":
         raise DeviceError(
             f"The provider {provider} does not compute in fp16, only "
-            f"{' and '.join(IN_HALF)} do. Omit --precision."
+            f"{' and '.join(ON_NVIDIA)} do. Omit --precision."
         )
     raise UsageError(f"{path} was exported in {computed}, so it can't run in {wanted}.")
 
