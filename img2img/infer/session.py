@@ -5,7 +5,6 @@ import ctypes
 import hashlib
 import io
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from google.protobuf.message import DecodeError
 
 from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
 from img2img.files import cache_folder, usable_cores
-from img2img.infer import onnx_file, openvino
+from img2img.infer import nvidia, onnx_file, openvino
+from img2img.infer.bound import BoundSession
 from img2img.infer.half import in_half
 from img2img.manifest import Manifest
 
@@ -93,7 +93,8 @@ def load(
             manifest = Manifest.parse(metadata, str(path))
             computed = "fp16" if half else manifest.precision
             _require(precision, computed, name, path)
-            return Model(session, manifest, name, computed, sha256)
+            bound = BoundSession(session) if name == "cuda" else session
+            return Model(bound, manifest, name, computed, sha256)
     raise AssertionError("the CPU provider is always available")
 
 
@@ -107,7 +108,7 @@ def _runs_in_half(content: bytes, precision: str) -> bool:
         return False
     if manifest.precision != "fp32" or precision == "fp32":
         return False
-    return precision == "fp16" or manifest.is_near_in_fp16
+    return precision == "fp16" or (manifest.is_near_in_fp16 and nvidia.has_tensor_cores())
 
 
 def _require(wanted: str, computed: str, provider: str, path: Path) -> None:
@@ -239,8 +240,7 @@ def _precision(manifest: Manifest, computed: str) -> str:
 
 def _providers(name: str, content: bytes, half: bool = False) -> list[tuple[str, dict[str, str]]]:
     """Onnxruntime's providers for the file, with their options. half: compute in fp16."""
-    # By default cuDNN tries every algorithm, again for each size of picture.
-    cuda = (PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
+    cuda = (PROVIDERS["cuda"], _cuda_options())
     if name == "cuda":
         return [cuda]
     if name == "tensorrt":  # an engine is built for minutes, once per model, size and GPU
@@ -257,6 +257,18 @@ def _providers(name: str, content: bytes, half: bool = False) -> list[tuple[str,
         }
         return [(PROVIDERS[name], cached), cuda]  # CUDA runs what TensorRT can't
     return [(PROVIDERS[name], {})]
+
+
+def _cuda_options() -> dict[str, str]:
+    """Options of the CUDA provider for pictures of any size."""
+    return {
+        # Not EXHAUSTIVE: a layer keeps the algorithm of its last size alone, so that it searches
+        # again whenever the size of the pictures or their number changes.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Convolutions with channels last, as tensor cores take them. Otherwise cuDNN changes the
+        # layout before and after each.
+        "prefer_nhwc": "1" if nvidia.has_tensor_cores() else "0",
+    }
 
 
 def _open(
@@ -323,11 +335,7 @@ def _missing_library(name: str) -> str:
 
 
 def _has_nvidia_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
+    return nvidia.driver() is not None
 
 
 def read(path: Path) -> bytes:

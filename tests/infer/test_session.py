@@ -173,7 +173,8 @@ def test_a_gpu_does_not_search_again_for_every_size_and_keeps_its_engines(tmp_pa
     """What onnxruntime is asked for; whether it binds only a machine with a card can tell."""
     monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
     [(name, options)] = session._providers("cuda", b"a model")
-    assert (name, options) == ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+    assert name == "CUDAExecutionProvider"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     (name, options), (after, _) = session._providers("tensorrt", b"a model")
     assert (name, after) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert os.path.isdir(options["trt_engine_cache_path"])
@@ -203,6 +204,7 @@ def card(monkeypatch) -> list[tuple[list, bytes]]:
             return self.asked
 
     monkeypatch.setattr(session, "_has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(session.nvidia, "has_tensor_cores", lambda: True)
     monkeypatch.setattr(session, "available", lambda: ["cuda", "tensorrt", "cpu"])
     monkeypatch.setattr(session.ort, "preload_dlls", lambda: None)
     monkeypatch.setattr(session.ort, "InferenceSession", Session)
@@ -268,3 +270,19 @@ def test_half_precision_without_a_gpu_is_a_device_error(bundle):
 def test_an_unknown_precision_is_refused_with_the_known_ones(bundle):
     with pytest.raises(UsageError, match=r"no precision fp8\. Choose one of: auto, fp32, fp16"):
         session.load(bundle(), "cpu", precision="fp8")
+
+
+def test_an_old_gpu_computes_in_full_precision_with_channels_first(bundle, card, monkeypatch):
+    """Without tensor cores, fp16 is slow, and channels last may fail; who wants fp16 gets it."""
+    path = bundle(parity=NEAR)
+    for has_them, precision, channels_last in ((True, "fp16", "1"), (False, "fp32", "0")):
+        monkeypatch.setattr(session.nvidia, "has_tensor_cores", lambda it=has_them: it)
+        assert session.load(path, "cuda").precision == precision
+        [(_, options)] = card[-1][0]
+        assert options["prefer_nhwc"] == channels_last
+    assert session.load(path, "cuda", precision="fp16").precision == "fp16"
+
+
+def test_a_session_on_cuda_is_bound_and_others_are_not(bundle, card):
+    assert isinstance(session.load(bundle(), "cuda").session, session.BoundSession)
+    assert not isinstance(session.load(bundle(), "cpu").session, session.BoundSession)
