@@ -85,8 +85,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Readers see the old file or the new one, never a part of it, even after a crash. The file's mode
     follows the umask, whatever mode the writer gives the temporary file.
     """
-    # The name is not that of a picture, because the file stays after a kill.
-    temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
+    temporary = _temporary(path)
     temporary.open("xb").close()
     mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
@@ -103,8 +102,23 @@ def whole_file(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write the file so that it is complete or absent. Missing parent folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("xb") as file:  # once, unlike whole_file: a folder may have a million
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside `path`, which is not that of a picture, because the file stays after a
+    kill.
+    """
+    return path.parent / f".img2img-{secrets.token_hex(8)}.part"
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from img2img.sizes import Size
 METADATA_KEY = "img2img"
 Precision = Literal["fp32", "fp16", "int8"]
 Palette = tuple[tuple[int, ...], ...]  # the colors of label maps, 0 to 255 for each channel
-BF16_DB = 45.0  # PSNR, dB, from which rounding to bf16 is invisible
+NEAR_DB = 45.0  # PSNR, dB, from which rounding to bf16 or fp16 is invisible
 # CelebA's hair colors. A picture has at most one of them, so choosing one removes the others.
 HAIR_COLOURS = frozenset({"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"})
 
@@ -113,7 +113,7 @@ class Manifest(BaseModel):
     data: dict[str, object] = {}  # counts and fingerprint of the training pictures
     metrics: dict[str, float] = {}
     # Differences to torch at export, in grey levels and dB. bf16_psnr_mean and bf16_psnr_worst are
-    # the PSNR of computing in bf16.
+    # the PSNR of computing in bf16, and those with fp16 the PSNR of computing in fp16.
     parity: dict[str, float] = {}
     created_with: str = ""
     created: str = ""
@@ -123,7 +123,15 @@ class Manifest(BaseModel):
         """Whether "auto" may compute in bf16, by the mean PSNR of the pictures at export; False
         where it was not measured.
         """
-        return self.parity.get("bf16_psnr_mean", 0.0) >= BF16_DB
+        return self.parity.get("bf16_psnr_mean", 0.0) >= NEAR_DB
+
+    @property
+    def is_near_in_fp16(self) -> bool:
+        """Whether "auto" may compute in fp16 on a GPU, by the worst PSNR of a picture at export,
+        because values beyond the range of fp16 spoil single pictures; False where it was not
+        measured.
+        """
+        return self.parity.get("fp16_psnr_worst", 0.0) >= NEAR_DB
 
     @classmethod
     def parse(cls, metadata: dict[str, str], source: str) -> "Manifest":

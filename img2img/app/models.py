@@ -19,7 +19,7 @@ class NoModel(DataError):
 class Models:
     """Translators by name. Names in requests are only looked up here, and are never paths."""
 
-    def __init__(self, models: Iterable[str], provider: str = "auto"):
+    def __init__(self, models: Iterable[str], provider: str = "auto", precision: str = "auto"):
         """models: paths or names; by default the shipped ones and those in ./weights and ./runs.
 
         Raises DataError where there are none, or where a named one is missing or not a model.
@@ -37,7 +37,7 @@ class Models:
                 self._paths.setdefault(entry.name, entry.path)
         if not self._paths:
             raise DataError("There are no models here. Name some with --model FILE.")
-        self.provider = provider
+        self.provider, self.precision = provider, precision
         self._loaded: dict[str, Translator] = {}
         self._loading = threading.Lock()
 
@@ -56,7 +56,9 @@ class Models:
             raise NoModel(f"There is no model {name!r}. Models: {', '.join(self._paths)}.")
         with self._loading:
             if name not in self._loaded:
-                self._loaded[name] = Translator(self._paths[name], self.provider)
+                self._loaded[name] = Translator(
+                    self._paths[name], self.provider, precision=self.precision
+                )
             return self._loaded[name]
 
 

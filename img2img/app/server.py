@@ -17,11 +17,17 @@ SETTINGS = "IMG2IMG_SERVE"  # environment variable with the workers' settings
 
 
 def run(
-    models: list[str], provider: str, limits: Limits, host: str, port: int, workers: int
+    models: list[str],
+    provider: str,
+    precision: str,
+    limits: Limits,
+    host: str,
+    port: int,
+    workers: int,
 ) -> None:
     """Serve until SIGINT or SIGTERM. Requests that were accepted are finished first."""
     require_free(host, port)
-    app = _app(models, provider, limits, workers)
+    app = _app(models, provider, precision, limits, workers)
     with tempfile.TemporaryDirectory() as folder:
         if workers > 1:  # where the workers' metrics are collected
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -43,15 +49,18 @@ def run(
                 raise Img2ImgError("The server did not start; see the lines above.") from None
 
 
-def _app(models: list[str], provider: str, limits: Limits, workers: int) -> FastAPI | str:
+def _app(
+    models: list[str], provider: str, precision: str, limits: Limits, workers: int
+) -> FastAPI | str:
     """The application, or, for several workers, the name of the function that creates it in each.
     Errors of the models are raised before a worker starts.
     """
-    checked = Models(models, provider)
+    checked = Models(models, provider, precision)
     checked.get(checked.names[0])
     if workers == 1:
         return create_app(checked, limits)
-    settings = {"models": models, "provider": provider, "limits": asdict(limits)}
+    chosen = {"models": models, "provider": provider, "precision": precision}
+    settings = {**chosen, "limits": asdict(limits)}
     os.environ[SETTINGS] = json.dumps(settings)
     return "img2img.app.server:from_environment"
 
@@ -59,5 +68,5 @@ def _app(models: list[str], provider: str, limits: Limits, workers: int) -> Fast
 def from_environment() -> FastAPI:
     """The application of one worker."""
     settings = json.loads(os.environ[SETTINGS])
-    models = Models(settings["models"], settings["provider"])
+    models = Models(settings["models"], settings["provider"], settings["precision"])
     return create_app(models, Limits(**settings["limits"]))

@@ -1,7 +1,7 @@
 """img2img demo: models in the browser."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ def demo(
     provider: Annotated[
         str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "fp16"],
+        option("Of the computation. auto: the fastest of which the export measured 45 dB or more."),
+    ] = "auto",
     share: Annotated[bool, option("Publish the page through Gradio's servers.")] = False,
     auth: Annotated[str | None, option("Require this NAME:PASSWORD; needed for --share.")] = None,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, MB.")] = 64,
@@ -52,5 +56,5 @@ def demo(
         raise needs_extra("demo", error) from None
     from img2img.app.models import Models
 
-    models = Models(model or [], provider)
+    models = Models(model or [], provider, precision)
     launch(models, runs, host, port, share, (name, password) if auth else None, max_mb, browser)

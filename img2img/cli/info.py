@@ -59,6 +59,7 @@ def info(
         else f"yes: each output pixel depends on {manifest.reach} px around it, and the norms'"
         " statistics",
         "on CPUs": _on_cpus(manifest),
+        "on GPUs": _on_gpus(manifest),
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",
         "metrics": ", ".join(f"{k} {v:.4g}" for k, v in manifest.metrics.items()) or "-",
         "made with": f"{manifest.created_with}, {manifest.created}",
@@ -70,15 +71,28 @@ def info(
 
 def _on_cpus(manifest: "Manifest") -> str:
     """The precision in which `--provider auto` computes on CPUs."""
-    from img2img.manifest import BF16_DB
+    from img2img.manifest import NEAR_DB
 
     psnr = manifest.parity.get("bf16_psnr_mean")
     if psnr is None:
         return f"in {manifest.precision}: the accuracy of bf16 was not measured"
     if not manifest.is_near_in_bf16:
-        required = f"{BF16_DB:.0f} are required"
+        required = f"{NEAR_DB:.0f} are required"
         return f"in {manifest.precision}: the PSNR of bf16 is {psnr:.1f} dB ({required})"
     return (
         f"in bf16 where the CPU and OpenVINO support it (PSNR {psnr:.1f} dB against "
         f"{manifest.precision})"
     )
+
+
+def _on_gpus(manifest: "Manifest") -> str:
+    """The precision in which `--provider auto` computes on NVIDIA's GPUs."""
+    from img2img.manifest import NEAR_DB
+
+    psnr = manifest.parity.get("fp16_psnr_worst")
+    if psnr is None or manifest.precision != "fp32":
+        unmeasured = ": the accuracy of fp16 was not measured"
+        return f"in {manifest.precision}{unmeasured if manifest.precision == 'fp32' else ''}"
+    if not manifest.is_near_in_fp16:
+        return f"in fp32: the worst PSNR of fp16 is {psnr:.1f} dB ({NEAR_DB:.0f} are required)"
+    return f"in fp16 on NVIDIA's (worst PSNR {psnr:.1f} dB against fp32)"

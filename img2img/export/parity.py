@@ -96,6 +96,24 @@ def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> 
     return {"bf16_psnr_mean": float(np.mean(decibels)), "bf16_psnr_worst": min(decibels)}
 
 
+def measure_fp16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
+    """The PSNR of computing in fp16, except for the norms, against fp32, over the pictures and
+    domains.
+
+    Keys: fp16_psnr_mean and fp16_psnr_worst. Both are computed by torch, because onnxruntime's CPU
+    provider computes a graph of fp16 in fp32.
+    """
+    domain_of = Translator(bundle, "cpu").domain
+    exact, rounding = Pixels(spec).eval(), Pixels(spec, "fp16").eval()
+    decibels = []
+    for to in spec.labels.names[:DOMAINS] or (None,):
+        for picture in pictures:
+            reference = _in_torch(exact, picture, domain_of(to))
+            rounded = _in_torch(rounding, picture, domain_of(to))
+            decibels.append(psnr(reference.astype(int) - rounded))
+    return {"fp16_psnr_mean": float(np.mean(decibels)), "fp16_psnr_worst": min(decibels)}
+
+
 @torch.no_grad()
 def _in_torch(pixels: Pixels, picture: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
     """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector of a model with domains."""

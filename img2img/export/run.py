@@ -19,7 +19,7 @@ from img2img.export import graph, parity, quantize, statistics
 from img2img.export.half_weights import with_half_weights
 from img2img.files import find_pictures, spread
 from img2img.infer.registry import shipped
-from img2img.manifest import BF16_DB, Manifest, Precision
+from img2img.manifest import NEAR_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
@@ -112,14 +112,22 @@ def export_run(
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
                 result |= parity.measure_bf16(spec, trial, pictures)
+                if precision == "fp32" and "fp16" in generator.precisions:
+                    result |= parity.measure_fp16(spec, trial, pictures)
             parity.require(result, path, precision, half_weights)
             manifest = manifest.model_copy(update={"parity": result})
             if not manifest.is_near_in_bf16:
                 console.print(
                     f"{path}: the PSNR of bf16 is {result['bf16_psnr_mean']:.1f} dB, less than the "
-                    f"{BF16_DB:.0f} dB required, so CPUs run it in {precision} (--provider "
+                    f"{NEAR_DB:.0f} dB required, so CPUs run it in {precision} (--provider "
                     "openvino "
                     "uses bf16 nevertheless)"
+                )
+            if "fp16_psnr_worst" in result and not manifest.is_near_in_fp16:
+                console.print(
+                    f"{path}: the worst PSNR of fp16 is {result['fp16_psnr_worst']:.1f} dB, less "
+                    f"than the {NEAR_DB:.0f} dB required, so GPUs run it in fp32 (--precision fp16 "
+                    "of translate uses fp16 nevertheless)"
                 )
             checked.append((path, proto, manifest))
     for path, proto, manifest in checked:

@@ -7,29 +7,30 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
 from img2img import images
 from img2img.errors import DataError
-from img2img.files import usable_cores, write_whole
-from img2img.images import MAX_PIXELS, Metadata, Picture
+from img2img.files import usable_cores
+from img2img.images import MAX_PIXELS
 from img2img.infer import session
+from img2img.infer.item import NO_PIXELS, Item, read_all, save_all
 from img2img.infer.plan import Job
-from img2img.infer.record import Record, Source
+from img2img.infer.record import Record
 from img2img.infer.room import Room
 from img2img.infer.tile import Tiler
 from img2img.infer.translator import Translator
+from img2img.infer.workers import workers
 
 Existing = Literal["skip", "replace", "error"]
 BATCH_PIXELS = 8 * 512 * 512  # of a batch: larger pictures run in smaller batches
 WAITING = 2**29  # bytes of decoded pictures in the queue, and as many in the queue to be saved
-NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass
@@ -84,24 +85,6 @@ class Settings:
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
-@dataclass
-class Item:
-    """One picture as it is read, translated and saved, or the error that stopped it."""
-
-    job: Job
-    picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
-    source: Source | None = None
-    result: np.ndarray | None = None
-    written: int = 0  # bytes of the output
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """The item's fields in the record."""
-        source = self.source or Source(os.path.abspath(self.job.source), 0, 0, "")
-        result = {"written": self.written, "error": self.error, "notes": list(self.picture.notes)}
-        return source._asdict() | result
-
-
 def translate_files(
     translator: Translator,
     jobs: Sequence[Job],
@@ -123,9 +106,9 @@ def translate_files(
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
-    workers = usable_cores()
+    on_cpu, cores = translator.provider in session.ON_CPU, usable_cores()
     lines = record.open() if record else nullcontext()
-    with ThreadPoolExecutor(workers) as pool, lines as file:
+    with lines as file, workers(cores, len(todo), on_cpu) as (pool, together):
 
         def note(item: Item, status: str) -> None:
             if not (record and file):
@@ -146,30 +129,37 @@ def translate_files(
 
         for job, source, written in record.moved if record else ():
             note(Item(job, source=source, written=written), "ok")
-        saving: deque[Future[Item]] = deque()
+        saving: deque[Future[list[Item]]] = deque()
 
         def settle(limit: int) -> None:
-            while len(saving) > limit:
-                item = saving.popleft().result()
-                note(item, "error" if item.error else "ok")
-                if item.error:
-                    summary.failed.append((item.job.source, item.error))
-                else:
-                    summary.done += 1
-                    summary.add_notes(item.job.source, item.picture.notes)
-                progress(1)
+            while len(saving) * together > limit:
+                for item in saving.popleft().result():
+                    note(item, "error" if item.error else "ok")
+                    if item.error:
+                        summary.failed.append((item.job.source, item.error))
+                    else:
+                        summary.done += 1
+                        summary.add_notes(item.job.source, item.picture.notes)
+                    progress(1)
 
         # Pictures that need tiles are large, so only one waits while another runs.
-        ahead = _Ahead(1 if tiler else 4 * workers, workers)
-        reads = _read_ahead(pool, todo, translator, settings, ahead)
+        ahead = _Ahead(1 if tiler else 4 * together * cores, cores)
+        reads = _read_ahead(pool, together, todo, translator, settings, ahead)
         # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
-        batch = settings.batch or (1 if translator.provider in session.ON_CPU else 8)
-        for items in _batched(reads, batch):
+        batch = settings.batch or (1 if on_cpu else 8)
+
+        def translate(items: list[Item]) -> list[Item]:
             _translate(translator, tiler, room, items, domain)
+            return items
+
+        at_once = 2 if translator.provider in session.ON_NVIDIA and not tiler else 1
+        for items in _in_order(translate, _batched(reads, batch), at_once):
             for item in items:
                 if not item.error:
                     note(item, "begun")
-                saving.append(pool.submit(_save, item, settings.quality))
+            for start in range(0, len(items), together):
+                part = items[start : start + together]
+                saving.append(pool.submit(save_all, part, settings.quality))
             settle(ahead.allowed)
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break
@@ -217,7 +207,7 @@ class _Ahead:
     """
 
     def __init__(self, most: int, at_first: int):
-        self.most, self.allowed = most, min(most, at_first)
+        self.most, self.at_first, self.allowed = most, at_first, min(most, at_first)
         self.sizes: deque[int] = deque(maxlen=most)
 
     def add(self, size: int) -> None:
@@ -227,41 +217,54 @@ class _Ahead:
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor,
+    pool: Executor,
+    together: int,
     jobs: Sequence[Job],
     translator: Translator,
     settings: Settings,
     ahead: _Ahead,
 ) -> Iterator[Item]:
-    """Decoded pictures in the order of the jobs, of which no more wait than allowed."""
+    """Decoded pictures in the order of the jobs, of which no more wait than allowed. together: how
+    many are read in one task, once it is known that they are small.
+    """
     channels = translator.manifest.in_channels
-    waiting: deque[Future[Item]] = deque()
-    upcoming = iter(jobs)
+    waiting: deque[tuple[int, Future[list[Item]]]] = deque()
+    upcoming, awaited = iter(jobs), 0
     while True:
-        while len(waiting) < ahead.allowed and (job := next(upcoming, None)):
-            waiting.append(pool.submit(_read, job, channels, settings))
+        while awaited < ahead.allowed:
+            most = min(together, max(1, ahead.allowed // max(1, ahead.at_first)))
+            part = list(islice(upcoming, min(most, ahead.allowed - awaited)))
+            if not part:
+                break
+            limits = settings.max_pixels, settings.max_side
+            waiting.append((len(part), pool.submit(read_all, part, channels, *limits)))
+            awaited += len(part)
         if not waiting:
             return
-        item = waiting.popleft().result()
-        ahead.add(item.picture.pixels.nbytes)
-        yield item
+        count, read = waiting.popleft()
+        for item in read.result():
+            ahead.add(item.picture.pixels.nbytes)
+            yield item
+        awaited -= count
 
 
-def _read(job: Job, channels: int, settings: Settings) -> Item:
-    path = Path(job.source)
-    try:
-        stat = path.stat()
-        content = images.load(path, settings.max_pixels)
-        picture = images.read(
-            content, channels, settings.max_pixels, settings.max_side, to_translate=True
-        )
-    except (DataError, OSError, MemoryError) as error:
-        system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
-        message = str(system_message or error)
-        reason = message.removeprefix("the picture: ").removeprefix(f"{path}: ")
-        return Item(job, error=reason or type(error).__name__)
-    digest = hashlib.sha256(content).hexdigest()
-    return Item(job, picture, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest))
+def _in_order(
+    translate: Callable[[list[Item]], list[Item]], batches: Iterator[list[Item]], at_once: int
+) -> Iterator[list[Item]]:
+    """The translated batches in their order, of which `at_once` run at the same time: a GPU
+    computes one while another is copied to it or from it.
+    """
+    if at_once == 1:
+        yield from map(translate, batches)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        running: deque[Future[list[Item]]] = deque()
+        for items in batches:
+            running.append(pool.submit(translate, items))
+            if len(running) > at_once:
+                yield running.popleft().result()
+        for done in running:
+            yield done.result()
 
 
 def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
@@ -314,24 +317,3 @@ def _translate(
     for item, result in zip(items, results, strict=True):
         item.result = result
         item.picture = replace(item.picture, pixels=NO_PIXELS)  # frees most of its memory
-
-
-def _save(item: Item, quality: int | None) -> Item:
-    """Encode and write one output, with a note on metadata that its format can't hold."""
-    if item.result is not None:
-        try:
-            picture = item.picture.translated(item.result)
-            suffix = os.path.splitext(item.job.target)[1]
-            notes = images.left_out(picture, suffix)
-            try:
-                content = images.encode(picture, suffix, quality)
-            except Exception:  # possibly because of the metadata, which may be malformed
-                content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
-                notes = ("the metadata can't be written; it is left out",)
-            write_whole(Path(item.job.target), content)
-            item.written = len(content)
-            item.picture = replace(item.picture, notes=(*item.picture.notes, *notes))
-        except Exception as error:  # a full disk, or a picture that the format can't hold
-            item.error = f"can't be written: {str(error) or type(error).__name__}"
-        item.result = None
-    return item

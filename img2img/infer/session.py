@@ -5,7 +5,6 @@ import ctypes
 import hashlib
 import io
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,13 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 
-from img2img.errors import DataError, DeviceError, UsageError
+from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
 from img2img.files import cache_folder, usable_cores
-from img2img.infer import openvino
+from img2img.infer import nvidia, onnx_file, openvino
+from img2img.infer.bound import BoundSession
+from img2img.infer.half import in_half
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
@@ -27,7 +29,9 @@ PROVIDERS: dict[str, str] = {  # onnxruntime's names
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
+Computed = Literal["auto", "fp32", "fp16"]
 ON_CPU = ("cpu", "openvino")  # providers that use the CPU and its memory
+ON_NVIDIA = ("cuda", "tensorrt")  # providers that compute faster in fp16
 MAX_BYTES = 2**31 - 1  # of an ONNX file: the limit of protobuf
 # The serialized string "location", after its length (which may be padded, to hide it): the key of
 # weights in another file, which OpenVINO would read from any path.
@@ -56,31 +60,67 @@ def load(
     provider: str = "auto",
     threads: int | None = None,
     content: bytes | None = None,
+    precision: str = "auto",
 ) -> Model:
     """Load a bundle.
 
     threads: of one operator, by default all cores that this process may use. content: of the file,
-    where it has been read already.
+    where it has been read already. precision: of the computation. "auto" is the provider's fastest
+    one that was accurate enough at export: fp16 on NVIDIA's GPUs, bf16 in OpenVINO.
 
-    Raises DataError for a file that is not a bundle, UsageError for an unknown provider, and
-    DeviceError for one that is not available here.
+    Raises DataError for a file that is not a bundle, UsageError for an unknown provider or
+    precision and for a precision that the bundle does not have, and DeviceError for a provider that
+    is not available here, or that does not compute in this precision.
     """
+    if precision not in get_args(Computed):
+        names = ", ".join(get_args(Computed))
+        raise UsageError(f"There is no precision {precision}. Choose one of: {names}.")
     content, explicit = content or read(path), provider != "auto"
     sha256 = hashlib.sha256(content).hexdigest()
     for name in _candidates(provider):
         if name == "openvino":
-            if opened := _open_with_openvino(content, path, threads, explicit):
+            if opened := _open_with_openvino(content, path, threads, explicit, precision):
                 on_openvino, manifest = opened
-                precision = _precision(manifest, on_openvino.precision)
-                return Model(on_openvino, manifest, name, precision, sha256)
-        elif session := _open(content, path, threads, name, explicit):
+                computed = _precision(manifest, on_openvino.precision)
+                return Model(on_openvino, manifest, name, computed, sha256)
+            continue
+        half = name in ON_NVIDIA and _runs_in_half(content, precision)
+        if session := _open(content, path, threads, name, explicit, half):
             try:
                 metadata = session.get_modelmeta().custom_metadata_map
             except UnicodeDecodeError:
                 raise DataError(f"{path} is damaged: its manifest is not text.") from None
             manifest = Manifest.parse(metadata, str(path))
-            return Model(session, manifest, name, manifest.precision, sha256)
+            computed = "fp16" if half else manifest.precision
+            _require(precision, computed, name, path)
+            bound = BoundSession(session) if name == "cuda" else session
+            return Model(bound, manifest, name, computed, sha256)
     raise AssertionError("the CPU provider is always available")
+
+
+def _runs_in_half(content: bytes, precision: str) -> bool:
+    """Whether a GPU converts this file to fp16. False for a file that is not a bundle, too, whose
+    error the provider reports.
+    """
+    try:
+        manifest = Manifest.parse(onnx_file.metadata(onnx_file.parse(content)), "")
+    except (DecodeError, UnicodeDecodeError, DataError):
+        return False
+    if manifest.precision != "fp32" or precision == "fp32":
+        return False
+    return precision == "fp16" or (manifest.is_near_in_fp16 and nvidia.has_tensor_cores())
+
+
+def _require(wanted: str, computed: str, provider: str, path: Path) -> None:
+    """Raise the error of a bundle or provider that does not compute in the wanted precision."""
+    if wanted in ("auto", computed) or (wanted, computed) == ("fp32", "int8"):
+        return  # what an int8 bundle computes in floats is fp32
+    if computed == "fp32":
+        raise DeviceError(
+            f"The provider {provider} does not compute in fp16, only "
+            f"{' and '.join(ON_NVIDIA)} do. Omit --precision."
+        )
+    raise UsageError(f"{path} was exported in {computed}, so it can't run in {wanted}.")
 
 
 def manifest(path: Path) -> Manifest:
@@ -171,18 +211,19 @@ def _accelerators() -> list[str]:
 
 
 def _open_with_openvino(
-    content: bytes, path: Path, threads: int | None, explicit: bool
+    content: bytes, path: Path, threads: int | None, explicit: bool, precision: str
 ) -> tuple[openvino.OpenVinoSession, Manifest] | None:
-    """A session in the CPU's fastest precision. Without an explicit request for OpenVINO, None
-    where it can't run the file or would not be accurate enough.
+    """A session in the CPU's fastest precision, or in fp32 if that is wanted. Without an explicit
+    request for OpenVINO, None where it can't run the file or would not be accurate enough.
     """
     try:
         model = openvino.read(content)
         manifest = Manifest.parse(openvino.metadata(model), str(path))
-        if not explicit and not manifest.is_near_in_bf16:
+        if not explicit and (precision != "auto" or not manifest.is_near_in_bf16):
             return None
-        return openvino.OpenVinoSession(model, threads), manifest
-    except DataError:  # the manifest's
+        _require(precision, manifest.precision, "openvino", path)
+        return openvino.OpenVinoSession(model, threads, precision == "fp32"), manifest
+    except Img2ImgError:  # of the manifest or the precision
         raise
     except Exception as error:  # OpenVINO's types: an unsupported graph, or not a graph
         if explicit:
@@ -197,31 +238,49 @@ def _precision(manifest: Manifest, computed: str) -> str:
     return f"int8 and {computed}" if manifest.precision == "int8" else computed
 
 
-def _providers(name: str, content: bytes) -> list[tuple[str, dict[str, str]]]:
-    """Onnxruntime's providers for the file, with their options."""
-    # By default cuDNN tries every algorithm, again for each size of picture.
-    cuda = (PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
+def _providers(name: str, content: bytes, half: bool = False) -> list[tuple[str, dict[str, str]]]:
+    """Onnxruntime's providers for the file, with their options. half: compute in fp16."""
+    cuda = (PROVIDERS["cuda"], _cuda_options())
     if name == "cuda":
         return [cuda]
     if name == "tensorrt":  # an engine is built for minutes, once per model, size and GPU
         # One folder per model: onnxruntime names engines by the graph, regardless of the weights.
-        folder = cache_folder() / "tensorrt" / hashlib.sha256(content).hexdigest()[:16]
+        model = hashlib.sha256(content).hexdigest()[:16]
+        folder = cache_folder() / "tensorrt" / (f"{model}-fp16" if half else model)
         folder.mkdir(parents=True, exist_ok=True)
         cached = {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(folder),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(folder),
+            "trt_fp16_enable": "1" if half else "0",  # TensorRT converts the graph itself
         }
         return [(PROVIDERS[name], cached), cuda]  # CUDA runs what TensorRT can't
     return [(PROVIDERS[name], {})]
 
 
+def _cuda_options() -> dict[str, str]:
+    """Options of the CUDA provider for pictures of any size."""
+    return {
+        # Not EXHAUSTIVE: a layer keeps the algorithm of its last size alone, so that it searches
+        # again whenever the size of the pictures or their number changes.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Convolutions with channels last, as tensor cores take them. Otherwise cuDNN changes the
+        # layout before and after each.
+        "prefer_nhwc": "1" if nvidia.has_tensor_cores() else "0",
+    }
+
+
 def _open(
-    content: bytes, path: Path, threads: int | None, name: str, explicit: bool
+    content: bytes,
+    path: Path,
+    threads: int | None,
+    name: str,
+    explicit: bool,
+    half: bool = False,
 ) -> ort.InferenceSession | None:
-    """A session on this provider. Where it does not work, DeviceError if the provider was requested
-    explicitly, else None.
+    """A session on this provider, which computes in fp16 with `half`. Where it does not work,
+    DeviceError if the provider was requested explicitly, else None.
     """
     full_name, options = PROVIDERS[name], _options(threads)
     if name in ("cuda", "tensorrt"):
@@ -231,9 +290,9 @@ def _open(
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
             ort.preload_dlls()  # loads the CUDA libraries of pip packages, among them torch's
     try:
-        session = ort.InferenceSession(
-            content, options, providers=_providers(name, content), enable_fallback=0
-        )
+        providers = _providers(name, content, half)
+        graph = in_half(content) if half and name == "cuda" else content
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime has one type per status code
         if name == "cpu":
             raise DataError(
@@ -276,11 +335,7 @@ def _missing_library(name: str) -> str:
 
 
 def _has_nvidia_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
+    return nvidia.driver() is not None
 
 
 def read(path: Path) -> bytes:

@@ -98,5 +98,5 @@ def test_a_server_that_does_not_start_has_failed(monkeypatch, invert):
 
     monkeypatch.setattr(server, "uvicorn", SimpleNamespace(run=fail))
     with pytest.raises(Img2ImgError, match="did not start") as raised:
-        server.run([str(invert.path)], "cpu", server.Limits(), "127.0.0.1", 0, 1)
+        server.run([str(invert.path)], "cpu", "auto", server.Limits(), "127.0.0.1", 0, 1)
     assert raised.value.exit_code == 1

@@ -279,6 +279,24 @@ def test_how_near_bf16_comes_is_measured_and_told(mode, exported):
         assert Translator(path, "cpu").manifest.is_near_in_bf16 == (result["bf16_psnr_mean"] >= 45)
 
 
+@pytest.mark.parametrize("mode", METHODS)
+def test_how_near_fp16_comes_is_measured_and_told(mode, exported):
+    for path, result in exported(mode):
+        assert 20 < result["fp16_psnr_worst"] <= result["fp16_psnr_mean"] < 100
+        assert result["fp16_psnr_mean"] > result["bf16_psnr_mean"]  # it has three more digits
+        assert Translator(path, "cpu").manifest.is_near_in_fp16 == (result["fp16_psnr_worst"] >= 45)
+
+
+def test_a_model_that_fp16_would_change_says_so_at_export(trained, tmp_path, monkeypatch):
+    console = Console(file=io.StringIO(), width=1000)
+    far = {"fp16_psnr_mean": 60.0, "fp16_psnr_worst": 44.0}
+    monkeypatch.setattr(parity, "measure_fp16", lambda *_: far)
+    [(path, _)] = export_run(trained("pix2pix"), console, tmp_path / "m.onnx")
+    assert "the worst PSNR of fp16 is 44.0 dB" in console.file.getvalue()
+    assert not Translator(path, "cpu").manifest.is_near_in_fp16
+    assert "in fp32: the worst PSNR of fp16 is 44.0 dB (45 are required)" in info(path)
+
+
 def test_without_openvino_torch_tells_how_near_bf16_comes(exported, trained, emoji, monkeypatch):
     """Within a few dB of what OpenVINO tells: nothing else was rounded."""
     [(path, told)] = exported("pix2pix")

@@ -9,6 +9,7 @@ import torch
 from img2img.export import quantize
 from img2img.export.graph import Pixels, trace
 from img2img.infer import openvino
+from img2img.infer.half import in_half
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec
 from img2img.nets.attention_unet import AttentionUNetConfig
@@ -117,6 +118,16 @@ def test_half_precision_is_near(case):
     spec, model = case
     half = trace(spec, SIZE, precision="fp16")
     assert min(quantize.psnrs(model, half, [feed(spec, 1)])) > 45
+
+
+def test_a_graph_that_a_gpu_converts_is_near_and_computes_in_half(case):
+    spec, model = case
+    half = onnx.load_from_string(in_half(model.SerializeToString()))
+    onnx.checker.check_model(half)
+    assert min(quantize.psnrs(model, half, [feed(spec, 1)])) > 45
+    kernels = {node.input[1] for node in half.graph.node if node.op_type == "Conv"}
+    stored = {t.name: t.data_type for t in half.graph.initializer if t.name in kernels}
+    assert set(stored.values()) == {onnx.TensorProto.FLOAT16}
 
 
 def test_openvino_gives_the_same(case):

@@ -188,6 +188,16 @@ def test_what_it_computes_in_is_told(trained, bundle):
     assert exact.precision == "fp32"
 
 
+def test_full_precision_is_computed_where_it_is_wanted(bundle, monkeypatch):
+    monkeypatch.setattr(session, "_has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(openvino, "pays_off", lambda: True)
+    path = bundle(parity={"bf16_psnr_mean": 60.0})
+    assert session.load(path, "openvino", precision="fp32").precision == "fp32"
+    assert session.load(path, "auto", precision="fp32").provider != "openvino"  # no faster there
+    with pytest.raises(DeviceError, match="openvino does not compute in fp16"):
+        session.load(path, "openvino", precision="fp16")
+
+
 def test_kernels_of_few_sizes_are_kept(bundle, monkeypatch):
     """What bounds the memory, which the slow test below measures."""
     settings = []

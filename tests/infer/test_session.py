@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from img2img.errors import DataError, DeviceError, UsageError
 from img2img.infer import session
+from img2img.infer.registry import shipped
 
 
 def has_driver() -> bool:
@@ -172,10 +173,116 @@ def test_a_gpu_does_not_search_again_for_every_size_and_keeps_its_engines(tmp_pa
     """What onnxruntime is asked for; whether it binds only a machine with a card can tell."""
     monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
     [(name, options)] = session._providers("cuda", b"a model")
-    assert (name, options) == ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+    assert name == "CUDAExecutionProvider"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     (name, options), (after, _) = session._providers("tensorrt", b"a model")
     assert (name, after) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert os.path.isdir(options["trt_engine_cache_path"])
     assert options["trt_engine_cache_enable"] == "1"
     other, _ = session._providers("tensorrt", b"the same graph with other weights")
     assert other[1]["trt_engine_cache_path"] != options["trt_engine_cache_path"]
+
+
+FAR, NEAR = {"fp16_psnr_mean": 60.0, "fp16_psnr_worst": 44.9}, {"fp16_psnr_worst": 45.0}
+
+
+@pytest.fixture
+def card(monkeypatch) -> list[tuple[list, bytes]]:
+    """A stand-in for a machine with a GPU, whose sessions run on the CPU. Fills with the providers
+    and the graphs that sessions were created with.
+    """
+    made: list[tuple[list, bytes]] = []
+    create = session.ort.InferenceSession
+
+    class Session(create):
+        def __init__(self, content, options, providers, enable_fallback):
+            made.append((providers, content))
+            super().__init__(content, options, providers=["CPUExecutionProvider"])
+            self.asked = [name for name, _ in providers]
+
+        def get_providers(self):
+            return self.asked
+
+    monkeypatch.setattr(session, "_has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(session.nvidia, "has_tensor_cores", lambda: True)
+    monkeypatch.setattr(session, "available", lambda: ["cuda", "tensorrt", "cpu"])
+    monkeypatch.setattr(session.ort, "preload_dlls", lambda: None)
+    monkeypatch.setattr(session.ort, "InferenceSession", Session)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("parity", "wanted", "computed"),
+    [
+        (NEAR, "auto", "fp16"),
+        (FAR, "auto", "fp32"),
+        ({"bf16_psnr_mean": 60.0}, "auto", "fp32"),  # of a version that did not measure fp16
+        (NEAR, "fp32", "fp32"),
+        ({}, "fp16", "fp16"),
+    ],
+)
+@pytest.mark.parametrize("provider", ["auto", "cuda"])
+def test_a_gpu_computes_in_half_where_the_export_was_near_or_it_is_wanted(
+    bundle, card, provider, parity, wanted, computed
+):
+    path = bundle(parity=parity)
+    model = session.load(path, provider, precision=wanted)
+    assert (model.provider, model.precision) == ("cuda", computed)
+    [(_, graph)] = card
+    assert (graph == path.read_bytes()) == (computed == "fp32")
+    assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert model.manifest.precision == "fp32"  # of the file
+    assert (model.session.run(None, {"image": np.zeros((1, 2, 3, 3), np.uint8)})[0] == 255).all()
+
+
+def test_tensorrt_converts_to_half_by_itself(bundle, card, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
+    path = bundle(parity=NEAR)
+    assert session.load(path, "tensorrt").precision == "fp16"
+    assert session.load(path, "tensorrt", precision="fp32").precision == "fp32"
+    asked = [providers[0][1] for providers, _ in card]
+    assert [options["trt_fp16_enable"] for options in asked] == ["1", "0"]
+    assert asked[0]["trt_engine_cache_path"] != asked[1]["trt_engine_cache_path"]
+    assert {graph for _, graph in card} == {path.read_bytes()}
+
+
+def test_a_file_in_another_precision_is_run_as_it_is(card):
+    path = shipped("weights") / "strokes-to-3d.onnx"
+    assert session.load(path, "cuda").precision == "int8"
+    assert session.load(path, "cuda", precision="fp32").precision == "int8"  # its floats are fp32
+    with pytest.raises(UsageError, match="was exported in int8, so it can't run in fp16"):
+        session.load(path, "cuda", precision="fp16")
+
+
+def test_a_file_that_is_no_bundle_is_refused_on_a_gpu_as_elsewhere(card, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"hello")
+    with pytest.raises(DataError, match="not an ONNX model"):
+        session.load(tmp_path / "m.onnx", "auto")
+
+
+@without_driver
+def test_half_precision_without_a_gpu_is_a_device_error(bundle):
+    for provider in ("auto", "cpu"):
+        with pytest.raises(DeviceError, match="cpu does not compute in fp16, only cuda"):
+            session.load(bundle(), provider, precision="fp16")
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones(bundle):
+    with pytest.raises(UsageError, match=r"no precision fp8\. Choose one of: auto, fp32, fp16"):
+        session.load(bundle(), "cpu", precision="fp8")
+
+
+def test_an_old_gpu_computes_in_full_precision_with_channels_first(bundle, card, monkeypatch):
+    """Without tensor cores, fp16 is slow, and channels last may fail; who wants fp16 gets it."""
+    path = bundle(parity=NEAR)
+    for has_them, precision, channels_last in ((True, "fp16", "1"), (False, "fp32", "0")):
+        monkeypatch.setattr(session.nvidia, "has_tensor_cores", lambda it=has_them: it)
+        assert session.load(path, "cuda").precision == precision
+        [(_, options)] = card[-1][0]
+        assert options["prefer_nhwc"] == channels_last
+    assert session.load(path, "cuda", precision="fp16").precision == "fp16"
+
+
+def test_a_session_on_cuda_is_bound_and_others_are_not(bundle, card):
+    assert isinstance(session.load(bundle(), "cuda").session, session.BoundSession)
+    assert not isinstance(session.load(bundle(), "cpu").session, session.BoundSession)

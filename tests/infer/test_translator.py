@@ -106,6 +106,7 @@ def test_a_translator_can_be_sent_to_a_worker_that_has_no_such_file(noise, tmp_p
     assert done.stdout.split() == [b"invert", b"cpu", b"1"]
     again = pickle.loads(pickle.dumps(pickle.loads(sent), protocol=2))
     assert again.sha256 == translator.sha256
+    assert again.precision == translator.precision
 
 
 def test_an_empty_picture_and_a_text_file_are_told(invert, tmp_path):

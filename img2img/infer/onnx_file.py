@@ -1,0 +1,74 @@
+"""An ONNX file as messages that can be changed, without the package `onnx`.
+
+Only the fields that `half` needs are declared, with the numbers of onnx.proto3, which never change.
+Others are kept as they are. Protobuf comes with onnxruntime.
+"""
+
+from functools import cache
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+FLOAT, FLOAT16 = 1, 10  # of TensorProto.DataType
+INT = 2  # of AttributeProto.AttributeType
+# By message: each field's name, number and type; a * marks a list.
+MESSAGES = {
+    "Entry": (("key", 1, "string"), ("value", 2, "string")),
+    "Tensor": (
+        ("dims", 1, "int64*"),
+        ("data_type", 2, "int32"),
+        ("float_data", 4, "float*"),
+        ("name", 8, "string"),
+        ("raw_data", 9, "bytes"),
+    ),
+    "Attribute": (("name", 1, "string"), ("i", 3, "int64"), ("type", 20, "int32")),
+    "Node": (
+        ("input", 1, "string*"),
+        ("output", 2, "string*"),
+        ("name", 3, "string"),
+        ("op_type", 4, "string"),
+        ("attribute", 5, "Attribute*"),
+    ),
+    "Value": (("name", 1, "string"),),
+    "Graph": (
+        ("node", 1, "Node*"),
+        ("initializer", 5, "Tensor*"),
+        ("output", 12, "Value*"),
+        ("value_info", 13, "Value*"),
+    ),
+    "Model": (("graph", 7, "Graph"), ("metadata_props", 14, "Entry*")),
+}
+
+
+def parse(content: bytes) -> Any:
+    """The message of an ONNX file. Raises google.protobuf.message.DecodeError for another file."""
+    return message("Model").FromString(content)
+
+
+def metadata(model: Any) -> dict[str, str]:
+    """The metadata of a parsed file."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def message(name: str) -> Any:
+    """The class of a message of MESSAGES."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"img2img.{name}"))
+
+
+@cache
+def _pool() -> descriptor_pool.DescriptorPool:
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="img2img_onnx.proto", package="img2img")
+    for name, fields in MESSAGES.items():
+        declaration = file.message_type.add(name=name)
+        for label, number, kind in fields:
+            plain = kind.removesuffix("*")
+            declared = declaration.field.add(name=label, number=number)
+            declared.label = field.LABEL_REPEATED if kind != plain else field.LABEL_OPTIONAL
+            if plain in MESSAGES:
+                declared.type, declared.type_name = field.TYPE_MESSAGE, f".img2img.{plain}"
+            else:
+                declared.type = field.Type.Value(f"TYPE_{plain.upper()}")
+    pool = descriptor_pool.DescriptorPool()  # not the default one, where `onnx` has its messages
+    pool.Add(file)
+    return pool

@@ -1,0 +1,52 @@
+"""What decodes and encodes pictures while the model runs: threads, or processes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from img2img.errors import Img2ImgError
+
+FROM_CORES = 4  # below, processes take cores away from each other and from the model
+FROM_JOBS = 500  # below, the processes' start, about a second, takes longer than they save
+TOGETHER = 4  # pictures in one task of a process, to hand over fewer messages
+
+
+@contextmanager
+def workers(cores: int, jobs: int, on_cpu: bool) -> Iterator[tuple[Executor, int]]:
+    """A context with an executor of one worker for each core, and with the number of pictures to
+    give it in one task. At its end, all tasks are done.
+
+    Threads share Python's lock with the one that runs the model: they reach some hundreds of
+    pictures a second, which is plenty for a model on a CPU. A GPU is faster, so many pictures are
+    for processes there. Raises Img2ImgError where the system ends one of them.
+    """
+    if on_cpu or cores < FROM_CORES or jobs < FROM_JOBS:
+        with ThreadPoolExecutor(cores) as threads:
+            yield threads, 1
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share the GPU's state
+    try:
+        with ProcessPoolExecutor(cores, context, initializer=_follow_parent) as processes:
+            yield processes, TOGETHER
+    except BrokenExecutor:
+        raise Img2ImgError(
+            "The system ended a process that reads and writes pictures, most likely because memory "
+            "ran out. Run the same command to continue."
+        ) from None
+
+
+def _follow_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when the parent has, even if killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
