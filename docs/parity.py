@@ -288,7 +288,7 @@ def cut(name: str, **settings: Any) -> Iterator[Row]:
     }
     named = {loss: named[loss] for loss in drawn["losses"][0]}
     # In float32 small losses of the discriminator part sooner: its pictures are 32 px wide.
-    yield from trained(trainer, batch, folder, named, parts, drift=0.1, least=0.1)
+    yield from trained(trainer, batch, folder, named, parts, drift=0.1, least=1.0)
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from img2img.nets.encoder_decoder import EncoderDecoderConfig, Padding
 from img2img.nets.generator import Generator
-from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
+from img2img.nets.padding import PaddedConv2d, PaddingMode
+from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -125,7 +126,7 @@ class AttentionUNet(Generator):
 
         def down(level: int) -> nn.Module:
             outer, inner = channels[level], channels[level + 1]
-            convolution = nn.Conv2d(outer, inner, 4, 2, 1, padding_mode=padding)
+            convolution = PaddedConv2d(outer, inner, 4, 2, 1, mode=padding)
             return nn.Sequential(*halving(antialias, convolution))
 
         def up(level: int) -> nn.Module:
@@ -133,7 +134,7 @@ class AttentionUNet(Generator):
             return nn.Sequential(*doubling(upsample, inner, outer, True, 4, padding))
 
         outside = range(levels)
-        self.first = nn.Conv2d(in_channels, width, 3, padding=1, padding_mode=padding)
+        self.first = PaddedConv2d(in_channels, width, 3, padding=1, mode=padding)
         self.encoders = nn.ModuleList([stage(level, channels[level]) for level in outside])
         self.downs = nn.ModuleList([down(level) for level in outside])
         self.middle = nn.Sequential(
@@ -144,7 +145,7 @@ class AttentionUNet(Generator):
         self.ups = nn.ModuleList([up(level) for level in reversed(outside)])
         decoders = [stage(level, 2 * channels[level]) for level in reversed(outside)]
         self.decoders = nn.ModuleList(decoders)
-        last = nn.Conv2d(width, self.output.maps, 3, padding=1, padding_mode=padding)
+        last = PaddedConv2d(width, self.output.maps, 3, padding=1, mode=padding)
         self.last = nn.Sequential(_norm(width), nn.SiLU(), *self.output.last(last))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -169,10 +170,10 @@ class ResidualBlock(nn.Module):
         self.change = nn.Sequential(
             _norm(inner),
             nn.SiLU(),
-            nn.Conv2d(inner, outer, 3, padding=1, padding_mode=padding),
+            PaddedConv2d(inner, outer, 3, padding=1, mode=padding),
             _norm(outer),
             nn.SiLU(),
-            nn.Conv2d(outer, outer, 3, padding=1, padding_mode=padding),
+            PaddedConv2d(outer, outer, 3, padding=1, mode=padding),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
+from img2img.nets.padding import PaddedConv2d, PaddingMode, pad
+from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 
 FlatForm = Literal["flat", "rectified", "pytorch-gan", "aladdinpersson"]
@@ -58,9 +59,7 @@ class FlatUNet(Generator):
 
         def down(level: int) -> nn.Module:
             inner = channels[level]
-            convolution = nn.Conv2d(
-                channels[level - 1], inner, 4, 2, 1, bias=bias, padding_mode=mode
-            )
+            convolution = PaddedConv2d(channels[level - 1], inner, 4, 2, 1, bias, mode)
             layers = halving(antialias, convolution)
             return nn.Sequential(*layers, norm_layer(norm, inner), nn.LeakyReLU(0.2))
 
@@ -74,7 +73,7 @@ class FlatUNet(Generator):
                 *([nn.Dropout(0.5)] if dropout and level >= 4 else []),  # as in the paper's
             )
 
-        first = nn.Conv2d(in_channels, width, 4, 2, 1, padding_mode=mode)
+        first = PaddedConv2d(in_channels, width, 4, 2, 1, mode=mode)
         self.downs = nn.ModuleList(
             [
                 nn.Sequential(*halving(antialias, first), nn.LeakyReLU(0.2)),
@@ -82,7 +81,7 @@ class FlatUNet(Generator):
                 nn.Sequential(
                     *halving(
                         antialias,
-                        nn.Conv2d(outer[-1], innermost, 4, 2, 1, padding_mode=padding),
+                        PaddedConv2d(outer[-1], innermost, 4, 2, 1, mode=padding),
                     ),
                     nn.LeakyReLU(0.2) if form in ("flat", "pytorch-gan") else nn.ReLU(),
                 ),
@@ -90,12 +89,11 @@ class FlatUNet(Generator):
         )
         self.ups = nn.ModuleList([up(level) for level in range(levels - 1, 0, -1)])
         maps = self.output.maps
-        pad = nn.ZeroPad2d if padding == "zeros" else nn.ReplicationPad2d
         last = (
             [
                 nn.Upsample(scale_factor=2),
-                pad((1, 0, 1, 0)),
-                nn.Conv2d(2 * width, maps, 4, padding=1, padding_mode=padding),
+                pad(padding, (1, 0, 1, 0)),
+                PaddedConv2d(2 * width, maps, 4, padding=1, mode=padding),
             ]
             if form == "pytorch-gan" and upsample == "transposed"
             else doubling(upsample, 2 * width, maps, True, 4, padding)

@@ -10,13 +10,8 @@ from torch import Tensor, nn
 
 from img2img.nets.encoder_decoder import Padding
 from img2img.nets.generator import Generator
-from img2img.nets.resample import (
-    PaddingMode,
-    SubpixelConvolution,
-    Upsample,
-    doubling,
-    halving,
-)
+from img2img.nets.padding import PaddedConv2d, PaddingMode
+from img2img.nets.resample import SubpixelConvolution, Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.nets.stargan import StarGeneratorConfig
 from img2img.sizes import Size
@@ -79,14 +74,14 @@ class ModulatedResNet(Generator):
             return [*layers, nn.InstanceNorm2d(outer, affine=True), nn.LeakyReLU(0.2, inplace=True)]
 
         def down(inner: int) -> list[nn.Module]:
-            convolution = nn.Conv2d(inner, 2 * inner, 4, 2, 1, bias=False, padding_mode=padding)
+            convolution = PaddedConv2d(inner, 2 * inner, 4, 2, 1, False, padding)
             return normed(*halving(antialias, convolution), outer=2 * inner)
 
         def up(inner: int) -> nn.Module:
             layers = doubling(upsample, inner, inner // 2, False, 4, padding)
             return Modulated(domains, inner, inner // 2, *layers)
 
-        first = nn.Conv2d(in_channels, width, 7, 1, 3, bias=False, padding_mode=padding)
+        first = PaddedConv2d(in_channels, width, 7, 1, 3, False, padding)
         self.encoder = nn.Sequential(
             *normed(first, outer=width),
             *down(width),
@@ -96,9 +91,9 @@ class ModulatedResNet(Generator):
             [ModulatedBlock(domains, 4 * width, padding) for _ in range(blocks)]
         )
         self.ups = nn.ModuleList([up(4 * width), up(2 * width)])
-        # Not 7x7 as in StarGAN: without a norm, a step of Adam changes the sum of so many products by
-        # as much as a fifth of the range, and training diverges.
-        last = nn.Conv2d(width, self.output.maps, 3, 1, 1, padding_mode=padding)
+        # Not 7x7 as in StarGAN: without a norm, a step of Adam changes the sum of so many products
+        # by as much as a fifth of the range, and training diverges.
+        last = PaddedConv2d(width, self.output.maps, 3, 1, 1, mode=padding)
         self.last = nn.Sequential(*self.output.last(last))
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
@@ -165,9 +160,7 @@ class ModulatedBlock(nn.Module):
         super().__init__()
 
         def modulated() -> Modulated:
-            convolution = nn.Conv2d(
-                channels, channels, 3, padding=1, bias=False, padding_mode=padding
-            )
+            convolution = PaddedConv2d(channels, channels, 3, 1, 1, False, padding)
             return Modulated(domains, channels, channels, convolution)
 
         self.first, self.second = modulated(), modulated()

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from img2img.nets.init import StartCondition
+from img2img.nets.padding import BorderPad2d, PaddedConv2d, PaddingMode, padded
 
 Upsample = Literal["transposed", "nearest", "bilinear", "subpixel"]
-PaddingMode = Literal["zeros", "reflect", "replicate"]  # as nn.Conv2d has it
 
 
 class Blur(nn.Module):
@@ -30,8 +30,8 @@ class Blur(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(padded, self.kernel, stride=self.stride, groups=len(self.kernel))
+        x = padded(x, 1, "reflect")
+        return F.conv2d(x, self.kernel, stride=self.stride, groups=len(self.kernel))
 
 
 class BlurDownsample(Blur):
@@ -82,9 +82,7 @@ class SubpixelConvolution(StartCondition):
 
     def __init__(self, inner: int, outer: int, bias: bool, padding: PaddingMode = "zeros"):
         super().__init__()
-        self.convolution = nn.Conv2d(
-            inner, 4 * outer, 3, padding=1, bias=bias, padding_mode=padding
-        )
+        self.convolution = PaddedConv2d(inner, 4 * outer, 3, 1, 1, bias, padding)
         self.impose()
 
     @torch.no_grad()
@@ -124,7 +122,7 @@ def doubling(
         if padding == "zeros":
             return [nn.Identity(), NearestConvolution(inner, outer, bias)]
         # The outer two pixels of the interpolated maps are equal: to reflect is to repeat them.
-        return [nn.ReplicationPad2d(1), NearestConvolution(inner, outer, bias, border=1)]
+        return [BorderPad2d(1, "replicate"), NearestConvolution(inner, outer, bias, border=1)]
     interpolation = nn.Upsample(scale_factor=2, mode=upsample)
-    convolution = nn.Conv2d(inner, outer, 3, padding=1, bias=bias, padding_mode=padding)
+    convolution = PaddedConv2d(inner, outer, 3, 1, 1, bias, padding)
     return [interpolation, convolution]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from img2img.nets.encoder_decoder import EncoderDecoderConfig
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import BlurDownsample, PaddingMode, Upsample, doubling
+from img2img.nets.padding import PaddedConv2d, PaddingMode, pad
+from img2img.nets.resample import BlurDownsample, Upsample, doubling
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -114,14 +115,14 @@ class ResNet(Generator):
 
         def down(channels: int) -> list[nn.Module]:
             stride, wider = 1 if antialias else 2, 2 * channels
-            convolution = nn.Conv2d(channels, wider, 3, stride, 1, bias=bias, padding_mode=mode)
+            convolution = PaddedConv2d(channels, wider, 3, stride, 1, bias, mode)
             return [*normed(convolution, wider), *([BlurDownsample(wider)] if antialias else [])]
 
         def up(channels: int) -> list[nn.Module]:
             *before, convolution = doubling(upsample, channels, channels // 2, bias, padding=mode)
             return [*before, *normed(convolution, channels // 2)]
 
-        before = [pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]
+        before = [_pad(padding, 3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]
         halve, halve_again = down(width), down(2 * width)
         first = len(before) + len(halve)
         block, last = first + len(halve_again), min(blocks, 5) - 1
@@ -134,7 +135,7 @@ class ResNet(Generator):
             *(ResidualBlock(deep, norm, dropout, padding) for _ in range(blocks)),
             *up(deep),
             *up(deep // 2),
-            pad(padding, 3),
+            _pad(padding, 3),
             *self.output.last(nn.Conv2d(width, self.output.maps, 7)),
         )
 
@@ -162,12 +163,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         bias = needs_bias(norm)
         self.conv_block = nn.Sequential(
-            pad(padding, 1),
+            _pad(padding, 1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             norm_layer(norm, channels),
             nn.ReLU(inplace=True),
             *([nn.Dropout(0.5)] if dropout else []),
-            pad(padding, 1),
+            _pad(padding, 1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             norm_layer(norm, channels),
         )
@@ -177,5 +178,5 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-def pad(padding: Padding, pixels: int) -> nn.Module:
-    return nn.ZeroPad2d(pixels) if padding == "zeros" else nn.ReflectionPad2d(pixels)
+def _pad(padding: Padding, pixels: int) -> nn.Module:
+    return pad("reflect" if padding == "paper" else padding, pixels)

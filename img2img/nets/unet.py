@@ -11,7 +11,8 @@ from img2img.nets.encoder_decoder import EncoderDecoderConfig, Padding
 from img2img.nets.flat_unet import FlatUNet, UNetForm
 from img2img.nets.generator import Generator
 from img2img.nets.norm import Norm, needs_bias, norm_layer
-from img2img.nets.resample import PaddingMode, Upsample, doubling, halving
+from img2img.nets.padding import PaddedConv2d, PaddingMode
+from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
 from img2img.sizes import Size
 
@@ -123,7 +124,7 @@ class Outermost(nn.Module):
         padding: PaddingMode,
     ):
         super().__init__()
-        first = nn.Conv2d(in_channels, width, 4, 2, 1, bias=block.bias, padding_mode=padding)
+        first = PaddedConv2d(in_channels, width, 4, 2, 1, block.bias, padding)
         self.model = nn.Sequential(
             *halving(antialias, first),
             block,
@@ -166,7 +167,7 @@ class Between(Skipping):
     ):
         super().__init__()
         self.bias = needs_bias(norm)
-        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias, padding_mode=padding)
+        down = PaddedConv2d(outer, inner, 4, 2, 1, self.bias, padding)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
             *halving(antialias, down),
@@ -191,7 +192,7 @@ class Innermost(Skipping):
     ):
         super().__init__()
         self.bias = needs_bias(norm)
-        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=self.bias, padding_mode=padding)
+        down = PaddedConv2d(outer, inner, 4, 2, 1, self.bias, padding)
         self.model = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
             *halving(antialias, down),
