@@ -53,7 +53,7 @@ def pinned(size: int) -> np.ndarray:
     memory = (ctypes.c_uint8 * size).from_address(address.value)
     release = weakref.finalize(memory, library.cuMemFreeHost, address)
     release.atexit = False  # then the driver is gone before
-    return np.frombuffer(memory, np.uint8)
+    return np.frombuffer(memoryview(memory), np.uint8)
 
 
 def _enter_context(library: ctypes.CDLL, device: ctypes.c_int) -> bool:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -16,9 +17,10 @@ from google.protobuf.message import DecodeError
 
 from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
 from img2img.files import cache_folder, usable_cores
-from img2img.infer import nvidia, onnx_file, openvino
+from img2img.infer import nvidia, onnx_file, openvino, tensorrt
 from img2img.infer.bound import BoundSession
 from img2img.infer.half import in_half
+from img2img.infer.tensorrt import RangedSession
 from img2img.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
@@ -84,8 +86,9 @@ def load(
                 computed = _precision(manifest, on_openvino.precision)
                 return Model(on_openvino, manifest, name, computed, sha256)
             continue
-        half = name in ON_NVIDIA and _runs_in_half(content, precision)
-        if session := _open(content, path, threads, name, explicit, half):
+        stated = _stated(content) if name in ON_NVIDIA else None
+        half = stated is not None and _runs_in_half(stated, precision)
+        if session := _open(content, path, threads, name, explicit, half, stated):
             try:
                 metadata = session.get_modelmeta().custom_metadata_map
             except UnicodeDecodeError:
@@ -93,19 +96,28 @@ def load(
             manifest = Manifest.parse(metadata, str(path))
             computed = "fp16" if half else manifest.precision
             _require(precision, computed, name, path)
-            bound = BoundSession(session) if name == "cuda" else session
-            return Model(bound, manifest, name, computed, sha256)
+            wrapped: Session = session
+            if name == "cuda":
+                wrapped = BoundSession(session)
+            elif name == "tensorrt":
+                on_cuda = partial(session_of, content, path, "cuda", threads, half)
+                wrapped = RangedSession(session, tensorrt.largest_side(manifest), on_cuda)
+            return Model(wrapped, manifest, name, computed, sha256)
     raise AssertionError("the CPU provider is always available")
 
 
-def _runs_in_half(content: bytes, precision: str) -> bool:
-    """Whether a GPU converts this file to fp16. False for a file that is not a bundle, too, whose
+def _stated(content: bytes) -> Manifest | None:
+    """The manifest of a bundle that is not loaded yet; None for a file that is not a bundle, whose
     error the provider reports.
     """
     try:
-        manifest = Manifest.parse(onnx_file.metadata(onnx_file.parse(content)), "")
+        return Manifest.parse(onnx_file.metadata(onnx_file.parse(content)), "")
     except (DecodeError, UnicodeDecodeError, DataError):
-        return False
+        return None
+
+
+def _runs_in_half(manifest: Manifest, precision: str) -> bool:
+    """Whether a GPU converts the graph to fp16."""
     if manifest.precision != "fp32" or precision == "fp32":
         return False
     return precision == "fp16" or (manifest.is_near_in_fp16 and nvidia.has_tensor_cores())
@@ -137,16 +149,18 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, bytes]:
     raise AssertionError("the CPU provider is always available")
 
 
-def session_of(content: bytes, path: Path, provider: str, threads: int | None) -> Session:
-    """A session of a graph that was made from the bundle at `path`, on the same provider, in full
-    precision; errors as in `load`.
+def session_of(
+    content: bytes, path: Path, provider: str, threads: int | None, half: bool = False
+) -> Session:
+    """A session of a graph that was made from the bundle at `path`, in full precision, or with
+    `half` in fp16 on a GPU; errors as in `load`.
     """
     if provider == "openvino":
         try:
             return openvino.OpenVinoSession(openvino.read(content), threads, exact=True)
         except Exception as error:
             raise DataError(f"OpenVINO can't run {path} in tiles ({reason(error)}).") from None
-    session: Session | None = _open(content, path, threads, provider, explicit=True)
+    session: Session | None = _open(content, path, threads, provider, explicit=True, half=half)
     assert session  # with explicit=True, _open raises where there is none
     return session
 
@@ -238,24 +252,22 @@ def _precision(manifest: Manifest, computed: str) -> str:
     return f"int8 and {computed}" if manifest.precision == "int8" else computed
 
 
-def _providers(name: str, content: bytes, half: bool = False) -> list[tuple[str, dict[str, str]]]:
-    """Onnxruntime's providers for the file, with their options. half: compute in fp16."""
+def _providers(
+    name: str, content: bytes, half: bool = False, manifest: Manifest | None = None
+) -> list[tuple[str, dict[str, str]]]:
+    """Onnxruntime's providers for the file, with their options. half: compute in fp16. manifest:
+    of a bundle.
+    """
     cuda = (PROVIDERS["cuda"], _cuda_options())
     if name == "cuda":
         return [cuda]
-    if name == "tensorrt":  # an engine is built for minutes, once per model, size and GPU
+    if name == "tensorrt":
         # One folder per model: onnxruntime names engines by the graph, regardless of the weights.
         model = hashlib.sha256(content).hexdigest()[:16]
         folder = cache_folder() / "tensorrt" / (f"{model}-fp16" if half else model)
         folder.mkdir(parents=True, exist_ok=True)
-        cached = {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(folder),
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(folder),
-            "trt_fp16_enable": "1" if half else "0",  # TensorRT converts the graph itself
-        }
-        return [(PROVIDERS[name], cached), cuda]  # CUDA runs what TensorRT can't
+        # CUDA runs what TensorRT can't.
+        return [(PROVIDERS[name], tensorrt.options(folder, half, manifest)), cuda]
     return [(PROVIDERS[name], {})]
 
 
@@ -278,6 +290,7 @@ def _open(
     name: str,
     explicit: bool,
     half: bool = False,
+    manifest: Manifest | None = None,
 ) -> ort.InferenceSession | None:
     """A session on this provider, which computes in fp16 with `half`. Where it does not work,
     DeviceError if the provider was requested explicitly, else None.
@@ -290,7 +303,7 @@ def _open(
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
             ort.preload_dlls()  # loads the CUDA libraries of pip packages, among them torch's
     try:
-        providers = _providers(name, content, half)
+        providers = _providers(name, content, half, manifest)
         graph = in_half(content) if half and name == "cuda" else content
         session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime has one type per status code

@@ -286,3 +286,29 @@ def test_an_old_gpu_computes_in_full_precision_with_channels_first(bundle, card,
 def test_a_session_on_cuda_is_bound_and_others_are_not(bundle, card):
     assert isinstance(session.load(bundle(), "cuda").session, session.BoundSession)
     assert not isinstance(session.load(bundle(), "cpu").session, session.BoundSession)
+
+
+def test_tensorrt_builds_one_engine_for_all_usual_sizes(bundle, card, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
+    model = session.load(bundle(parity=NEAR), "tensorrt")
+    options = card[0][0][0][1]
+    assert options["trt_profile_min_shapes"] == "image:1x1x1x3"
+    assert options["trt_profile_opt_shapes"] == "image:8x8x8x3"
+    assert options["trt_profile_max_shapes"] == "image:8x512x512x3"
+    for count, shape in ((1, (8, 512, 512, 3)), (2, (1, 513, 4, 3)), (2, (9, 4, 4, 3))):
+        image = np.full(shape, 5, np.uint8)
+        assert (model.session.run(None, {"image": image})[0] == 250).all()
+        assert len(card) == count  # CUDA runs what is larger, once there is such a picture
+    [(name, _)] = card[1][0]
+    assert name == "CUDAExecutionProvider"
+    assert card[1][1] != card[0][1]  # in fp16, too
+
+
+def test_a_graph_made_from_a_bundle_has_no_range_of_sizes(bundle, card, tmp_path, monkeypatch):
+    """Parts of a graph have inputs that the manifest does not know."""
+    monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
+    path = bundle(parity=NEAR)
+    session.session_of(path.read_bytes(), path, "tensorrt", 1)
+    [(providers, _)] = card
+    assert not any("profile" in option for option in providers[0][1])
+    assert providers[0][1]["trt_fp16_enable"] == "0"
