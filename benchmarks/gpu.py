@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import machine
 import page
@@ -145,25 +146,33 @@ def wait(device: str, count: int) -> dict:
 
 
 def inference(device: str, size: int, keep: Keep) -> None:
-    """Pictures a second at batch 8: torch in bf16, and our bundles where the provider binds."""
+    """Pictures a second at batch 8: torch in bf16, and our bundle where the provider binds, in both
+    precisions, and in fp16 also with channels first.
+    """
     import inference as ours
 
     from img2img import Translator
     from img2img.errors import DeviceError
+    from img2img.infer import nvidia
 
     provider = "cuda" if device != "cpu" else "cpu"
     pictures = ours.sample_pictures(size)
     with tempfile.TemporaryDirectory() as folder:
         for name, spec in ours.specs(size).items():
             to, runs = ("a" if spec.labels.sets else None), {}
-            for precision in ("fp32", "fp16"):
-                path = ours.save(spec, precision, pictures, Path(folder))
+            path = ours.save(spec, "fp32", pictures, Path(folder))
+            for title, precision, last in (
+                ("fp32", "fp32", nvidia.has_tensor_cores()),
+                ("fp16", "fp16", nvidia.has_tensor_cores()),
+                ("fp16, channels first", "fp16", False),
+            ):
                 try:
-                    translator = Translator(path, provider)
+                    with mock.patch.object(nvidia, "has_tensor_cores", lambda last=last: last):
+                        translator = Translator(path, provider, precision=precision)
                 except DeviceError as error:
                     print(error, file=sys.stderr)
                     continue
-                runs[f"img2img {precision}"] = lambda t=translator, to=to: t(pictures, to)
+                runs[f"img2img {title}"] = lambda t=translator, to=to: t(pictures, to)
             network = spec.module.to(device).eval()
             image = torch.randn(8, 3, size, size, device=device)
             more = (torch.zeros(8, spec.labels.width, device=device),) if to else ()
@@ -246,7 +255,9 @@ def measure(given: argparse.Namespace) -> tuple[dict, Path]:
 
         size = 64 if small else 256
         pictures = ours.sample_pictures(size)
-        return ours.pipeline("cpu" if small else "cuda", size, 2, pictures, 20 if small else 400)
+        if small:
+            return ours.pipeline("cpu", size, 2, pictures, 20)
+        return ours.pipeline("cuda", size, 2, pictures, 3000, "fp16")
 
     side = 64 if small else 256
     parts = {  # what it needs: a package, seconds; what it does

@@ -156,13 +156,20 @@ def networks(size: int, threads: int, pictures: list[np.ndarray]) -> dict[str, d
 
 
 def pipeline(
-    provider: str, size: int, threads: int, pictures: list[np.ndarray], count: int
+    provider: str,
+    size: int,
+    threads: int,
+    pictures: list[np.ndarray],
+    count: int,
+    precision: str = "auto",
 ) -> dict[str, float]:
-    """Pictures a second: JPEG files to PNG files, and the session alone on the same in memory."""
+    """Pictures a second: JPEG files to PNG files, and the session alone on the same in memory, one
+    by one on a CPU and in batches on a GPU, as the pipeline runs them.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = save(specs(size)["U-Net"], "fp32", pictures, folder)
-        translator = Translator(path, provider, threads=threads)
+        translator = Translator(path, provider, threads=threads, precision=precision)
         (folder / "in").mkdir()
         for number in range(count):
             picture = Image.fromarray(pictures[number % len(pictures)])
@@ -171,8 +178,11 @@ def pipeline(
         rates: dict[str, list[float]] = {"session": [], "folder": []}
         for turn in range(3):
             began = time.perf_counter()
-            for picture in decoded:
-                translator(picture)
+            if provider in ON_CPU:
+                for picture in decoded:
+                    translator(picture)
+            else:
+                translator(decoded)
             rates["session"].append(count / (time.perf_counter() - began))
             out = folder / f"out{turn}"
             jobs = make_plan([str(folder / "in")], out, "png", "1/1")
