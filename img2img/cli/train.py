@@ -114,6 +114,10 @@ def train(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None, _training("Number format of the computations.")
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        _training("Repeat and resume runs to the last bit on GPUs, too, where it takes longer."),
+    ] = None,
     device: Annotated[str | None, _training("auto, cpu, cuda, cuda:1 or mps.")] = None,
     seed: Annotated[int | None, _training("Seed of every random choice.")] = None,
     workers: Annotated[
@@ -173,7 +177,8 @@ def train(
     max_minutes = _minutes(max_time) if max_time else None
     options = _given(
         {"mode": mode, "preset": preset, "name": name, "seed": seed, "device": device}
-        | {"precision": precision, "workers": workers, "size": size, "resize": resize}
+        | {"precision": precision, "deterministic": deterministic}
+        | {"workers": workers, "size": size, "resize": resize}
         | {"centre_crop": centre_crop, "batch": batch, "epochs": epochs, "steps": steps}
     )
     swap = None if direction is None else direction == "ba"

@@ -6,12 +6,12 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from img2img.nets.encoder_decoder import EncoderDecoderConfig, Padding
 from img2img.nets.generator import Generator
+from img2img.nets.interpolation import bilinear
 from img2img.nets.padding import PaddedConv2d, PaddingMode
 from img2img.nets.resample import Upsample, doubling, halving
 from img2img.nets.residual import Output, Residual
@@ -202,7 +202,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         # Of the size of training, this changes nothing.
-        reduced = F.interpolate(normed, self.size.shape, mode="bilinear")
+        reduced = bilinear(normed, self.size.shape)
         keys, values = self._by_head(self.key_value(reduced)).chunk(
             2, 2
         )  # [N, heads, d, positions]

@@ -22,6 +22,8 @@ def padded(x: Tensor, pixels: int | Amounts, mode: Border) -> Tensor:
     are slow, and whose order differs from run to run. On CPUs it is slower, too.
     """
     amounts = (pixels,) * 4 if isinstance(pixels, int) else pixels
+    if not torch.is_grad_enabled():  # such as while a graph is exported, which has plain Pads
+        return F.pad(x, amounts, mode)
     result: Tensor = _Padded.apply(x, amounts, mode)
     return result
 

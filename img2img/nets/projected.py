@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from img2img.features import FeatureNetwork, NetworkName, feature_network, three_channels
 from img2img.nets.discriminator import Classifies, DiscriminatorConfig, Looking, Scores
+from img2img.nets.interpolation import bilinear
 from img2img.sizes import Size
 
 SLOPE = 0.2
@@ -119,10 +120,8 @@ class Projected(Looking):
         image = three_channels(picture)
         scale = self.side / min(image.shape[2:])
         if scale != 1:
-            size = [round(length * scale) for length in image.shape[2:]]
-            image = F.interpolate(
-                image, size, mode="bilinear", align_corners=False, antialias=scale < 1
-            )
+            height, width = (round(length * scale) for length in image.shape[2:])
+            image = bilinear(image, (height, width), antialias=scale < 1)
         features: list[Tensor] = self.network(image)
         return features
 
@@ -156,9 +155,7 @@ class Mixing(nn.Module):
         for fine, down, smooth in zip(
             reversed(mixed), reversed(self.down), reversed(self.smooth), strict=True
         ):
-            coarse = F.interpolate(
-                down(scales[0]), fine.shape[2:], mode="bilinear", align_corners=False
-            )
+            coarse = bilinear(down(scales[0]), (fine.shape[2], fine.shape[3]))
             scales.insert(0, smooth((fine + coarse) * 0.5**0.5))  # of the variance of each
         return scales
 

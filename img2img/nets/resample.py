@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from img2img.nets.init import StartCondition
+from img2img.nets.interpolation import BilinearDoubling
 from img2img.nets.padding import BorderPad2d, PaddedConv2d, PaddingMode, padded
 
 Upsample = Literal["transposed", "nearest", "bilinear", "subpixel"]
@@ -123,6 +124,5 @@ def doubling(
             return [nn.Identity(), NearestConvolution(inner, outer, bias)]
         # The outer two pixels of the interpolated maps are equal: to reflect is to repeat them.
         return [BorderPad2d(1, "replicate"), NearestConvolution(inner, outer, bias, border=1)]
-    interpolation = nn.Upsample(scale_factor=2, mode=upsample)
     convolution = PaddedConv2d(inner, outer, 3, 1, 1, bias, padding)
-    return [interpolation, convolution]
+    return [BilinearDoubling(), convolution]

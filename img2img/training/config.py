@@ -26,7 +26,8 @@ from img2img.methods.config import MethodConfig
 from img2img.methods.route import UNPREFIXED
 from img2img.training.keep import Keep
 
-Precision = Literal["auto", "fp32", "bf16"]
+NumberFormat = Literal["fp32", "bf16"]
+Precision = Literal["auto", NumberFormat]
 ExtractorChoice = Literal[
     "auto", "inception", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "none"
 ]
@@ -100,7 +101,13 @@ class RunConfig(BaseModel):
     device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
     precision: Precision = Field(
         "auto",
-        description="Number format: fp32, bf16, or auto (bf16 where the hardware multiplies it).",
+        description="Number format: fp32, bf16, or auto (bf16 where the hardware multiplies it; on "
+        "a CPU also only if it is the faster one in a comparison when the run starts).",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Make repeated and resumed runs equal to the last bit on GPUs, too, where it "
+        "takes longer. On CPUs they always are.",
     )
     workers: int | None = Field(
         None,
@@ -164,6 +171,8 @@ class RunConfig(BaseModel):
         "mlflow, or none.",
     )
     licence: str | None = Field(None, description="License of the weights, for the model card.")
+    # What precision="auto" was resolved to; filled when the run starts
+    number_format: NumberFormat | None = None
     measured_by: str = ""  # the extractor of the looks; filled when the run starts
     fingerprint: str = ""  # of the training pictures; filled when the run starts
     # SHA-256 of the feature networks in training, by name; filled when the run starts
@@ -177,6 +186,15 @@ class RunConfig(BaseModel):
     def _absolute(cls, path: Path | None) -> Path | None:
         """So that --resume works from any folder."""
         return path.absolute() if path else None
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> Self:
+        if self.deterministic and self.compile:
+            raise ValueError(
+                "deterministic needs networks that are not compiled, since compiled code may "
+                "compute differently after the next compilation; leave out compile"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cacheable(self) -> Self:
@@ -298,6 +316,11 @@ class RunConfig(BaseModel):
         if self.method.fit == "crop":
             return "pictures of one size, which they don't have before fit=crop crops them"
         return ""
+
+    @property
+    def computed_in(self) -> Precision:
+        """The number format of the run; auto in a run from before it was recorded."""
+        return self.number_format or self.precision
 
     @property
     def held_out_sources(self) -> Sources:

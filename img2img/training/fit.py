@@ -16,6 +16,7 @@ from img2img.errors import Img2ImgError
 from img2img.methods import METHODS
 from img2img.training.config import RunConfig
 from img2img.training.plan import Plan, make_plan
+from img2img.training.precision import settled
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime
 from img2img.training.schedule import Schedule, steps_per_epoch
@@ -31,6 +32,7 @@ def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
 
     Raises Img2ImgError if not even the smallest fits.
     """
+    plan = replace(plan, config=settled(plan.config, ranks))
     at_once = ranks.from_first(_most(plan, ranks) if ranks.first else 0)
     parts = plan.config.method.accumulate * ranks.count
     batch = max(1, min(at_once, MOST, len(plan.training) // parts)) * parts
@@ -43,7 +45,7 @@ def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
 def _most(plan: Plan, ranks: Ranks) -> int:
     """The largest number of pictures that fit at once."""
     few, more = MEASURED
-    device = Runtime(plan.config.device, plan.config.precision, ranks=ranks).device
+    device = Runtime(plan.config.device, ranks=ranks).device
     config = plan.config.model_copy(update={"device": str(device)})
     low, high = (_peak(config, count) for count in MEASURED)
     if low is None:
@@ -83,13 +85,13 @@ def _measure(values: dict[str, Any]) -> int:
     """Train until each network has been updated twice. Returns the peak memory in bytes."""
     config = RunConfig.build(values)
     plan = make_plan(config, Console(quiet=True), decode=False)
-    method = METHODS[config.mode]
-    runtime = Runtime(config.device, config.precision, config.in_channels_last)
-    trainer = Trainer(method(plan.config.method), runtime, 0, plan.schedule)
+    runtime, networks = Runtime.of(config), METHODS[config.mode](plan.config.method)
+    trainer = Trainer(networks, runtime, 0, plan.schedule)
     chosen = [index % len(plan.training) for index in range(config.method.batch)]
     batch = runtime.place(fixed_batch(plan.training, plan.augment(training=True), chosen))
-    for _ in range(2 * trainer.method.turn):
-        trainer.update(batch)
+    with runtime.algorithms():
+        for _ in range(2 * trainer.method.turn):
+            trainer.update(batch)
     return runtime.peak_memory()
 
 

@@ -7,6 +7,7 @@ import shlex
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from img2img.training.folder import RunFolder, is_begun, require_checkpoint
 from img2img.training.log import Display, Means, MetricsLog
 from img2img.training.looks import Looks, OtherRankFailed
 from img2img.training.plan import Plan
+from img2img.training.precision import settled
 from img2img.training.ranks import LostRank, Ranks
 from img2img.training.runtime import Runtime, seed_step, to_uint8
 from img2img.training.stop import stop_signals
@@ -60,9 +62,11 @@ def train(
         raise DataError("The processes have different training pictures (names or sizes differ).")
     if ranks.first:
         callbacks = [*(LOGGERS[name]() for name in config.loggers), *callbacks]
+    if begins:
+        plan = replace(plan, config=settled(plan.config, ranks))
     trainer = _new_trainer(plan, run, ranks)
     deadline = started + max_minutes * 60 if max_minutes is not None else math.inf
-    with stop_signals() as stop:
+    with stop_signals() as stop, trainer.runtime.algorithms():
         loop = Loop(plan, run, trainer, console, stop, begins, callbacks if ranks.first else ())
         if loop.is_complete():
             console.print(_complete(plan, run, trainer, loop.looks))
@@ -90,10 +94,10 @@ def train(
 
 def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     """The trainer of a run, in the state before the first step."""
-    config, method = plan.config, METHODS[plan.config.mode]
-    runtime = Runtime(config.device, config.precision, config.in_channels_last, ranks)
+    config = plan.config
+    runtime = Runtime.of(config, ranks)
     seed_step(config.seed, INIT)
-    networks = method(config.method)
+    networks = METHODS[config.mode](config.method)
     if config.pretrained and not (run / checkpoint.LAST).exists():
         checkpoint.begin_with(networks.generators, config.pretrained)
     return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
@@ -147,8 +151,7 @@ def _stopped_early(plan: Plan, run: Path, trainer: Trainer, looks: Looks) -> str
     patience = plan.config.patience
     return (
         f"{run} stopped early, at step {trainer.step:,} of {plan.total:,}: the held-out distance "
-        "has "
-        f"not improved for {patience} looks. To train it longer: img2img train --resume "
+        f"has not improved for {patience} looks. To train it longer: img2img train --resume "
         f"{shlex.quote(str(run))} --patience {2 * (patience or 1)}"
     )
 

@@ -1,8 +1,8 @@
 """Devices and number formats, which no other module deals with."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from img2img import memory
 from img2img.errors import DeviceError
 from img2img.files import usable_cores
-from img2img.training.config import Precision
+from img2img.training.config import Precision, RunConfig
+from img2img.training.determinism import deterministic_algorithms, prepare_cuda
 from img2img.training.ranks import Ranks
 
 M = TypeVar("M", bound=nn.Module)
@@ -26,23 +27,43 @@ class Runtime:
         precision: Precision = "auto",
         channels_last: bool = False,
         ranks: Ranks = Ranks(),  # noqa: B008, it is immutable
+        deterministic: bool = False,
     ):
         """channels_last: use this memory layout with bf16. Each rank of a machine uses another GPU.
+        deterministic: `algorithms` gives results that are equal to the last bit on GPUs, too.
 
         Raises DeviceError if the device is not available.
         """
+        self.deterministic = deterministic
+        if deterministic:
+            prepare_cuda()
         self.device = _device(device, ranks)
         self.bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
         self.layout = (
             torch.channels_last if channels_last and self.bf16 else torch.contiguous_format
         )
 
+    @classmethod
+    def of(cls, config: RunConfig, ranks: Ranks = Ranks()) -> Self:  # noqa: B008, it is immutable
+        """The device and the precision that a run's config asks for. Errors as above."""
+        layout = config.in_channels_last
+        return cls(config.device, config.computed_in, layout, ranks, config.deterministic)
+
     def describe(self) -> str:
         """The device and the number format, for messages."""
         name = self.device.type
         if name == "cuda":
             name = torch.cuda.get_device_name(self.device)
-        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
+        remark = ", deterministic" if self.deterministic else ""
+        if self.deterministic and self.device.type != "cpu":
+            remark += " (which takes longer)"
+        return f"{name}, {'bf16' if self.bf16 else 'fp32'}{remark}"
+
+    def algorithms(self) -> AbstractContextManager[None]:
+        """A context in which torch uses deterministic algorithms alone, if the run is to be
+        deterministic. Raises UsageError for an operation of which there is none.
+        """
+        return deterministic_algorithms() if self.deterministic else nullcontext()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context in which torch computes in bf16, if the run does."""
@@ -50,8 +71,11 @@ class Runtime:
 
     @property
     def compiles(self) -> bool:
-        """Whether compiled networks train faster; on CPUs they hardly do."""
-        return self.device.type == "cuda" and find_spec("triton") is not None
+        """Whether to compile networks by default. On CPUs that is hardly faster, and in a
+        deterministic run other code may result from the next compilation.
+        """
+        fast = self.device.type == "cuda" and find_spec("triton") is not None
+        return fast and not self.deterministic
 
     @property
     def miscompiles(self) -> bool:
@@ -140,7 +164,9 @@ def _device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _fast_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 matrices natively."""
+    """Whether the hardware multiplies bf16 matrices natively. On CPUs it decides only where nothing
+    is measured (img2img.training.precision), such as in runs from before that.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

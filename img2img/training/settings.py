@@ -40,6 +40,7 @@ FILLED = {
     "feature_networks",
     "feature_weights",
     "measured_by",
+    "number_format",
     "history",
 }  # fields of RunConfig that are set when a run starts
 GROUPS = {"method", "sources", "test"}

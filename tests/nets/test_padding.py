@@ -30,6 +30,8 @@ def test_values_are_torchs_and_so_are_gradients_but_for_rounding(size, pixels, m
     made, expected = padded(x, pixels, mode), by_torch(x, pixels, mode)
     assert torch.equal(made, expected)
     assert made.is_contiguous(memory_format=layout)
+    with torch.no_grad():
+        assert torch.equal(padded(x, pixels, mode), expected)
     # Whole numbers, so that their sums are exact in any order and format.
     slope = random(*made.shape).mul(4).round().to(dtype).contiguous(memory_format=layout)
     results = [torch.autograd.grad(each, x, slope)[0] for each in (made, expected)]
