@@ -32,13 +32,13 @@ WAYS = {
 
 def measure(mode: str, size: int, batch: int, way: str) -> dict[str, float]:
     """In this process: seconds of the second step, and the peak."""
-    step = train_step.ours(mode, size, batch, "cpu", settings=WAYS[way])
+    trainer, placed = train_step.training(mode, size, batch, "cpu", WAYS[way])
     memory.forget_peak()
     turn = 5 if mode == "stargan" else 1
     for _ in range(2):
         began = time.perf_counter()
         for _ in range(turn):
-            step()
+            trainer.update(placed)
     return {"seconds": (time.perf_counter() - began) / turn, "gib": memory.peak() / 2**30}
 
 

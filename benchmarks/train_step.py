@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from img2img.manifest import Labels
 from img2img.methods import METHODS
 from img2img.methods.base import Method
+from img2img.methods.step import Batch
+from img2img.training.config import Precision
 from img2img.training.runtime import Runtime
 from img2img.training.schedule import Schedule
 from img2img.training.trainer import Trainer
@@ -175,23 +177,43 @@ def textbook(mode: str, size: int, batch: int, device: str) -> Step:
     return TEXTBOOK[mode](method.to(device), Runtime(device, "fp32").place(raw))
 
 
+def training(
+    mode: str,
+    size: int,
+    batch: int,
+    device: str,
+    settings: dict | None = None,
+    precision: Precision = "auto",
+    other_layout: bool = False,
+    deterministic: bool = False,
+) -> tuple[Trainer, Batch]:
+    """Our trainer, and a batch on the device. other_layout: of pictures, than the method's."""
+    method, raw = begin(mode, size, batch, settings)
+    last = method.channels_last != other_layout
+    schedule = Schedule.of(method.config, epoch_steps=1000)
+    runtime = Runtime(device, precision, channels_last=last, deterministic=deterministic)
+    trainer = Trainer(method, runtime, 0, schedule)
+    return trainer, runtime.place(raw)
+
+
 def ours(
     mode: str,
     size: int,
     batch: int,
     device: str,
     compiled: bool = False,
-    channels_last: bool | None = None,
-    settings: dict | None = None,
+    graph: bool = False,
+    other_layout: bool = False,
+    precision: Precision = "auto",
 ) -> Step:
-    """Our step; channels_last and settings: other than the method has them."""
-    method, raw = begin(mode, size, batch, settings)
-    last = method.channels_last if channels_last is None else channels_last
-    schedule = Schedule.of(method.config, epoch_steps=1000)
-    trainer = Trainer(method, Runtime(device, channels_last=last), 0, schedule)
+    """Our step."""
+    trainer, placed = training(
+        mode, size, batch, device, precision=precision, other_layout=other_layout
+    )
     if compiled:
         trainer.compile()
-    placed = trainer.runtime.place(raw)
+    if graph and device != "cpu":
+        trainer.record(print)
     return lambda: trainer.update(placed)
 
 
