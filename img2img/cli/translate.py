@@ -139,13 +139,9 @@ def translate(
     summary.failed += unlisted
     total += len(unlisted)
     rate = summary.done / max(summary.seconds, 1e-9)
-    provider, precision = translator.provider, translator.precision
+    computed = {"provider": translator.provider, "precision": translator.precision}
     if as_json:
-        report: dict[str, object] = {
-            "output": str(output),
-            "provider": provider,
-            "precision": precision,
-        }
+        report: dict[str, object] = {"output": str(output), **computed}
         report["passed_over"] = dict(passed_over.files)
         report["outputs_passed_over"] = list(map(str, passed_over.outputs))
         print(json.dumps({**vars(summary), **report}))
@@ -153,7 +149,8 @@ def translate(
         console.print(
             f"{summary.done:,} translated, {summary.skipped:,} skipped, "
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
-            f"({rate:.1f} images/s on {provider} in {precision}); see {output}"
+            f"({rate:.1f} images/s on {computed['provider']} in {computed['precision']}); "
+            f"see {output}"
         )
         for kind, counted in summary.notes.items():
             pictures = f"{counted['pictures']:,} picture{'s' if counted['pictures'] > 1 else ''}"
