@@ -46,6 +46,21 @@ TINY = {  # settings that make a method train in seconds
 }
 
 
+def tiny_preset(mode: str, preset: str) -> dict:
+    """Settings that make a method with its preset tiny, of the networks that the preset chooses."""
+    from img2img.methods import METHODS
+
+    chosen = METHODS[mode].presets[preset]
+    if preset == "paper":
+        return {}
+    parts = [{"network": {"name": name, "width": 4}} for name in ("patch", "projected")]
+    return {
+        "resize": None,
+        "generator": {"width": 4} if "generator" in chosen else TINY[mode]["generator"],
+        "discriminator": {"parts": parts} if "mixture" in chosen.values() else {"width": 4},
+    }
+
+
 @pytest.fixture(scope="session")
 def emoji(tmp_path_factory) -> Path:
     """20 real pictures of each of two styles: flat/ and 3d/, the same names in both."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import TINY
+from conftest import tiny_preset
 from typer.testing import CliRunner
 
 from img2img.cli import app
@@ -27,19 +27,7 @@ def test_the_papers_settings_are_the_default(mode, make_config):
 def test_every_method_trains_with_its_presets_and_repeats_from_its_config(
     mode, preset, make_config, quiet, tmp_path
 ):
-    chosen = METHODS[mode].presets[preset]
-    # Of the networks that the preset chooses.
-    generator = {"width": 4} if "generator" in chosen else TINY[mode]["generator"]
-    parts = [{"network": {"name": name, "width": 4}} for name in ("patch", "projected")]
-    discriminator = {"parts": parts} if "mixture" in chosen.values() else {"width": 4}
-    config = make_config(
-        mode,
-        {"preset": preset},
-        steps=2,
-        resize=None,
-        generator=generator,
-        discriminator=discriminator,
-    )
+    config = make_config(mode, {"preset": preset}, steps=2, **tiny_preset(mode, preset))
     found = config.method.flat()
     given = {"steps", "epochs", "d_steps"}  # by make_config
     settings = json.loads(json.dumps(METHODS[mode].presets[preset]))

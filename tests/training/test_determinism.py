@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from conftest import tiny_preset
 from gradients import four_pictures, precision, start
 from states import assert_bitwise, state
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -69,9 +70,8 @@ class Calls(TorchDispatchMode):
 def test_every_preset_trains_with_what_can_be_repeated_alone(
     mode, preset, make_config, quiet, tmp_path
 ):
-    small = {} if preset == "paper" else {"resize": None, "discriminator": {"width": 4}}
     run = {"preset": preset, "deterministic": True}
-    config = make_config(mode, run, **{"d_steps": 1, "steps": 2, **small})
+    config = make_config(mode, run, **{"d_steps": 1, "steps": 2, **tiny_preset(mode, preset)})
     with Calls() as calls:
         train(make_plan(config, quiet), tmp_path / "run", quiet)
     assert calls.names & UNREPEATABLE == set()
