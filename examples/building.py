@@ -6,6 +6,7 @@ An archive is only ever read: nothing of a package is installed or run.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,10 +29,9 @@ def pip_archive(package: str, file_name: str, sha256: str, folder: Path) -> Path
     The wheel may be for another Python and another machine than this one.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
-    _, _, python, _, platforms = file_name.removesuffix(".whl").split("-")
-    if platforms != "any":
-        command += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
-        command += [part for platform in platforms.split(".") for part in ("--platform", platform)]
+    if tags := re.search(r"-cp(\d+)-\w+-([\w.]+)\.whl$", file_name):
+        command += ["--implementation", "cp", "--python-version", tags[1]]
+        command += [part for platform in tags[2].split(".") for part in ("--platform", platform)]
     return _archive([*command, package], "Python", file_name, sha256, folder)
 
 

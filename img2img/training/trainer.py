@@ -308,5 +308,7 @@ def _detached(scene: Scene) -> Scene:
 def _load_moments(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     """Load the state of an optimizer, which may be one of another device: with its own options."""
     [own], [saved] = optimizer.param_groups, state["param_groups"]
-    options = {name: own[name] for name in ("lr", "fused", "capturable")}
+    options: dict[str, Any] = {name: own[name] for name in ("fused", "capturable")}
+    rate = float(saved["lr"])
+    options["lr"] = own["lr"].fill_(rate) if isinstance(own["lr"], Tensor) else rate
     optimizer.load_state_dict({**state, "param_groups": [saved | options]})
