@@ -91,8 +91,8 @@ class ModulatedResNet(Generator):
             [ModulatedBlock(domains, 4 * width, padding) for _ in range(blocks)]
         )
         self.ups = nn.ModuleList([up(4 * width), up(2 * width)])
-        # Not 7x7 as in StarGAN: features have no norm here, and a step of Adam may change the sum of
-        # so many products by a fifth of the range. Trainings with it diverged.
+        # Not 7x7 as in StarGAN: features have no norm here, and a step of Adam may change the sum
+        # of so many products by a fifth of the range. Trainings with it diverged.
         last = PaddedConv2d(width, self.output.maps, 3, 1, 1, mode=padding)
         self.last = nn.Sequential(*self.output.last(last))
 
