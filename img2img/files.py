@@ -85,40 +85,37 @@ def whole_file(path: Path) -> Iterator[Path]:
     Readers see the old file or the new one, never a part of it, even after a crash. The file's mode
     follows the umask, whatever mode the writer gives the temporary file.
     """
-    temporary = _temporary(path)
-    temporary.open("xb").close()
-    mode = stat.S_IMODE(temporary.stat().st_mode)
-    try:
+    with _replacing(path) as temporary:
+        temporary.open("xb").close()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
         if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors creates its own file, 0600
             temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write the file so that it is complete or absent. Missing parent folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with temporary.open("xb") as file:  # once, unlike whole_file: a folder may have a million
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # Opened once, unlike in whole_file: a folder may have a million.
+    with _replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _temporary(path: Path) -> Path:
-    """A new name beside `path`, which is not that of a picture, because the file stays after a
-    kill.
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A new name beside `path`. The file of that name replaces `path` when the block succeeds, and
+    is deleted when it fails. It is not that of a picture, because the file stays after a kill.
     """
-    return path.parent / f".img2img-{secrets.token_hex(8)}.part"
+    temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

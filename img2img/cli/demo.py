@@ -1,11 +1,11 @@
 """img2img demo: models in the browser."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from img2img.cli.options import option
+from img2img.cli.options import Precision, option
 
 
 def demo(
@@ -28,10 +28,7 @@ def demo(
     provider: Annotated[
         str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "fp16"],
-        option("Of the computation. auto: the fastest of which the export measured 45 dB or more."),
-    ] = "auto",
+    precision: Precision = "auto",
     share: Annotated[bool, option("Publish the page through Gradio's servers.")] = False,
     auth: Annotated[str | None, option("Require this NAME:PASSWORD; needed for --share.")] = None,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, MB.")] = 64,

@@ -1,10 +1,10 @@
 """img2img serve: models over HTTP."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from img2img.cli.options import option
+from img2img.cli.options import Precision, option
 
 
 def serve(
@@ -23,10 +23,7 @@ def serve(
     provider: Annotated[
         str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "fp16"],
-        option("Of the computation. auto: the fastest of which the export measured 45 dB or more."),
-    ] = "auto",
+    precision: Precision = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes; each loads all models.")] = 1,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest picture file, MB.")] = 16,
     max_pixels: Annotated[

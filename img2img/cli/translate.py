@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from img2img.cli.options import option
+from img2img.cli.options import Precision, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,10 +36,7 @@ def translate(
     provider: Annotated[
         str, option("Where to run: auto, cpu, cuda, tensorrt, openvino, coreml or directml.")
     ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "fp16"],
-        option("Of the computation. auto: the fastest of which the export measured 45 dB or more."),
-    ] = "auto",
+    precision: Precision = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures per batch.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
     existing: Annotated[

@@ -83,17 +83,15 @@ def measure_bf16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> 
     exact, pixels = Translator(bundle, "cpu"), Pixels(spec).eval()
     by_openvino = openvino.is_installed() and openvino.pays_off()
     rounding = Translator(bundle, "openvino") if by_openvino else None
-    decibels = []
-    for to in spec.labels.names[:DOMAINS] or (None,):
-        for picture in pictures:
-            if rounding:
-                reference, rounded = exact(picture, to), rounding(picture, to)
-            else:
-                reference = _in_torch(pixels, picture, exact.domain(to))
-                with torch.autocast("cpu", torch.bfloat16):
-                    rounded = _in_torch(pixels, picture, exact.domain(to))
-            decibels.append(psnr(reference.astype(int) - rounded))
-    return {"bf16_psnr_mean": float(np.mean(decibels)), "bf16_psnr_worst": min(decibels)}
+
+    def both(picture: np.ndarray, to: str | None) -> tuple[np.ndarray, np.ndarray]:
+        if rounding:
+            return exact(picture, to), rounding(picture, to)
+        reference = _in_torch(pixels, picture, exact.domain(to))
+        with torch.autocast("cpu", torch.bfloat16):
+            return reference, _in_torch(pixels, picture, exact.domain(to))
+
+    return _decibels("bf16", spec, pictures, both)
 
 
 def measure_fp16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
@@ -105,13 +103,29 @@ def measure_fp16(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> 
     """
     domain_of = Translator(bundle, "cpu").domain
     exact, rounding = Pixels(spec).eval(), Pixels(spec, "fp16").eval()
+
+    def both(picture: np.ndarray, to: str | None) -> tuple[np.ndarray, np.ndarray]:
+        domain = domain_of(to)
+        return _in_torch(exact, picture, domain), _in_torch(rounding, picture, domain)
+
+    return _decibels("fp16", spec, pictures, both)
+
+
+def _decibels(
+    name: str,
+    spec: ExportSpec,
+    pictures: list[np.ndarray],
+    both: Callable[[np.ndarray, str | None], tuple[np.ndarray, np.ndarray]],
+) -> dict[str, float]:
+    """The mean and the worst PSNR over the pictures and domains. both: translates a picture exactly
+    and with rounding.
+    """
     decibels = []
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture in pictures:
-            reference = _in_torch(exact, picture, domain_of(to))
-            rounded = _in_torch(rounding, picture, domain_of(to))
+            reference, rounded = both(picture, to)
             decibels.append(psnr(reference.astype(int) - rounded))
-    return {"fp16_psnr_mean": float(np.mean(decibels)), "fp16_psnr_worst": min(decibels)}
+    return {f"{name}_psnr_mean": float(np.mean(decibels)), f"{name}_psnr_worst": min(decibels)}
 
 
 @torch.no_grad()

@@ -21,34 +21,40 @@ def driver() -> ctypes.CDLL | None:
         return None
 
 
+def _first_gpu() -> tuple[ctypes.CDLL, ctypes.c_int] | None:
+    """The driver, ready to use, and its first GPU; None where there is none."""
+    library, gpu = driver(), ctypes.c_int()
+    if library is None or library.cuInit(0) != 0:
+        return None
+    return (library, gpu) if library.cuDeviceGet(ctypes.byref(gpu), 0) == 0 else None
+
+
 @cache
 def has_tensor_cores() -> bool:
     """Whether the first GPU computes faster in fp16 than in fp32, and with channels last. Older
     ones are many times slower in it, or lack the kernels.
     """
-    library, device, major = driver(), ctypes.c_int(), ctypes.c_int()
-    return (
-        library is not None
-        and library.cuInit(0) == 0
-        and library.cuDeviceGet(ctypes.byref(device), 0) == 0
-        and library.cuDeviceGetAttribute(ctypes.byref(major), MAJOR, device) == 0
-        and major.value >= TENSOR_CORES
-    )
+    first, major = _first_gpu(), ctypes.c_int()
+    if first is None:
+        return False
+    library, gpu = first
+    told = library.cuDeviceGetAttribute(ctypes.byref(major), MAJOR, gpu) == 0
+    return told and major.value >= TENSOR_CORES
 
 
 def pinned(size: int) -> np.ndarray:
     """An array, uint8 [size], in memory that the first GPU reads and writes by itself, at the full
     speed of the bus; in usual memory where the driver has none to give. Freed with the array.
     """
-    library, device, address = driver(), ctypes.c_int(), ctypes.c_void_p()
+    first, address = _first_gpu(), ctypes.c_void_p()
+    if first is None:
+        return np.empty(size, np.uint8)
+    library, gpu = first
     allocated = (
-        library is not None
-        and library.cuInit(0) == 0
-        and library.cuDeviceGet(ctypes.byref(device), 0) == 0
-        and _enter_context(library, device)
+        _enter_context(library, gpu)
         and library.cuMemHostAlloc(ctypes.byref(address), ctypes.c_size_t(size), PORTABLE) == 0
     )
-    if not (library and allocated and address.value):
+    if not (allocated and address.value):
         return np.empty(size, np.uint8)
     memory = (ctypes.c_uint8 * size).from_address(address.value)
     release = weakref.finalize(memory, library.cuMemFreeHost, address)

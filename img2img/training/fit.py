@@ -45,7 +45,7 @@ def fit_batch(plan: Plan, console: Console, ranks: Ranks) -> Plan:
 def _most(plan: Plan, ranks: Ranks) -> int:
     """The largest number of pictures that fit at once."""
     few, more = MEASURED
-    device = Runtime(plan.config.device, ranks=ranks).device
+    device = Runtime.of(plan.config, ranks).device
     config = plan.config.model_copy(update={"device": str(device)})
     low, high = (_peak(config, count) for count in MEASURED)
     if low is None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -287,12 +288,23 @@ def test_how_near_fp16_comes_is_measured_and_told(mode, exported):
         assert Translator(path, "cpu").manifest.is_near_in_fp16 == (result["fp16_psnr_worst"] >= 45)
 
 
-def test_a_model_that_fp16_would_change_says_so_at_export(trained, tmp_path, monkeypatch):
-    console = Console(file=io.StringIO(), width=1000)
-    far = {"fp16_psnr_mean": 60.0, "fp16_psnr_worst": 44.0}
-    monkeypatch.setattr(parity, "measure_fp16", lambda *_: far)
-    [(path, _)] = export_run(trained("pix2pix"), console, tmp_path / "m.onnx")
-    assert "the worst PSNR of fp16 is 44.0 dB" in console.file.getvalue()
+@pytest.fixture
+def export_far(trained, tmp_path, monkeypatch):
+    """Exports a model that a format would change by these decibels -> its file, what is shown."""
+
+    def far(precision: str, mean: float, worst: float) -> tuple[Path, str]:
+        console = Console(file=io.StringIO(), width=1000)
+        measured = {f"{precision}_psnr_mean": mean, f"{precision}_psnr_worst": worst}
+        monkeypatch.setattr(parity, f"measure_{precision}", lambda *_: measured)
+        [(path, _)] = export_run(trained("pix2pix"), console, tmp_path / "m.onnx")
+        return path, console.file.getvalue()
+
+    return far
+
+
+def test_a_model_that_fp16_would_change_says_so_at_export(export_far):
+    path, shown = export_far("fp16", 60.0, 44.0)
+    assert "the worst PSNR of fp16 is 44.0 dB" in shown
     assert not Translator(path, "cpu").manifest.is_near_in_fp16
     assert "in fp32: the worst PSNR of fp16 is 44.0 dB (45 are required)" in info(path)
 
@@ -308,12 +320,9 @@ def test_without_openvino_torch_tells_how_near_bf16_comes(exported, trained, emo
     assert result["bf16_psnr_mean"] == pytest.approx(told["bf16_psnr_mean"], abs=8)
 
 
-def test_a_model_that_bf16_would_change_says_so_at_export(trained, tmp_path, monkeypatch):
-    console = Console(file=io.StringIO(), width=1000)
-    far = {"bf16_psnr_mean": 41.2, "bf16_psnr_worst": 36.0}
-    monkeypatch.setattr(parity, "measure_bf16", lambda *_: far)
-    [(path, _)] = export_run(trained("pix2pix"), console, tmp_path / "m.onnx")
-    assert "the PSNR of bf16 is 41.2 dB" in console.file.getvalue()
+def test_a_model_that_bf16_would_change_says_so_at_export(export_far):
+    path, shown = export_far("bf16", 41.2, 36.0)
+    assert "the PSNR of bf16 is 41.2 dB" in shown
     assert not Translator(path, "cpu").manifest.is_near_in_bf16
     shown = info(path)
     assert "in fp32: the PSNR of bf16 is 41.2 dB (45 are required)" in shown

@@ -6,27 +6,22 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from img2img import Run, Translator, images
 from img2img.cli import app
 from img2img.errors import Img2ImgError, UsageError
-from img2img.export import graph, parity
+from img2img.export import parity
 from img2img.export.half_weights import LEAST, fits, with_half_weights
 from img2img.export.run import export_run
 from img2img.files import find_pictures
 from img2img.infer import openvino
 from img2img.infer.registry import shipped
 from img2img.infer.tile import Tiler
-from img2img.methods.base import ExportSpec
-from img2img.nets.init import init_normal
-from img2img.nets.resnet import ResNet
-from img2img.sizes import Size
-from img2img.training.config import RunConfig
 
-MODELS = ("flat-to-3d", "resnet")  # a U-Net that ships, and what no longer does
+# A U-Net, and a ResNet with transposed convolutions, and a domain that it translates to.
+MODELS = {"flat-to-3d": None, "four-styles": "noto"}
 
 
 def stored(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -45,28 +40,11 @@ def convolution(kernel: np.ndarray, operator: str = "Conv") -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory) -> Path:
-    """A ResNet with transposed convolutions, and random weights."""
-    torch.manual_seed(0)
-    network = ResNet(3, 3, 16, 6, "instance")
-    init_normal(network)
-    spec = ExportSpec(network, 3, 3)
-    config = RunConfig(mode="cyclegan", name="resnet", method={"size": 64}, sources={})
-    path = tmp_path_factory.mktemp("resnet") / "resnet.onnx"
-    graph.write(
-        graph.trace(spec, Size(64, 64)),
-        graph.make_manifest(config, "ab", spec, {}, {}, "fp32"),
-        path,
-    )
-    return path
-
-
 @pytest.fixture(scope="module", params=MODELS)
-def halves(request, resnet, tmp_path_factory):
-    """A model, and the file of the same model with half weights."""
+def halves(request, tmp_path_factory):
+    """A shipped model, and the file of the same model with half weights."""
     path = tmp_path_factory.mktemp("half") / f"{request.param}.onnx"
-    original = resnet if request.param == "resnet" else shipped("weights") / path.name
+    original = shipped("weights") / path.name
     onnx.save(with_half_weights(onnx.load(original)), path)
     return original, path
 
@@ -83,6 +61,12 @@ def test_a_file_is_half_as_large_and_valid(halves):
     onnx.checker.check_model(onnx.load(half), full_check=True)
 
 
+def inputs(model: Path, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """Of a session: the picture, and the domain of a model that has some."""
+    domain = Translator(model, "cpu").domain(MODELS[model.stem])
+    return {"image": picture[None]} | ({} if domain is None else {"domain": domain[None]})
+
+
 def test_kernels_are_rounded_and_small_tensors_are_not(halves):
     original, half = (stored(onnx.load(path)) for path in halves)
     for name, weight in original.items():
@@ -96,11 +80,11 @@ def test_kernels_are_rounded_and_small_tensors_are_not(halves):
 
 def test_pictures_differ_by_a_level_here_and_there(halves, pictures):
     one, other = (Translator(path, "cpu") for path in halves)
-    least = 55 if halves[0].stem == "resnet" else 65  # random weights magnify what is rounded
+    to = MODELS[halves[0].stem]
     for picture in pictures:
-        difference = one(picture).astype(int) - other(picture)
+        difference = one(picture, to).astype(int) - other(picture, to)
         assert np.abs(difference).max() <= 1
-        assert parity.psnr(difference) > least
+        assert parity.psnr(difference) > 65
 
 
 def test_onnxruntime_computes_as_with_the_rounded_weights_in_fp32(halves, pictures):
@@ -112,7 +96,7 @@ def test_onnxruntime_computes_as_with_the_rounded_weights_in_fp32(halves, pictur
         if f"{tensor.name}.fp16" in rounded:
             values = rounded[f"{tensor.name}.fp16"].astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    feed = {"image": pictures[0][None]}
+    feed = inputs(half, pictures[0])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     [expected] = session.run(None, feed)
     [result] = ort.InferenceSession(half, providers=["CPUExecutionProvider"]).run(None, feed)
@@ -154,17 +138,18 @@ def test_openvino_gives_nearly_the_same_pictures(halves, pictures):
     _, half = halves
     session = openvino.OpenVinoSession(openvino.read(half.read_bytes()), 1, exact=True)
     for picture in pictures:
-        [result] = session.run(None, {"image": picture[None]})
-        assert np.abs(result[0].astype(int) - Translator(half, "cpu")(picture)).max() <= 1
+        [result] = session.run(None, inputs(half, picture))
+        expected = Translator(half, "cpu")(picture, MODELS[half.stem])
+        assert np.abs(result[0].astype(int) - expected).max() <= 1
 
 
-def test_tiles_give_the_whole_picture(tmp_path, resnet, pictures):
+def test_tiles_give_the_whole_picture(tmp_path, pictures):
     path = tmp_path / "half.onnx"
-    onnx.save(with_half_weights(onnx.load(resnet)), path)
+    onnx.save(with_half_weights(onnx.load(shipped("weights") / "four-styles.onnx")), path)
     translator = Translator(path, "cpu")
-    wide = np.hstack(pictures)
-    tiled = Tiler(translator, 32)(wide)
-    assert np.abs(tiled.astype(int) - translator(wide)).max() <= 1
+    domain, wide = translator.domain(MODELS["four-styles"]), np.hstack(pictures)
+    tiled = Tiler(translator, 32)(wide, domain)
+    assert np.abs(tiled.astype(int) - translator(wide, MODELS["four-styles"])).max() <= 1
 
 
 @pytest.mark.parametrize(

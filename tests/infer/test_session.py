@@ -173,8 +173,8 @@ def test_a_gpu_does_not_search_again_for_every_size_and_keeps_its_engines(tmp_pa
     """What onnxruntime is asked for; whether it binds only a machine with a card can tell."""
     monkeypatch.setattr(session, "cache_folder", lambda: tmp_path)
     [(name, options)] = session._providers("cuda", b"a model")
-    assert name == "CUDAExecutionProvider"
-    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    expected = {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "0"}
+    assert (name, options) == ("CUDAExecutionProvider", expected)
     (name, options), (after, _) = session._providers("tensorrt", b"a model")
     assert (name, after) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert os.path.isdir(options["trt_engine_cache_path"])

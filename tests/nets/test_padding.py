@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from calls import Calls
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from img2img.nets.padding import BorderPad2d, PaddedConv2d, padded
 
@@ -56,18 +56,6 @@ def test_one_line_can_be_repeated_and_not_reflected():
     assert slope.item() == 25
     with pytest.raises(RuntimeError, match="Padding size"):
         padded(x, 1, "reflect")
-
-
-class Calls(TorchDispatchMode):
-    """The names of the operators that are called."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

@@ -4,10 +4,10 @@ import os
 
 import pytest
 import torch
+from calls import Calls
 from conftest import tiny_preset
 from gradients import four_pictures, precision, start
 from states import assert_bitwise, state
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from img2img.errors import UsageError
 from img2img.methods import METHODS
@@ -52,18 +52,6 @@ OTHERS = [
         {"generator": {"name": "modulated", "width": 4, "blocks": 1, "padding": "replicate"}},
     ),
 ]
-
-
-class Calls(TorchDispatchMode):
-    """The names of the operators that are called."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(("mode", "preset"), PRESETS)

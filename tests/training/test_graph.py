@@ -12,6 +12,7 @@ from img2img.methods import METHODS
 from img2img.methods.objectives import OBJECTIVES
 from img2img.training import graph
 from img2img.training.ranks import Ranks
+from img2img.training.trainer import Trainer
 
 CASES = [
     *((mode, {"objective": name}) for mode in METHODS for name in OBJECTIVES),
@@ -48,11 +49,16 @@ def rated(mode: str, settings: dict):
     return start(mode, settings, Ranks())
 
 
+def use_rate(trainer: Trainer, rate: float | torch.Tensor) -> None:
+    """What keeps the learning rate, which each step sets: a number, or a tensor as on a GPU."""
+    for optimizer in trainer.optimizers.values():
+        optimizer.param_groups[0]["lr"] = rate
+
+
 def recorded(mode: str, settings: dict, say=pytest.fail):
     """A trainer with a recorder, and the rates in tensors as on a GPU."""
     trainer = rated(mode, settings)
-    for optimizer in trainer.optimizers.values():
-        optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    use_rate(trainer, torch.tensor(0.0))
     trainer.graphs = RecordedOnCpu(say)
     return trainer
 
@@ -65,8 +71,7 @@ def soon(monkeypatch):
 @pytest.mark.parametrize(("mode", "settings"), [case for case in CASES if fits(*case)], ids=str)
 def test_recorded_steps_equal_plain_ones(mode, settings):
     plain, recording = rated(mode, settings), recorded(mode, settings)
-    for optimizer in plain.optimizers.values():
-        optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    use_rate(plain, torch.tensor(0.0))
     assert run(recording, settings, mode, 5) == run(plain, settings, mode, 5)
     assert_bitwise(recording.state_dict(), plain.state_dict())
     assert all(kind.recording for kind in recording.graphs.kinds.values())
@@ -74,8 +79,7 @@ def test_recorded_steps_equal_plain_ones(mode, settings):
 
 def test_a_number_in_python_would_stay_as_it_was_recorded():
     plain, recording = rated("pix2pix", {}), recorded("pix2pix", {})
-    for optimizer in recording.optimizers.values():
-        optimizer.param_groups[0]["lr"] = 0.0
+    use_rate(recording, 0.0)
     assert run(recording, {}, "pix2pix", 6) != run(plain, {}, "pix2pix", 6)
 
 
@@ -90,8 +94,7 @@ def test_ranks_average_between_the_pieces_of_a_recording(monkeypatch):
     monkeypatch.setattr(Ranks, "average", lambda self, tensors: averaged.append(len(tensors)))
     monkeypatch.setattr(Ranks, "copy_first", lambda *_: None)
     trainer = start("pix2pix", {}, Ranks(0, 2))
-    for optimizer in trainer.optimizers.values():
-        optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    use_rate(trainer, torch.tensor(0.0))
     trainer.graphs = RecordedOnCpu(pytest.fail)
     run(trainer, {}, "pix2pix", 3)
     [kind] = trainer.graphs.kinds.values()
@@ -111,8 +114,7 @@ def test_what_cannot_be_recorded_is_done_plainly_and_named(monkeypatch):
         return values
 
     monkeypatch.setattr(type(trainer.method), "g_terms", looking)
-    for optimizer in plain.optimizers.values():
-        optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    use_rate(plain, torch.tensor(0.0))
     assert run(trainer, {}, "pix2pix", 4) == run(plain, {}, "pix2pix", 4)
     assert said == [
         "Steps can't be recorded as CUDA graphs, and take longer: operation not permitted when "

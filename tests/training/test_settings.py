@@ -73,10 +73,10 @@ def test_a_mistake_is_told_by_the_option_and_what_is_allowed(arguments, message)
 
 def test_the_layers_are_preset_file_and_options_in_this_order():
     file = {"mode": "cyclegan", "preset": "modern", "method": {"ema": 0.5, "batch": 3}, "seed": 4}
-    options = {"batch": 7, "width": 9, "log_every": 11}
+    options = {"batch": 7, "d_norm": "none", "log_every": 11}
     config = RunConfig.build(layered(file, options, {"a": "/x", "b": "/y"}, {}))
     assert (config.method.objective, config.method.ema, config.method.batch) == ("hinge", 0.5, 7)
-    assert (config.method.generator.width, config.log_every, config.seed) == (9, 11, 4)
+    assert (config.method.discriminator.norm, config.log_every, config.seed) == ("none", 11, 4)
     assert config.name == "cyclegan-x-y"
 
 
