@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from img2img.nets.modulated import EPSILON, Modulated, ModulatedResNet
+from img2img.nets.modulated import EPSILON, NORM_EPSILON, Modulated, ModulatedResNet
 from img2img.nets.resample import doubling
 
 
@@ -18,8 +18,11 @@ def drawn(layer):
 
 
 def directly(layer, x, domain):
-    """The formula of StyleGAN2 with the weights of each picture (equations 1 and 3)."""
+    """The formula of StyleGAN2 with the weights of each picture (equations 1 and 3), behind that of
+    a pixel's norm.
+    """
     convolution, pictures = layer.layers[-1], []
+    x = x / (x.square().mean(1, keepdim=True) + NORM_EPSILON).sqrt()
     for picture, label in zip(x, domain, strict=True):
         scale = 1 + layer.scale(label)
         weight = convolution.weight * scale[None, :, None, None]
@@ -64,6 +67,20 @@ def test_weights_that_no_longer_change_are_squared_in_advance():
     layer.precompute()
     assert torch.equal(layer(x, domain), before)
     assert layer.state_dict().keys() == keys
+
+
+def test_features_that_correlate_do_not_grow_from_layer_to_layer():
+    """Equal weights add up what is equal in all channels, which no variance foresees."""
+    network = ModulatedResNet(3, 3, 4, width=8, blocks=8)
+    features = []
+    for block in network.blocks:
+        for layer in (block.first, block.second):
+            nn.init.ones_(layer.layers[-1].weight)
+        block.register_forward_hook(lambda *hooked: features.append(hooked[-1].abs().max().item()))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 32, 32), torch.eye(4)[:1])
+    alone = 2**0.5 * (9 * 32) ** 0.5  # one layer's, where all of its inputs are 1
+    assert max(features) < 4 * alone
 
 
 def test_every_domain_has_a_translation_of_its_own():
