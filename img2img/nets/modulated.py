@@ -113,7 +113,7 @@ class PixelNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (x.square().mean(1, keepdim=True) + NORM_EPSILON).rsqrt()
+        return x * ((x * x).mean(1, keepdim=True) + NORM_EPSILON).rsqrt()
 
 
 class Modulated(nn.Module):

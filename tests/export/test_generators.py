@@ -28,7 +28,7 @@ OPERATORS = {
     *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Div", "Expand"),
     *("InstanceNormalization", "LeakyRelu", "Max", "Mod", "Mul", "Neg", "Pad", "Relu", "Reshape"),
     *("Resize", "Round", "Shape", "Slice", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
-    *("Gemm", "MatMul", "Reciprocal", "Sigmoid", "Softmax", "Split", "Sqrt"),
+    *("Gemm", "MatMul", "ReduceMean", "Reciprocal", "Sigmoid", "Softmax", "Split", "Sqrt"),
 }
 ROWS: dict[str, GeneratorConfig] = {
     "unet": UNetConfig(width=8, levels=4, norm="instance", dropout=False),
