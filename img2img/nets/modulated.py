@@ -51,7 +51,9 @@ class ModulatedResNet(Generator):
     multiples of 4, and at least 8.
 
     The encoder does not see the domain, and normalizes each picture; the residual blocks and the
-    decoder are modulated, and normalize each pixel.
+    decoder are modulated, and normalize each pixel. The decoder adds the encoder's features of the
+    same size to its own, as a U-Net concatenates them (Ronneberger et al. 2015), so that fine
+    changes need no way through the smallest features.
     """
 
     size_multiple, min_size = 4, 8  # a norm needs more than one value
@@ -83,23 +85,27 @@ class ModulatedResNet(Generator):
             return Modulated(domains, inner, inner // 2, *layers)
 
         first = PaddedConv2d(in_channels, width, 7, 1, 3, False, padding)
-        self.encoder = nn.Sequential(
-            *normed(first, outer=width),
-            *down(width),
-            *down(2 * width),
-        )
+        stages = (normed(first, outer=width), down(width), down(2 * width))
+        self.encoder = nn.ModuleList([nn.Sequential(*stage) for stage in stages])
         self.blocks = nn.ModuleList(
             [ModulatedBlock(domains, 4 * width, padding) for _ in range(blocks)]
         )
         self.ups = nn.ModuleList([up(4 * width), up(2 * width)])
+        self.finest = ModulatedBlock(domains, width, padding)
         last = PaddedConv2d(width, self.output.maps, 3, 1, 1, mode=padding)
         self.last = nn.Sequential(PixelNorm(), *self.output.last(last))
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
-        x, domain = self.encoder(image), domain.to(image.dtype)
-        for layer in (*self.blocks, *self.ups):
-            x = layer(x, domain)
-        output: Tensor = self.output(self.last(x), image)
+        domain = domain.to(image.dtype)
+        features = [image]
+        for stage in self.encoder:
+            features.append(stage(features[-1]))
+        x = features.pop()
+        for block in self.blocks:
+            x = block(x, domain)
+        for up in self.ups:
+            x = (up(x, domain) + features.pop()) * SHRINK
+        output: Tensor = self.output(self.last(self.finest(x, domain)), image)
         return output
 
 
