@@ -1,0 +1,171 @@
+"""Pictures that are not 8-bit photographs, of microscopes, scanners and satellites.
+
+Files are read to the exact values that they store, page by page, and values are written to files of
+the same kind without loss, with the metadata that the file had. Files may be malicious: sizes are
+checked before anything is allocated, nothing is unpickled, and no other file is opened because one
+names it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from img2img.errors import DataError
+from img2img.formats import TIFF_SIGNATURES
+from img2img.metadata import PNG_SIGNATURE
+from img2img.rasters import dicom, nifti, npy, png, tiff, tiff_write
+from img2img.rasters.raster import MAX_PIXELS, Carried, Header, Raster, opened
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "WRITES",
+    "Carried",
+    "Header",
+    "Raster",
+    "encode",
+    "header",
+    "is_raster_name",
+    "raster_suffix",
+    "read",
+]
+
+SUFFIXES = (".tif", ".tiff", ".npy", ".npz", ".png", ".dcm", ".nii", ".nii.gz")
+WRITES = SUFFIXES
+HEAD = 600  # bytes by which a format is recognized; NIfTI-2 has a header of 540
+GZIP = b"\x1f\x8b"
+TYPES = ("uint8", "uint16", "int16", "int32", "float32")
+
+
+def is_raster_name(path: Path) -> bool:
+    """Whether a file may be a raster, by its suffix."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def raster_suffix(path: Path) -> str:
+    """The suffix in lower case, .nii.gz as a whole."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def header(source: Path | bytes) -> Header | None:
+    """What a file says about its pages; None for a format that this package does not read.
+
+    Raises DataError, with the file's name first, for a broken file and for one that is not read.
+    """
+    try:
+        match _kind(source):
+            case None:
+                return None
+            case "tiff":
+                return tiff.header(source)
+            case "png":
+                return png.header(source)
+            case "dicom":
+                return dicom.header(source)
+            case "nifti":
+                return nifti.header(source)
+            case kind:
+                return npy.header(source, kind)
+    except Exception as error:  # decoders raise a dozen kinds for broken files
+        raise _named(source, error) from None
+
+
+def read(source: Path | bytes, page: int = 0, max_pixels: int = MAX_PIXELS) -> Raster:
+    """Decode a page of a file, or of the bytes of one, to exact values.
+
+    Args:
+        page: the index of a page or slice, below Header.pages.
+        max_pixels: the limit of width times height. Bands may need 32 bytes for each of them.
+
+    Raises DataError, with the file's name first, for anything but a complete file of a supported
+    format, and TooLarge for too many pixels.
+    """
+    try:
+        kind = _kind(source)
+        if kind in ("npy", "npz", "png") and page:
+            raise DataError(f"it has no page {page}, only 0")
+        match kind:
+            case None:
+                raise DataError("not a file of values that is read. Save it as TIFF or .npy")
+            case "tiff":
+                return tiff.read(source, page, max_pixels)
+            case "png":
+                return png.read(source, max_pixels)
+            case "dicom":
+                return dicom.read(source, page, max_pixels)
+            case "nifti":
+                return nifti.read(source, page, max_pixels)
+            case _:
+                return npy.read(source, kind, max_pixels)
+    except Exception as error:  # decoders raise a dozen kinds for broken files
+        raise _named(source, error) from None
+
+
+def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
+    """The bytes of a file in the suffix's format, lossless.
+
+    Args:
+        values: [H, W, bands], or [pages, H, W, bands] for all pages of a file; uint8, uint16,
+            int16, int32 or float32.
+        like: the raster that was read and translated (any page for all pages), whose metadata is
+            written if it is of the same format. DICOM and NIfTI need it for the geometry.
+
+    Raises DataError, without a file's name, for values that the format can't hold.
+    """
+    pages = values if values.ndim == 4 else values[np.newaxis]
+    if pages.ndim != 4 or 0 in pages.shape or values.dtype.name not in TYPES:
+        raise DataError(
+            f"an array of {values.dtype.name} of shape {values.shape} is not a picture. "
+            f"Give [height, width, bands] of {', '.join(TYPES)}"
+        )
+    pages = pages.astype(pages.dtype.newbyteorder("="), copy=False)
+    carried = like.carried if like else None
+    match suffix.lower():
+        case ".tif" | ".tiff":
+            return tiff_write.encode(pages, like)
+        case ".dcm":
+            return dicom.encode(pages, like)
+        case ".nii" | ".nii.gz" as written:
+            return nifti.encode(pages, like, written.endswith(".gz"))
+        case ".npy" | ".npz" | ".png" as written:
+            if len(pages) > 1:
+                raise DataError(f"{written} holds one page, not {len(pages)}. Write .tif")
+            if written != ".png":
+                return npy.encode(pages[0], written)
+            metadata = carried if isinstance(carried, png.PngMetadata) else None
+            return png.encode(pages[0], metadata, like.nodata if like else None)
+    raise DataError(f"{suffix} is not written. Write one of {', '.join(WRITES)}")
+
+
+def _kind(source: Path | bytes) -> str | None:
+    """The format by a file's first bytes."""
+    with opened(source) as file:
+        head = file.read(HEAD)
+    if head.startswith(TIFF_SIGNATURES):
+        return "tiff"
+    if head.startswith(PNG_SIGNATURE):
+        return "png"
+    if head.startswith(npy.SIGNATURE):
+        return "npy"
+    if head.startswith(npy.ZIP_SIGNATURE):
+        return "npz" if npy.is_npz(source) else None
+    if head[128:132] == dicom.SIGNATURE:
+        return "dicom"
+    if nifti.is_nifti(head) or (head.startswith(GZIP) and nifti.is_packed(source)):
+        return "nifti"
+    return None
+
+
+def _named(source: Path | bytes, error: Exception) -> Exception:
+    """The error as a DataError with the file's name first; TooLarge stays one."""
+    name = str(source) if isinstance(source, Path) else "the picture"
+    if isinstance(error, DataError):
+        reason = str(error).removeprefix("the picture: ").removesuffix(".")
+        end = "" if reason.endswith("'") else "."  # of an install command
+        return type(error)(f"{name}: {reason}{end}")
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{name}: there is no such file.")
+    if isinstance(error, IsADirectoryError | PermissionError):
+        return DataError(f"{name}: it can't be read ({error.strerror}).")
+    reason = str(error) or type(error).__name__
+    return DataError(f"{name}: it can't be decoded ({reason}).")

@@ -1,0 +1,185 @@
+"""TIFF to exact values: of any photometric form, bit depth and layout, ImageJ's, OME's and GeoTIFF.
+
+The chain of directories and the sizes are checked before anything is decoded.
+TIFF 6.0: https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
+"""
+
+import logging
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import TiffImagePlugin
+
+from img2img.errors import DataError
+from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
+from img2img.rasters.raster import Header, Raster, as_read, opened, require_bounded
+from img2img.rasters.tiff_metadata import (
+    DESCRIPTION,
+    GDAL_METADATA,
+    GEOREFERENCE,
+    IMAGEJ_METADATA,
+    IMAGEJ_SIZES,
+    NODATA,
+    band_names,
+    collect,
+    nodata_value,
+)
+from img2img.rasters.tiff_page import (
+    CMYK,
+    INSTALL,
+    PALETTE,
+    RGB,
+    colored,
+    decoded,
+    form_of,
+    plane_without_directory,
+)
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+MAX_DIRECTORIES = 100_000
+SCIENCE_TAGS = {
+    *(*GEOREFERENCE, NODATA, GDAL_METADATA, IMAGEJ_SIZES, IMAGEJ_METADATA),
+    *(33628, 33629, 34361, 34412),  # MetaMorph's, FluoView's and Zeiss's
+}
+SCIENCE_TEXTS = (*IMAGEJ, '{"shape"', "<?xml", "<OME")
+
+
+def header(source: Path | bytes) -> Header:
+    photograph = _photograph(source)
+    if photograph:
+        return photograph
+    with opened(source) as file, _parsed(file) as tif:
+        layout = _layout(file, tif)
+        page = _page(tif, layout, 0)
+        samples, height, width, dtype = form_of(page)
+        names = band_names(page, layout)
+        bands = samples * len(layout.pages[0])
+        kind = "geotiff" if any(code in page.tags for code in GEOREFERENCE) else "tiff"
+        return Header(kind, (width, height), bands, dtype.name, len(layout.pages), names)
+
+
+def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
+    """page: the index among pages of the first one's size."""
+    with opened(source) as file, _parsed(file) as tif:
+        layout = _layout(file, tif)
+        if not 0 <= page < len(layout.pages):
+            raise DataError(f"it has no page {page}, only 0 to {len(layout.pages) - 1}")
+        first = _page(tif, layout, page)
+        samples, height, width, _ = form_of(first)
+        bands = samples * len(layout.pages[page])
+        require_bounded((width, height), bands, np.dtype(first.dtype), max_pixels)
+        notes = [*layout.notes]
+        planes = []
+        for index in layout.pages[page]:
+            if index >= len(tif.pages):  # ImageJ's files of more than 4 GB
+                planes.append(plane_without_directory(file, tif, index))
+                continue
+            current = tif.pages[index].aspage()
+            if form_of(current) != form_of(first):
+                raise DataError("its channels have different sizes or types")
+            planes.append(colored(decoded(file, current, max_pixels), current, notes))
+        values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
+        nodata = nodata_value(first, notes)
+        metadata = collect(file, tif, first, layout, page)
+    values = as_read(values, notes)
+    unique = tuple(dict.fromkeys(notes))
+    return Raster(values, band_names(first, layout), nodata, "", metadata, unique)
+
+
+def _parsed(file: BinaryIO) -> "TiffFile":
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError(f"a TIFF that is not an 8-bit photograph {INSTALL}") from None
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # warnings on metadata, which go to stderr
+    file.seek(0)
+    return tifffile.TiffFile(file)
+
+
+def _photograph(source: Path | bytes) -> Header | None:
+    """The header of a TIFF that Pillow reads without loss, for which tifffile is not needed."""
+    try:
+        with opened(source) as file:
+            start = file.read(8)
+            start += file.read(8) if 43 in start[2:4] else b""  # BigTIFF
+            tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+            file.seek(tags.next)
+            tags.load(file)
+        bits, formats = set(tags.get(258, (1,))), set(tags.get(339, (1,)))
+        samples, form = int(tags.get(277, 1)), int(tags.get(262, -1))
+        text = str(tags.get(DESCRIPTION, ""))
+        size = (int(tags[256]), int(tags[257]))
+    except Exception:  # of hostile bytes, almost any
+        return None
+    plain = samples in (1, 3, 4) and formats == {1} and (bits == {8} or (bits == {1} and form < 2))
+    if not plain or tags.next or SCIENCE_TAGS & set(tags) or text.startswith(SCIENCE_TEXTS):
+        return None
+    if not (0 <= form <= 6 or form == 8) or (samples == 4 and form not in (RGB, CMYK)):
+        return None
+    return Header("tiff", size, 3 if form == PALETTE else samples, "uint8", is_photograph=True)
+
+
+def _directories(file: BinaryIO) -> int:
+    """The number of directories in the chain. Raises DataError where it is broken or a loop."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    start = file.read(16)
+    order = "<" if start[:2] == b"II" else ">"
+    big = 43 in start[2:4]
+    offset, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+    try:
+        [at] = struct.unpack_from(order + offset, start, 8 if big else 4)
+        visited: set[int] = set()
+        while at:
+            if at in visited or len(visited) >= MAX_DIRECTORIES:
+                raise DataError("its pages form a loop, or are more than 100,000")
+            if at >= size:
+                raise DataError("the file is truncated: a page is missing")
+            visited.add(at)
+            file.seek(at)
+            [entries] = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(min(entries, size) * entry, 1)
+            [at] = struct.unpack(order + offset, file.read(struct.calcsize(offset)))
+    except struct.error:
+        raise DataError("the file is truncated: a page is missing") from None
+    return len(visited)
+
+
+def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
+    count = _directories(file)
+    if not count:
+        raise DataError("it has no page")
+    first = tif.pages.first
+    text = first.description
+    if first.is_ome:
+        return ome_layout(text, first.samplesperpixel, count)
+    if text.startswith(IMAGEJ):
+        planes = imagej_counts(text)[2]
+        if count == 1 and planes > 1 and first.compression == 1 and first.is_contiguous:
+            size = first.nbytes
+            count = (file.seek(0, 2) - first.dataoffsets[0]) // max(1, size)
+        layout = imagej_layout(text, count)
+        if layout:
+            return layout
+    if first.is_stk or first.is_lsm:
+        raise DataError("STK and LSM files are not read. Save it as OME-TIFF, for example by Fiji")
+    form = form_of(first)
+    pages: list[tuple[int, ...]] = [(0,)]
+    for index in range(1, count):
+        page = tif.pages[index].aspage()
+        if not (page.is_reduced or page.is_mask) and page.dtype and form_of(page) == form:
+            pages.append((index,))
+    left_out = count - len(pages)
+    notes = (f"{left_out} pages of another size or type are left out",) if left_out else ()
+    return Layout("plain", pages, notes=notes)
+
+
+def _page(tif: "TiffFile", layout: Layout, page: int) -> "TiffPage":
+    index = layout.pages[page][0]
+    return tif.pages[index].aspage() if index < len(tif.pages) else tif.pages.first

@@ -1,0 +1,199 @@
+"""Writing TIFF, with the metadata of the file that the values were read from.
+
+Every band is written as it is, with deflate; for ImageJ, which reads no compressed stacks,
+uncompressed.
+"""
+
+import io
+import re
+from xml.dom import minidom
+
+import numpy as np
+
+from img2img.errors import DataError
+from img2img.rasters.raster import Raster, elements, safe_xml
+from img2img.rasters.tiff_metadata import (
+    DESCRIPTION,
+    GDAL_METADATA,
+    IMAGEJ_METADATA,
+    IMAGEJ_SIZES,
+    NODATA,
+    Tag,
+    TiffMetadata,
+)
+from img2img.rasters.tiff_page import INSTALL
+
+ICC_PROFILE = 34675
+ALPHA = 2  # not premultiplied, section 18
+ASCII = 2  # type of a tag
+CLASSIC_LIMIT = 2**32 - 2**24  # bytes of values, beyond which BigTIFF is written
+OME_TYPES = {"float32": "float"}  # numpy's names, where OME has another
+
+
+def encode(pages: np.ndarray, like: Raster | None) -> bytes:
+    """pages: [P, H, W, bands].
+
+    like: the raster that was read; its metadata is written again. Georeferences and pixel sizes
+    raise DataError for another size.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError(f"writing a TIFF of these values {INSTALL}") from None
+    metadata = TiffMetadata()
+    if like and isinstance(like.carried, TiffMetadata):
+        metadata = like.carried
+    height, width, bands = pages.shape[1:]
+    same = like is not None and like.values.shape[-1] == bands
+    stacked = metadata.form != "plain"
+    if like and (stacked or metadata.geographic) and like.values.shape[:2] != (height, width):
+        old_height, old_width = like.values.shape[:2]
+        raise DataError(
+            f"a result of {width}x{height} does not fit the pixel size and position of its file "
+            f"of {old_width}x{old_height}"
+        )
+    samples = bands
+    if stacked:
+        samples = metadata.samples if same else 1
+    elif like is None or not isinstance(like.carried, TiffMetadata):
+        guess = bands in (3, 4) and pages.dtype.kind == "u"
+        metadata = TiffMetadata(rgb=guess, extra=(ALPHA,) if guess and bands == 4 else ())
+    rgb = metadata.rgb and samples >= 3
+    extra = samples - (3 if rgb else 1)
+    meanings = metadata.extra if len(metadata.extra) == extra else (0,) * extra
+    buffer = io.BytesIO()
+    big = pages.nbytes > CLASSIC_LIMIT
+    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=metadata.byteorder) as file:
+        tags = _tags(metadata, like, pages, same)
+        for plane in _planes(pages, samples):
+            file.write(
+                np.ascontiguousarray(plane),
+                photometric="rgb" if rgb else "minisblack",
+                planarconfig="contig" if samples > 1 else None,
+                extrasamples=meanings or None,
+                compression=None if metadata.form == "imagej" else "zlib",
+                predictor=plane.dtype.kind in "ui" and metadata.form != "imagej",
+                resolution=metadata.resolution[:2] if metadata.resolution else None,
+                resolutionunit=metadata.resolution[2] if metadata.resolution else None,
+                software=False,
+                metadata=None,
+                extratags=[(*tag, False) for tag in tags],
+                contiguous=False,
+                maxworkers=1,
+            )
+            if stacked:  # their metadata is in the first directory
+                tags = []
+    return buffer.getvalue()
+
+
+def _planes(pages: np.ndarray, samples: int) -> list[np.ndarray]:
+    """What is written to each directory, [H, W] or [H, W, samples]."""
+    parts = [
+        page[..., at : at + samples] for page in pages for at in range(0, pages.shape[-1], samples)
+    ]
+    return [part[..., 0] if samples == 1 else part for part in parts]
+
+
+def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: bool) -> list[Tag]:
+    """same: the bands are as many as the file's, so that metadata on bands is still valid."""
+    count, _, _, bands = pages.shape
+    tags = {tag[0]: tag for tag in metadata.tags}
+    if not same:
+        tags.pop(GDAL_METADATA, None)
+        tags.pop(ICC_PROFILE, None)
+    if count != metadata.pages or not same:  # labels of planes, and colors of channels
+        tags.pop(IMAGEJ_METADATA, None)
+        tags.pop(IMAGEJ_SIZES, None)
+    if like is not None and like.nodata is not None:
+        carried = tags.get(NODATA)
+        if carried is None or _value(carried[3]) != like.nodata:
+            tags[NODATA] = _text(NODATA, repr(like.nodata))
+    if DESCRIPTION in tags and metadata.form != "plain":
+        text = tags[DESCRIPTION][3].rstrip(b"\0").decode("utf-8", "replace")
+        depth = metadata.depth if count == metadata.pages else count
+        if metadata.form == "imagej":
+            tags[DESCRIPTION] = _text(DESCRIPTION, _imagej(text, bands, metadata, depth, count))
+        else:
+            described = _ome(text, pages, metadata, depth, same)
+            tags[DESCRIPTION] = _text(DESCRIPTION, described)
+    return [tags[code] for code in sorted(tags)]
+
+
+def _value(text: bytes) -> float | None:
+    try:
+        return float(text.strip(b"\0 "))
+    except ValueError:
+        return None
+
+
+def _text(code: int, text: str) -> Tag:
+    content = text.encode() + b"\0"
+    return code, ASCII, len(content), content
+
+
+def _imagej(text: str, bands: int, metadata: TiffMetadata, depth: int, count: int) -> str:
+    """ImageJ's description with the counts of planes that are written."""
+    channels = bands // (metadata.samples if bands % metadata.samples == 0 else 1)
+    lines = text.splitlines()
+    kept = [x for x in lines if not re.match(r"(images|channels|slices|frames)=", x)]
+    frames = count // depth
+    sizes = {"channels": channels, "slices": depth, "frames": frames}
+    counts = [f"images={channels * count}"]
+    counts += [f"{name}={size}" for name, size in sizes.items() if size > 1]
+    return "\n".join([*kept[:1], *counts, *kept[1:], ""])
+
+
+def _ome(text: str, pages: np.ndarray, metadata: TiffMetadata, depth: int, same: bool) -> str:
+    """The file's OME-XML for the planes that are written, in the order channel, slice, time."""
+    count, _, _, bands = pages.shape
+    document = safe_xml(text)
+    images = elements(document, "Image")
+    for image in images[1:]:
+        _remove(image)
+    pixels = elements(images[0], "Pixels")[0]
+    dtype = pages.dtype.name
+    attributes = {"SizeC": bands, "SizeZ": depth, "SizeT": count // depth}
+    attributes |= {"Type": OME_TYPES.get(dtype, dtype), "DimensionOrder": "XYCZT"}
+    for name, value in attributes.items():
+        pixels.setAttribute(name, str(value))
+    for name in ("SignificantBits", "BigEndian"):
+        if pixels.hasAttribute(name):
+            pixels.removeAttribute(name)
+    for block in elements(pixels, "TiffData"):
+        _remove(block)
+    for plane in elements(pixels, "Plane"):
+        if not same or count != metadata.pages:
+            _remove(plane)
+    channels = elements(pixels, "Channel")
+    if not same:
+        for channel in channels:
+            _remove(channel)
+        channels = []
+        for band in range(bands):
+            channel = _like(document, pixels, "Channel")
+            channel.setAttribute("ID", f"Channel:0:{band}")
+            channel.setAttribute("SamplesPerPixel", "1")
+            pixels.insertBefore(channel, pixels.firstChild)
+    data = _like(document, pixels, "TiffData")
+    data.setAttribute("IFD", "0")
+    samples = metadata.samples if same else 1
+    data.setAttribute("PlaneCount", str(count * bands // samples))
+    # The schema's order is: channels, data, planes.
+    behind = next((e for e in elements(pixels, "Plane") if e.parentNode is pixels), None)
+    pixels.insertBefore(data, behind)
+    written = document.documentElement
+    assert written is not None  # of a document that was parsed
+    if written.hasAttribute("UUID"):  # of the original
+        written.removeAttribute("UUID")
+    return '<?xml version="1.0" encoding="UTF-8"?>' + written.toxml()
+
+
+def _like(document: minidom.Document, parent: minidom.Element, name: str) -> minidom.Element:
+    """A new element with its parent's prefix and namespace."""
+    prefix = f"{parent.prefix}:" if parent.prefix else ""
+    return document.createElementNS(parent.namespaceURI, prefix + name)
+
+
+def _remove(element: minidom.Element) -> None:
+    if element.parentNode:
+        element.parentNode.removeChild(element)
