@@ -18,8 +18,10 @@ from img2img.errors import DataError
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
     | {".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".npy", ".npz", ".dcm", ".nii", ".nii.gz"}
 )
-KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm"  # for messages
+# For messages.
+KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm, npy, npz, dcm, nii"
 # The first bytes of pictures, to recognize files without a suffix.
 SIGNATURE = re.compile(
     rb"\xff\xd8\xff"  # JPEG
@@ -319,7 +321,8 @@ def stem(path: Path, folder: Path) -> str:
 
     Normalized to Unicode's NFC, because macOS writes names in NFD.
     """
-    relative = path.relative_to(folder).with_suffix("").as_posix()
+    relative = path.relative_to(folder).as_posix()
+    relative = relative[: len(relative) - len(split_suffix(relative)[1])]
     return relative if relative.isascii() else unicodedata.normalize("NFC", relative)
 
 
@@ -358,8 +361,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def split_suffix(path: str) -> tuple[str, str]:
+    """A path without its suffix, and the suffix; .nii.gz is one."""
+    stem, suffix = os.path.splitext(path)
+    if suffix.lower() == ".gz" and stem.lower().endswith(".nii"):
+        return stem[:-4], stem[-4:] + suffix
+    return stem, suffix
+
+
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower().rstrip(".")
+    return split_suffix(name)[1].lower().rstrip(".")
 
 
 def _head(path: str) -> bytes:

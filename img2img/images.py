@@ -179,12 +179,33 @@ def on_white(picture: Picture) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, width: int, height: int, labels: bool = False) -> np.ndarray:
-    """Resize uint8 [H, W, C] with an antialiasing Lanczos filter; labels: by nearest neighbor,
-    which mixes no colors.
+    """Resize [H, W, C] with an antialiasing Lanczos filter; labels: by nearest neighbor, which
+    mixes no colors. Integers are rounded.
     """
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in MODES:
+        return _resize_bands(pixels, width, height, labels)
     kind = Image.Resampling.NEAREST if labels else Image.Resampling.LANCZOS
     resized = np.asarray(_image(pixels).resize((width, height), kind))
     return resized.reshape(height, width, -1)
+
+
+def _resize_bands(pixels: np.ndarray, width: int, height: int, labels: bool) -> np.ndarray:
+    """As `resize`, for other types and numbers of bands than those of photographs."""
+    if labels:
+        rows, columns = (
+            (np.arange(wanted) + 0.5) * side // wanted
+            for wanted, side in zip((height, width), pixels.shape, strict=False)
+        )
+        return np.asarray(pixels[rows.astype(int)[:, None], columns.astype(int)])
+    bands = [
+        Image.fromarray(band.astype(np.float32)).resize((width, height), Image.Resampling.LANCZOS)
+        for band in np.moveaxis(pixels, -1, 0)
+    ]
+    resized = np.stack([np.asarray(band) for band in bands], -1)
+    if pixels.dtype.kind in "iu":
+        limits = np.iinfo(pixels.dtype)
+        resized = np.rint(resized).clip(limits.min, limits.max)
+    return np.asarray(resized, pixels.dtype)
 
 
 def shrink(picture: Picture, side: int) -> Picture:
@@ -205,7 +226,9 @@ def shrink(picture: Picture, side: int) -> Picture:
 
 
 def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.ndarray:
-    """A grid, uint8 [H, W, 3], of cells uint8 [h, w, 1 or 3]: a titled column for each name."""
+    """A grid, uint8 [H, W, 3], of cells uint8 [h, w, bands]: a titled column for each name. Three
+    bands are shown as colors, or the first one if there are fewer.
+    """
     cells = [cell for column in columns.values() for cell in column]
     height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
     rows, header = max(map(len, columns.values())), 16
@@ -219,7 +242,7 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.n
         left = margin + x * (width + margin)
         draw.text((left, 1), _fitting(name, font, width), fill="black", font=font)
         for y, cell in enumerate(column):
-            image = Image.fromarray(cell[..., 0] if cell.shape[-1] == 1 else cell[..., :3])
+            image = Image.fromarray(cell[..., 0] if cell.shape[-1] < 3 else cell[..., :3])
             sheet.paste(image, (left, header + margin + y * (height + margin)))
     return np.asarray(sheet)
 
@@ -251,6 +274,12 @@ def _decode(
         notes.append("animated or multi-page; the first frame was used")
     if formats.has_spare_bands(image):
         notes.append("bands that are neither color nor alpha are left out")
+    if image.format == "TIFF" and image.mode in ("I", "F"):
+        described = "signed or 32-bit integers" if image.mode == "I" else "floats"
+        raise DataError(
+            f"the picture: a TIFF of {described}, which is not a photograph. Train a model on such "
+            "pictures, or convert it to 8-bit RGB or grey first."
+        )
     turned_by_pillow = metadata.is_turned_tiff(image)
     image = formats.load_pixels(image, content)
     carried = Metadata()

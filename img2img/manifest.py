@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from img2img.errors import DataError
+from img2img.intensity import Intensity
 from img2img.sizes import Size
 
 METADATA_KEY = "img2img"
@@ -81,8 +82,9 @@ class Manifest(BaseModel):
     """The description that is stored in a bundle. Unknown fields of later versions are ignored.
 
     A bundle's input is `image`, uint8 [N, H, W, in_channels] in sRGB with any N, H and W, and its
-    output `translated`, uint8 [N, H, W, out_channels]. With labels, it has another input, `domain`,
-    float32 [N, labels.width].
+    output `translated`, uint8 [N, H, W, out_channels]. With an intensity, they have its type, and
+    the stored values of its bands. With labels, there is another input, `domain`, float32
+    [N, labels.width].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,8 +93,11 @@ class Manifest(BaseModel):
     name: str
     method: str
     direction: str  # "ab", "ba", or "to" where the target is one of the domains
-    in_channels: Literal[1, 3, 4] = 3
-    out_channels: Literal[1, 3, 4] = 3
+    in_channels: int = Field(3, ge=1)
+    out_channels: int = Field(3, ge=1)
+    # What the values of the input and the output mean, if they are not photographs.
+    intensity_in: Intensity | None = None
+    intensity_out: Intensity | None = None
     size_multiple: int  # the graph pads both sides to multiples of it, and crops the output
     min_size: int = 1  # px, to which the graph pads, too
     reach: int | None = None  # px, radius of the receptive field; None: unbounded, so no tiles
@@ -119,19 +124,34 @@ class Manifest(BaseModel):
     created: str = ""
 
     @property
+    def dtype_in(self) -> str:
+        """The type of the input's values."""
+        return self.intensity_in.dtype if self.intensity_in else "uint8"
+
+    @property
+    def dtype_out(self) -> str:
+        """The type of the output's values."""
+        return self.intensity_out.dtype if self.intensity_out else "uint8"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether outputs are values to compute with, and not photographs to look at."""
+        return self.intensity_out is not None
+
+    @property
     def is_near_in_bf16(self) -> bool:
         """Whether "auto" may compute in bf16, by the mean PSNR of the pictures at export; False
-        where it was not measured.
+        where it was not measured, and where outputs are exact values rather than photographs.
         """
-        return self.parity.get("bf16_psnr_mean", 0.0) >= NEAR_DB
+        return not self.is_exact and self.parity.get("bf16_psnr_mean", 0.0) >= NEAR_DB
 
     @property
     def is_near_in_fp16(self) -> bool:
         """Whether "auto" may compute in fp16 on a GPU, by the worst PSNR of a picture at export,
         because values beyond the range of fp16 spoil single pictures; False where it was not
-        measured.
+        measured, and where outputs are exact values.
         """
-        return self.parity.get("fp16_psnr_worst", 0.0) >= NEAR_DB
+        return not self.is_exact and self.parity.get("fp16_psnr_worst", 0.0) >= NEAR_DB
 
     @classmethod
     def parse(cls, metadata: dict[str, str], source: str) -> "Manifest":

@@ -209,10 +209,9 @@ def train(
     try:
         from img2img.files import require_utf8
         from img2img.training import loop
-        from img2img.training.config import RunConfig
         from img2img.training.fit import fit_batch
         from img2img.training.folder import new_folder
-        from img2img.training.plan import make_plan
+        from img2img.training.plan import config_for_data, make_plan
         from img2img.training.ranks import Ranks
         from img2img.training.settings import layered
     except ImportError as error:
@@ -223,10 +222,11 @@ def train(
     sources |= {"swap": direction == "ba"} | ({"attribute": tuple(attribute)} if attribute else {})
     test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))
     options = _given(mode=mode, preset=preset, name=name, batch=batch, epochs=epochs, steps=steps)
-    config = RunConfig.build(layered({}, settings | options, sources, test))
+    values, console = layered({}, settings | options, sources, test), _console(quiet)
+    config = config_for_data(values, console)
     for folder in (*config.sources.folders(), *config.test.folders()):
         require_utf8(folder)
-    path, console = new_folder(Path(out), config.name, numbered=name is None), _console(quiet)
+    path = new_folder(Path(out), config.name, numbered=name is None)
     plan = make_plan(config.model_copy(update={"name": path.name}), console, check)
     if batch == "auto":
         plan = fit_batch(plan, console, Ranks())

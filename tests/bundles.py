@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from img2img.infer.translator import Translator
-from img2img.manifest import METADATA_KEY, Labels
+from img2img.intensity import Intensity
+from img2img.manifest import METADATA_KEY, Labels, Manifest
 
 OFFSETS = (10.0, 20.0, 40.0, 80.0, 0.0, 0.0)  # what each part of a label adds to every pixel
 
@@ -140,3 +141,30 @@ def save() -> Callable[..., Path]:
         return path
 
     return write
+
+
+def make_identity(path: Path, intensity: Intensity, name: str = "same") -> Path:
+    """x, of pictures that are not photographs."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(intensity.dtype))
+    channels = len(intensity.bands)
+    image, output = (
+        helper.make_tensor_value_info(which, kind, ["N", "H", "W", channels])
+        for which in ("image", "translated")
+    )
+    nodes = [helper.make_node("Identity", ["image"], ["translated"])]
+    graph = helper.make_graph(nodes, "same", [image], [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    described = Manifest(
+        name=name,
+        method="pix2pix",
+        direction="ab",
+        in_channels=channels,
+        out_channels=channels,
+        intensity_in=intensity,
+        intensity_out=intensity,
+        size_multiple=1,
+        trained_size=8,
+    )
+    helper.set_model_props(model, {METADATA_KEY: described.model_dump_json()})
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from img2img.intensity import Intensity
     from img2img.manifest import Manifest
 
 
@@ -38,9 +39,9 @@ def info(
         "name": manifest.name,
         "method": f"{manifest.method}, direction {manifest.direction}",
         "domains": ", ".join(manifest.labels.names) or "-",
-        "takes": f"uint8 pictures of any size, {manifest.in_channels} channels",
+        "takes": f"pictures of any size: {_form(manifest.intensity_in, manifest.in_channels)}",
         "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
-        "gives": f"the same size, {manifest.out_channels} channels"
+        "gives": f"the same size: {_form(manifest.intensity_out, manifest.out_channels)}"
         + (f", a label map of {len(manifest.palette)} colors" if manifest.palette else ""),
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
@@ -69,11 +70,20 @@ def info(
     stdout_console().print(table, soft_wrap=True)
 
 
+def _form(intensity: "Intensity | None", channels: int) -> str:
+    """The type, the bands and the range of pictures, in words."""
+    if intensity is None:
+        return f"uint8, {channels} channels"
+    return f"{intensity.describe()} ({intensity.rule})"
+
+
 def _on_cpus(manifest: "Manifest") -> str:
     """The precision in which `--provider auto` computes on CPUs."""
     from img2img.manifest import NEAR_DB
 
     psnr = manifest.parity.get("bf16_psnr_mean")
+    if manifest.is_exact:
+        return f"in {manifest.precision}, for exact values" + _of_range("bf16", psnr)
     if psnr is None:
         return f"in {manifest.precision}: the accuracy of bf16 was not measured"
     if not manifest.is_near_in_bf16:
@@ -90,9 +100,16 @@ def _on_gpus(manifest: "Manifest") -> str:
     from img2img.manifest import NEAR_DB
 
     psnr = manifest.parity.get("fp16_psnr_worst")
+    if manifest.is_exact:
+        return f"in {manifest.precision}, for exact values" + _of_range("fp16", psnr)
     if psnr is None or manifest.precision != "fp32":
         unmeasured = ": the accuracy of fp16 was not measured"
         return f"in {manifest.precision}{unmeasured if manifest.precision == 'fp32' else ''}"
     if not manifest.is_near_in_fp16:
         return f"in fp32: the worst PSNR of fp16 is {psnr:.1f} dB ({NEAR_DB:.0f} are required)"
     return f"in fp16 on NVIDIA's (worst PSNR {psnr:.1f} dB against fp32)"
+
+
+def _of_range(precision: str, psnr: float | None) -> str:
+    """A remark on the accuracy of a precision that has to be asked for."""
+    return "" if psnr is None else f" (PSNR of {precision} {psnr:.1f} dB of their range)"

@@ -154,7 +154,7 @@ def train(
         from img2img.training.fit import fit_batch
         from img2img.training.folder import is_begun, new_folder, require_checkpoint
         from img2img.training.loop import train as run_training
-        from img2img.training.plan import make_plan, resolve_sources
+        from img2img.training.plan import config_for_data, make_plan, resolve_sources
         from img2img.training.ranks import joined
         from img2img.training.resume import changes_in_words, continued, refuse_fixed, resumed
         from img2img.training.settings import (
@@ -208,11 +208,13 @@ def train(
         lower = beneath_options(file, method, preset)
         options |= read_texts(context.args, assignments or [], method, lower, declared)
         fit_to_memory = options.get("batch") == "auto"
-        run_config = RunConfig.build(layered(file, options, sources, test))
+        values = layered(file, options, sources, test)
+        run_config = RunConfig.build(values)
         if list_settings:
             return lists.show_settings(run_config)
         for folder in (*run_config.sources.folders(), *run_config.test.folders()):
             require_utf8(folder)
+        run_config = config_for_data(values, console)
         existing = out / run_config.name
         if automatic and is_begun(existing):
             run, run_config = (

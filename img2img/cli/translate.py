@@ -85,7 +85,7 @@ def translate(
     from img2img.errors import DataError, PartialFailure, UsageError
     from img2img.files import RECORD_FOLDER, PassedOver
     from img2img.infer.folder import Settings, Summary, translate_files, undone
-    from img2img.infer.plan import Job, make_plan
+    from img2img.infer.plan import Job, formats_of, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import MAX_BATCH, Translator
 
@@ -98,6 +98,11 @@ def translate(
     unreadable: list[Path] = []
     passed_over = PassedOver()
     into_file = _is_file_name(inputs, output)
+    exact = translator.manifest.intensity_out is not None
+    if exact and (ext != "keep" or quality is not None):
+        raise UsageError(
+            "The model gives values that are written without loss: leave out --ext and --quality."
+        )
     gives_labels = bool(translator.manifest.palette)
     if gives_labels:
         _require_lossless(output.suffix if into_file else f".{ext}", quality)
@@ -116,8 +121,9 @@ def translate(
             passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
                 kept = "png" if gives_labels and ext == "keep" else ext
+                formats = formats_of(translator.manifest)
                 jobs = make_plan(
-                    inputs, output, kept, shard, folder, unreadable, passed_over, names
+                    inputs, output, kept, shard, folder, unreadable, passed_over, names, formats
                 )
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # refuse before anything is written, whichever domain is the cause
@@ -190,10 +196,11 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     import os
 
     from img2img.errors import UsageError
-    from img2img.files import PICTURE_SUFFIXES
+    from img2img.files import PICTURE_SUFFIXES, split_suffix
     from img2img.images import WRITERS
+    from img2img.rasters import WRITES
 
-    suffix = output.suffix.lower()
+    suffix = split_suffix(str(output))[1].lower()
     if output.is_dir():
         return False
     if len(inputs) == 1 and not os.path.exists(inputs[0]) and not glob.has_magic(inputs[0]):
@@ -202,7 +209,7 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     folder = "If you mean a folder of that name, create it first."
     if not one and suffix in PICTURE_SUFFIXES | WRITERS.keys():
         raise UsageError(f"-o {output} names a file, but the input is not one file. {folder}")
-    if one and suffix in WRITERS:
+    if one and (suffix in WRITERS or suffix in WRITES):
         return True
     # Not the system's list of types, which differs between machines.
     is_format = suffix in PICTURE_SUFFIXES or suffix in mimetypes.MimeTypes().types_map[True]

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from img2img.data.cache import Cache
+from img2img.data.dataset import Form
 from img2img.errors import DataError
 from img2img.sizes import Fit, Margin, Size
 
@@ -20,7 +21,8 @@ cv2.setNumThreads(0)  # data workers run in parallel instead
 
 
 class Augment:
-    """Pictures uint8 [H, W, C] of any size -> uint8 [height, width, C] of `size`, in two stages.
+    """Pictures [H, W, C] of any size -> [height, width, C] of `size`, of the same type, in two
+    stages.
 
     The first stage is deterministic: a center crop, if there is one, and resizing to load_size, or
     outside of training to size; training pictures that are smaller than load_size can get a margin
@@ -68,26 +70,30 @@ class Augment:
         self.flips = training and flip
 
     def prepared(
-        self, record: int, channels: dict[str, int], read: Callable[[], Pictures]
+        self, record: int, forms: dict[str, Form], read: Callable[[], Pictures]
     ) -> Pictures:
         """The pictures that `read` returns, after the first stage, from the cache if possible.
 
-        record: index in the cache. channels: number of channels of each picture by name; further
-        pictures that `read` returns are partners, of the same crop, and not returned. Those from
-        the cache are views of it, and read-only. Raises DataError for a picture that is too small.
+        record: index in the cache. forms: of each picture by name; further pictures that `read`
+        returns are partners, of the same crop, and not returned. Those from the cache may be views
+        of it, and read-only. Raises DataError for a picture that is too small.
         """
         if not (self.cache and self.resized):
-            return self._first_stage(channels, read())
+            return self._first_stage(forms, read())
         area = self.resized.width * self.resized.height
-        cached = self.cache.get(record, area * sum(channels.values()))
+        cached = self.cache.get(record, area * sum(form.pixel_bytes for form in forms.values()))
         if cached is not None:
             pictures, end = {}, 0
-            for name, count in channels.items():
-                start, end = end, end + area * count
-                pictures[name] = cached[start:end].reshape(*self.resized.shape, count)
+            for name, form in forms.items():
+                start, end = end, end + area * form.pixel_bytes
+                content = cached[start:end]
+                if form.dtype != "uint8":  # which may be anywhere in memory
+                    content = content.copy().view(form.dtype)
+                pictures[name] = content.reshape(*self.resized.shape, form.channels)
             return pictures
-        pictures = self._first_stage(channels, read())
-        self.cache.put(record, np.concatenate([p.ravel() for p in pictures.values()]))
+        pictures = self._first_stage(forms, read())
+        flat = [np.ascontiguousarray(p).reshape(-1).view(np.uint8) for p in pictures.values()]
+        self.cache.put(record, np.concatenate(flat))
         return pictures
 
     def _first_stage(self, names: Collection[str], pictures: Pictures) -> Pictures:
@@ -152,7 +158,7 @@ class Augment:
             # Rounding must not make a side smaller (crop) or larger (pad) than wanted.
             width, height = map(choose, Size(width, height).scaled(scale), wanted)
             size = Size(max(width, 1), max(height, 1))
-        picture = _resizing(size, is_labels)(image=picture)["image"]
+        picture = resized(picture, size, is_labels)
         if self.fit == "pad":
             edges = ((0, wanted.height - size.height), (0, wanted.width - size.width), (0, 0))
             picture = np.pad(picture, edges, mode="edge")
@@ -182,6 +188,16 @@ class Augment:
             flipped = {name: cv2.flip(picture[window], 1) for name, picture in pictures.items()}
             return {name: picture.reshape(height, width, -1) for name, picture in flipped.items()}
         return {name: picture[window].copy() for name, picture in pictures.items()}
+
+
+def resized(picture: np.ndarray, size: Size, is_labels: bool) -> np.ndarray:
+    """The picture [H, W, C], of any type, at that size. Integers are rounded."""
+    resize = _resizing(size, is_labels)
+    if picture.dtype == np.int32 and not is_labels:  # which OpenCV can't interpolate
+        result: np.ndarray = np.rint(resize(image=picture.astype(np.float64))["image"])
+        limits = np.iinfo(np.int32)
+        return result.clip(limits.min, limits.max).astype(np.int32)
+    return np.asarray(resize(image=picture)["image"])
 
 
 @lru_cache(maxsize=64)

@@ -37,15 +37,15 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
     """
     broken: list[str] = []
     worst = (0, Size(0, 0), Path())  # missing pixels on a side, picture size, file
-    files = list(dataset.files())
+    files = list(dataset.roles())
     shares: Iterable[int] = range(0, len(files), 256)  # in blocks, to bound the memory for results
     if len(files) > 2000:
         shares = track(shares, "checking pictures", console=console, transient=True)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for start in shares:
             block = files[start : start + 256]
-            results = pool.map(lambda path: _look(path, decode), block)
-            for path, (size, error) in zip(block, results, strict=True):
+            results = pool.map(lambda file: _look(dataset, file[0], file[1], decode), block)
+            for (_, path), (size, error) in zip(block, results, strict=True):
                 if error:
                     broken.append(error)
                 else:
@@ -77,11 +77,14 @@ def require_same_domains(training: Dataset, held_out: Dataset) -> None:
         )
 
 
-def _look(path: Path, decode: bool) -> tuple[tuple[int, int], str | None]:
+def _look(
+    dataset: Dataset, role: str, path: Path, decode: bool
+) -> tuple[tuple[int, int], str | None]:
     """Width and height of a picture, and the error if it can't be read."""
+    side = dataset.sides(role)[0]
     try:
-        if decode:
-            pixels = images.read(path).pixels
+        if decode or side in dataset.intensities:
+            pixels = dataset.read(side, path)
             return (pixels.shape[1], pixels.shape[0]), None
         with images.open_header(path) as image:
             return image.size, None

@@ -1,10 +1,10 @@
 """The base class of data sets, through which training, `check` and export use them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -15,15 +15,29 @@ from img2img.data.parts import Located
 from img2img.data.sources import Sources
 from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
+from img2img.intensity import Intensity
 from img2img.manifest import Labels, Palette
+from img2img.stored import read_raster, read_values
 
 if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
     from img2img.data.augment import Augment
 
-# By name: pictures uint8 [H, W, C], label vectors float32 [D], and flags float32 [].
+# By name: photographs uint8 [H, W, C], other pictures float32 [H, W, C] in [-1, 1], and which of
+# their pixels are not missing, float32 [H, W, 1]; label vectors float32 [D], and flags float32 [].
 Sample = dict[str, np.ndarray]
 T = TypeVar("T")
 MOST_COLORS = 256  # of the label maps of a data set
+
+
+class Form(NamedTuple):
+    """How the pixels of a side are held after reading."""
+
+    channels: int
+    dtype: str
+
+    @property
+    def pixel_bytes(self) -> int:
+        return self.channels * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +46,8 @@ class Dataset(ABC):
 
     paired: ClassVar[bool] = False  # whether b of a sample is the target of its a
 
-    channels: tuple[int, int] = (3, 3)  # to which pictures of a and b are decoded
+    channels: tuple[int, int] = (3, 3)  # to which photographs of a and b are decoded
+    intensities: Mapping[str, Intensity] = field(default_factory=dict)  # of sides of other pictures
     labels: Labels = Labels()  # the domains of its pictures; empty if it has none
     left_out: tuple[Path, ...] = ()  # files without a partner, or listed but missing
     # Files that are not pictures, for a message.
@@ -93,7 +108,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def records(self) -> tuple[int, int]:
-        """The size of a cache of all pictures: the number of records, and the channels of each."""
+        """The size of a cache of all pictures: the number of records, and the bytes of a pixel."""
 
     @abstractmethod
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
@@ -118,9 +133,47 @@ class Dataset(ABC):
         """Every file, in a fixed order."""
         return (path for _, path in self.roles())
 
-    def read_input(self, path: Path, channels: int) -> np.ndarray:
-        """Read the input from one of its `inputs`, uint8 [H, W, channels]."""
-        return images.read(path, channels).pixels
+    def sides(self, role: str) -> tuple[str, ...]:
+        """The sides, "a" or "b" or both, of a role or of a picture's name in samples. A picture is
+        read as one of the first.
+        """
+        return ("b",) if role == "b" else ("a",)
+
+    def form(self, side: str) -> Form:
+        """How the pixels of a side are held."""
+        if intensity := self.intensities.get(side):
+            return Form(len(intensity.bands), intensity.held)
+        return Form(self.channels["ab".index(side)], "uint8")
+
+    def read(self, side: str, path: Path) -> np.ndarray:
+        """Decode a file: [H, W, C] of the side's form. Raises DataError for an unreadable one."""
+        if intensity := self.intensities.get(side):
+            return read_values(path, intensity)
+        return images.read(path, self.channels["ab".index(side)]).pixels
+
+    def finished(self, sample: Sample) -> Sample:
+        """The sample with values of pictures that are not photographs mapped to [-1, 1]. Where
+        pixels of a side may be missing, NAME_valid is 0 at these and 1 elsewhere.
+        """
+        if not self.intensities:
+            return sample
+        mapped: Sample = {}
+        for name, array in sample.items():
+            intensity = self.intensities.get(self.sides(name)[0]) if array.ndim == 3 else None
+            mapped[name] = intensity.to_network(array) if intensity else array
+            if intensity and intensity.may_miss:
+                known = np.isnan(array).sum(-1, keepdims=True) == 0
+                mapped[f"{name}_valid"] = known.astype(np.float32)
+        return mapped
+
+    def read_input(self, path: Path, direction: str) -> np.ndarray:
+        """Read the input of a direction from one of its `inputs`: [H, W, C], uint8, or the stored
+        values of pictures that are not photographs.
+        """
+        side = "b" if direction == "ba" else "a"
+        if intensity := self.intensities.get(side):
+            return read_raster(path, intensity).values
+        return self.read(side, path)
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (width, height) of a picture within a file of that (width, height)."""

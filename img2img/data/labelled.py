@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from rich.console import Console
 
-from img2img import images
 from img2img.data.attributes import nfc, read_attributes
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
@@ -116,21 +115,24 @@ class Labelled(Dataset):
         for path, number, names in self.items:
             yield (names[0] if classes[number] else "pictures"), path
 
+    def sides(self, role: str) -> tuple[str, ...]:
+        return ("a", "b")  # whatever the domain is called
+
     def inputs(self, direction: str) -> list[Path]:
         return list(self.files())
 
     @property
     def records(self) -> tuple[int, int]:
-        return len(self.items), self.channels[0]
+        return len(self.items), self.form("a").pixel_bytes
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         path, number, domains = self.items[index]
         read = partial(self._read, path)
-        picture = augment(random, augment.prepared(index, {"image": self.channels[0]}, read))
+        picture = augment(random, augment.prepared(index, {"image": self.form("a")}, read))
         return picture | {"domain": self.labels.vector(number, domains)}
 
     def _read(self, path: Path) -> Sample:
-        return {"image": images.read(path, self.channels[0]).pixels}
+        return {"image": self.read("a", path)}
 
     def split(self, held_out: int) -> tuple[Self, Self]:
         """Every class gives equally many held-out pictures."""

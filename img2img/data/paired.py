@@ -41,12 +41,12 @@ class Paired(Dataset):
 
     @property
     def records(self) -> tuple[int, int]:
-        return len(self), sum(self.channels)
+        return len(self), sum(self.form(side).pixel_bytes for side in "ab")
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
-        channels = dict(zip("ab", self.channels, strict=True))
+        forms = {side: self.form(side) for side in "ab"}
         read = partial(self._read, index, augment)
-        return augment(random, augment.prepared(index, channels, read))
+        return augment(random, augment.prepared(index, forms, read))
 
     def _read(self, index: int, augment: "Augment") -> Sample:
         a, b = self.read_pair(index)
@@ -141,10 +141,7 @@ class Pairs(Paired):
         return [a for a, _ in self.items]
 
     def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        a, b = (
-            images.read(path, channels).pixels
-            for path, channels in zip(self.items[index], self.channels, strict=True)
-        )
+        a, b = (self.read(side, path) for side, path in zip("ab", self.items[index], strict=True))
         return a, b
 
     def split(self, held_out: int) -> tuple[Self, Self]:
@@ -193,11 +190,11 @@ class PairsAndInputs(Pairs):
         else:
             chosen = index % len(self.extra)
         read = partial(self._read_extra, chosen)
-        prepared = augment.prepared(len(self.items) + chosen, {"a": self.channels[0]}, read)
+        prepared = augment.prepared(len(self.items) + chosen, {"a": self.form("a")}, read)
         return sample | {"extra": augment(random, prepared)["a"]}
 
     def _read_extra(self, number: int) -> Sample:
-        return {"a": images.read(self.extra[number], self.channels[0]).pixels}
+        return {"a": self.read("a", self.extra[number])}
 
     def pictures(self, name: str) -> Iterator[np.ndarray]:
         yield from super().pictures(name)
@@ -269,16 +266,26 @@ class SideBySide(Paired):
     def roles(self) -> Iterator[tuple[str, Path]]:
         return (("pairs", path) for path in self.items)
 
+    def sides(self, role: str) -> tuple[str, ...]:
+        return ("a", "b") if role == "pairs" else super().sides(role)
+
     def inputs(self, direction: str) -> list[Path]:
         return list(self.items)
 
-    def read_input(self, path: Path, channels: int) -> np.ndarray:
-        return self._halves(images.read(path, channels).pixels)[0]
+    def read_input(self, path: Path, direction: str) -> np.ndarray:
+        return self._halves(super().read_input(path, direction))[0]
 
     def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         path = self.items[index]
-        whole = {channels: images.read(path, channels).pixels for channels in self.channels}
-        return self._halves(whole[self.channels[0]])[0], self._halves(whole[self.channels[1]])[1]
+        a = b = self.read("a", path)
+        if self.channels[0] != self.channels[1] or self._differ_in_bands:
+            b = self.read("b", path)
+        return self._halves(a)[0], self._halves(b)[1]
+
+    @property
+    def _differ_in_bands(self) -> bool:
+        picked = {self.intensities[side].picked for side in "ab" if side in self.intensities}
+        return len(picked) > 1
 
     def _halves(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The halves of a and b, without the last column if the width is odd."""

@@ -61,7 +61,7 @@ class Stream(Dataset[Batch]):
         epoch, offset = divmod(turn * self.batch + place, len(part))
         index = part[_permutation(self.seed, epoch, len(part))[offset]]
         random = np.random.default_rng((self.seed, AUGMENT, step * self.batch + place))
-        sample = self.dataset.sample(index, self.augment, random)
+        sample = self.dataset.finished(self.dataset.sample(index, self.augment, random))
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
 
@@ -101,7 +101,9 @@ def split(message: Batch, share: int) -> Iterator[Batch]:
 
 def fixed_batch(dataset: PictureDataset, augment: Augment, indices: list[int]) -> Batch:
     """A batch of the samples at these indices, always augmented in the same way."""
-    samples = [dataset.sample(i, augment, np.random.default_rng(i)) for i in indices]
+    samples = [
+        dataset.finished(dataset.sample(i, augment, np.random.default_rng(i))) for i in indices
+    ]
     return {k: torch.from_numpy(np.stack([s[k] for s in samples])) for k in samples[0]}
 
 

@@ -72,7 +72,7 @@ class Unpaired(Dataset):
 
     @property
     def records(self) -> tuple[int, int]:
-        return len(self.a) + len(self.b), max(self.channels)
+        return len(self.a) + len(self.b), max(self.form(side).pixel_bytes for side in "ab")
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:
         if augment.training:
@@ -92,17 +92,15 @@ class Unpaired(Dataset):
     def _prepared(self, name: str, place: int, augment: "Augment") -> Sample:
         """A picture of a or b by its index, after the first stage of augmentation."""
         number = "ab".index(name)
-        channels = {name: self.channels[number]}
+        forms = {name: self.form(name)}
         record = number * len(self.a) + place
-        return augment.prepared(record, channels, partial(self._read, name, place, augment))
+        return augment.prepared(record, forms, partial(self._read, name, place, augment))
 
     def _read(self, name: str, place: int, augment: "Augment") -> Sample:
-        number = "ab".index(name)
-        return {name: images.read((self.a, self.b)[number][place], self.channels[number]).pixels}
+        return {name: self.read(name, (self.a, self.b)["ab".index(name)][place])}
 
     def pictures(self, name: str) -> Iterator[np.ndarray]:
-        files, channels = (self.a, self.b)["ab".index(name)], self.channels["ab".index(name)]
-        return (images.read(path, channels).pixels for path in files)
+        return (self.read(name, path) for path in (self.a, self.b)["ab".index(name)])
 
     def split(self, held_out: int) -> tuple[Self, Self]:
         (rest_a, out_a), (rest_b, out_b) = (

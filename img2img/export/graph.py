@@ -1,4 +1,4 @@
-"""The exported graph, from uint8 pixels to uint8 pixels, and its manifest."""
+"""The exported graph, from stored pixels to stored pixels, and its manifest."""
 
 import copy
 import datetime
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from img2img import __version__
 from img2img.errors import DataError, UsageError
 from img2img.export.rewrite import halved, precomputed, subpixel
+from img2img.export.values import TYPES, FromNetwork, ToNetwork
 from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
@@ -35,7 +36,8 @@ OUTPUT = "translated"  # a graph's input and output can't both be called `image`
 
 
 class Pixels(nn.Module):
-    """image uint8 [N, H, W, C] (and domain float32 [N, D]) -> uint8 [N, H, W, C'], any N, H, W.
+    """image [N, H, W, C] (and domain float32 [N, D]) -> [N, H, W, C'], any N, H, W; uint8, or the
+    types of the intensities.
 
     Pictures are padded to a size that the network accepts by repeating the border, and the output
     is cropped back. If it is a label map, every pixel gets the nearest color of the palette.
@@ -62,10 +64,16 @@ class Pixels(nn.Module):
             self.register_buffer("colors", scaled(spec.palette))
             self.register_buffer("palette", torch.tensor(spec.palette, dtype=torch.uint8))
         self.multiple, self.least = spec.module.size_multiple, spec.module.min_size
+        self.to_network = ToNetwork(spec.intensity_in) if spec.intensity_in else None
+        self.from_network = FromNetwork(spec.intensity_out) if spec.intensity_out else None
 
     def forward(self, image: Tensor, domain: Tensor | None = None) -> Tensor:
         height, width = image.shape[1], image.shape[2]
-        x = image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
+        missing = None
+        if self.to_network:
+            x, missing = self.to_network(image)
+        else:
+            x = image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
         below, right = (
             torch.sym_max(-side % self.multiple, self.least - side) for side in (height, width)
         )
@@ -78,6 +86,9 @@ class Pixels(nn.Module):
         y = y[:, :, :height, :width]
         if self.gives_labels:
             return self.palette[nearest(y, self.colors)]
+        if self.from_network:
+            values: Tensor = self.from_network(y, missing)
+            return values
         y = y.permute(0, 2, 3, 1)
         pixels: Tensor = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels
@@ -174,6 +185,8 @@ def make_manifest(
         direction=direction,
         in_channels=spec.in_channels,
         out_channels=spec.out_channels,
+        intensity_in=spec.intensity_in,
+        intensity_out=spec.intensity_out,
         size_multiple=spec.module.size_multiple,
         min_size=spec.module.min_size,
         reach=reach(network, channels, spec.labels.width) if tiled else None,
@@ -228,7 +241,8 @@ def trace(
     traced = size.plus(
         12, 4
     )  # needs padding, and has no size that the tracer could take for a constant
-    image = torch.zeros(2, *traced.shape, spec.in_channels, dtype=torch.uint8)
+    dtype = TYPES[spec.intensity_in.dtype if spec.intensity_in else "uint8"]
+    image = torch.zeros(2, *traced.shape, spec.in_channels, dtype=dtype)
     axes = {0: "batch", 1: "height", 2: "width"}
     inputs, shapes = {"image": image}, {"image": axes}
     if spec.labels.sets:

@@ -47,7 +47,8 @@ def pictures_to_compare(
 def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[str, float]:
     """The differences of the bundle to torch, over the pictures and up to DOMAINS domains.
 
-    Keys: max_levels and mean_levels in grey levels, psnr_mean and psnr_worst in dB (at most 100),
+    Keys: max_levels and mean_levels in grey levels of 255 (of the range of the outputs, if they are
+    not photographs), psnr_mean and psnr_worst in dB (at most 100),
     and pictures; of label maps also differing, the largest share of a picture's pixels that have
     another color. Both run on the CPU; torch computes in fp32.
     """
@@ -57,7 +58,7 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture, ours in zip(pictures, translator(pictures, to=to), strict=True):
             reference = _in_torch(pixels, picture, translator.domain(to))
-            difference = np.abs(reference.astype(int) - ours.astype(int))
+            difference = np.abs(levels(spec, reference, ours))
             worst = max(worst, float(difference.max()))
             total += float(difference.mean())
             decibels.append(psnr(difference))
@@ -124,13 +125,21 @@ def _decibels(
     for to in spec.labels.names[:DOMAINS] or (None,):
         for picture in pictures:
             reference, rounded = both(picture, to)
-            decibels.append(psnr(reference.astype(int) - rounded))
+            decibels.append(psnr(levels(spec, reference, rounded)))
     return {f"{name}_psnr_mean": float(np.mean(decibels)), f"{name}_psnr_worst": min(decibels)}
+
+
+def levels(spec: ExportSpec, reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The difference in grey levels of 255; of other pictures than photographs, of their range."""
+    if spec.intensity_out:
+        difference: np.ndarray = spec.intensity_out.levels(reference, other)
+        return difference
+    return np.asarray(reference.astype(int) - other.astype(int))
 
 
 @torch.no_grad()
 def _in_torch(pixels: Pixels, picture: np.ndarray, domain: np.ndarray | None) -> np.ndarray:
-    """uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector of a model with domains."""
+    """[H, W, C] -> [H, W, C']; domain: the label vector of a model with domains."""
     label = None if domain is None else torch.from_numpy(domain)[None]
     output: np.ndarray = pixels(torch.from_numpy(picture.copy())[None], label)[0].numpy()
     return output

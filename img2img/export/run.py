@@ -23,6 +23,7 @@ from img2img.manifest import NEAR_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
+from img2img.stored import read_raster
 from img2img.training.config import RunConfig
 from img2img.training.log import read_rows
 
@@ -86,10 +87,10 @@ def export_run(
         suffixed = (len(specs) > 1 or name == "ba") and not (output and direction)
         path = _output_path(run, config, output, name, suffixed, precision)
         with console.status(f"exporting {path}"):
-            size, inputs = config.method.size, _inputs(config, name, spec.in_channels)
+            size, inputs = config.method.size, _inputs(config, name, spec)
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
-                training, inputs = _int8_pictures(config, name, calibration, spec.in_channels)
+                training, inputs = _int8_pictures(config, name, calibration, spec)
                 calibrating = _feeds(spec, training, size, CALIBRATED)
                 judged = _feeds(spec, inputs, size, JUDGED)
                 proto, left = quantize.quantized(proto, calibrating, judged)
@@ -102,7 +103,7 @@ def export_run(
             if half_weights:
                 with_half_weights(proto)
             pictures = parity.pictures_to_compare(
-                inputs.files, inputs.read, size, labels=spec.from_labels
+                inputs.files, inputs.read, size, labels=not spec.mixes
             )
             manifest = graph.make_manifest(
                 config, name, spec, metadata, metrics, precision, half_weights
@@ -116,14 +117,16 @@ def export_run(
                     result |= parity.measure_fp16(spec, trial, pictures)
             parity.require(result, path, precision, half_weights)
             manifest = manifest.model_copy(update={"parity": result})
-            if not manifest.is_near_in_bf16:
+            if manifest.is_exact:
+                console.print(f"{path}: all devices compute in {precision}, for exact values")
+            elif not manifest.is_near_in_bf16:
                 console.print(
                     f"{path}: the PSNR of bf16 is {result['bf16_psnr_mean']:.1f} dB, less than the "
                     f"{NEAR_DB:.0f} dB required, so CPUs run it in {precision} (--provider "
                     "openvino "
                     "uses bf16 nevertheless)"
                 )
-            if "fp16_psnr_worst" in result and not manifest.is_near_in_fp16:
+            if "fp16_psnr_worst" in result and not (manifest.is_near_in_fp16 or manifest.is_exact):
                 console.print(
                     f"{path}: the worst PSNR of fp16 is {result['fp16_psnr_worst']:.1f} dB, less "
                     f"than the {NEAR_DB:.0f} dB required, so GPUs run it in fp32 (--precision fp16 "
@@ -153,20 +156,25 @@ def _output_path(
 
 
 class _Inputs(NamedTuple):
-    """Files, and the function that reads the input from one, uint8 [H, W, channels]."""
+    """Files, and the function that reads the input from one, [H, W, channels] of the type of the
+    graph's input.
+    """
 
     files: list[Path]
     read: Callable[[Path], np.ndarray]
 
 
-def _plain(files: Iterable[Path], channels: int) -> _Inputs:
+def _plain(files: Iterable[Path], spec: ExportSpec) -> _Inputs:
     """Files that are inputs as they are."""
+    intensity, channels = spec.intensity_in, spec.in_channels
+    if intensity:
+        return _Inputs(list(files), lambda path: read_raster(path, intensity).values)
     return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
 
 
-def _of(dataset: Dataset, direction: str, channels: int) -> _Inputs:
+def _of(dataset: Dataset, direction: str) -> _Inputs:
     """The files of a data set that the direction translates."""
-    return _Inputs(dataset.inputs(direction), lambda path: dataset.read_input(path, channels))
+    return _Inputs(dataset.inputs(direction), lambda path: dataset.read_input(path, direction))
 
 
 def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[quantize.Feed]:
@@ -176,7 +184,7 @@ def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[qua
     feeds, labels = [], spec.labels
     for number, index in enumerate(spread(most, len(inputs.files))):
         picture = inputs.read(inputs.files[index])
-        feed = {"image": images.resize(picture, *size, labels=spec.from_labels)[None]}
+        feed = {"image": images.resize(picture, *size, labels=not spec.mixes)[None]}
         if labels.sets:
             which = number % len(labels.sets)
             domains = labels.sets[which].domains
@@ -186,30 +194,32 @@ def _feeds(spec: ExportSpec, inputs: _Inputs, size: Size, most: int) -> list[qua
     return feeds
 
 
-def _inputs(config: RunConfig, direction: str, channels: int) -> _Inputs:
+def _inputs(config: RunConfig, direction: str, spec: ExportSpec) -> _Inputs:
     """Inputs of the direction: held-out pictures, else the training pictures, else the sample that
-    ships.
+    ships, which stands for photographs alone.
     """
     sources = config.held_out_sources if config.test.given() else config.sources
     if sources.given():  # an imported run has none
         try:
-            return _of(_open(config, sources), direction, channels)
+            return _of(_open(config, sources), direction)
         except DataError:
             pass  # this machine doesn't have them; for parity, any pictures will do
-    return _plain(find_pictures(shipped("quickstart") / "test" / "flat"), channels)
+    if spec.intensity_in:
+        raise DataError("The export is checked on training pictures, and none of them is left.")
+    return _plain(find_pictures(shipped("quickstart") / "test" / "flat"), spec)
 
 
 def _int8_pictures(
-    config: RunConfig, direction: str, calibration: Path | None, channels: int
+    config: RunConfig, direction: str, calibration: Path | None, spec: ExportSpec
 ) -> tuple[_Inputs, _Inputs]:
     """Pictures to calibrate int8 on, and others to measure its PSNR on: the training and the
     held-out pictures. In a folder, or without held-out pictures, every fourth is for the PSNR.
     """
     if calibration:
-        calibrating, judged = _plain(find_pictures(calibration), channels), _plain((), channels)
+        calibrating, judged = _plain(find_pictures(calibration), spec), _plain((), spec)
     elif config.sources.given():
         training, held_out = _split(config)
-        calibrating, judged = (_of(data, direction, channels) for data in (training, held_out))
+        calibrating, judged = (_of(data, direction) for data in (training, held_out))
     else:
         raise UsageError(
             "int8 is calibrated on training pictures, which this run doesn't have. Give similar "

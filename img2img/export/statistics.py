@@ -10,8 +10,9 @@ import torch
 from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.export.graph import Pixels
-from img2img.export.parity import psnr
+from img2img.export.parity import levels, psnr
 from img2img.files import spread
+from img2img.intensity import Intensity
 from img2img.methods.base import ExportSpec
 from img2img.methods.config import MethodConfig
 from img2img.training.plan import augmentation
@@ -68,9 +69,18 @@ def compare(spec: ExportSpec, config: MethodConfig, held_out: Dataset) -> Compar
 def _distances(spec: ExportSpec, batch: dict[str, torch.Tensor]) -> tuple[float, float]:
     """The mean PSNR in dB and the mean L1 in grey levels of the translated pairs."""
     pixels = Pixels(spec).eval()
+    inputs = _stored(batch["a"], spec.intensity_in)
+    truths = _stored(batch["b"], spec.intensity_out)
     differences = [
-        pixels(a[None])[0].numpy().astype(int) - b.numpy()
-        for a, b in zip(batch["a"], batch["b"], strict=True)
+        levels(spec, pixels(a[None])[0].numpy(), b.numpy())
+        for a, b in zip(inputs, truths, strict=True)
     ]
     mean_psnr = float(np.mean([psnr(difference) for difference in differences]))
     return mean_psnr, float(np.mean([np.abs(difference).mean() for difference in differences]))
+
+
+def _stored(pictures: torch.Tensor, intensity: Intensity | None) -> torch.Tensor:
+    """A batch of samples [N, H, W, C] as stored values."""
+    if intensity is None:
+        return pictures
+    return torch.from_numpy(intensity.from_network(pictures.numpy()))

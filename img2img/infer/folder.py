@@ -20,7 +20,7 @@ from img2img.errors import DataError
 from img2img.files import usable_cores
 from img2img.images import MAX_PIXELS
 from img2img.infer import session
-from img2img.infer.item import NO_PIXELS, Item, read_all, save_all
+from img2img.infer.item import NO_PIXELS, Item, Reading, read_all, save_all
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
 from img2img.infer.room import Room
@@ -227,7 +227,10 @@ def _read_ahead(
     """Decoded pictures in the order of the jobs, of which no more wait than allowed. together: how
     many are read in one task, once it is known that they are small.
     """
-    channels = translator.manifest.in_channels
+    manifest = translator.manifest
+    reading = Reading(
+        manifest.in_channels, manifest.intensity_in, settings.max_pixels, settings.max_side
+    )
     waiting: deque[tuple[int, Future[list[Item]]]] = deque()
     upcoming, awaited = iter(jobs), 0
     while True:
@@ -236,8 +239,7 @@ def _read_ahead(
             part = list(islice(upcoming, min(most, ahead.allowed - awaited)))
             if not part:
                 break
-            limits = settings.max_pixels, settings.max_side
-            waiting.append((len(part), pool.submit(read_all, part, channels, *limits)))
+            waiting.append((len(part), pool.submit(read_all, part, reading)))
             awaited += len(part)
         if not waiting:
             return

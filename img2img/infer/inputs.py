@@ -9,6 +9,8 @@ from PIL import Image
 
 from img2img import images
 from img2img.errors import UsageError
+from img2img.intensity import Intensity
+from img2img.stored import read_raster
 
 
 class ArrayLike(Protocol):
@@ -22,8 +24,8 @@ class ArrayLike(Protocol):
 
 One = np.ndarray | ArrayLike | Image.Image | str | Path | bytes | BinaryIO
 ACCEPTED = (
-    "a path, the bytes of a file, an open file, a PIL image, or pixels: uint8 [H, W, {channels}], "
-    "as a numpy array or a torch tensor on the CPU"
+    "a path, the bytes of a file, an open file, a PIL image, or pixels: {dtype} "
+    "[H, W, {channels}], as a numpy array or a torch tensor on the CPU"
 )
 
 
@@ -36,9 +38,10 @@ def is_one(images: One | Sequence[One]) -> bool:
     return bytes_or_name or not several
 
 
-def pixels_of(image: One, channels: int) -> np.ndarray:
+def pixels_of(image: One, channels: int, intensity: Intensity | None = None) -> np.ndarray:
     """The picture as uint8 [H, W, channels]; a file is turned upright, converted to sRGB, and
-    blended with white where it is transparent.
+    blended with white where it is transparent. With an intensity, its stored values, of the type
+    that the intensity has.
 
     Raises DataError for a file that is not a picture, ValueError for an array of another shape or
     type or without pixels, and TypeError for any other object.
@@ -49,37 +52,42 @@ def pixels_of(image: One, channels: int) -> np.ndarray:
             raise TypeError(
                 "expected a file that is open in binary mode; this one is open in text mode"
             )
-    if isinstance(image, str | Path):
+    dtype = intensity.dtype if intensity else "uint8"
+    if intensity and isinstance(image, str | Path | bytes | bytearray | memoryview):
+        source = Path(image) if isinstance(image, str | Path) else bytes(image)
+        pixels = read_raster(source, intensity).values
+    elif isinstance(image, str | Path):
         pixels = images.read(Path(image), channels).pixels
     elif isinstance(image, bytes | bytearray | memoryview):
         pixels = images.read(bytes(image), channels).pixels
-    elif isinstance(image, Image.Image):
+    elif isinstance(image, Image.Image) and not intensity:
         pixels = images.read(image, channels).pixels
     elif hasattr(image, "shape"):
-        pixels = _array(image, channels)
+        pixels = _array(image, channels, dtype)
     else:
         raise TypeError(
-            f"expected {ACCEPTED.format(channels=channels)}; got {type(image).__name__}"
+            f"expected {ACCEPTED.format(channels=channels, dtype=dtype)}; got "
+            f"{type(image).__name__}"
         )
     if not pixels.size:
         raise ValueError(f"the picture has no pixels: its shape is {list(pixels.shape)}")
     return pixels
 
 
-def _array(image: Any, channels: int) -> np.ndarray:
+def _array(image: Any, channels: int, dtype: str) -> np.ndarray:
     try:
         pixels = np.asarray(image)
     except Exception as error:  # a tensor on a GPU, or one that needs a gradient
         raise ValueError(f"the pixels can't be read as an array: {error}") from None
-    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == channels:
+    if pixels.dtype == dtype and pixels.ndim == 3 and pixels.shape[-1] == channels:
         return pixels
     hint = ""
     if pixels.ndim == 3 and pixels.shape[0] == channels != pixels.shape[-1]:
         hint = "; channels come last"
-    elif pixels.dtype != np.uint8:
+    elif pixels.dtype != dtype and dtype == "uint8":
         hint = "; values are 0 to 255"
     raise ValueError(
-        f"expected uint8 [H, W, {channels}], got {pixels.dtype} {list(pixels.shape)}{hint}"
+        f"expected {dtype} [H, W, {channels}], got {pixels.dtype} {list(pixels.shape)}{hint}"
     )
 
 

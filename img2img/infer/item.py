@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img import images
+from img2img import images, rasters
 from img2img.errors import DataError
-from img2img.files import write_whole
+from img2img.files import split_suffix, write_whole
 from img2img.images import Metadata, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
+from img2img.intensity import Intensity
+from img2img.rasters import Raster
+from img2img.stored import read_raster
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -27,6 +30,7 @@ class Item:
 
     job: Job
     picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
+    raster: Raster | None = None  # of a picture that is not a photograph
     source: Source | None = None
     result: np.ndarray | None = None
     written: int = 0  # bytes of the output
@@ -39,11 +43,19 @@ class Item:
         return source._asdict() | result
 
 
-def read_all(
-    jobs: Sequence[Job], channels: int, max_pixels: int, max_side: int | None
-) -> list[Item]:
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read: photographs to a number of channels, others as their intensity says."""
+
+    channels: int
+    intensity: Intensity | None
+    max_pixels: int
+    max_side: int | None  # px, of photographs; larger ones are made smaller
+
+
+def read_all(jobs: Sequence[Job], reading: Reading) -> list[Item]:
     """The inputs of several jobs, decoded, each with the error of its file where it has one."""
-    return [_read(job, channels, max_pixels, max_side) for job in jobs]
+    return [_read(job, reading) for job in jobs]
 
 
 def save_all(items: Sequence[Item], quality: int | None) -> list[Item]:
@@ -53,19 +65,37 @@ def save_all(items: Sequence[Item], quality: int | None) -> list[Item]:
     return [_save(item, quality) for item in items]
 
 
-def _read(job: Job, channels: int, max_pixels: int, max_side: int | None) -> Item:
-    path = Path(job.source)
+def _read(job: Job, reading: Reading) -> Item:
+    path, raster = Path(job.source), None
+    most, side = reading.max_pixels, reading.max_side
     try:
         stat = path.stat()
-        content = images.load(path, max_pixels)
-        picture = images.read(content, channels, max_pixels, max_side, to_translate=True)
+        content = images.load(path, most)
+        if reading.intensity:
+            if side:
+                raise DataError("--max-side is for photographs; leave it out")
+            raster = read_raster(content, reading.intensity, most)
+            notes = raster.notes + _beyond(raster, reading.intensity)
+            picture = Picture(raster.values, notes=notes)
+        else:
+            picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
         system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
         message = str(system_message or error)
         reason = message.removeprefix("the picture: ").removeprefix(f"{path}: ")
         return Item(job, error=reason or type(error).__name__)
     digest = hashlib.sha256(content).hexdigest()
-    return Item(job, picture, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest))
+    source = Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest)
+    return Item(job, picture, raster, source)
+
+
+def _beyond(raster: Raster, intensity: Intensity) -> tuple[str, ...]:
+    """A note on the share of values that the intensity clips."""
+    values = raster.values
+    if raster.missing is not None:
+        values = values[~raster.missing]
+    share = intensity.outside(values)
+    return (f"values beyond the model's range are clipped, {share:.2%} of them",) if share else ()
 
 
 def _save(item: Item, quality: int | None) -> Item:
@@ -73,17 +103,32 @@ def _save(item: Item, quality: int | None) -> Item:
     if item.result is not None:
         try:
             picture = item.picture.translated(item.result)
-            suffix = os.path.splitext(item.job.target)[1]
-            notes = images.left_out(picture, suffix)
-            try:
-                content = images.encode(picture, suffix, quality)
-            except Exception:  # possibly because of the metadata, which may be malformed
-                content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
-                notes = ("the metadata can't be written; it is left out",)
+            suffix = split_suffix(item.job.target)[1]
+            if _is_raster(item):
+                content = rasters.encode(item.result, item.raster, suffix)
+            else:
+                content, notes = _encoded(picture, suffix, quality)
             write_whole(Path(item.job.target), content)
             item.written = len(content)
         except Exception as error:  # a full disk, or a picture that the format can't hold
             item.error, notes = f"can't be written: {str(error) or type(error).__name__}", ()
         item.result = None
     item.picture = Picture(NO_PIXELS, notes=(*item.picture.notes, *notes))
+    item.raster = None
     return item
+
+
+def _is_raster(item: Item) -> bool:
+    """Whether the output is written with its exact values: it is no photograph, or the input was
+    none, whose metadata it keeps.
+    """
+    return item.raster is not None or (item.result is not None and item.result.dtype != np.uint8)
+
+
+def _encoded(picture: Picture, suffix: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a photograph's file, and notes on metadata that are left out."""
+    try:
+        return images.encode(picture, suffix, quality), images.left_out(picture, suffix)
+    except Exception:  # possibly because of the metadata, which may be malformed
+        content = images.encode(replace(picture, metadata=Metadata()), suffix, quality)
+        return content, ("the metadata can't be written; it is left out",)

@@ -4,17 +4,47 @@ import fnmatch
 import glob
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from img2img import rasters
 from img2img.errors import DataError, UsageError
-from img2img.files import PassedOver, find_pictures, is_picture, no_pictures, walk
+from img2img.files import (
+    PassedOver,
+    find_pictures,
+    is_picture,
+    no_pictures,
+    split_suffix,
+    walk,
+)
 from img2img.images import WRITERS
+from img2img.manifest import Manifest
 
 Extension = Literal["keep", "png", "jpg", "webp", "avif"]
 Names = Literal["plain", "full", "number"]
+
+
+class Formats(NamedTuple):
+    """The suffixes of inputs that outputs can have, too, and that of the outputs of others."""
+
+    kept: Collection[str]
+    otherwise: str
+
+
+PHOTOGRAPHS = Formats(WRITERS, ".png")
+
+
+def formats_of(manifest: Manifest) -> Formats:
+    """The formats that hold what a model gives. Values of pictures that are not photographs are
+    written without loss, and where both input and output are photographs, any format serves.
+    """
+    if manifest.intensity_in is None and manifest.intensity_out is None:
+        return PHOTOGRAPHS
+    dtype, bands = manifest.dtype_out, manifest.out_channels
+    kept = [suffix for suffix in rasters.WRITES if rasters.holds(suffix, dtype, bands)]
+    return Formats(kept, ".tif")
 
 
 class Job(NamedTuple):
@@ -33,6 +63,7 @@ def make_plan(
     unreadable: list[Path] | None = None,
     passed_over: PassedOver | None = None,
     names: Names = "plain",
+    formats: Formats = PHOTOGRAPHS,
 ) -> list[Job]:
     """Turn files, folders and globs into jobs in a fixed order. Relative paths are kept below
     `out`, or below its sub-folder `folder`. Files in `out` are not inputs.
@@ -41,6 +72,7 @@ def make_plan(
         shard: "i/n" for every n-th job, starting with the i-th.
         unreadable: receives the folders that can't be listed; without it they raise OSError.
         passed_over: receives the files that are not pictures, and those that img2img wrote.
+        formats: which suffixes `keep` keeps, and what the others become.
         names: "full" keeps the input's suffix before a new one (a.gif.png); "number" numbers
             outputs of the same name (a.png, a-2.png).
 
@@ -57,7 +89,7 @@ def make_plan(
     ignored = PassedOver() if passed_over is None else passed_over
     real = resolver()
     for source, relative, real_source in _expand(inputs, out, real, unreadable, ignored):
-        target = os.path.join(out, folder, _renamed(relative, extension, names))
+        target = os.path.join(out, folder, _renamed(relative, extension, names, formats))
         key = hash(_folded(target))
         if key in claimed:
             claimant = jobs[claimed[key]].source
@@ -280,10 +312,10 @@ def _split_glob(name: str) -> tuple[str, Sequence[str]]:
     return str(Path(*parts[:fixed])), parts[fixed:]
 
 
-def _renamed(relative: str, extension: Extension, names: Names) -> str:
-    stem, suffix = os.path.splitext(relative)
-    if extension == "keep" and suffix.lower() in WRITERS:
+def _renamed(relative: str, extension: Extension, names: Names, formats: Formats) -> str:
+    stem, suffix = split_suffix(relative)
+    if extension == "keep" and suffix.lower() in formats.kept:
         return relative
-    wanted = ".png" if extension == "keep" else f".{extension}"
+    wanted = formats.otherwise if extension == "keep" else f".{extension}"
     kept = relative if names == "full" and suffix.lower() != wanted else stem
     return kept + wanted

@@ -65,9 +65,10 @@ def measured(translator: Translator) -> float | None:
 
 def _probe(path: str, provider: str) -> float:
     translator = Translator(path, provider)
-    labels = translator.manifest.labels
+    manifest = translator.manifest
+    labels = manifest.labels
     before = memory.forget_peak()
-    picture = np.zeros((PROBE, PROBE, translator.manifest.in_channels), np.uint8)
+    picture = np.zeros((PROBE, PROBE, manifest.in_channels), manifest.dtype_in)
     translator(picture, labels.names[0] if labels.sets else None)
     after = memory.peak()
     return 0.0 if before is None or after is None else (after - before) / PROBE**2

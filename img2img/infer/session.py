@@ -97,7 +97,7 @@ def load(
             computed = "fp16" if half else manifest.precision
             _require(precision, computed, name, path)
             wrapped: Session = session
-            if name == "cuda":
+            if name == "cuda" and {manifest.dtype_in, manifest.dtype_out} == {"uint8"}:
                 wrapped = BoundSession(session)
             elif name == "tensorrt":
                 on_cuda = partial(session_of, content, path, "cuda", threads, half)

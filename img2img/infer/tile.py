@@ -91,7 +91,9 @@ class Tiler:
         return self.side + 2 * self.margin
 
     def __call__(self, pixels: np.ndarray, domain: np.ndarray | None = None) -> np.ndarray:
-        """Uint8 [H, W, C] -> uint8 [H, W, C']; domain: the label vector of a model with domains."""
+        """[H, W, C] -> [H, W, C'] of the manifest's types; domain: the label vector of a model
+        with domains.
+        """
         height, width = pixels.shape[:2]
         sizes = [_up(max(side, self.least), self.multiple) for side in (height, width)]
         padding = [(0, sizes[0] - height), (0, sizes[1] - width), (0, 0)]
@@ -99,7 +101,8 @@ class Tiler:
         inputs = {} if domain is None else {"domain": domain[None]}
         for number in range(len(self.graph.normalised)):
             inputs |= self.statistics(number, padded, inputs)
-        result = np.empty((*sizes, self.translator.manifest.out_channels), np.uint8)
+        manifest = self.translator.manifest
+        result = np.empty((*sizes, manifest.out_channels), manifest.dtype_out)
         for core, tile in self._tiles(*sizes):
             [output] = self._whole.run(None, {"image": tile.of(padded)[None], **inputs})
             core.of(result)[:] = core.within(tile).of(output[0])

@@ -85,7 +85,8 @@ class Translator:
     def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
 
     def __call__(self, images: One | Sequence[One], to: To = None) -> np.ndarray | list[np.ndarray]:
-        """A picture -> uint8 [H, W, out_channels]; several -> a list of as many, in order.
+        """A picture -> uint8 [H, W, out_channels], or the stored type of the manifest's intensity;
+        several -> a list of as many, in order.
 
         images: the path or the bytes of a file, an open file, a PIL image, pixels uint8
         [H, W, in_channels] of numpy or of torch on the CPU; a list of these, or an array
@@ -95,11 +96,11 @@ class Translator:
         UsageError for a wrong domain, ValueError for an array of another kind, TypeError for what
         is no picture.
         """
-        channels = self.manifest.in_channels
+        form = self.manifest.in_channels, self.manifest.intensity_in
         if is_one(images):
-            return self._all([pixels_of(cast(One, images), channels)], self.domain(to))[0]
+            return self._all([pixels_of(cast(One, images), *form)], self.domain(to))[0]
         several = cast(Iterable[One], images)
-        return self._all([pixels_of(image, channels) for image in several], self.domain(to))
+        return self._all([pixels_of(image, *form) for image in several], self.domain(to))
 
     def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:
         by_size: dict[tuple[int, ...], list[int]] = {}

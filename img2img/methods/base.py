@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,6 +15,7 @@ from img2img.data.dataset import Dataset
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
 from img2img.features import channel_weights, feature_network, three_channels
+from img2img.intensity import Intensity
 from img2img.manifest import Labels, Palette
 from img2img.methods.config import MethodConfig
 from img2img.methods.critics import Critics
@@ -42,6 +43,16 @@ class ExportSpec:
     statistics: Literal["image", "running"] = "image"  # statistics that norm layers use
     from_labels: bool = False  # whether the input is a label map, whose colors must not mix
     palette: Palette = ()  # the colors of the output, if it is a label map
+    # What the values of inputs and outputs mean, if they are not photographs.
+    intensity_in: Intensity | None = None
+    intensity_out: Intensity | None = None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether values of inputs may be averaged, as resizing does: neither labels nor markers of
+        missing pixels are among them.
+        """
+        return not (self.from_labels or (self.intensity_in and self.intensity_in.may_miss))
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,8 @@ class Method(Critics, ABC):
         """
         for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
-                return LAYOUTS[name].open(sources, channels)
+                dataset = LAYOUTS[name].open(sources, channels)
+                return replace(dataset, intensities=config.intensities) if config else dataset
         given = ", ".join(sources.options())
         raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")
 
@@ -156,6 +168,20 @@ class Method(Critics, ABC):
 
         image = checkpoint(generator, *inputs, use_reentrant=False, context_fn=contexts)
         return image
+
+    def where_known(
+        self, output: Tensor, valid: Tensor | None, otherwise: Tensor | float = 0.0
+    ) -> Tensor:
+        """The output [N, C, H, W], with other values where pixels are missing, so that no loss
+        depends on what the generator makes of these.
+
+        valid: [N, 1, H, W], a batch's `NAME_valid`: 0 at missing pixels; None if none can be.
+        otherwise: what a real picture has there: 0, or the picture that the output is compared to.
+        """
+        if valid is None:
+            return output
+        other = otherwise if isinstance(otherwise, Tensor) else output.new_tensor(otherwise)
+        return torch.where(valid > 0, output, other.to(output.dtype))
 
     def penalty_scale(self, step: int) -> float:
         """The factor of R1 and R2 in a step. Lazy penalties are computed only in every
@@ -218,6 +244,8 @@ class Method(Critics, ABC):
             channels[target],
             from_labels=source in c.palettes,
             palette=c.palettes.get(target, ()),
+            intensity_in=c.intensities.get(source),
+            intensity_out=c.intensities.get(target),
         )
 
     @abstractmethod

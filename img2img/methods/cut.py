@@ -160,6 +160,12 @@ class CUT(TwoSets):
         # As in the published code, in one call for any kind of norm layers.
         names = ("fake_b", "same_b")
         made = in_one_call(lambda image: self.generate("ab", image), *sources, apart=False)
+        # What is missing in an input has the value 0, which it gets again.
+        masks = [
+            valid if valid is None else self._mirrored(valid, draws)
+            for valid in (batch.get("a_valid"), batch.get("b_valid"))
+        ]
+        made = tuple(map(self.where_known, made, masks))
         return dict(zip(names, made, strict=False))
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:

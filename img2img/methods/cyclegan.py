@@ -118,6 +118,7 @@ class CycleGAN(TwoSets):
     def scene(self, batch: Batch, draws: Draws) -> Scene:
         ab, ba = partial(self.generate, "ab"), partial(self.generate, "ba")
         a, b = batch["a"], batch["b"]
+        valid_a, valid_b = batch.get("a_valid"), batch.get("b_valid")
         if not (self.config.identity and torch.is_grad_enabled()):
             fake_b, fake_a, same = ab(a), ba(b), {}
         else:
@@ -125,11 +126,22 @@ class CycleGAN(TwoSets):
             apart = self.config.generator.batch_norm
             fake_b, same_b = in_one_call(ab, a, b, apart=apart)
             fake_a, same_a = in_one_call(ba, b, a, apart=apart)
+            same_a, same_b = (
+                self.where_known(same_a, valid_a, a),
+                self.where_known(same_b, valid_b, b),
+            )
             same = {"same_a": same_a, "same_b": same_b}
+        fake_b, fake_a = self.where_known(fake_b, valid_a), self.where_known(fake_a, valid_b)
         fakes = {"fake_b": fake_b, "fake_a": fake_a}
         if not torch.is_grad_enabled():  # a step of the discriminators only
             return fakes
-        return {**fakes, "cycle_a": ba(fake_b), "cycle_b": ab(fake_a), **same}
+        cycle_a = self.where_known(ba(fake_b), valid_a, a)
+        return {
+            **fakes,
+            "cycle_a": cycle_a,
+            "cycle_b": self.where_known(ab(fake_a), valid_b, b),
+            **same,
+        }
 
     def g_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge_a, judge_b = (self._critic(domain, batch, scene, draws) for domain in "ab")

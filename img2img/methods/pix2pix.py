@@ -110,12 +110,14 @@ class Pix2Pix(Method):
 
     def scene(self, batch: Batch, draws: Draws) -> Scene:
         """The translations of paired inputs, and, as `extra`, those of unpaired inputs."""
+        valid = batch.get("b_valid")
         if not self.config.unpaired:
-            return {"fake_b": self.generate("ab", batch["a"])}
+            return {"fake_b": self.where_known(self.generate("ab", batch["a"]), valid, batch["b"])}
         # In one call, BatchNorm would mix the statistics of paired and unpaired inputs.
         apart, inputs = self.config.generator.batch_norm, (batch["a"], batch["extra"])
-        made = in_one_call(lambda image: self.generate("ab", image), *inputs, apart=apart)
-        return dict(zip(("fake_b", "extra"), made, strict=True))
+        fake, extra = in_one_call(lambda image: self.generate("ab", image), *inputs, apart=apart)
+        fake = self.where_known(fake, valid, batch["b"])
+        return {"fake_b": fake, "extra": self.where_known(extra, batch.get("extra_valid"))}
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         critic, fakes = self._critic(batch, scene, draws), self._fakes(scene)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from img2img.intensity import GRAMMAR, Intensity
 from img2img.manifest import Palette
 from img2img.sizes import Fit, Margin, Size, TrainingSize
 
@@ -56,11 +57,32 @@ class Preprocessing(BaseModel):
         {}, description="The colors of the label maps, which are read from the data."
     )
     flip: bool = Field(True, description="Mirror half of the pictures horizontally, at random.")
-    in_channels: Literal[1, 3, 4] = Field(
-        3, description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    in_channels: int = Field(
+        3,
+        ge=1,
+        description="Channels of the inputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha); of pictures "
+        "that are not photographs, the number of bands in the data.",
     )
-    out_channels: Literal[1, 3, 4] = Field(
-        3, description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+    out_channels: int = Field(
+        3,
+        ge=1,
+        description="Channels of the outputs: 1 (gray), 3 (RGB) or 4 (RGB and alpha); of pictures "
+        "that are not photographs, the number of bands in the data.",
+    )
+    range: tuple[str, ...] = Field(
+        (),
+        description="What becomes black and white, of pictures that are not photographs: "
+        f"{GRAMMAR}. For both sides, or for each: a=0:10000,b=hu. By default auto.",
+    )
+    bands: tuple[str, ...] = Field(
+        (),
+        description="The bands that are used, by name or by number from 1 on, of pictures that are "
+        "not photographs: 4,3,2, or for each side a=4,3,2,b=1. By default all.",
+    )
+    intensities: dict[str, Intensity] = Field(
+        {},
+        description="What the values of sides mean whose pictures are not photographs; read from "
+        "the data.",
     )
 
     @property

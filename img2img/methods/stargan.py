@@ -186,7 +186,8 @@ class StarGAN(Method):
         return StarGANDraws(**vars(shared), target=label[others])
 
     def scene(self, batch: Batch, draws: Draws) -> Scene:
-        return {"fake": self.generate("any", batch["image"], _target(draws))}
+        fake = self.generate("any", batch["image"], _target(draws))
+        return {"fake": self.where_known(fake, batch.get("image_valid"))}
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         judge, c = self._judge(batch, scene, draws), self.config
@@ -217,6 +218,7 @@ class StarGAN(Method):
         if self.objective.compares:
             real = self._of_labels(judge(image)[0], batch["domain"])
         back = self.generate("any", scene["fake"], batch["domain"])
+        back = self.where_known(back, batch.get("image_valid"), image)
         return {
             "adversarial": self.generator_score_loss(fake, real),
             "classification": c.classification * self._class_loss(fake_classes, _target(draws)),
@@ -271,7 +273,15 @@ class StarGAN(Method):
 
     def exports(self) -> dict[str, ExportSpec]:
         c = self.config
-        return {"to": ExportSpec(self.generator("any"), c.in_channels, c.out_channels, c.labels)}
+        spec = ExportSpec(
+            self.generator("any"),
+            c.in_channels,
+            c.out_channels,
+            c.labels,
+            intensity_in=c.intensities.get("a"),
+            intensity_out=c.intensities.get("b"),
+        )
+        return {"to": spec}
 
     def _judge(
         self, batch: Batch, scene: Scene, draws: Draws

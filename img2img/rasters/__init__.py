@@ -25,6 +25,7 @@ __all__ = [
     "Raster",
     "encode",
     "header",
+    "holds",
     "is_raster_name",
     "raster_suffix",
     "read",
@@ -99,6 +100,13 @@ def read(source: Path | bytes, page: int = 0, max_pixels: int = MAX_PIXELS) -> R
                 return npy.read(source, kind, max_pixels)
     except Exception as error:  # decoders raise a dozen kinds for broken files
         raise _named(source, error) from None
+
+
+def holds(suffix: str, dtype: str, bands: int) -> bool:
+    """Whether a file of this suffix can hold bands of this type."""
+    if suffix == ".png":
+        return dtype in ("uint8", "uint16") and bands <= 4
+    return suffix in WRITES and (suffix != ".dcm" or bands == 1)
 
 
 def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -9,6 +10,7 @@ from img2img.data.augment import Augment
 from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
+from img2img.data.intensities import fit_intensities
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
@@ -151,6 +153,40 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
+
+
+def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
+    """The config of validated settings (see RunConfig.build), completed for pictures that are not
+    photographs by what their values mean and by their number of bands. Each choice is printed.
+
+    Raises UsageError and DataError as RunConfig.build and `fit_intensities` do.
+    """
+    config = RunConfig.build(values)
+    if config.method.intensities or not config.sources.given():
+        return config  # a run's, or one whose folders are missing
+    described, given = METHODS[config.mode], config.method
+    sources = resolve(described.layouts, config.sources, config.test).training
+    dataset = described.open_data(sources, (3, 3), given)
+    files: dict[str, list[Path]] = {}
+    for role, path in dataset.roles():
+        for side in dataset.sides(role):
+            files.setdefault(side, []).append(path)
+    intensities = fit_intensities(files, given.range, given.bands)
+    if not intensities:
+        return config
+    for side, intensity in intensities.items():
+        line = f"{side}: {intensity.describe()} ({intensity.rule})"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    bands = {"a": given.in_channels, "b": given.out_channels}
+    bands |= {side: len(intensity.bands) for side, intensity in intensities.items()}
+    settings = {**values["method"], "intensities": intensities}
+    settings |= {"in_channels": bands["a"], "out_channels": bands["b"]}
+    if bands["a"] != bands["b"] and "identity" not in settings and "identity" in given.flat():
+        settings["identity"] = 0
+        console.print(
+            f"No identity loss: a has {bands['a']} bands, and b has {bands['b']}.", highlight=False
+        )
+    return RunConfig.build({**values, "method": settings})
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:

@@ -99,12 +99,15 @@ class Runtime:
         return {name: t.to(self.device, non_blocking=True) for name, t in tensors.items()}
 
     def place(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A copy of a batch on the device: uint8 pictures [N, H, W, C] become floats [N, C, H, W]
-        in [-1, 1], other tensors keep their values.
+        """A copy of a batch on the device: pictures [N, H, W, C] become floats [N, C, H, W], of
+        uint8 in [-1, 1]; other tensors keep their values.
         """
         return {name: self._place(tensor) for name, tensor in batch.items()}
 
     def _place(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim == 4 and tensor.dtype == torch.float32:
+            tensor = tensor.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            return tensor.to(memory_format=self.layout, copy=True)
         if tensor.dtype != torch.uint8:
             # A copy even of what is on the device: it may be a view at any alignment in memory, on
             # which the rounding of some matrix products depends.

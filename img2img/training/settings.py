@@ -44,7 +44,8 @@ FILLED = {
     "history",
 }  # fields of RunConfig that are set when a run starts
 GROUPS = {"method", "sources", "test"}
-READ_FROM_DATA = {"labels", "palettes"}  # fields of a method's config that are no settings
+# Fields of a method's config that are no settings.
+READ_FROM_DATA = {"labels", "palettes", "intensities"}
 
 
 @dataclass(frozen=True)

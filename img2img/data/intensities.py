@@ -1,0 +1,147 @@
+"""The sides of a data set whose pictures are not photographs, and what their values mean."""
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from img2img import rasters
+from img2img.errors import DataError, UsageError
+from img2img.files import spread, usable_cores
+from img2img.intensity import Intensity, Statistics, fitted
+from img2img.rasters import Header
+from img2img.stored import form
+
+SIDES = ("a", "b")
+SEEN = 64  # files of a side whose values are looked at
+PIXELS = 2**14  # of each of these
+SHOWN = 5  # names of files in a message
+
+
+def by_side(items: Sequence[str], option: str) -> dict[str, list[str]]:
+    """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
+    Items before the first side are for both.
+
+    Raises UsageError for another side.
+    """
+    chosen: dict[str, list[str]] = {}
+    sides: tuple[str, ...] = SIDES
+    for item in items:
+        side, equals, rest = item.partition("=")
+        if equals:
+            if side.strip() not in SIDES:
+                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}.")
+            sides = (side.strip(),)
+        for name in sides:
+            chosen.setdefault(name, []).append((rest if equals else item).strip())
+    return chosen
+
+
+def fit_intensities(
+    files: Mapping[str, Sequence[Path]], ranges: Sequence[str], bands: Sequence[str]
+) -> dict[str, Intensity]:
+    """The intensities of the sides whose pictures are not photographs, from all of their headers
+    and some of their values.
+
+    files: by side. ranges and bands: the settings of these names; a side for which one is given is
+    read as values in any case. Raises DataError for files that differ in type or bands, which it
+    names, and UsageError for a range or bands that the files don't have.
+    """
+    rules, picks = by_side(ranges, "--range"), by_side(bands, "--bands")
+    intensities = {}
+    for side, paths in files.items():
+        wanted = side in rules or side in picks
+        seen = [paths[index] for index in spread(SEEN, len(paths))]
+        if not paths or not (wanted or any(map(is_raster, seen))):
+            continue
+        [*others, rule] = rules.get(side, ["auto"])
+        if others:
+            raise UsageError(f"--range: {side} has several ranges. Give one for each side.")
+        header = _common_header(side, paths)
+        picked = _picked(picks.get(side, []), header)
+        intensities[side] = fitted(rule, _statistics(seen, header, picked))
+    return intensities
+
+
+def is_raster(path: Path) -> bool:
+    """Whether a file has to be read as values, because it is no photograph."""
+    if not rasters.is_raster_name(path):
+        return False
+    header = rasters.header(path)
+    return header is not None and not header.is_photograph
+
+
+def _common_header(side: str, paths: Sequence[Path]) -> Header:
+    """The header of a side's files. Raises DataError where they differ, or are no pictures."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        headers = list(pool.map(rasters.header, paths))
+    first = headers[0]
+    if first is None:
+        raise DataError(f"{paths[0]}: this format is not read as values. Save it as TIFF or .npy.")
+    wrong = [
+        f"{path} ({form(other.bands, other.dtype) if other else 'of another format'})"
+        for path, other in zip(paths, headers, strict=True)
+        if other is None or (other.bands, other.dtype) != (first.bands, first.dtype)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise DataError(
+            f"The pictures of {side} differ: {paths[0]} is {form(first.bands, first.dtype)}, and "
+            f"{', '.join(wrong[:SHOWN])}{more} {'are' if len(wrong) > 1 else 'is'} not. Convert "
+            "them, or move them away."
+        )
+    stacked = [
+        path for path, other in zip(paths, headers, strict=True) if other and other.pages > 1
+    ]
+    if stacked:
+        raise DataError(
+            f"{len(stacked)} pictures of {side} have several pages (first: {stacked[0]}). Save "
+            "each page as a file."
+        )
+    return first
+
+
+def _picked(items: Sequence[str], header: Header) -> tuple[int, ...]:
+    """The indices of the bands that are named or numbered from 1 on; none for all of them."""
+    picked = []
+    for item in items:
+        if item in header.band_names:
+            picked.append(header.band_names.index(item))
+        elif re.fullmatch(r"\d+", item) and 1 <= int(item) <= header.bands:
+            picked.append(int(item) - 1)
+        else:
+            names = f", or {', '.join(header.band_names)}" if header.band_names else ""
+            raise UsageError(
+                f"--bands {item}: there is no such band. Choose from 1 to {header.bands}{names}."
+            )
+    return tuple(picked)
+
+
+def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) -> Statistics:
+    """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        some = list(pool.map(_some_values, paths))
+    first = rasters.read(paths[0])
+    names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
+    chosen = list(picked) or list(range(header.bands))
+    return Statistics(
+        dtype=header.dtype,
+        bands=tuple(names[index] for index in chosen),
+        values=np.concatenate(some)[:, chosen],
+        unit=first.unit,
+        nodata=first.nodata,
+        is_map=header.kind == "geotiff",
+        picked=picked,
+        file_bands=header.bands,
+    )
+
+
+def _some_values(path: Path) -> np.ndarray:
+    raster = rasters.read(path)
+    pixels = raster.values.reshape(-1, raster.values.shape[2])
+    missing = raster.missing
+    if missing is not None:
+        pixels = pixels[~missing.ravel()]
+    return pixels[spread(PIXELS, len(pixels))]

@@ -1,0 +1,289 @@
+"""What the numbers in a picture mean, and how they become the network's [-1, 1] and numbers again.
+
+Photographs need none of this: they are uint8, and all of 0 to 255 is used. Other pictures, such as
+those of microscopes, scanners and satellites, have other types, and use a part of their range.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from img2img.errors import UsageError
+
+Dtype = Literal["uint8", "uint16", "int16", "int32", "float32"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
+# Windows of computed tomography in Hounsfield units (level minus and plus half of the width), as
+# radiologists' workstations name them.
+WINDOWS = {
+    "hu": (-1024.0, 3071.0),  # all that a scanner of 12 bits stores
+    "lung": (-1350.0, 150.0),
+    "soft-tissue": (-160.0, 240.0),
+    "mediastinum": (-125.0, 225.0),
+    "brain": (0.0, 80.0),
+    "bone": (-500.0, 1300.0),
+}
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+GRAMMAR = (
+    "auto, full (of the type), 0:10000, 0.1%:99.9% (percentiles of the training pictures, for each "
+    "band), -25dB:5dB (of powers), 4sigma (around the mean, for each band), or a CT window: "
+    + ", ".join(WINDOWS)
+)
+ROUGHLY = 1 / 8  # of a range: where less of it is used, percentiles serve better
+
+
+class Intensity(BaseModel):
+    """The type of stored values, and the range of each band that becomes [-1, 1].
+
+    Values beyond a range are clipped. With decibels, a stored value v > 0 counts as 10 log10(v),
+    and low and high are in dB.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dtype: Dtype
+    bands: tuple[str, ...]  # names of the bands that are used
+    picked: tuple[int, ...] = ()  # their indices in a file; empty: all, in order
+    file_bands: int = 0  # the number of bands in a file; 0: as many as are used
+    low: tuple[float, ...]  # of each band: what becomes -1
+    high: tuple[float, ...]  # and what becomes 1
+    decibels: bool = False
+    unit: str = ""
+    nodata: float | None = None  # the value of missing pixels; in float32, NaN is missing, too
+    rule: str = ""  # by which the range was chosen, for people
+
+    @model_validator(mode="after")
+    def _has_ranges(self) -> Self:
+        ranges = zip(self.low, self.high, strict=False)
+        if not len(self.bands) == len(self.low) == len(self.high) or not self.bands:
+            raise ValueError("bands, low and high must have one entry for each band")
+        if not all(np.isfinite((low, high)).all() and low < high for low, high in ranges):
+            raise ValueError("low must be less than high, and both finite")
+        return self
+
+    @property
+    def is_of_integers(self) -> bool:
+        return self.dtype != "float32"
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether pixels may be missing."""
+        return self.nodata is not None or not self.is_of_integers
+
+    @property
+    def held(self) -> str:
+        """The type in which values are held before they are mapped: the stored type, or floats that
+        can be NaN where pixels may be missing, which hold all of its values.
+        """
+        if not self.may_miss:
+            return self.dtype
+        return "float64" if self.dtype == "int32" else "float32"
+
+    @property
+    def missing_value(self) -> float:
+        """What is written where a pixel is missing: nodata, else NaN, or 0 among integers."""
+        if self.nodata is not None:
+            return self.nodata
+        return 0.0 if self.is_of_integers else float("nan")
+
+    @property
+    def least(self) -> float:
+        """With decibels, a power far below the range, in place of 0, which has no logarithm."""
+        return float(10 ** (min(self.low) / 10 - 1))
+
+    def to_network(self, values: np.ndarray) -> np.ndarray:
+        """Stored values [..., bands], NaN where they are missing -> float32 in [-1, 1], with the
+        middle of the range where they are missing.
+        """
+        x = values.astype(np.float32)
+        if self.decibels:
+            x = 10 * np.log10(np.maximum(x, self.least))  # maximum keeps NaN
+        scale, offset = self.scale_and_offset()
+        mapped: np.ndarray = np.clip(x * scale + offset, -1, 1)
+        return np.asarray(np.nan_to_num(mapped, copy=False, nan=0.0), np.float32)
+
+    def scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [bands] each: values (in dB, with decibels) * scale + offset is in [-1, 1]."""
+        low, high = np.array(self.low), np.array(self.high)
+        scale = 2 / (high - low)
+        return scale.astype(np.float32), (-1 - low * scale).astype(np.float32)
+
+    def from_network(self, x: np.ndarray) -> np.ndarray:
+        """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers."""
+        low, high = np.array(self.low), np.array(self.high)
+        values = low + (x.astype(np.float64) + 1) * (high - low) / 2
+        if self.decibels:
+            values = 10 ** (values / 10)
+        if self.is_of_integers:
+            limits = np.iinfo(self.dtype)
+            values = np.rint(values).clip(limits.min, limits.max)
+        stored: np.ndarray = values.astype(self.dtype)
+        return stored
+
+    def levels(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The difference of two arrays of stored values [..., bands], as if the range of each band
+        had 255 grey levels; 0 where either is NaN.
+        """
+        if self.decibels:
+            first, second = (10 * np.log10(np.maximum(x, self.least)) for x in (first, second))
+        width = np.array(self.high) - np.array(self.low)
+        difference = (first.astype(np.float64) - second.astype(np.float64)) * 255 / width
+        return np.asarray(np.nan_to_num(difference, nan=0.0))
+
+    def outside(self, values: np.ndarray) -> float:
+        """The share of the values [..., bands] that are beyond their band's range; missing ones
+        (NaN) are not counted.
+        """
+        low, high = np.array(self.low), np.array(self.high)
+        if self.decibels:
+            low, high = 10 ** (low / 10), 10 ** (high / 10)
+        known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        beyond = ((values < low) | (values > high)) & known
+        return float(beyond.sum() / max(int(known.sum()), 1))
+
+    def describe(self) -> str:
+        """In words: "uint16, 4 bands (blue, green, red, nir), 0:10000"."""
+        count = len(self.bands)
+        named = f" ({', '.join(self.bands)})" if count > 1 else ""
+        unit = " dB" if self.decibels else f" {self.unit}" if self.unit else ""
+        ranges = dict.fromkeys(f"{low:g}:{high:g}{unit}" for low, high in self._ranges())
+        bands = f"{count} band{'s' * (count > 1)}{named}"
+        return f"{self.dtype}, {bands}, {', '.join(ranges)}"
+
+    def _ranges(self) -> list[tuple[float, float]]:
+        return list(zip(self.low, self.high, strict=True))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of a side's training pictures: the type, the names of the bands, and some of their values."""
+
+    dtype: str
+    bands: tuple[str, ...]
+    values: np.ndarray  # [N, bands], of pixels that are not missing
+    unit: str = ""
+    nodata: float | None = None
+    is_map: bool = False  # the files are georeferenced
+    picked: tuple[int, ...] = ()
+    file_bands: int = 0
+
+
+def fitted(rule: str, statistics: Statistics) -> Intensity:
+    """The intensity by a rule of GRAMMAR. Raises UsageError for another text, and for a rule that
+    does not go with the values.
+    """
+    text, values = rule.strip().lower(), statistics.values
+    bands = len(statistics.bands)
+    why = text
+    if text == "auto":
+        text, why = _chosen(statistics)
+    decibels = False
+    if text == "full":
+        low, high = _full(statistics.dtype, bands)
+    elif text in WINDOWS:
+        low, high = _same(WINDOWS[text], bands)
+    elif match := re.fullmatch(rf"({NUMBER})%:({NUMBER})%", text):
+        low, high = _percentiles(values, float(match[1]), float(match[2]), rule)
+    elif match := re.fullmatch(rf"({NUMBER})db:({NUMBER})db", text):
+        low, high = _same((float(match[1]), float(match[2])), bands)
+        decibels = True
+        if len(values) and values.min() < 0:
+            raise UsageError(
+                f"--range {rule}: decibels are of powers, and some values are negative."
+            )
+    elif match := re.fullmatch(rf"({NUMBER})sigma", text):
+        low, high = _around_mean(values, float(match[1]))
+    elif match := re.fullmatch(rf"({NUMBER}):({NUMBER})", text):
+        low, high = _same((float(match[1]), float(match[2])), bands)
+    else:
+        raise UsageError(f"--range {rule}: there is no such range. Choose {GRAMMAR}.")
+    low, high = _apart(low, high)
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise UsageError(f"--range {rule}: the first number must be less than the second.")
+    return Intensity(
+        dtype=_dtype(statistics.dtype),
+        bands=statistics.bands,
+        picked=statistics.picked,
+        file_bands=statistics.file_bands,
+        low=low,
+        high=high,
+        decibels=decibels,
+        unit=statistics.unit,
+        nodata=statistics.nodata,
+        rule=why,
+    )
+
+
+def _chosen(statistics: Statistics) -> tuple[str, str]:
+    """The rule that `auto` chooses, and the reason in words."""
+    values = statistics.values
+    if statistics.dtype == "uint8":
+        return "full", "all of uint8"
+    if not len(values):
+        return "full", "no values are known"
+    low, high = float(values.min()), float(values.max())
+    if statistics.unit == "HU":
+        return "hu", "Hounsfield units of 12 bits"
+    if statistics.dtype == "float32":
+        if low >= 0 and high <= 1:
+            return "0:1", "all values are from 0 to 1"
+        if low >= -1 and high <= 1:
+            return "-1:1", "all values are from -1 to 1"
+        return "0.1%:99.9%", "the percentiles 0.1 and 99.9 of each band"
+    if statistics.dtype != "uint16":
+        return "0.1%:99.9%", "the percentiles 0.1 and 99.9 of each band"
+    usual = float(np.percentile(values, 99.9))
+    if statistics.is_map and len(statistics.bands) > 2 and 2000 < usual <= 10_000:
+        return "0:10000", "reflectance times 10,000, as satellites have it"
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+    if usual < ROUGHLY * 2**bits:
+        return "0.1%:99.9%", f"few of {bits} bits are used: the percentiles 0.1 and 99.9"
+    if bits == 16:
+        return "full", "all of uint16"
+    return f"0:{2**bits - 1}", f"{bits} bits in 16"
+
+
+def _dtype(name: str) -> Dtype:
+    assert name in DTYPES, name
+    return name  # type: ignore[return-value]  # checked above
+
+
+def _full(dtype: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if dtype == "float32":
+        raise UsageError(
+            f"--range full: float32 has no range of values to use. Choose another one: {GRAMMAR}."
+        )
+    limits = np.iinfo(dtype)
+    return _same((float(limits.min), float(limits.max)), bands)
+
+
+def _same(limits: tuple[float, float], bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return (limits[0],) * bands, (limits[1],) * bands
+
+
+def _percentiles(
+    values: np.ndarray, low: float, high: float, rule: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if not 0 <= low < high <= 100:
+        raise UsageError(f"--range {rule}: percentiles are from 0% to 100%, the lower one first.")
+    limits = np.percentile(values, [low, high], axis=0)
+    return _floats(limits[0]), _floats(limits[1])
+
+
+def _around_mean(values: np.ndarray, sigmas: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, deviation = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    return _floats(mean - sigmas * deviation), _floats(mean + sigmas * deviation)
+
+
+def _apart(
+    low: Sequence[float], high: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The limits of bands of which all values are equal, such as an empty one, moved apart."""
+    return tuple(low), tuple(b + (b == a) for a, b in zip(low, high, strict=True))
+
+
+def _floats(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
