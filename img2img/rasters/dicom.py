@@ -237,6 +237,8 @@ def _set_pixels(
     stored: np.dtype[np.generic],
 ) -> None:
     """Set PixelData and the elements that describe it."""
+    from pydicom.valuerep import DSfloat
+
     if not np.isfinite(pages).all():
         raise DataError("DICOM can't hold values that are not finite. Write .tif")
     slope, intercept = metadata.slope, metadata.intercept
@@ -254,7 +256,9 @@ def _set_pixels(
             f"hold, {least * slope + intercept} to {most * slope + intercept}. Write .tif"
         )
     for part in _transformations(dataset):
-        part.RescaleSlope, part.RescaleIntercept = slope, intercept
+        if (part.RescaleSlope, part.get("RescaleIntercept", 0)) != (slope, intercept):
+            part.RescaleSlope = DSfloat(slope, auto_format=True)  # of 16 characters at most
+            part.RescaleIntercept = DSfloat(intercept, auto_format=True)
     for keyword in OUTDATED:
         if keyword in dataset:
             del dataset[keyword]

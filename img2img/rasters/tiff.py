@@ -45,7 +45,8 @@ SCIENCE_TAGS = {
     *(*GEOREFERENCE, NODATA, GDAL_METADATA, IMAGEJ_SIZES, IMAGEJ_METADATA),
     *(33628, 33629, 34361, 34412),  # MetaMorph's, FluoView's and Zeiss's
 }
-SCIENCE_TEXTS = (*IMAGEJ, '{"shape"', "<?xml", "<OME")
+SCIENCE_TEXTS = (*IMAGEJ, "<?xml", "<OME")
+TRUNCATED = '"truncated": true'  # of tifffile: pages without directories
 
 
 def header(source: Path | bytes) -> Header:
@@ -120,6 +121,8 @@ def _photograph(source: Path | bytes) -> Header | None:
     plain = samples in (1, 3, 4) and formats == {1} and (bits == {8} or (bits == {1} and form < 2))
     if not plain or tags.next or SCIENCE_TAGS & set(tags) or text.startswith(SCIENCE_TEXTS):
         return None
+    if TRUNCATED in text:
+        return None
     if not (0 <= form <= 6 or form == 8) or (samples == 4 and form not in (RGB, CMYK)):
         return None
     return Header("tiff", size, 3 if form == PALETTE else samples, "uint8", is_photograph=True)
@@ -169,6 +172,8 @@ def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
             return layout
     if first.is_stk or first.is_lsm:
         raise DataError("STK and LSM files are not read. Save it as OME-TIFF, for example by Fiji")
+    if first.is_shaped and TRUNCATED in text:
+        raise DataError("pages without directories are not read. Save it without truncate=True")
     form = form_of(first)
     pages: list[tuple[int, ...]] = [(0,)]
     for index in range(1, count):

@@ -129,7 +129,8 @@ def colored(values: np.ndarray, page: "TiffPage", notes: list[str]) -> np.ndarra
         return values
     notes.append("MinIsWhite values are inverted; MinIsBlack is written")
     unsigned = values.astype(np.uint8) if values.dtype.kind == "b" else values
-    return np.subtract(unsigned.dtype.type(most), unsigned)
+    inverted: np.ndarray = most - unsigned
+    return inverted
 
 
 def largest(page: "TiffPage") -> int | None:

@@ -27,6 +27,7 @@ ICC_PROFILE = 34675
 ALPHA = 2  # not premultiplied, section 18
 ASCII = 2  # type of a tag
 CLASSIC_LIMIT = 2**32 - 2**24  # bytes of values, beyond which BigTIFF is written
+SHAPE = b'{"shape"'  # of tifffile's description, which may be that of all pages
 OME_TYPES = {"float32": "float"}  # numpy's names, where OME has another
 
 
@@ -108,6 +109,8 @@ def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: 
         carried = tags.get(NODATA)
         if carried is None or _value(carried[3]) != like.nodata:
             tags[NODATA] = _text(NODATA, repr(like.nodata))
+    if DESCRIPTION in tags and tags[DESCRIPTION][3].startswith(SHAPE):
+        del tags[DESCRIPTION]
     if DESCRIPTION in tags and metadata.form != "plain":
         text = tags[DESCRIPTION][3].rstrip(b"\0").decode("utf-8", "replace")
         depth = metadata.depth if count == metadata.pages else count
