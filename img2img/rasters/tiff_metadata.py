@@ -18,6 +18,7 @@ DESCRIPTIVE_TAGS = (
     *(269, DESCRIPTION, 271, 272, 274, 285, 305, 306, 315, 316, 700, 33432, 34675),
     *(IMAGEJ_SIZES, IMAGEJ_METADATA),
 )
+COLORS = ("red", "green", "blue")
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 
 Tag = tuple[int, int, int, bytes]  # code, type, count and the bytes as they are in the file
@@ -58,7 +59,7 @@ def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
         if any(names.values()):
             return tuple(names[band] or f"band {band + 1}" for band in range(bands))
     if page.extrasamples[:1] in ((1,), (2,)) and len(layout.pages[0]) == 1:
-        colors = {2: ("grey",), 4: ("red", "green", "blue")}.get(bands)
+        colors = {2: ("grey",), 4: COLORS}.get(bands)
         if colors and len(page.extrasamples) == 1:
             return (*colors, "alpha")
     return ()
