@@ -86,11 +86,11 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
                 raise DataError("its channels have different sizes or types")
             planes.append(colored(decoded(file, current, max_pixels), current, notes))
         values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
-        nodata = nodata_value(first, notes)
+        nodata, names = nodata_value(first, notes), band_names(first, layout)
         metadata = collect(file, tif, first, layout, page)
     values = as_read(values, notes)
     unique = tuple(dict.fromkeys(notes))
-    return Raster(values, band_names(first, layout), nodata, "", metadata, unique)
+    return Raster(values, names, nodata, "", metadata, unique)
 
 
 def _parsed(file: BinaryIO) -> "TiffFile":

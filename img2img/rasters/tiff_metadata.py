@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from img2img.rasters.layout import Layout
-from img2img.rasters.raster import Carried, elements, safe_xml
+from img2img.rasters.raster import Carried, elements, parsed_xml
 from img2img.rasters.tiff_page import JPEG, PALETTE, RGB, WHITE_IS_ZERO, YCBCR, largest
 
 if TYPE_CHECKING:
@@ -51,11 +51,10 @@ def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
     tag = page.tags.get(GDAL_METADATA)
     if tag is not None and "DESCRIPTION" in str(tag.value):
         names = dict.fromkeys(range(bands), "")
-        for item in elements(safe_xml(str(tag.value)), "Item"):
-            sample = item.getAttribute("sample")
-            if item.getAttribute("name") == "DESCRIPTION" and sample.isdecimal():
-                text = "".join(getattr(node, "data", "") for node in item.childNodes)
-                names[int(sample)] = text
+        for item in elements(parsed_xml(str(tag.value)), "Item"):
+            sample = item.get("sample", "")
+            if item.get("name") == "DESCRIPTION" and sample.isdecimal():
+                names[int(sample)] = item.text or ""
         if any(names.values()):
             return tuple(names[band] or f"band {band + 1}" for band in range(bands))
     if page.extrasamples[:1] in ((1,), (2,)) and len(layout.pages[0]) == 1:
