@@ -50,13 +50,14 @@ def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
     bands = page.samplesperpixel
     tag = page.tags.get(GDAL_METADATA)
     if tag is not None and "DESCRIPTION" in str(tag.value):
-        names = dict.fromkeys(range(bands), "")
-        for item in elements(parsed_xml(str(tag.value)), "Item"):
-            sample = item.get("sample", "")
-            if item.get("name") == "DESCRIPTION" and sample.isdecimal():
-                names[int(sample)] = item.text or ""
-        if any(names.values()):
-            return tuple(names[band] or f"band {band + 1}" for band in range(bands))
+        names = {
+            item.get("sample", ""): item.text or ""
+            for item in elements(parsed_xml(str(tag.value)), "Item")
+            if item.get("name") == "DESCRIPTION"
+        }
+        listed = [names.get(str(band), "") for band in range(bands)]
+        if any(listed):
+            return tuple(name or f"band {band + 1}" for band, name in enumerate(listed))
     if page.extrasamples[:1] in ((1,), (2,)) and len(layout.pages[0]) == 1:
         colors = {2: ("grey",), 4: COLORS}.get(bands)
         if colors and len(page.extrasamples) == 1:
