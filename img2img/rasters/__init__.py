@@ -127,19 +127,29 @@ def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
             f"Give [height, width, bands] of {', '.join(TYPES)}"
         )
     pages = pages.astype(pages.dtype.newbyteorder("="), copy=False)
-    carried = like.carried if like else None
-    match suffix.lower():
+    try:
+        return _encoded(pages, like, suffix.lower())
+    except DataError:
+        raise
+    except Exception as error:  # encoders raise a dozen kinds for metadata of broken files
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{suffix} can't be written ({reason}). Write .npy") from None
+
+
+def _encoded(pages: np.ndarray, like: Raster | None, suffix: str) -> bytes:
+    match suffix:
         case ".tif" | ".tiff":
             return tiff_write.encode(pages, like)
         case ".dcm":
             return dicom.encode(pages, like)
-        case ".nii" | ".nii.gz" as written:
-            return nifti.encode(pages, like, written.endswith(".gz"))
-        case ".npy" | ".npz" | ".png" as written:
+        case ".nii" | ".nii.gz":
+            return nifti.encode(pages, like, suffix == ".nii.gz")
+        case ".npy" | ".npz" | ".png":
             if len(pages) > 1:
-                raise DataError(f"{written} holds one page, not {len(pages)}. Write .tif")
-            if written != ".png":
-                return npy.encode(pages[0], written)
+                raise DataError(f"{suffix} holds one page, not {len(pages)}. Write .tif")
+            if suffix != ".png":
+                return npy.encode(pages[0], suffix)
+            carried = like.carried if like else None
             metadata = carried if isinstance(carried, png.PngMetadata) else None
             return png.encode(pages[0], metadata, like.nodata if like else None)
     raise DataError(f"{suffix} is not written. Write one of {', '.join(WRITES)}")

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 INSTALL = "DICOM needs another package. Install it with: pip install 'img2img[medical]'"
 SIGNATURE = b"DICM"  # at 128
 DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR
-SYNTAXES = (  # implicit, explicit, big-endian, and run-length coded
-    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"),
-)
+UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+RUN_LENGTH = "1.2.840.10008.1.2.5"
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422")
 PADDING = 0x0028_0120  # PixelPaddingValue, whose type is that of the pixels
 # What describes the original's values or frames.
@@ -66,9 +65,11 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
         if not 0 <= page < pages:
             raise DataError(f"it has no frame {page}, only 0 to {pages - 1}")
         height, width, bands, stored = _form(dataset)
-        require_bounded((width, height), bands, stored, max_pixels)
+        packed = int(dataset.BitsAllocated) == 1  # whose frames may begin within a byte
+        require_bounded((width, height), bands * (pages if packed else 1), stored, max_pixels)
         file.seek(0)
-        values = pixel_array(file, index=page).reshape(height, width, bands)
+        values = pixel_array(file, index=None if packed else page)
+        values = (values[page] if packed and pages > 1 else values).reshape(height, width, bands)
     slope, intercept = _rescale(dataset, page)
     bits = int(dataset.BitsStored)
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1" and (slope, intercept) == (1, 0)
@@ -149,7 +150,7 @@ def _dataset(file: BinaryIO) -> "FileDataset":
         syntax = meta.get("TransferSyntaxUID")
         if str(meta.get("MediaStorageSOPClassUID")) == DIRECTORY:
             raise DataError("a DICOMDIR, which only lists other files. Name those files")
-        if str(syntax) not in SYNTAXES:
+        if str(syntax) not in (*UNCOMPRESSED, RUN_LENGTH):
             name = pydicom.uid.UID(str(syntax)).name
             raise DataError(
                 f"its pixels are compressed as {name}, which is not read. Decompress it, for "
@@ -237,6 +238,8 @@ def _set_pixels(
     stored: np.dtype[np.generic],
 ) -> None:
     """Set PixelData and the elements that describe it."""
+    from pydicom.valuerep import DSfloat
+
     if not np.isfinite(pages).all():
         raise DataError("DICOM can't hold values that are not finite. Write .tif")
     slope, intercept = metadata.slope, metadata.intercept
@@ -254,7 +257,9 @@ def _set_pixels(
             f"hold, {least * slope + intercept} to {most * slope + intercept}. Write .tif"
         )
     for part in _transformations(dataset):
-        part.RescaleSlope, part.RescaleIntercept = slope, intercept
+        if (part.RescaleSlope, part.get("RescaleIntercept", 0)) != (slope, intercept):
+            part.RescaleSlope = DSfloat(slope, auto_format=True)  # of 16 characters at most
+            part.RescaleIntercept = DSfloat(intercept, auto_format=True)
     for keyword in OUTDATED:
         if keyword in dataset:
             del dataset[keyword]
@@ -267,11 +272,10 @@ def _set_pixels(
         low, high = stored_range(stored)
         if low <= padding <= high:
             dataset.add_new(PADDING, "SS" if stored.kind == "i" else "US", padding)
-    dataset.PhotometricInterpretation = "RGB" if pages.shape[-1] == 3 else "MONOCHROME2"
     if pages.shape[-1] == 3:
-        dataset.PlanarConfiguration = 0
-    elif not metadata.inverted and like.notes and "MONOCHROME1" in "".join(like.notes):
-        dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    elif metadata.inverted:
+        dataset.PhotometricInterpretation = "MONOCHROME2"
     content = np.ascontiguousarray(steps, stored.newbyteorder("<")).tobytes()
     content += b"\0" * (len(content) % 2)
     dataset.add_new(0x7FE0_0010, "OB" if stored.itemsize == 1 else "OW", content)
@@ -282,10 +286,9 @@ def _invert_display(dataset: "Dataset", stored: np.dtype[np.generic]) -> None:
     centers = dataset.get("WindowCenter")
     if centers is not None and "RescaleSlope" not in dataset:
         ends = sum(stored_range(stored, int(dataset.BitsStored)))
-        several = isinstance(centers, list | tuple) or hasattr(centers, "append")
-        dataset.WindowCenter = (
-            [ends - float(c) for c in centers] if several else ends - float(centers)
-        )
+        several = dataset["WindowCenter"].VM > 1
+        moved = [ends - float(center) for center in (centers if several else [centers])]
+        dataset.WindowCenter = moved if several else moved[0]
 
 
 def _keep_frame(dataset: "Dataset", page: int) -> None:

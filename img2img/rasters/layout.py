@@ -4,10 +4,10 @@ for each channel, as ImageJ and OME-TIFF store them.
 
 import re
 from dataclasses import dataclass
-from xml.dom import minidom
+from xml.etree.ElementTree import Element
 
 from img2img.errors import DataError
-from img2img.rasters.raster import elements, safe_xml
+from img2img.rasters.raster import elements, parsed_xml
 
 IMAGEJ = ("ImageJ=", "SCIFIO=")  # with which descriptions begin
 
@@ -51,7 +51,7 @@ def ome_layout(description: str, samples: int, directories: int) -> Layout:
     which are never opened, and where planes are missing.
     https://docs.openmicroscopy.org/ome-model/6.3.1/ome-tiff/specification.html
     """
-    document = safe_xml(description)
+    document = parsed_xml(description)
     if elements(document, "BinaryOnly"):
         raise DataError(
             "its OME metadata is in another file, which is not opened. Save it as one OME-TIFF"
@@ -63,7 +63,7 @@ def ome_layout(description: str, samples: int, directories: int) -> Layout:
     for image in elements(document, "Image"):
         for pixels in elements(image, "Pixels")[:1]:
             width, height, channels, slices, times = _sizes(pixels)
-            form = (width, height, channels, pixels.getAttribute("Type"))
+            form = (width, height, channels, pixels.get("Type", ""))
             planes = _planes(document, pixels, channels // samples, start, directories)
             start += len(planes)
             if first is None:
@@ -81,11 +81,11 @@ def ome_layout(description: str, samples: int, directories: int) -> Layout:
     return Layout("ome", pages, names, depth, notes)
 
 
-def channel_names(pixels: minidom.Element) -> tuple[str, ...]:
+def channel_names(pixels: Element) -> tuple[str, ...]:
     """The names of all bands; empty where any has none."""
     names: list[str] = []
     for channel in elements(pixels, "Channel"):
-        name = channel.getAttribute("Name")
+        name = channel.get("Name", "")
         samples = _number(channel, "SamplesPerPixel", 1)
         if samples > 1:
             names += [f"{name} {sample + 1}" if name else "" for sample in range(min(samples, 4))]
@@ -95,7 +95,7 @@ def channel_names(pixels: minidom.Element) -> tuple[str, ...]:
     return tuple(names) if complete else ()
 
 
-def _sizes(pixels: minidom.Element) -> list[int]:
+def _sizes(pixels: Element) -> list[int]:
     sizes = [_number(pixels, f"Size{axis}", 1) for axis in "XYCZT"]
     if min(sizes) < 1:
         raise DataError("its OME metadata has a size below 1")
@@ -103,8 +103,8 @@ def _sizes(pixels: minidom.Element) -> list[int]:
 
 
 def _planes(
-    document: minidom.Document,
-    pixels: minidom.Element,
+    document: Element,
+    pixels: Element,
     channels: int,
     start: int,
     directories: int,
@@ -116,27 +116,25 @@ def _planes(
     sizes = {"C": max(1, channels), "Z": _number(pixels, "SizeZ", 1)}
     sizes["T"] = _number(pixels, "SizeT", 1)
     count = sizes["C"] * sizes["Z"] * sizes["T"]
-    order = pixels.getAttribute("DimensionOrder")[2:] or "CZT"
+    order = pixels.get("DimensionOrder", "")[2:] or "CZT"
     if sorted(order) != ["C", "T", "Z"] or count > directories:
         raise DataError(
             f"its OME metadata describes {count} planes, the file has {directories} pages"
         )
-    root = document.documentElement
-    own = root.getAttribute("UUID") if root else ""
+    file_id = document.get("UUID", "")
     planes: dict[tuple[int, int, int], int] = {}
     blocks = elements(pixels, "TiffData")
     if len(blocks) > 2 * count:
         raise DataError("its OME metadata describes planes more than once")
     for block in blocks:
         for uuid in elements(block, "UUID"):
-            text = "".join(node.data for node in uuid.childNodes if isinstance(node, minidom.Text))
-            if own and text.strip() != own and uuid.getAttribute("FileName"):
+            if file_id and (uuid.text or "").strip() != file_id and uuid.get("FileName"):
                 raise DataError(
                     "some of its planes are in other files, which are not opened. "
                     "Save it as one OME-TIFF"
                 )
         at = {axis: _number(block, f"First{axis}", 0) for axis in "CZT"}
-        whole = not block.hasAttribute("IFD") and not block.hasAttribute("PlaneCount")
+        whole = "IFD" not in block.attrib and "PlaneCount" not in block.attrib
         directory = _number(block, "IFD", 0)
         repeat = count if whole else _number(block, "PlaneCount", 1)
         for index in range(min(repeat, count)):
@@ -166,8 +164,8 @@ def _position(
     return place["C"], place["Z"], place["T"]
 
 
-def _number(element: minidom.Element, name: str, default: int) -> int:
-    text = element.getAttribute(name)
+def _number(element: Element, name: str, default: int) -> int:
+    text = element.get(name, "")
     if text and not re.fullmatch(r"\d{1,9}", text):
         raise DataError(f"its OME metadata has {name}={text[:20]!r}, which is not a number")
     return int(text) if text else default

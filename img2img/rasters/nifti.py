@@ -91,6 +91,7 @@ def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
     """
     try:
         import nibabel
+        from nibabel.imageglobals import LoggingOutputSuppressor
         from nibabel.nifti1 import Nifti1Header
     except ImportError:
         raise DataError(INSTALL) from None
@@ -115,10 +116,11 @@ def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
     described.set_data_dtype(pages.dtype)
     described["scl_slope"], described["scl_inter"] = 1, 0
     described["cal_min"] = described["cal_max"] = 0
-    if type(described) is Nifti1Header:
-        content: bytes = nibabel.Nifti1Image(volume, None, described).to_bytes()
-    else:
-        content = nibabel.Nifti2Image(volume, None, described).to_bytes()
+    with LoggingOutputSuppressor():  # of warnings on odd headers, which go to stderr
+        if type(described) is Nifti1Header:
+            content: bytes = nibabel.Nifti1Image(volume, None, described).to_bytes()
+        else:
+            content = nibabel.Nifti2Image(volume, None, described).to_bytes()
     return gzip.compress(content, 6, mtime=0) if packed else content
 
 

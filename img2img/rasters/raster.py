@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
-from xml.dom import minidom
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import numpy as np
 
@@ -150,16 +150,21 @@ def require_fit(values: np.ndarray, dtype: np.dtype[np.generic]) -> None:
         )
 
 
-def safe_xml(text: str) -> minidom.Document:
-    """Parse XML from a file. Raises DataError for entities and for more than 16 MiB."""
+def require_safe_xml(text: str) -> None:
+    """Raises DataError for XML with entities, which may expand, and for more than 16 MiB."""
     if len(text) > MAX_XML or re.search(r"<!(DOCTYPE|ENTITY)", text):
         raise DataError("its XML metadata is too long, or declares entities, and is not read")
+
+
+def parsed_xml(text: str) -> Element:
+    """The root of XML. Raises DataError as `require_safe_xml` does, and where it is broken."""
+    require_safe_xml(text)
     try:
-        return minidom.parseString(text.strip().encode())
-    except Exception as error:  # expat's, and those of encodings
+        return fromstring(text.strip().encode())
+    except ParseError as error:
         raise DataError(f"its XML metadata can't be read ({error})") from None
 
 
-def elements(node: minidom.Document | minidom.Element, name: str) -> list[minidom.Element]:
-    """All elements below the node of a name without its prefix."""
-    return [e for e in node.getElementsByTagName("*") if (e.localName or e.tagName) == name]
+def elements(node: Element, name: str) -> list[Element]:
+    """All elements below the node of a name without its namespace."""
+    return [element for element in node.iter() if element.tag.rpartition("}")[2] == name]

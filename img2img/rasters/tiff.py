@@ -5,7 +5,7 @@ TIFF 6.0: https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
 
 import logging
-import struct
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,9 +13,11 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from img2img.errors import DataError
+from img2img.rasters.directories import count_directories
 from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
 from img2img.rasters.raster import Header, Raster, as_read, opened, require_bounded
 from img2img.rasters.tiff_metadata import (
+    COLORS,
     DESCRIPTION,
     GDAL_METADATA,
     GEOREFERENCE,
@@ -34,18 +36,19 @@ from img2img.rasters.tiff_page import (
     colored,
     decoded,
     form_of,
+    is_8_bit,
     plane_without_directory,
 )
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-MAX_DIRECTORIES = 100_000
 SCIENCE_TAGS = {
     *(*GEOREFERENCE, NODATA, GDAL_METADATA, IMAGEJ_SIZES, IMAGEJ_METADATA),
     *(33628, 33629, 34361, 34412),  # MetaMorph's, FluoView's and Zeiss's
 }
-SCIENCE_TEXTS = (*IMAGEJ, '{"shape"', "<?xml", "<OME")
+SCIENCE_TEXTS = (*IMAGEJ, "<?xml", "<OME")
+TRUNCATED = '"truncated": true'  # of tifffile: pages without directories
 
 
 def header(source: Path | bytes) -> Header:
@@ -83,11 +86,11 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
                 raise DataError("its channels have different sizes or types")
             planes.append(colored(decoded(file, current, max_pixels), current, notes))
         values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
-        nodata = nodata_value(first, notes)
+        nodata, names = nodata_value(first, notes), band_names(first, layout)
         metadata = collect(file, tif, first, layout, page)
     values = as_read(values, notes)
     unique = tuple(dict.fromkeys(notes))
-    return Raster(values, band_names(first, layout), nodata, "", metadata, unique)
+    return Raster(values, names, nodata, "", metadata, unique)
 
 
 def _parsed(file: BinaryIO) -> "TiffFile":
@@ -105,54 +108,35 @@ def _parsed(file: BinaryIO) -> "TiffFile":
 def _photograph(source: Path | bytes) -> Header | None:
     """The header of a TIFF that Pillow reads without loss, for which tifffile is not needed."""
     try:
-        with opened(source) as file:
+        with opened(source) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damaged tags
             start = file.read(8)
             start += file.read(8) if 43 in start[2:4] else b""  # BigTIFF
             tags = TiffImagePlugin.ImageFileDirectory_v2(start)
             file.seek(tags.next)
             tags.load(file)
-        bits, formats = set(tags.get(258, (1,))), set(tags.get(339, (1,)))
-        samples, form = int(tags.get(277, 1)), int(tags.get(262, -1))
-        text = str(tags.get(DESCRIPTION, ""))
-        size = (int(tags[256]), int(tags[257]))
+            bits, formats = set(tags.get(258, (1,))), set(tags.get(339, (1,)))
+            samples, form = int(tags.get(277, 1)), int(tags.get(262, -1))
+            text = str(tags.get(DESCRIPTION, ""))
+            size = (int(tags[256]), int(tags[257]))
+            deep = form == PALETTE and not is_8_bit(np.asarray(tags[320]))
+            alpha = samples == 4 and form == RGB and tags.get(338, (0,)) in ((1,), (2,))
     except Exception:  # of hostile bytes, almost any
         return None
     plain = samples in (1, 3, 4) and formats == {1} and (bits == {8} or (bits == {1} and form < 2))
-    if not plain or tags.next or SCIENCE_TAGS & set(tags) or text.startswith(SCIENCE_TEXTS):
+    science = SCIENCE_TAGS & set(tags) or text.startswith(SCIENCE_TEXTS) or TRUNCATED in text
+    if not plain or tags.next or science or deep:
         return None
     if not (0 <= form <= 6 or form == 8) or (samples == 4 and form not in (RGB, CMYK)):
         return None
-    return Header("tiff", size, 3 if form == PALETTE else samples, "uint8", is_photograph=True)
-
-
-def _directories(file: BinaryIO) -> int:
-    """The number of directories in the chain. Raises DataError where it is broken or a loop."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    start = file.read(16)
-    order = "<" if start[:2] == b"II" else ">"
-    big = 43 in start[2:4]
-    offset, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-    try:
-        [at] = struct.unpack_from(order + offset, start, 8 if big else 4)
-        visited: set[int] = set()
-        while at:
-            if at in visited or len(visited) >= MAX_DIRECTORIES:
-                raise DataError("its pages form a loop, or are more than 100,000")
-            if at >= size:
-                raise DataError("the file is truncated: a page is missing")
-            visited.add(at)
-            file.seek(at)
-            [entries] = struct.unpack(order + count, file.read(struct.calcsize(count)))
-            file.seek(min(entries, size) * entry, 1)
-            [at] = struct.unpack(order + offset, file.read(struct.calcsize(offset)))
-    except struct.error:
-        raise DataError("the file is truncated: a page is missing") from None
-    return len(visited)
+    names = (*COLORS, "alpha") if alpha else ()
+    bands = 3 if form == PALETTE else samples
+    return Header("tiff", size, bands, "uint8", 1, names, is_photograph=True)
 
 
 def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
-    count = _directories(file)
+    contradiction: tuple[str, ...] = ()
+    count = count_directories(file)
     if not count:
         raise DataError("it has no page")
     first = tif.pages.first
@@ -167,8 +151,11 @@ def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
         layout = imagej_layout(text, count)
         if layout:
             return layout
+        contradiction = (f"its ImageJ description lists {planes} planes, the file has {count}",)
     if first.is_stk or first.is_lsm:
         raise DataError("STK and LSM files are not read. Save it as OME-TIFF, for example by Fiji")
+    if first.is_shaped and TRUNCATED in text:
+        raise DataError("pages without directories are not read. Save it without truncate=True")
     form = form_of(first)
     pages: list[tuple[int, ...]] = [(0,)]
     for index in range(1, count):
@@ -177,7 +164,7 @@ def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
             pages.append((index,))
     left_out = count - len(pages)
     notes = (f"{left_out} pages of another size or type are left out",) if left_out else ()
-    return Layout("plain", pages, notes=notes)
+    return Layout("plain", pages, notes=(*contradiction, *notes))
 
 
 def _page(tif: "TiffFile", layout: Layout, page: int) -> "TiffPage":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from img2img.rasters.layout import Layout
-from img2img.rasters.raster import Carried, elements, safe_xml
+from img2img.rasters.raster import Carried, elements, parsed_xml
 from img2img.rasters.tiff_page import JPEG, PALETTE, RGB, WHITE_IS_ZERO, YCBCR, largest
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ DESCRIPTIVE_TAGS = (
     *(269, DESCRIPTION, 271, 272, 274, 285, 305, 306, 315, 316, 700, 33432, 34675),
     *(IMAGEJ_SIZES, IMAGEJ_METADATA),
 )
+COLORS = ("red", "green", "blue")
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 
 Tag = tuple[int, int, int, bytes]  # code, type, count and the bytes as they are in the file
@@ -49,16 +50,16 @@ def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
     bands = page.samplesperpixel
     tag = page.tags.get(GDAL_METADATA)
     if tag is not None and "DESCRIPTION" in str(tag.value):
-        names = dict.fromkeys(range(bands), "")
-        for item in elements(safe_xml(str(tag.value)), "Item"):
-            sample = item.getAttribute("sample")
-            if item.getAttribute("name") == "DESCRIPTION" and sample.isdecimal():
-                text = "".join(getattr(node, "data", "") for node in item.childNodes)
-                names[int(sample)] = text
-        if any(names.values()):
-            return tuple(names[band] or f"band {band + 1}" for band in range(bands))
+        names = {
+            item.get("sample", ""): item.text or ""
+            for item in elements(parsed_xml(str(tag.value)), "Item")
+            if item.get("name") == "DESCRIPTION"
+        }
+        listed = [names.get(str(band), "") for band in range(bands)]
+        if any(listed):
+            return tuple(name or f"band {band + 1}" for band, name in enumerate(listed))
     if page.extrasamples[:1] in ((1,), (2,)) and len(layout.pages[0]) == 1:
-        colors = {2: ("grey",), 4: ("red", "green", "blue")}.get(bands)
+        colors = {2: ("grey",), 4: COLORS}.get(bands)
         if colors and len(page.extrasamples) == 1:
             return (*colors, "alpha")
     return ()

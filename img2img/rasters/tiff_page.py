@@ -5,6 +5,7 @@ TIFF 6.0: https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
 
 import importlib.util
+import math
 import re
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 INSTALL = "needs another package. Install it with: pip install 'img2img[science]'"
-MAX_SEGMENTS = 2**22  # strips or tiles of a page
+MAX_SEGMENTS = 2**20  # strips or tiles of a page
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # photometric forms
 OTHER_COLORS = {CMYK: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 DEFLATE = (8, 32946)
@@ -63,12 +64,23 @@ def decoded(file: BinaryIO, page: "TiffPage", max_pixels: int) -> np.ndarray:
     area = max(page.tilewidth * page.tilelength, page.imagewidth * page.rowsperstrip)
     if page.is_tiled and area > max(max_pixels, 2**20):
         raise DataError(f"its tiles of {page.tilewidth}x{page.tilelength} are too large")
-    if len(page.dataoffsets) > MAX_SEGMENTS:
-        raise DataError("it has too many strips or tiles")
+    segments = _segments(page)
+    if segments > MAX_SEGMENTS:
+        raise DataError(f"it has {segments:,} strips or tiles, more than {MAX_SEGMENTS:,}")
+    if min(len(page.dataoffsets), len(page.databytecounts)) < segments:
+        raise DataError("strips or tiles are missing")
     if kind == JPEG or kind in DEFLATE:
         _check_segments(file, page, area)
     values = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     return _joined(values)
+
+
+def _segments(page: "TiffPage") -> int:
+    """The number of strips or tiles that the size requires."""
+    planes, _, height, width, _ = page.shaped
+    if page.is_tiled:
+        return planes * math.ceil(height / page.tilelength) * math.ceil(width / page.tilewidth)
+    return planes * math.ceil(height / max(1, min(page.rowsperstrip, height)))
 
 
 def _check_segments(file: BinaryIO, page: "TiffPage", area: int) -> None:
@@ -129,7 +141,8 @@ def colored(values: np.ndarray, page: "TiffPage", notes: list[str]) -> np.ndarra
         return values
     notes.append("MinIsWhite values are inverted; MinIsBlack is written")
     unsigned = values.astype(np.uint8) if values.dtype.kind == "b" else values
-    return np.subtract(unsigned.dtype.type(most), unsigned)
+    inverted: np.ndarray = most - unsigned
+    return inverted
 
 
 def largest(page: "TiffPage") -> int | None:
@@ -146,10 +159,14 @@ def palette(page: "TiffPage") -> np.ndarray:
     colors = np.asarray(page.colormap, np.uint16).reshape(3, -1).T
     if len(colors) < 2**page.bitspersample:
         raise DataError("its palette is missing or not valid")
-    for scale in (257, 256):
-        if not (colors % scale).any():
-            return np.ascontiguousarray(colors // scale, np.uint8)
+    if is_8_bit(colors):
+        return np.ascontiguousarray(colors >> 8, np.uint8)
     return np.ascontiguousarray(colors)
+
+
+def is_8_bit(colors: np.ndarray) -> bool:
+    """Whether all colors of 16 bits are 8-bit colors times 257, or, as some write them, 256."""
+    return not (colors % 257).any() or not (colors % 256).any()
 
 
 def has_codecs() -> bool:

@@ -11,7 +11,7 @@ from xml.dom import minidom
 import numpy as np
 
 from img2img.errors import DataError
-from img2img.rasters.raster import Raster, elements, safe_xml
+from img2img.rasters.raster import Raster, require_safe_xml
 from img2img.rasters.tiff_metadata import (
     DESCRIPTION,
     GDAL_METADATA,
@@ -27,6 +27,7 @@ ICC_PROFILE = 34675
 ALPHA = 2  # not premultiplied, section 18
 ASCII = 2  # type of a tag
 CLASSIC_LIMIT = 2**32 - 2**24  # bytes of values, beyond which BigTIFF is written
+SHAPE = b'{"shape"'  # of tifffile's description, which may be that of all pages
 OME_TYPES = {"float32": "float"}  # numpy's names, where OME has another
 
 
@@ -108,6 +109,8 @@ def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: 
         carried = tags.get(NODATA)
         if carried is None or _value(carried[3]) != like.nodata:
             tags[NODATA] = _text(NODATA, repr(like.nodata))
+    if DESCRIPTION in tags and tags[DESCRIPTION][3].startswith(SHAPE):
+        del tags[DESCRIPTION]
     if DESCRIPTION in tags and metadata.form != "plain":
         text = tags[DESCRIPTION][3].rstrip(b"\0").decode("utf-8", "replace")
         depth = metadata.depth if count == metadata.pages else count
@@ -146,11 +149,12 @@ def _imagej(text: str, bands: int, metadata: TiffMetadata, depth: int, count: in
 def _ome(text: str, pages: np.ndarray, metadata: TiffMetadata, depth: int, same: bool) -> str:
     """The file's OME-XML for the planes that are written, in the order channel, slice, time."""
     count, _, _, bands = pages.shape
-    document = safe_xml(text)
-    images = elements(document, "Image")
+    require_safe_xml(text)
+    document = minidom.parseString(text.strip().encode())
+    images = _elements(document, "Image")
     for image in images[1:]:
         _remove(image)
-    pixels = elements(images[0], "Pixels")[0]
+    pixels = _elements(images[0], "Pixels")[0]
     dtype = pages.dtype.name
     attributes = {"SizeC": bands, "SizeZ": depth, "SizeT": count // depth}
     attributes |= {"Type": OME_TYPES.get(dtype, dtype), "DimensionOrder": "XYCZT"}
@@ -159,12 +163,12 @@ def _ome(text: str, pages: np.ndarray, metadata: TiffMetadata, depth: int, same:
     for name in ("SignificantBits", "BigEndian"):
         if pixels.hasAttribute(name):
             pixels.removeAttribute(name)
-    for block in elements(pixels, "TiffData"):
+    for block in _elements(pixels, "TiffData"):
         _remove(block)
-    for plane in elements(pixels, "Plane"):
+    for plane in _elements(pixels, "Plane"):
         if not same or count != metadata.pages:
             _remove(plane)
-    channels = elements(pixels, "Channel")
+    channels = _elements(pixels, "Channel")
     if not same:
         for channel in channels:
             _remove(channel)
@@ -179,13 +183,18 @@ def _ome(text: str, pages: np.ndarray, metadata: TiffMetadata, depth: int, same:
     samples = metadata.samples if same else 1
     data.setAttribute("PlaneCount", str(count * bands // samples))
     # The schema's order is: channels, data, planes.
-    behind = next((e for e in elements(pixels, "Plane") if e.parentNode is pixels), None)
+    behind = next((e for e in _elements(pixels, "Plane") if e.parentNode is pixels), None)
     pixels.insertBefore(data, behind)
     written = document.documentElement
     assert written is not None  # of a document that was parsed
     if written.hasAttribute("UUID"):  # of the original
         written.removeAttribute("UUID")
     return '<?xml version="1.0" encoding="UTF-8"?>' + written.toxml()
+
+
+def _elements(node: minidom.Document | minidom.Element, name: str) -> list[minidom.Element]:
+    """All elements below the node of a name without its prefix."""
+    return [e for e in node.getElementsByTagName("*") if (e.localName or e.tagName) == name]
 
 
 def _like(document: minidom.Document, parent: minidom.Element, name: str) -> minidom.Element:
