@@ -26,6 +26,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "TooLarge",
+    "as_shown",
     "contact_sheet",
     "draft",
     "encode",
@@ -242,14 +243,20 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], margin: int = 4) -> np.n
         left = margin + x * (width + margin)
         draw.text((left, 1), _fitting(name, font, width), fill="black", font=font)
         for y, cell in enumerate(column):
-            image = Image.fromarray(cell[..., 0] if cell.shape[-1] < 3 else cell[..., :3])
+            shown = as_shown(cell)
+            image = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
             sheet.paste(image, (left, header + margin + y * (height + margin)))
     return np.asarray(sheet)
 
 
+def as_shown(pixels: np.ndarray) -> np.ndarray:
+    """The bands of [H, W, bands] that are shown: three as colors, or the first of fewer."""
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1]
+
+
 def sheet_of(pictures: Sequence[np.ndarray], columns: int = 4, side: int = 64) -> np.ndarray:
     """A grid, uint8 [H, W, 3], of thumbnails of the pictures, without titles."""
-    small = [resize(p, side, side)[..., :3] for p in pictures]
+    small = [as_shown(resize(p, side, side)) for p in pictures]
     rows = [
         np.hstack([np.broadcast_to(p, (side, side, 3)) for p in small[i : i + columns]])
         for i in range(0, len(small), columns)

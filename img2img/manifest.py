@@ -134,6 +134,11 @@ class Manifest(BaseModel):
         return self.intensity_out.dtype if self.intensity_out else "uint8"
 
     @property
+    def has_values(self) -> bool:
+        """Whether inputs or outputs are no photographs."""
+        return bool(self.intensity_in or self.intensity_out)
+
+    @property
     def is_exact(self) -> bool:
         """Whether outputs are values to compute with, and not photographs to look at."""
         return self.intensity_out is not None

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "errors", "files", "images", "manifest", "memory", "sizes"}
+FACE = {"", "errors", "files", "images", "intensity", "manifest", "memory"}
+FACE |= {"rasters", "sizes", "stored"}
 ALLOWED = {
     "features": {"features", *FACE},
     "nets": {"nets", "features", "table", "manifest", "sizes"},
-    "methods": {"methods", "nets", "features", "data", "manifest", "errors", "sizes", "table"},
+    "methods": {"methods", "nets", "features", "data", "table"}
+    | {"errors", "intensity", "manifest", "sizes"},
     "data": {"data", "table", *FACE},
     "training": {"training", "methods", "nets", "features", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},

@@ -28,7 +28,12 @@ class Models:
         self._paths: dict[str, Path] = {}
         for entry in entries or registry.entries():
             try:
-                session.manifest(entry.path)
+                manifest = session.manifest(entry.path)
+                if manifest.has_values:
+                    raise DataError(
+                        f"{entry.path} translates values, and not photographs. Use img2img "
+                        "translate."
+                    )
             except DataError as error:
                 if entries:
                     raise

@@ -14,11 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from img2img import images
+from img2img import images, rasters
 from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
+from img2img.data.intensities import is_raster
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
+from img2img.stored import form
 
 NEAR = 8  # of 256 bits, in which near-duplicates may differ
 SEARCHED = 20_000  # pictures that are searched for near-duplicates; the search is quadratic
@@ -62,6 +64,7 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
         looks = list(shown)
     findings = [
         *_unreadable(looks),
+        *_mixed(looks),
         *_left_out(training),
         *training.findings(console),
         *_kinds(looks),
@@ -82,6 +85,8 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
 def look(path: Path, role: str, dataset: Dataset) -> Look:
     """Decode a file completely. Errors are recorded, not raised."""
     try:
+        if is_raster(path):
+            return _look_at_values(path, role, dataset)
         content = path.read_bytes()
         with images.open_header(content) as image:
             mode = image.mode
@@ -97,6 +102,25 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
     size = (picture.pixels.shape[1], picture.pixels.shape[0])
     sha256, picture_size = hashlib.sha256(content).hexdigest(), dataset.picture_size(size)
     return Look(path, role, None, size, picture_size, mode, notes, sha256, bits)
+
+
+def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
+    """As `look`, for a picture that is not a photograph. The first band is what is compared."""
+    raster = rasters.read(path)
+    height, width, bands = raster.values.shape
+    first = np.nan_to_num(raster.values[..., 0].astype(np.float32))
+    small = cv2.resize(first, (17, 16), interpolation=cv2.INTER_AREA)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Look(
+        path,
+        role,
+        size=(width, height),
+        picture=dataset.picture_size((width, height)),
+        mode=form(bands, raster.values.dtype.name),
+        notes=raster.notes + (("missing pixels",) if raster.missing is not None else ()),
+        sha256=sha256,
+        hash=np.packbits(small[:, 1:] > small[:, :-1]).tobytes(),
+    )
 
 
 def _summary(looks: Sequence[Look]) -> dict[str, Any]:
@@ -122,6 +146,22 @@ def _unreadable(looks: Sequence[Look]) -> list[Finding]:
     broken = [f"{one.path}: {one.error}" for one in looks if one.error]
     what = f"{len(broken)} files can't be read. Repair or remove them."
     return [Finding("error", what, broken[:SHOWN])] if broken else []
+
+
+def _mixed(looks: Sequence[Look]) -> list[Finding]:
+    """Sets of which some pictures are values of another type or number of bands than others."""
+    findings = []
+    for role in dict.fromkeys(one.role for one in looks):
+        kinds = defaultdict(list)
+        for one in looks:
+            if one.role == role and not one.error:
+                kinds[one.mode if " of " in one.mode else "photographs"].append(one)
+        if len(kinds) > 1:
+            counts = ", ".join(f"{len(files)} {kind}" for kind, files in kinds.items())
+            fewest = min(kinds.values(), key=len)
+            what = f"The pictures of {role} are not of one kind: {counts}."
+            findings.append(Finding("error", what, [str(one.path) for one in fewest[:SHOWN]]))
+    return findings
 
 
 def _left_out(dataset: Dataset) -> list[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from img2img import images
+from img2img.errors import UsageError
 from img2img.infer.translator import Translator
 
 
@@ -27,6 +28,14 @@ class Translations:
 
     translator: Translator | None = None  # None: the cases' files are the translations
     back: Translator | None = None  # the opposite direction, for cycle metrics
+
+    def __post_init__(self) -> None:
+        for model in filter(None, (self.translator, self.back)):
+            if model.manifest.has_values:
+                raise UsageError(
+                    f"{model.manifest.name} translates values, and not photographs, which evaluate "
+                    "doesn't compare yet. Translate them, and compare the files by other means."
+                )
 
     @property
     def channels(self) -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from img2img.data.intensities import SEEN, is_raster
 from img2img.errors import DataError
 from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Evaluation, Evaluator
 from img2img.evaluate.segmentation import Segmenter
-from img2img.files import pictures, stem
+from img2img.files import pictures, spread, stem
 
 
 def folder_cases(folder: Path, real: Path | None = None, to: str | None = None) -> list[Case]:
@@ -63,6 +64,12 @@ def evaluate(
     """
     cases = folder_cases(folder, real, to)
     reals = pictures(real)
+    for files in (reals, [case.path for case in cases]):
+        if values := [files[i] for i in spread(SEEN, len(files)) if is_raster(files[i])]:
+            raise DataError(
+                f"{values[0]} has values, and is not a photograph, which evaluate doesn't compare "
+                "yet. Compare such files by other means."
+            )
     trained = translations.feature_networks
     evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter, trained=trained)
     evaluator.require([(len(reals), len(cases))], bool(translations.back))

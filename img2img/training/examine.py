@@ -285,9 +285,9 @@ class Examiner:
             raise LookStopped
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
-        """The picture without alpha, in the input size of the feature network."""
+        """The picture's colors without alpha, in the input size of the feature network."""
         assert self.features
-        return images.resize(picture[..., :3], self.features.side, self.features.side)
+        return images.resize(images.as_shown(picture), self.features.side, self.features.side)
 
     def _judge(self, name: str, way: Gathered, train: np.ndarray, scores: bool) -> Result:
         """The checks of the discriminator.
