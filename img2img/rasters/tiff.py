@@ -13,7 +13,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from img2img.errors import DataError
-from img2img.rasters.directories import count_directories
+from img2img.rasters.directories import directories
 from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
 from img2img.rasters.raster import Header, Raster, as_read, opened, require_bounded
 from img2img.rasters.tiff_metadata import (
@@ -79,7 +79,8 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
         planes = []
         for index in layout.pages[page]:
             if index >= len(tif.pages):  # ImageJ's files of more than 4 GB
-                planes.append(plane_without_directory(file, tif, index))
+                plane = plane_without_directory(file, tif, index)
+                planes.append(colored(plane, first, notes))
                 continue
             current = tif.pages[index].aspage()
             if form_of(current) != form_of(first):
@@ -136,8 +137,9 @@ def _photograph(source: Path | bytes) -> Header | None:
 
 def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
     contradiction: tuple[str, ...] = ()
-    count = count_directories(file)
-    if not count:
+    chain = directories(file)
+    count = len(chain)
+    if not chain:
         raise DataError("it has no page")
     first = tif.pages.first
     text = first.description
@@ -156,12 +158,11 @@ def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
         raise DataError("STK and LSM files are not read. Save it as OME-TIFF, for example by Fiji")
     if first.is_shaped and TRUNCATED in text:
         raise DataError("pages without directories are not read. Save it without truncate=True")
-    form = form_of(first)
-    pages: list[tuple[int, ...]] = [(0,)]
-    for index in range(1, count):
-        page = tif.pages[index].aspage()
-        if not (page.is_reduced or page.is_mask) and page.dtype and form_of(page) == form:
-            pages.append((index,))
+    pages: list[tuple[int, ...]] = [
+        (index,)
+        for index, directory in enumerate(chain)
+        if not index or (directory.is_page and directory.form == chain[0].form)
+    ]
     left_out = count - len(pages)
     notes = (f"{left_out} pages of another size or type are left out",) if left_out else ()
     return Layout("plain", pages, notes=(*contradiction, *notes))
