@@ -151,6 +151,8 @@ def _kind(source: Path | bytes) -> str | None:
     """The format by a file's first bytes."""
     with opened(source) as file:
         head = file.read(HEAD)
+    if head[128:132] == dicom.SIGNATURE:  # before TIFF, whose signature may be in front of it
+        return "dicom"
     if head.startswith(TIFF_SIGNATURES):
         return "tiff"
     if head.startswith(PNG_SIGNATURE):
@@ -159,8 +161,6 @@ def _kind(source: Path | bytes) -> str | None:
         return "npy"
     if head.startswith(npy.ZIP_SIGNATURE):
         return "npz" if npy.is_npz(source) else None
-    if head[128:132] == dicom.SIGNATURE:
-        return "dicom"
     if nifti.is_nifti(head) or (head.startswith(GZIP) and nifti.is_packed(source)):
         return "nifti"
     return None

@@ -9,6 +9,7 @@ https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 import gzip
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -115,8 +116,8 @@ def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
         _move(described, metadata.page % (shape[2] if len(shape) > 2 else 1))
     described.set_data_dtype(pages.dtype)
     described["scl_slope"], described["scl_inter"] = 1, 0
-    described["cal_min"] = described["cal_max"] = 0
-    with LoggingOutputSuppressor():  # of warnings on odd headers, which go to stderr
+    with LoggingOutputSuppressor(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd headers
         if type(described) is Nifti1Header:
             content: bytes = nibabel.Nifti1Image(volume, None, described).to_bytes()
         else:
