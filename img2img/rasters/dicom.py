@@ -151,7 +151,7 @@ def _dataset(file: BinaryIO) -> "FileDataset":
         if str(meta.get("MediaStorageSOPClassUID")) == DIRECTORY:
             raise DataError("a DICOMDIR, which only lists other files. Name those files")
         if syntax is None:
-            raise DataError("its transfer syntax, which says how pixels are stored, is missing")
+            raise DataError("its transfer syntax is missing")
         if str(syntax) not in (*UNCOMPRESSED, RUN_LENGTH):
             name = pydicom.uid.UID(str(syntax)).name
             raise DataError(
