@@ -31,8 +31,8 @@ __all__ = [
     "read",
 ]
 
-SUFFIXES = (".tif", ".tiff", ".npy", ".npz", ".png", ".dcm", ".nii", ".nii.gz")
-WRITES = SUFFIXES
+SUFFIXES = (".tif", ".tiff", ".npy", ".npz", ".png", ".dcm", ".nii", ".nii.gz", ".svs")
+WRITES = SUFFIXES[:-1]
 HEAD = 600  # bytes by which a format is recognized; NIfTI-2 has a header of 540
 GZIP = b"\x1f\x8b"
 TYPES = ("uint8", "uint16", "int16", "int32", "float32")
@@ -71,12 +71,15 @@ def header(source: Path | bytes) -> Header | None:
         raise _named(source, error) from None
 
 
-def read(source: Path | bytes, page: int = 0, max_pixels: int = MAX_PIXELS) -> Raster:
+def read(
+    source: Path | bytes, page: int = 0, max_pixels: int = MAX_PIXELS, level: int = 0
+) -> Raster:
     """Decode a page of a file, or of the bytes of one, to exact values.
 
     Args:
         page: the index of a page or slice, below Header.pages.
         max_pixels: the limit of width times height. Bands may need 32 bytes for each of them.
+        level: of a pyramid, below the length of Header.levels; 0 is the full size.
 
     Raises DataError, with the file's name first, for anything but a complete file of a supported
     format, and TooLarge for too many pixels.
@@ -85,11 +88,13 @@ def read(source: Path | bytes, page: int = 0, max_pixels: int = MAX_PIXELS) -> R
         kind = _kind(source)
         if kind in ("npy", "npz", "png") and page:
             raise DataError(f"it has no page {page}, only 0")
+        if level and kind != "tiff":
+            raise DataError(f"it has no level {level}, only 0")
         match kind:
             case None:
                 raise DataError("not a file of values that is read. Save it as TIFF or .npy")
             case "tiff":
-                return tiff.read(source, page, max_pixels)
+                return tiff.read(source, page, max_pixels, level)
             case "png":
                 return png.read(source, max_pixels)
             case "dicom":
@@ -159,6 +164,8 @@ def _kind(source: Path | bytes) -> str | None:
     """The format by a file's first bytes."""
     with opened(source) as file:
         head = file.read(HEAD)
+    if head[128:132] == dicom.SIGNATURE:  # before TIFF, whose signature may be in front of it
+        return "dicom"
     if head.startswith(TIFF_SIGNATURES):
         return "tiff"
     if head.startswith(PNG_SIGNATURE):
@@ -167,8 +174,6 @@ def _kind(source: Path | bytes) -> str | None:
         return "npy"
     if head.startswith(npy.ZIP_SIGNATURE):
         return "npz" if npy.is_npz(source) else None
-    if head[128:132] == dicom.SIGNATURE:
-        return "dicom"
     if nifti.is_nifti(head) or (head.startswith(GZIP) and nifti.is_packed(source)):
         return "nifti"
     return None

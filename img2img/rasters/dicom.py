@@ -68,7 +68,10 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
         packed = int(dataset.BitsAllocated) == 1  # whose frames may begin within a byte
         require_bounded((width, height), bands * (pages if packed else 1), stored, max_pixels)
         file.seek(0)
-        values = pixel_array(file, index=None if packed else page)
+        try:
+            values = pixel_array(file, index=None if packed else page)
+        except AttributeError as error:  # of a required element
+            raise DataError(f"its pixels, or what describes them, are missing ({error})") from None
         values = (values[page] if packed and pages > 1 else values).reshape(height, width, bands)
     slope, intercept = _rescale(dataset, page)
     bits = int(dataset.BitsStored)
@@ -85,7 +88,7 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
         notes.append("its modality lookup table is not applied")
     results = scaled(values, slope, intercept, notes, bits)
     nodata = None if padding is None else slope * int(padding) + intercept
-    content = _without_pixels(dataset)
+    content = _written(dataset)
     metadata = DicomMetadata(content, page, pages, slope, intercept, inverted)
     return Raster(results, (), nodata, _unit(dataset), metadata, tuple(notes))
 
@@ -101,7 +104,7 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
     """
     try:
         import pydicom
-        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+        from pydicom.uid import generate_uid
     except ImportError:
         raise DataError(INSTALL) from None
     if like is None or not isinstance(like.carried, DicomMetadata):
@@ -129,10 +132,7 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
         dataset.DerivationDescription = DESCRIPTION
         dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        buffer = io.BytesIO()
-        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    return _written(dataset)
 
 
 def _dataset(file: BinaryIO) -> "FileDataset":
@@ -150,6 +150,8 @@ def _dataset(file: BinaryIO) -> "FileDataset":
         syntax = meta.get("TransferSyntaxUID")
         if str(meta.get("MediaStorageSOPClassUID")) == DIRECTORY:
             raise DataError("a DICOMDIR, which only lists other files. Name those files")
+        if syntax is None:
+            raise DataError("its transfer syntax is missing")
         if str(syntax) not in (*UNCOMPRESSED, RUN_LENGTH):
             name = pydicom.uid.UID(str(syntax)).name
             raise DataError(
@@ -186,25 +188,22 @@ def _frames(dataset: "Dataset") -> int:
     return max(1, int(dataset.get("NumberOfFrames") or 1))
 
 
-def _transformations(dataset: "Dataset") -> list["Dataset"]:
-    """The data sets with slope and intercept: of each frame, of all frames, and of the file."""
-    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+def _transformations(dataset: "Dataset", page: int | None = None) -> list["Dataset"]:
+    """The data sets with a slope: of each frame, or of one, then of all frames and of the file."""
+    frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    groups = frames if page is None else frames[page : page + 1]
     groups += list(dataset.get("SharedFunctionalGroupsSequence") or [])
     inner = [t for g in groups for t in g.get("PixelValueTransformationSequence") or []]
-    return [part for part in (*inner, dataset) if "RescaleSlope" in part]
+    return [part for part in (*inner, dataset) if part.get("RescaleSlope") is not None]
 
 
 def _rescale(dataset: "Dataset", page: int) -> tuple[float, float]:
     """Slope and intercept of a frame."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    groups = [*frames[page : page + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])]
-    inner = [t for g in groups for t in g.get("PixelValueTransformationSequence") or []]
-    for part in (*inner, dataset):
-        if part.get("RescaleSlope") is not None:
-            slope, intercept = float(part.RescaleSlope), float(part.get("RescaleIntercept") or 0)
-            if not slope or not (math.isfinite(slope) and math.isfinite(intercept)):
-                raise DataError("its rescale slope or intercept is not valid")
-            return slope, intercept
+    for part in _transformations(dataset, page):
+        slope, intercept = float(part.RescaleSlope), float(part.get("RescaleIntercept") or 0)
+        if not slope or not (math.isfinite(slope) and math.isfinite(intercept)):
+            raise DataError("its rescale slope or intercept is not valid")
+        return slope, intercept
     return 1.0, 0.0
 
 
@@ -218,13 +217,13 @@ def _unit(dataset: "Dataset") -> str:
     return "HU" if dataset.get("Modality") == "CT" else ""
 
 
-def _without_pixels(dataset: "FileDataset") -> bytes:
+def _written(dataset: "Dataset") -> bytes:
+    """The file, uncompressed and little-endian."""
     import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 import gzip
 import io
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -106,17 +107,17 @@ def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
         )
     if count not in (1, metadata.pages):
         raise DataError(f"{count} slices are neither one nor all {metadata.pages} of the file")
-    described, _ = _header(io.BytesIO(metadata.header))
-    shape = described.get_data_shape()
-    volume = np.ascontiguousarray(pages[..., 0]).reshape(-1, height, width).T
-    if count == metadata.pages:
-        volume = volume.reshape(shape, order="F")
-    else:
-        _move(described, metadata.page % (shape[2] if len(shape) > 2 else 1))
-    described.set_data_dtype(pages.dtype)
-    described["scl_slope"], described["scl_inter"] = 1, 0
-    described["cal_min"] = described["cal_max"] = 0
-    with LoggingOutputSuppressor():  # of warnings on odd headers, which go to stderr
+    with LoggingOutputSuppressor(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd headers
+        described, _ = _header(io.BytesIO(metadata.header))
+        shape = described.get_data_shape()
+        volume = np.ascontiguousarray(pages[..., 0]).reshape(-1, height, width).T
+        if count == metadata.pages:
+            volume = volume.reshape(shape, order="F")
+        else:
+            _move(described, metadata.page % (shape[2] if len(shape) > 2 else 1))
+        described.set_data_dtype(pages.dtype)
+        described["scl_slope"], described["scl_inter"] = 1, 0
         if type(described) is Nifti1Header:
             content: bytes = nibabel.Nifti1Image(volume, None, described).to_bytes()
         else:

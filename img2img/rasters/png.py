@@ -27,7 +27,7 @@ CARRIED = (
     b"iTXt",
 )
 OF_COLOR_TYPE = (b"sBIT", b"iCCP")  # not valid for another number of bands
-NONE, SUB, UP, AVERAGE, PAETH = range(5)  # filters, section 9.2
+SUB, UP, PAETH = 1, 2, 4  # filters, section 9.2
 # The passes of an interlaced picture, section 8.2: first column and row, and their steps.
 ADAM7 = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)),
@@ -118,9 +118,10 @@ def encode(values: np.ndarray, metadata: PngMetadata | None, nodata: float | Non
         written.append(_chunk(b"tRNS", int(nodata).to_bytes(2)))
     stored = values.astype(">u2") if depth == 16 else values
     rows = np.ascontiguousarray(stored).view(np.uint8).reshape(height, width, -1)
-    predicted = _paeth(*_neighbors(rows))
-    filtered = np.full((height, 1 + rows[0].size), PAETH, np.uint8)
-    filtered[:, 1:] = (rows - predicted).reshape(height, -1)
+    above = np.zeros_like(rows)
+    above[1:] = rows[:-1]
+    filtered = np.full((height, 1 + rows[0].size), UP, np.uint8)
+    filtered[:, 1:] = (rows - above).reshape(height, -1)
     written.append(_chunk(b"IDAT", zlib.compress(filtered.tobytes())))
     return b"".join([*written, _chunk(b"IEND", b"")])
 
@@ -210,6 +211,9 @@ def _unfiltered(filters: np.ndarray, filtered: np.ndarray) -> np.ndarray:
     height, width, step = filtered.shape
     if not filters.any():
         return np.ascontiguousarray(filtered)
+    for kind, axis in ((UP, 0), (SUB, 1)):  # as some encoders write all rows
+        if (filters == kind).all():
+            return np.cumsum(filtered, axis, np.uint8)
     padded = np.zeros((height + 1, width + 1, step), np.uint8)  # zeros are above and on the left
     padded[1:, 1:] = filtered
     flat, row = padded.reshape(-1, step), width + 1
@@ -223,17 +227,11 @@ def _unfiltered(filters: np.ndarray, filtered: np.ndarray) -> np.ndarray:
         left = flat[begin - 1 : stop - 1 : width]
         above = flat[begin - row : stop - row : width]
         corner = flat[begin - row - 1 : stop - row - 1 : width]
-        kind = kinds[first : last + 1]
+        chosen = kinds[first : last + 1]
         mean = ((left.astype(np.uint16) + above) >> 1).astype(np.uint8)
         choices = (np.uint8(0), left, above, mean, _paeth(left, above, corner))
-        flat[here] += np.choose(kind, choices)
+        flat[here] += np.choose(chosen, choices)
     return np.ascontiguousarray(padded[1:, 1:])
-
-
-def _neighbors(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The left, upper, and upper left neighbors of uint8 [H, W, bytes]; 0 outside."""
-    padded = np.pad(rows, ((1, 0), (1, 0), (0, 0)))
-    return padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
 
 
 def _paeth(left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarray:

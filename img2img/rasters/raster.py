@@ -78,6 +78,7 @@ class Header:
     pages: int = 1  # pages or slices of this size
     band_names: tuple[str, ...] = ()
     is_photograph: bool = False  # which img2img.images reads as well as this package
+    levels: tuple[tuple[int, int], ...] = ()  # sizes of a pyramid, the first is `size`; else empty
 
 
 def opened(source: Path | bytes) -> BinaryIO:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from img2img.errors import DataError
-from img2img.rasters.directories import count_directories
+from img2img.rasters.directories import directories
 from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
+from img2img.rasters.pyramid import level_of, levels
 from img2img.rasters.raster import Header, Raster, as_read, opened, require_bounded
 from img2img.rasters.tiff_metadata import (
     COLORS,
@@ -24,6 +25,7 @@ from img2img.rasters.tiff_metadata import (
     IMAGEJ_METADATA,
     IMAGEJ_SIZES,
     NODATA,
+    TiffMetadata,
     band_names,
     collect,
     nodata_value,
@@ -33,6 +35,7 @@ from img2img.rasters.tiff_page import (
     INSTALL,
     PALETTE,
     RGB,
+    YCBCR,
     colored,
     decoded,
     form_of,
@@ -62,16 +65,23 @@ def header(source: Path | bytes) -> Header:
         names = band_names(page, layout)
         bands = samples * len(layout.pages[0])
         kind = "geotiff" if any(code in page.tags for code in GEOREFERENCE) else "tiff"
-        return Header(kind, (width, height), bands, dtype.name, len(layout.pages), names)
+        pyramid = levels(tif, 0, _is_alone(layout))
+        sizes = tuple((p.imagewidth, p.imagelength) for p in pyramid) if len(pyramid) > 1 else ()
+        size, pages = (width, height), len(layout.pages)
+        return Header(kind, size, bands, dtype.name, pages, names, levels=sizes)
 
 
-def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
-    """page: the index among pages of the first one's size."""
+def read(source: Path | bytes, page: int, max_pixels: int, level: int) -> Raster:
+    """page: the index among pages of the first one's size. level: 0, or that of a smaller version
+    of the page, whose position and pixel size are not carried.
+    """
     with opened(source) as file, _parsed(file) as tif:
         layout = _layout(file, tif)
         if not 0 <= page < len(layout.pages):
             raise DataError(f"it has no page {page}, only 0 to {len(layout.pages) - 1}")
-        first = _page(tif, layout, page)
+        first = described = _page(tif, layout, page)
+        if level:
+            first = level_of(tif, layout.pages[page][0], _is_alone(layout), level)
         samples, height, width, _ = form_of(first)
         bands = samples * len(layout.pages[page])
         require_bounded((width, height), bands, np.dtype(first.dtype), max_pixels)
@@ -79,15 +89,18 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
         planes = []
         for index in layout.pages[page]:
             if index >= len(tif.pages):  # ImageJ's files of more than 4 GB
-                planes.append(plane_without_directory(file, tif, index))
+                plane = plane_without_directory(file, tif, index)
+                planes.append(colored(plane, first, notes))
                 continue
-            current = tif.pages[index].aspage()
+            current = level_of(tif, index, _is_alone(layout), level)
             if form_of(current) != form_of(first):
                 raise DataError("its channels have different sizes or types")
             planes.append(colored(decoded(file, current, max_pixels), current, notes))
         values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
-        nodata, names = nodata_value(first, notes), band_names(first, layout)
-        metadata = collect(file, tif, first, layout, page)
+        nodata, names = nodata_value(described, notes), band_names(described, layout)
+        metadata = TiffMetadata(samples=samples, rgb=first.photometric in (RGB, YCBCR))
+        if not level:
+            metadata = collect(file, tif, first, layout, page)
     values = as_read(values, notes)
     unique = tuple(dict.fromkeys(notes))
     return Raster(values, names, nodata, "", metadata, unique)
@@ -136,8 +149,9 @@ def _photograph(source: Path | bytes) -> Header | None:
 
 def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
     contradiction: tuple[str, ...] = ()
-    count = count_directories(file)
-    if not count:
+    chain = directories(file)
+    count = len(chain)
+    if not chain:
         raise DataError("it has no page")
     first = tif.pages.first
     text = first.description
@@ -156,15 +170,18 @@ def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
         raise DataError("STK and LSM files are not read. Save it as OME-TIFF, for example by Fiji")
     if first.is_shaped and TRUNCATED in text:
         raise DataError("pages without directories are not read. Save it without truncate=True")
-    form = form_of(first)
-    pages: list[tuple[int, ...]] = [(0,)]
-    for index in range(1, count):
-        page = tif.pages[index].aspage()
-        if not (page.is_reduced or page.is_mask) and page.dtype and form_of(page) == form:
-            pages.append((index,))
+    pages: list[tuple[int, ...]] = [
+        (index,)
+        for index, directory in enumerate(chain)
+        if not index or (directory.is_page and directory.form == chain[0].form)
+    ]
     left_out = count - len(pages)
     notes = (f"{left_out} pages of another size or type are left out",) if left_out else ()
     return Layout("plain", pages, notes=(*contradiction, *notes))
+
+
+def _is_alone(layout: Layout) -> bool:
+    return layout.form == "plain" and len(layout.pages) == 1
 
 
 def _page(tif: "TiffFile", layout: Layout, page: int) -> "TiffPage":

@@ -93,7 +93,8 @@ def collect(
     x, y = source.tags.valueof(X_RESOLUTION), source.tags.valueof(Y_RESOLUTION)
     resolution = None
     if isinstance(x, tuple) and isinstance(y, tuple) and x[1] and y[1]:
-        resolution = (x[:2], y[:2], int(source.tags.valueof(RESOLUTION_UNIT, 2)))
+        unit = source.tags.valueof(RESOLUTION_UNIT, 2)
+        resolution = (x[:2], y[:2], int(unit)) if unit in (1, 2, 3) else None
     rgb = first.photometric in (RGB, PALETTE) or (
         first.photometric == YCBCR and first.compression == JPEG
     )

@@ -61,7 +61,8 @@ def decoded(file: BinaryIO, page: "TiffPage", max_pixels: int) -> np.ndarray:
     needed = kind in BY_CODECS or page.predictor == FLOATING_POINT or bits not in (1, 8, 16, 32, 64)
     if needed and not has_codecs():
         raise DataError(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
-    area = max(page.tilewidth * page.tilelength, page.imagewidth * page.rowsperstrip)
+    rows = min(page.rowsperstrip, page.imagelength)
+    area = max(page.tilewidth * page.tilelength, page.imagewidth * rows)
     if page.is_tiled and area > max(max_pixels, 2**20):
         raise DataError(f"its tiles of {page.tilewidth}x{page.tilelength} are too large")
     segments = _segments(page)

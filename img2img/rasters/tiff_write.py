@@ -109,10 +109,12 @@ def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: 
         carried = tags.get(NODATA)
         if carried is None or _value(carried[3]) != like.nodata:
             tags[NODATA] = _text(NODATA, repr(like.nodata))
+    if like is not None and like.nodata is None:  # of a palette, or not readable
+        tags.pop(NODATA, None)
     if DESCRIPTION in tags and tags[DESCRIPTION][3].startswith(SHAPE):
         del tags[DESCRIPTION]
     if DESCRIPTION in tags and metadata.form != "plain":
-        text = tags[DESCRIPTION][3].rstrip(b"\0").decode("utf-8", "replace")
+        text = _decoded(tags[DESCRIPTION][3])
         depth = metadata.depth if count == metadata.pages else count
         if metadata.form == "imagej":
             tags[DESCRIPTION] = _text(DESCRIPTION, _imagej(text, bands, metadata, depth, count))
@@ -120,6 +122,15 @@ def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: 
             described = _ome(text, pages, metadata, depth, same)
             tags[DESCRIPTION] = _text(DESCRIPTION, described)
     return [tags[code] for code in sorted(tags)]
+
+
+def _decoded(text: bytes) -> str:
+    """Up to the first zero; older writers use Latin-1."""
+    content = text.partition(b"\0")[0]
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _value(text: bytes) -> float | None:

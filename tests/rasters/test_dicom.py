@@ -3,6 +3,7 @@
 import contextlib
 import io
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,10 @@ def test_what_is_not_read_is_refused_with_the_reason():
     del result.PixelData, result.Rows
     with pytest.raises(DataError, match="no picture"):
         rasters.read(saved(result))
+    result = dataset(stored())
+    del result.PixelData
+    with pytest.raises(DataError, match="its pixels, or what describes them, are missing"):
+        rasters.read(saved(result))
     result = dataset(stored("uint8"), PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(DataError, match="palette"):
         rasters.read(saved(result))
@@ -292,6 +297,30 @@ def test_what_is_not_read_is_refused_with_the_reason():
     raster = rasters.read(saved(dataset(stored())))
     with pytest.raises(DataError, match="geometry"):
         rasters.encode(raster.values[1:], raster, ".dcm")
+
+
+def test_a_dicom_that_is_a_tiff_too_is_read_as_dicom():
+    content = bytearray(saved(dataset(stored())))
+    content[:8] = b"II*\0\x54\x18\x08\0"
+    assert rasters.header(bytes(content)).kind == "dicom"
+    assert np.array_equal(rasters.read(bytes(content)).values[..., 0], stored())
+
+
+REAL = ["CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm"]
+
+
+@pytest.mark.parametrize("name", [*REAL, "rtdose.dcm", "examples_rgb_color.dcm"])
+def test_files_of_scanners(name):
+    """That pydicom brings."""
+    path = Path(pydicom.data.get_testdata_file(name, download=False))
+    raster, header = rasters.read(path), rasters.header(path)
+    several = header.pages > 1
+    reference = pydicom.pixels.pixel_array(path, index=0 if several else None)
+    reference = apply_rescale(reference, pydicom.dcmread(path))
+    assert np.array_equal(raster.values, reference.reshape(raster.values.shape))
+    written = rasters.read(rasters.encode(raster.values, raster, ".dcm"))
+    assert np.array_equal(written.values, raster.values)
+    assert header.dtype == raster.values.dtype.name
 
 
 def test_large_and_deflated_files_are_refused_before_they_are_decoded():

@@ -81,16 +81,18 @@ def test_imagej_rgb():
     assert np.array_equal(rasters.read(content, 1).values, array[1])
 
 
-def test_imagej_files_with_one_directory_for_all_planes():
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_imagej_files_with_one_directory_for_all_planes(photometric):
     array = stack(3, 2)
     buffer = io.BytesIO()
-    options = {"photometric": "minisblack", "metadata": {"axes": "ZCYX"}}
+    options = {"photometric": photometric, "metadata": {"axes": "ZCYX"}}
     tifffile.imwrite(buffer, array, imagej=True, truncate=True, **options)
     content = buffer.getvalue()
     assert rasters.header(content).pages == 3
+    expected = 65535 - array if photometric == "miniswhite" else array
     for page in range(3):
         values = rasters.read(content, page).values
-        assert np.array_equal(values, np.moveaxis(array[page], 0, -1))
+        assert np.array_equal(values, np.moveaxis(expected[page], 0, -1))
         assert values.dtype.isnative
 
 

@@ -59,6 +59,19 @@ def test_slices_are_exact(dtype, packed):
         assert raster.values.flags.c_contiguous
 
 
+def test_big_endian():
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype("int16")
+    content = nibabel.Nifti1Image(volume(), AFFINE, header).to_bytes()
+    assert content[:4] == b"\0\0\1\x5c"
+    raster = rasters.read(content, 1)
+    assert np.array_equal(raster.values[..., 0], volume()[:, :, 1].T)
+    assert raster.values.dtype.isnative
+    written = rasters.encode(raster.values, raster, ".nii")
+    assert np.array_equal(rasters.read(written).values, raster.values)
+    assert np.array_equal(loaded(written).get_fdata()[:, :, 0].T, raster.values[..., 0])
+
+
 def test_float64_is_rounded_with_a_note():
     array = np.random.default_rng(0).normal(size=(6, 5, 4))
     raster = rasters.read(saved(array), 1)
