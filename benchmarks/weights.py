@@ -27,6 +27,7 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("flat-to-3d", "flat", "3d", None),
     ("strokes-to-3d", "strokes", "strokes-3d", None),
     ("map-to-satellite", "map", "satellite", None),
+    ("relief-to-satellite", "relief", "satellite", None),
     ("flat-noto-ab", "flat", "noto", None),
     ("flat-noto-ba", "noto", "flat", None),
     ("four-styles", "flat", "3d", "3d"),

@@ -51,6 +51,13 @@ pairs map-to-satellite "$earth" map satellite --residual off --l1 15 --perceptua
     --size 128 --resize 0 --width 28 --levels 6 --steps 4700 --decay 0.3 --licence CC0-1.0
 img2img export "$runs/map-to-satellite" --half-weights
 
+# From the generator above, and not mirrored: the relief's light comes from one side.
+pairs relief-to-satellite "$earth" relief satellite --residual off --l1 15 --perceptual 4 \
+    --augment translation,cutout --generator-lr 5e-4 --padding replicate --no-flip \
+    --pretrained "$runs/map-to-satellite" \
+    --size 128 --resize 0 --width 28 --levels 6 --steps 2400 --decay 0.4 --licence CC0-1.0
+img2img export "$runs/relief-to-satellite" --half-weights
+
 # Whole pictures of 64 px; the generators begin with the paper's cycle and identity losses.
 flat_noto() { # NAME STEPS [OPTION ...]
     name=$1 steps=$2
@@ -88,9 +95,10 @@ img2img export "$runs/four-styles" --checkpoint last
 ship flat-to-3d flat-to-3d flat-to-3d "$emoji" flat
 ship strokes-to-3d strokes-to-3d-int8 strokes-to-3d "$emoji" strokes
 ship map-to-satellite map-to-satellite map-to-satellite "$earth" map
+ship relief-to-satellite relief-to-satellite relief-to-satellite "$earth" relief
 ship flat-noto flat-noto-ab flat-noto-ab "$emoji" flat
 ship flat-noto flat-noto-ba flat-noto-ba "$emoji" noto
 ship four-styles four-styles four-styles "$emoji" noto
 # In the order in which they are offered: the demo begins with the first.
 (cd "$weights" && sha256sum strokes-to-3d.onnx flat-to-3d.onnx map-to-satellite.onnx \
-    four-styles.onnx flat-noto-ab.onnx flat-noto-ba.onnx > SHA256SUMS)
+    relief-to-satellite.onnx four-styles.onnx flat-noto-ab.onnx flat-noto-ba.onnx > SHA256SUMS)

@@ -39,6 +39,7 @@ def test_their_manifests_tell_what_tiles_and_auto_ask(name):
         "flat-to-3d": (64, None),  # U-Nets of 6 levels
         "strokes-to-3d": (64, None),
         "map-to-satellite": (64, None),
+        "relief-to-satellite": (64, None),
         "flat-noto-ab": (32, None),  # of 5 levels
         "flat-noto-ba": (32, None),
         "four-styles": (4, 15 + 8 * 6),
