@@ -87,8 +87,6 @@ def evaluate(
     img2img evaluate -m flat-to-3d --a flat --b 3d\n
     img2img evaluate -m runs/styles --data styles-test
     """
-    import json
-
     from img2img.cli import stderr_console
     from img2img.errors import UsageError, needs_extra
 
@@ -113,6 +111,7 @@ def evaluate(
         from img2img.evaluate.report import evaluation_page
         from img2img.evaluate.run import evaluate as measure
         from img2img.evaluate.segmentation import Segmenter
+        from img2img.evaluate.values import evaluate_values
     except ImportError as error:
         raise needs_extra("eval", error) from None
     from img2img.files import write_whole
@@ -120,6 +119,18 @@ def evaluate(
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
+    folder = a or fake
+    if target and folder and _has_values(target, translator):
+        for option_name, given in (
+            ("--back", back),
+            ("--segmenter", segmenter),
+            ("--report", report),
+            ("--weights", weights),
+        ):
+            if given:
+                raise UsageError(f"{option_name} is for photographs, and these are values.")
+        result = evaluate_values(target, folder, translator, console, to, wanted, seed, bootstrap)
+        return _output(result, csv, as_json)
     translations = Translations(translator, translator if data else way_back)
     trained = translations.feature_networks.values()
     network = features.extractor(extractor, weights, trained=trained)
@@ -135,7 +146,6 @@ def evaluate(
         )
         title = f"{translations.describe('its inputs')}, by domain"
     else:
-        folder = a or fake
         assert target is not None  # by_folder
         assert folder is not None
         labelled = (
@@ -145,11 +155,28 @@ def evaluate(
             target, folder, translations, network, console, to, wanted, seed, bootstrap, labelled
         )
         title = f"{translations.describe(folder.name)} against {target.name}"
-    if csv:
-        _write_csv(csv, result)
     if report:
         write_whole(report, evaluation_page(title, result, translations, run))
         console.print(f"see {report}")
+    return _output(result, csv, as_json)
+
+
+def _has_values(real: Path, translator: "Translator | None") -> bool:
+    """Whether what is compared are values, and not photographs."""
+    from img2img.data.intensities import is_raster
+    from img2img.files import pictures
+
+    if translator:
+        return translator.manifest.is_exact
+    return is_raster(pictures(real)[0])
+
+
+def _output(result: "Evaluation", csv: Path | None, as_json: bool) -> None:
+    """Write and print the numbers."""
+    import json
+
+    if csv:
+        _write_csv(csv, result)
     if as_json:
         print(json.dumps(result.as_dict(), indent=2))
     else:

@@ -46,15 +46,16 @@ def fit_intensities(
     and some of their values.
 
     files: by side. ranges and bands: the settings of these names; a side for which one is given is
-    read as values in any case. Raises DataError for files that differ in type or bands, which it
-    names, and UsageError for a range or bands that the files don't have.
+    read as values in any case. Else most of its files have to be values: a photograph of 16 bits
+    among others of 8 is read as one. Raises DataError for files that differ in type or bands, which
+    it names, and UsageError for a range or bands that the files don't have.
     """
     rules, picks = by_side(ranges, "--range"), by_side(bands, "--bands")
     intensities = {}
     for side, paths in files.items():
         wanted = side in rules or side in picks
         seen = [paths[index] for index in spread(SEEN, len(paths))]
-        if not paths or not (wanted or any(map(is_raster, seen))):
+        if not paths or not (wanted or 2 * sum(map(is_raster, seen)) > len(seen)):
             continue
         [*others, rule] = rules.get(side, ["auto"])
         if others:

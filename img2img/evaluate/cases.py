@@ -33,8 +33,8 @@ class Translations:
         for model in filter(None, (self.translator, self.back)):
             if model.manifest.has_values:
                 raise UsageError(
-                    f"{model.manifest.name} translates values, and not photographs, which evaluate "
-                    "doesn't compare yet. Translate them, and compare the files by other means."
+                    f"{model.manifest.name} translates values, and not photographs: evaluate takes "
+                    "it with --a and --b, and nothing else that is about photographs."
                 )
 
     @property

@@ -67,8 +67,8 @@ def evaluate(
     for files in (reals, [case.path for case in cases]):
         if values := [files[i] for i in spread(SEEN, len(files)) if is_raster(files[i])]:
             raise DataError(
-                f"{values[0]} has values, and is not a photograph, which evaluate doesn't compare "
-                "yet. Compare such files by other means."
+                f"{values[0]} has values, and is not a photograph, as the others are. Both folders "
+                "must be of one kind."
             )
     trained = translations.feature_networks
     evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter, trained=trained)

@@ -51,7 +51,8 @@ def _color(image: Tensor, channels: tuple[int, ...]) -> Tensor:
     brightness, saturation, contrast = _rand(image, 3)
     parts = []
     for whole in torch.split(image, list(channels), 1):
-        picture, alpha = whole[:, :3] + brightness - 0.5, whole[:, 3:]
+        colors = 3 if whole.shape[1] == 4 else whole.shape[1]
+        picture, alpha = whole[:, :colors] + brightness - 0.5, whole[:, colors:]
         gray = picture.mean(1, keepdim=True)
         picture = gray + 2 * saturation * (picture - gray)
         middle = picture.mean((1, 2, 3), keepdim=True)

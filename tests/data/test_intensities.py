@@ -89,7 +89,16 @@ def test_files_that_differ_are_named(saved):
 def test_a_photograph_among_values_is_named(tmp_path, saved):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "rgb.jpg")
     with pytest.raises(DataError, match=r"rgb\.jpg \(of another format\) is not"):
-        fit_intensities({"a": [*saved(bits(12)), tmp_path / "rgb.jpg"]}, [], [])
+        fit_intensities({"a": [*saved(bits(12), bits(12)), tmp_path / "rgb.jpg"]}, [], [])
+
+
+def test_a_deep_photograph_among_others_stays_one(tmp_path):
+    for name in ("x.png", "y.png"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    paths = [tmp_path / name for name in ("x.png", "y.png", "deep.png")]
+    assert is_raster(paths[2])
+    assert fit_intensities({"a": paths}, [], []) == {}
 
 
 def test_several_pages_are_refused_and_not_passed_over(tmp_path):

@@ -1,0 +1,213 @@
+"""Translations of pictures that are not photographs against their ground truths, in their units."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from img2img import __version__, rasters
+from img2img.errors import DataError, UsageError, needs_extra
+from img2img.evaluate.cases import Case
+from img2img.evaluate.distances import bootstrap
+from img2img.evaluate.measure import Evaluation, Metric
+from img2img.evaluate.run import folder_cases
+from img2img.infer.translator import Translator
+from img2img.rasters import Raster
+from img2img.stored import read_raster
+
+HIGHER_IS_BETTER = {"psnr", "ssim"}
+OF_SEVERAL_BANDS = ("sam", "ergas")
+NAMES = ("mae", "rmse", "bias", "psnr", "ssim", *OF_SEVERAL_BANDS)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An output and its ground truth [H, W, bands], and where both are known, bool [H, W]."""
+
+    output: np.ndarray
+    truth: np.ndarray
+    known: np.ndarray
+
+
+def evaluate_values(
+    real: Path,
+    folder: Path,
+    translator: Translator | None,
+    console: Console,
+    to: str | None = None,
+    wanted: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = 200,
+) -> Evaluation:
+    """Compare every file of the folder, or its translation by a model, with the real file of the
+    same relative path.
+
+    Metrics are means over the pictures, of pixels that are missing in neither: mae, rmse and bias
+    (output minus truth) in the files' units; psnr in dB and ssim by the range of each band, which
+    is the model's, or that of all truths; with several bands also the spectral angle sam in degrees
+    (Kruse et al. 1993), ergas (Wald 2000, for pictures of one resolution), and mae/BAND.
+
+    Raises DataError where files have no ground truth or differ from it in size or bands, UsageError
+    for an unknown metric.
+    """
+    if unknown := [name for name in wanted if name.partition("/")[0] not in NAMES]:
+        raise UsageError(
+            f"There is no metric {unknown[0]} of values. Available metrics: {', '.join(NAMES)}."
+        )
+    cases = folder_cases(folder, real, to)
+    if without := [case.name for case in cases if not case.truth]:
+        raise DataError(
+            f"{len(without)} of {len(cases)} files have no real one of the same name (first: "
+            f"{without[0]}), without which values can't be compared."
+        )
+    bands, width = _bands_and_ranges(cases, translator, console)
+    rows: list[dict[str, float]] = []
+    for case in track(cases, "translations", console=console, transient=True):
+        rows.append(_measured(_compared(case, translator), bands, width))
+    result = Evaluation(scored_by="mae", scores={})
+    for name in rows[0]:
+        if not wanted or name in wanted or name.partition("/")[0] in wanted:
+            values = np.array([row[name] for row in rows])
+            result.metrics.append(_mean(name, values[np.isfinite(values)], seed, resamples))
+    result.scores = {case.name: row["mae"] for case, row in zip(cases, rows, strict=True)}
+    result.cases = {case.name: case for case in cases}
+    ranges = ", ".join(f"{name} {size:g}" for name, size in zip(bands, width, strict=True))
+    result.protocol = {
+        "real": f"{len(cases)} files of {real.name}",
+        "fake": f"{folder.name}" + (f" by {translator.manifest.name}" if translator else ""),
+        "ranges": f"{ranges} ({'the model' if translator else 'all truths'})",
+        "interval": f"95 %, basic bootstrap of {resamples}, seed {seed}",
+        "img2img": __version__,
+    }
+    return result
+
+
+def _bands_and_ranges(
+    cases: Sequence[Case], translator: Translator | None, console: Console
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the bands, and the width of the range of each."""
+    intensity = translator.manifest.intensity_out if translator else None
+    if intensity:
+        if intensity.decibels:  # compared as they are stored, in powers
+            low, high = (10 ** (np.array(limit) / 10) for limit in (intensity.low, intensity.high))
+            return intensity.bands, high - low
+        return intensity.bands, np.array(intensity.high) - np.array(intensity.low)
+    names: tuple[str, ...] = ()
+    low, high = np.array(np.inf), np.array(-np.inf)
+    for truth in track(list(_truths(cases)), "ranges", console=console, transient=True):
+        raster = rasters.read(truth)
+        known = raster.values[_known(raster)].astype(np.float64)
+        if len(known):
+            low, high = np.minimum(low, known.min(0)), np.maximum(high, known.max(0))
+        names = raster.bands or tuple(str(n + 1) for n in range(raster.values.shape[2]))
+    width = high - low
+    if not np.isfinite(width).all():
+        raise DataError("The real files have no value that is not missing.")
+    return names, np.where(width > 0, width, 1)
+
+
+def _truths(cases: Sequence[Case]) -> Iterator[Path]:
+    return (case.truth for case in cases if case.truth)
+
+
+def _compared(case: Case, translator: Translator | None) -> Compared:
+    assert case.truth  # of all cases
+    intensity = translator.manifest.intensity_out if translator else None
+    truth = read_raster(case.truth, intensity) if intensity else rasters.read(case.truth)
+    if translator:
+        nodata = intensity.nodata if intensity else None
+        made = Raster(translator(case.path, to=case.to), nodata=nodata)
+    else:
+        made = rasters.read(case.path)
+    if made.values.shape != truth.values.shape:
+        sizes = [
+            f"{raster.values.shape[1]}x{raster.values.shape[0]} of {raster.values.shape[2]} bands"
+            for raster in (made, truth)
+        ]
+        raise DataError(f"{case.path} is {sizes[0]}, and {case.truth} {sizes[1]}.")
+    known = _known(made) & _known(truth)
+    return Compared(made.values.astype(np.float64), truth.values.astype(np.float64), known)
+
+
+def _known(raster: Raster) -> np.ndarray:
+    """bool [H, W]: where no band is missing."""
+    if raster.missing is None:
+        return np.ones(raster.values.shape[:2], bool)
+    return ~raster.missing
+
+
+def _measured(pair: Compared, bands: Sequence[str], width: np.ndarray) -> dict[str, float]:
+    """All metrics of one picture; NaN where it has no known pixel."""
+    error = (pair.output - pair.truth)[pair.known]
+    if not len(error):
+        names = NAMES if len(bands) > 1 else NAMES[: -len(OF_SEVERAL_BANDS)]
+        each = [f"mae/{band}" for band in bands] if len(bands) > 1 else []
+        return dict.fromkeys([*names, *each], float("nan"))
+    relative = float(np.square(error / width).mean())
+    row = {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt(np.square(error).mean())),
+        "bias": float(error.mean()),
+        "psnr": min(-10 * float(np.log10(relative)), 100.0) if relative else 100.0,
+        "ssim": _ssim(pair, width),
+    }
+    if len(bands) > 1:
+        truth = pair.truth[pair.known]
+        row["sam"] = _angle(pair.output[pair.known], truth)
+        mean = np.abs(truth.mean(0)).clip(min=1e-12)
+        row["ergas"] = float(100 * np.sqrt((np.square(error).mean(0) / mean**2).mean()))
+        row |= {
+            f"mae/{band}": float(value)
+            for band, value in zip(bands, np.abs(error).mean(0), strict=True)
+        }
+    return row
+
+
+def _ssim(pair: Compared, width: np.ndarray) -> float:
+    """The mean of the structural similarity's map (Wang et al. 2004) over known pixels and bands;
+    missing pixels are equal in both.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError as error:
+        raise needs_extra("eval", error) from None
+    if min(pair.known.shape) < 11:  # the window's size
+        return float("nan")
+    output, truth = (np.where(pair.known[..., None], x, 0) for x in (pair.output, pair.truth))
+    _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
+        output / width,
+        truth / width,
+        channel_axis=2,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return float(similarity[pair.known].mean())
+
+
+def _angle(output: np.ndarray, truth: np.ndarray) -> float:
+    """The mean angle between the spectra [N, bands], in degrees; of spectra that are not 0."""
+    lengths = np.linalg.norm(output, axis=1) * np.linalg.norm(truth, axis=1)
+    some = lengths > 0
+    if not some.any():
+        return 0.0
+    cosine = (output[some] * truth[some]).sum(1) / lengths[some]
+    return float(np.degrees(np.arccos(cosine.clip(-1, 1))).mean())
+
+
+def _mean(name: str, values: np.ndarray, seed: int, resamples: int) -> Metric:
+    short = name.partition("/")[0]
+    better = "nearer 0" if short == "bias" else "higher" if short in HIGHER_IS_BETTER else "lower"
+    if not len(values):
+        return Metric(name, float("nan"), None, None, better, 0)
+    if not resamples:
+        return Metric(name, float(values.mean()), None, None, better, len(values))
+    estimate = bootstrap(
+        lambda weights: weights @ values / weights.sum(1), (len(values),), seed, resamples
+    )
+    return Metric(name, estimate.value, estimate.low, estimate.high, better, len(values))
