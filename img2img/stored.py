@@ -7,8 +7,11 @@ import numpy as np
 
 from img2img import rasters
 from img2img.errors import DataError
+from img2img.formats import TooLarge
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
+
+MOST = 4  # times the limit of a picture's pixels, of all pages of a file together
 
 
 def read_values(path: Path, intensity: Intensity) -> np.ndarray:
@@ -22,9 +25,39 @@ def read_raster(
     source: Path | bytes, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
 ) -> Raster:
     """A file's values of the bands that the intensity uses. Raises DataError for a file of another
-    type or number of bands, and for one that is no picture.
+    type or number of bands, of several pages, and for one that is no picture.
     """
-    raster = rasters.read(source, max_pixels=max_pixels)
+    [raster, *others] = read_pages(source, intensity, max_pixels)
+    if others:
+        name = str(source) if isinstance(source, Path) else "the picture"
+        raise DataError(
+            f"{name}: it has {1 + len(others)} pages, where one is expected. Save each as a file "
+            "with img2img slices."
+        )
+    return raster
+
+
+def read_pages(
+    source: Path | bytes, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
+) -> list[Raster]:
+    """All pages of a file, as `read_raster` reads a file of one. Raises DataError, and TooLarge
+    also for more pixels in all pages than four times max_pixels.
+    """
+    header = rasters.header(source)
+    pages = header.pages if header else 1
+    if header and pages > 1:
+        name = str(source) if isinstance(source, Path) else "the picture"
+        width, height = header.size
+        if pages * width * height > MOST * max_pixels:
+            raise TooLarge(
+                f"{name}: {pages} pages of {width}x{height} are too many to read at once. Save "
+                "them as files with img2img slices."
+            )
+    return [_read_page(source, intensity, max_pixels, page) for page in range(pages)]
+
+
+def _read_page(source: Path | bytes, intensity: Intensity, max_pixels: int, page: int) -> Raster:
+    raster = rasters.read(source, page, max_pixels)
     name = str(source) if isinstance(source, Path) else "the picture"
     wanted = intensity.file_bands or len(intensity.bands)
     count, dtype = raster.values.shape[2], raster.values.dtype.name

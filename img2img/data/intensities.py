@@ -99,7 +99,7 @@ def _common_header(side: str, paths: Sequence[Path]) -> Header:
     if stacked:
         raise DataError(
             f"{len(stacked)} pictures of {side} have several pages (first: {stacked[0]}). Save "
-            "each page as a file."
+            "each page as a file, with img2img slices."
         )
     return first
 

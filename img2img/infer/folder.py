@@ -280,7 +280,10 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
         if item.error:
             yield [item]
             continue
-        shape = item.picture.pixels.shape
+        shape = item.picture.pixels.shape[-3:]
+        if item.picture.pixels.ndim == 4:  # all pages of a file
+            yield [item]
+            continue
         group = groups.setdefault(shape, [])
         group.append(item)
         if len(group) >= max(1, min(batch, BATCH_PIXELS // (shape[0] * shape[1]))):
@@ -301,15 +304,16 @@ def _translate(
     if items[0].error:
         return
     pictures = [item.picture.pixels for item in items]
-    height, width = pictures[0].shape[:2]
+    height, width = pictures[0].shape[-3:-1]
     tiles = tiler if tiler and max(height, width) > tiler.whole_side else None
     reason = None if tiles else room.refusal(height, width)
     if not reason:
         try:
-            if tiles:
-                results = [tiles(pixels, domain) for pixels in pictures]
+            if pictures[0].ndim == 4:
+                [pages] = pictures
+                results = [np.stack(_each(translator, tiles, list(pages), domain))]
             else:
-                results = translator(pictures, to=domain)
+                results = _each(translator, tiles, pictures, domain)
         except Exception as error:  # the runtimes' types; most often, out of memory
             reason = f"{width}x{height}: the model failed ({session.reason(error)})"
     if reason:
@@ -319,3 +323,14 @@ def _translate(
     for item, result in zip(items, results, strict=True):
         item.result = result
         item.picture = replace(item.picture, pixels=NO_PIXELS)  # frees most of its memory
+
+
+def _each(
+    translator: Translator,
+    tiles: Tiler | None,
+    pictures: list[np.ndarray],
+    domain: np.ndarray | None,
+) -> list[np.ndarray]:
+    if tiles:
+        return [tiles(pixels, domain) for pixels in pictures]
+    return translator(pictures, to=domain)

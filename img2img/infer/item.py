@@ -19,7 +19,7 @@ from img2img.infer.plan import Job
 from img2img.infer.record import Source
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
-from img2img.stored import read_raster
+from img2img.stored import read_pages
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -29,7 +29,7 @@ class Item:
     """One picture as it is read, translated and saved, or the error that stopped it."""
 
     job: Job
-    picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen)
+    picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen); or pages [P, H, W, bands]
     raster: Raster | None = None  # of a picture that is not a photograph
     source: Source | None = None
     result: np.ndarray | None = None
@@ -74,9 +74,12 @@ def _read(job: Job, reading: Reading) -> Item:
         if reading.intensity:
             if side:
                 raise DataError("--max-side is for photographs; leave it out")
-            raster = read_raster(content, reading.intensity, most)
-            notes = raster.notes + _beyond(raster, reading.intensity)
-            picture = Picture(raster.values, notes=notes)
+            pages = read_pages(content, reading.intensity, most)
+            raster = pages[0]
+            notes = raster.notes + _beyond(pages, reading.intensity)
+            several = len(pages) > 1
+            values = np.stack([page.values for page in pages]) if several else raster.values
+            picture = Picture(values, notes=notes)
         else:
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
@@ -89,12 +92,10 @@ def _read(job: Job, reading: Reading) -> Item:
     return Item(job, picture, raster, source)
 
 
-def _beyond(raster: Raster, intensity: Intensity) -> tuple[str, ...]:
+def _beyond(pages: Sequence[Raster], intensity: Intensity) -> tuple[str, ...]:
     """A note on the share of values that the intensity clips."""
-    values = raster.values
-    if raster.missing is not None:
-        values = values[~raster.missing]
-    share = intensity.outside(values)
+    known = [page.values if page.missing is None else page.values[~page.missing] for page in pages]
+    share = float(np.mean([intensity.outside(values) for values in known]))
     return (f"values beyond the model's range are clipped, {share:.2%} of them",) if share else ()
 
 

@@ -1,0 +1,61 @@
+"""img2img slices: the pages of files of values as files of one page each."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def slices(
+    inputs: Annotated[list[Path], typer.Argument(help="Files or folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
+    neighbors: Annotated[
+        int,
+        typer.Option(
+            min=0, help="So many pages before and after each become further bands of it (2.5D)."
+        ),
+    ] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Only every n-th page.")] = 1,
+) -> None:
+    """Save each page of TIFF, DICOM and NIfTI files as a TIFF of its exact values.
+
+    img2img slices scans -o slices\n
+    img2img slices volume.nii.gz -o slices --neighbors 1
+    """
+    import numpy as np
+    from rich.progress import track
+
+    from img2img import rasters
+    from img2img.cli import stderr_console
+    from img2img.errors import DataError
+    from img2img.files import find_pictures, split_suffix, write_whole
+    from img2img.rasters import Raster
+
+    console = stderr_console()
+    files: list[tuple[Path, Path]] = []  # each with its name below the output folder
+    for path in inputs:
+        if path.is_dir():
+            files += [(file, file.relative_to(path)) for file in find_pictures(path)]
+        elif path.exists():
+            files.append((path, Path(path.name)))
+        else:
+            raise DataError(f"There is no file or folder {path}.")
+    written = 0
+    for path, relative in track(files, "slicing", console=console, transient=True):
+        header = rasters.header(path)
+        if header is None:
+            raise DataError(f"{path}: not a file of values that is read. Leave it out.")
+        digits = len(str(header.pages - 1))
+        for page in range(0, header.pages, every):
+            target = output / f"{split_suffix(str(relative))[0]}-{page:0{digits}}.tif"
+            if target.exists():
+                raise DataError(f"{target} exists already. Choose another folder with -o.")
+            around = range(page - neighbors, page + neighbors + 1)
+            # Beyond the ends, the first or the last page is repeated.
+            numbers = [min(max(number, 0), header.pages - 1) for number in around]
+            pages = [rasters.read(path, number) for number in numbers]
+            values = np.concatenate([one.values for one in pages], -1)
+            plain = Raster(values, nodata=pages[0].nodata)
+            write_whole(target, rasters.encode(values, plain, ".tif"))
+            written += 1
+    console.print(f"{written:,} pages of {len(files):,} files; see {output}")
