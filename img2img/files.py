@@ -18,8 +18,9 @@ from img2img.errors import DataError
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
     | {".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
-    | {".npy", ".npz", ".dcm", ".nii", ".nii.gz"}
 )
+# Of values that are no pictures where photographs are beside them, such as features.
+VALUE_SUFFIXES = frozenset({".npy", ".npz", ".dcm", ".nii", ".nii.gz"})
 # For messages.
 KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm, npy, npz, dcm, nii"
 # The first bytes of pictures, to recognize files without a suffix.
@@ -199,12 +200,21 @@ def find_pictures(
 ) -> Iterator[Path]:
     """Picture files below `folder`, by suffix, or by their first bytes where they have no suffix.
 
-    Folders and arguments are those of `walk`; passed_over also receives the files that are not
-    pictures.
+    Files of VALUE_SUFFIXES are pictures if there are no others. Folders and arguments are those of
+    `walk`; passed_over also receives the files that are not pictures.
     """
+    values: list[str] = []
+    alone = True
     for entry in walk(folder, unreadable, passed_over):
-        if is_picture(entry, passed_over):
+        if _suffix(entry.name) in VALUE_SUFFIXES and _is_file(entry):
+            values.append(entry.path)
+        elif is_picture(entry, passed_over):
+            alone = False
             yield Path(entry.path)
+    if alone:
+        yield from map(Path, values)
+    elif passed_over is not None:
+        passed_over.files.update(_suffix(path) for path in values)
 
 
 def is_hidden(name: str) -> bool:

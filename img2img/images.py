@@ -205,7 +205,7 @@ def _resize_bands(pixels: np.ndarray, width: int, height: int, labels: bool) -> 
     resized = np.stack([np.asarray(band) for band in bands], -1)
     if pixels.dtype.kind in "iu":
         limits = np.iinfo(pixels.dtype)
-        resized = np.rint(resized).clip(limits.min, limits.max)
+        resized = np.rint(resized).astype(np.float64).clip(limits.min, limits.max)
     return np.asarray(resized, pixels.dtype)
 
 

@@ -12,7 +12,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from img2img.errors import UsageError
+from img2img.errors import DataError, UsageError
 
 Dtype = Literal["uint8", "uint16", "int16", "int32", "float32"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
@@ -32,6 +32,7 @@ GRAMMAR = (
     "band), -25dB:5dB (of powers), 4sigma (around the mean, for each band), or a CT window: "
     + ", ".join(WINDOWS)
 )
+FARTHEST = 2**10  # times its width, that a range may be from 0: fp32 has 2**24 steps
 ROUGHLY = 1 / 8  # of a range: where less of it is used, percentiles serve better
 
 
@@ -65,6 +66,11 @@ class Intensity(BaseModel):
         return self
 
     @property
+    def named(self) -> bool:
+        """Whether the bands have names, and not numbers alone."""
+        return not all(band.isdecimal() for band in self.bands)
+
+    @property
     def is_of_integers(self) -> bool:
         return self.dtype != "float32"
 
@@ -84,7 +90,9 @@ class Intensity(BaseModel):
 
     @property
     def missing_value(self) -> float:
-        """What is written where a pixel is missing: nodata, else NaN, or 0 among integers."""
+        """What stands for a missing pixel: nodata, else NaN, or 0 among integers, where nothing
+        does.
+        """
         if self.nodata is not None:
             return self.nodata
         return 0.0 if self.is_of_integers else float("nan")
@@ -98,18 +106,12 @@ class Intensity(BaseModel):
         """Stored values [..., bands], NaN where they are missing -> float32 in [-1, 1], with the
         middle of the range where they are missing.
         """
-        x = values.astype(np.float32)
+        x = values.astype(np.float64)  # in which a narrow range far from 0 keeps its steps
         if self.decibels:
             x = 10 * np.log10(np.maximum(x, self.least))  # maximum keeps NaN
-        scale, offset = self.scale_and_offset()
-        mapped: np.ndarray = np.clip(x * scale + offset, -1, 1)
-        return np.asarray(np.nan_to_num(mapped, copy=False, nan=0.0), np.float32)
-
-    def scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [bands] each: values (in dB, with decibels) * scale + offset is in [-1, 1]."""
         low, high = np.array(self.low), np.array(self.high)
-        scale = 2 / (high - low)
-        return scale.astype(np.float32), (-1 - low * scale).astype(np.float32)
+        mapped: np.ndarray = np.clip((x - low) * (2 / (high - low)) - 1, -1, 1)
+        return np.asarray(np.nan_to_num(mapped, copy=False, nan=0.0), np.float32)
 
     def from_network(self, x: np.ndarray) -> np.ndarray:
         """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers."""
@@ -149,7 +151,7 @@ class Intensity(BaseModel):
         count = len(self.bands)
         named = f" ({', '.join(self.bands)})" if count > 1 else ""
         unit = " dB" if self.decibels else f" {self.unit}" if self.unit else ""
-        ranges = dict.fromkeys(f"{low:g}:{high:g}{unit}" for low, high in self._ranges())
+        ranges = dict.fromkeys(f"{low:.9g}:{high:.9g}{unit}" for low, high in self._ranges())
         bands = f"{count} band{'s' * (count > 1)}{named}"
         return f"{self.dtype}, {bands}, {', '.join(ranges)}"
 
@@ -176,7 +178,10 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     does not go with the values.
     """
     text, values = rule.strip().lower(), statistics.values
+    values = values[np.isfinite(values).all(1)]
     bands = len(statistics.bands)
+    if not len(values):
+        raise DataError("The pictures have no pixel with a value, so no range can be chosen.")
     why = text
     if text == "auto":
         text, why = _chosen(statistics)
@@ -201,8 +206,17 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     else:
         raise UsageError(f"--range {rule}: there is no such range. Choose {GRAMMAR}.")
     low, high = _apart(low, high)
-    if not all(a < b for a, b in zip(low, high, strict=True)):
+    limits = list(zip(low, high, strict=True))
+    if not np.isfinite(limits).all():
+        raise UsageError(f"--range {rule}: both ends must be finite numbers.")
+    if not all(a < b for a, b in limits):
         raise UsageError(f"--range {rule}: the first number must be less than the second.")
+    steps = [max(abs(a), abs(b)) / (b - a) for a, b in limits]
+    if max(steps) > FARTHEST:
+        raise UsageError(
+            f"--range {rule}: {low[0]:g} to {high[0]:g} is too narrow so far from 0 for the fp32 "
+            "of an exported model. Subtract a constant from the files first."
+        )
     return Intensity(
         dtype=_dtype(statistics.dtype),
         bands=statistics.bands,
@@ -212,18 +226,16 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
         high=high,
         decibels=decibels,
         unit=statistics.unit,
-        nodata=statistics.nodata,
+        nodata=representable(statistics.nodata, statistics.dtype),
         rule=why,
     )
 
 
 def _chosen(statistics: Statistics) -> tuple[str, str]:
     """The rule that `auto` chooses, and the reason in words."""
-    values = statistics.values
     if statistics.dtype == "uint8":
         return "full", "all of uint8"
-    if not len(values):
-        return "full", "no values are known"
+    values = statistics.values[np.isfinite(statistics.values).all(1)]
     low, high = float(values.min()), float(values.max())
     if statistics.unit == "HU":
         return "hu", "Hounsfield units of 12 bits"
@@ -270,6 +282,9 @@ def _percentiles(
     if not 0 <= low < high <= 100:
         raise UsageError(f"--range {rule}: percentiles are from 0% to 100%, the lower one first.")
     limits = np.percentile(values, [low, high], axis=0)
+    # Of a band in which few pixels are not 0, both may be 0.
+    equal = limits[0] == limits[1]
+    limits = np.where(equal, [values.min(0), values.max(0)], limits)
     return _floats(limits[0]), _floats(limits[1])
 
 
@@ -282,7 +297,23 @@ def _apart(
     low: Sequence[float], high: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The limits of bands of which all values are equal, such as an empty one, moved apart."""
-    return tuple(low), tuple(b + (b == a) for a, b in zip(low, high, strict=True))
+    return tuple(low), tuple(
+        b + (b == a) * max(1.0, abs(b) / 1000) for a, b in zip(low, high, strict=True)
+    )
+
+
+def representable(nodata: float | None, dtype: str) -> float | None:
+    """The value of missing pixels, if the type can hold it; NaN needs no value."""
+    if nodata is None or np.isnan(nodata):
+        return None
+    if dtype == "float32":
+        with np.errstate(over="ignore"):
+            nearest = float(np.float32(nodata))
+        # An infinite marker, such as that of GDAL's float64, is read as NaN, and written as one.
+        return nearest if np.isfinite(nearest) else None
+    limits = np.iinfo(dtype)
+    fits = float(nodata).is_integer() and limits.min <= nodata <= limits.max
+    return nodata if fits else None
 
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:

@@ -146,17 +146,17 @@ class Manifest(BaseModel):
     @property
     def is_near_in_bf16(self) -> bool:
         """Whether "auto" may compute in bf16, by the mean PSNR of the pictures at export; False
-        where it was not measured, and where outputs are exact values rather than photographs.
+        where it was not measured, and where pictures are not photographs.
         """
-        return not self.is_exact and self.parity.get("bf16_psnr_mean", 0.0) >= NEAR_DB
+        return not self.has_values and self.parity.get("bf16_psnr_mean", 0.0) >= NEAR_DB
 
     @property
     def is_near_in_fp16(self) -> bool:
         """Whether "auto" may compute in fp16 on a GPU, by the worst PSNR of a picture at export,
         because values beyond the range of fp16 spoil single pictures; False where it was not
-        measured, and where outputs are exact values.
+        measured, and where pictures are not photographs.
         """
-        return not self.is_exact and self.parity.get("fp16_psnr_worst", 0.0) >= NEAR_DB
+        return not self.has_values and self.parity.get("fp16_psnr_worst", 0.0) >= NEAR_DB
 
     @classmethod
     def parse(cls, metadata: dict[str, str], source: str) -> "Manifest":

@@ -143,25 +143,30 @@ def save() -> Callable[..., Path]:
     return write
 
 
-def make_identity(path: Path, intensity: Intensity, name: str = "same") -> Path:
+def make_identity(path: Path, intensity: Intensity) -> Path:
     """x, of pictures that are not photographs."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(intensity.dtype))
-    channels = len(intensity.bands)
+    return make_between(path, intensity, intensity)
+
+
+def make_between(path: Path, source: Intensity, target: Intensity | None) -> Path:
+    """x in another type; uint8, of a photograph, without a target."""
+    channels, dtype = len(source.bands), target.dtype if target else "uint8"
+    kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in (source.dtype, dtype)]
     image, output = (
         helper.make_tensor_value_info(which, kind, ["N", "H", "W", channels])
-        for which in ("image", "translated")
+        for which, kind in zip(("image", "translated"), kinds, strict=True)
     )
-    nodes = [helper.make_node("Identity", ["image"], ["translated"])]
+    nodes = [helper.make_node("Cast", ["image"], ["translated"], to=kinds[1])]
     graph = helper.make_graph(nodes, "same", [image], [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     described = Manifest(
-        name=name,
+        name="same",
         method="pix2pix",
         direction="ab",
         in_channels=channels,
         out_channels=channels,
-        intensity_in=intensity,
-        intensity_out=intensity,
+        intensity_in=source,
+        intensity_out=target,
         size_multiple=1,
         trained_size=8,
     )

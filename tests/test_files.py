@@ -386,3 +386,16 @@ def test_a_row_that_is_half_written_is_left_out(tmp_path):
     assert read_rows(path) == []
     path.write_bytes(b"step,g/l1\r\n5,0.25\r\n10,0.1")  # of 0.125
     assert read_rows(path) == [{"step": "5", "g/l1": "0.25"}]
+
+
+def test_arrays_are_pictures_where_no_photograph_is_beside_them(tmp_path):
+    """Features and statistics often lie beside pictures."""
+    names = ["a.npy", "b.nii.gz", "deep/c.dcm"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.relative_to(tmp_path).as_posix() for p in find_pictures(tmp_path)] == names
+    (tmp_path / "deep" / "d.png").touch()
+    ignored = PassedOver()
+    assert [p.name for p in find_pictures(tmp_path, passed_over=ignored)] == ["d.png"]
+    assert ignored.files == {".npy": 1, ".nii.gz": 1, ".dcm": 1}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from img2img.errors import UsageError
-from img2img.intensity import DTYPES, Intensity, Statistics, fitted
+from img2img.errors import DataError, UsageError
+from img2img.intensity import DTYPES, Intensity, Statistics, fitted, representable
 
 RANDOM = np.random.default_rng(0)
 
@@ -130,3 +130,44 @@ def test_a_window_of_computed_tomography_has_a_name():
     chosen = fitted("lung", of(np.array([-900, 100], np.int16), unit="HU"))
     assert (chosen.low, chosen.high) == ((-1350,), (150,))
     assert chosen.describe() == "int16, 1 band, -1350:150 HU"
+
+
+def test_a_band_with_few_values_keeps_them():
+    sparse = np.zeros((10_000, 1), np.uint16)
+    sparse[:5] = 50_000
+    chosen = fitted("0.1%:99.9%", of(sparse))
+    assert (chosen.low, chosen.high) == ((0,), (50_000,))
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [np.inf, np.nan]])
+def test_without_a_value_no_range_is_chosen(values):
+    with pytest.raises(DataError, match="have no pixel with a value"):
+        fitted("auto", of(np.array(values, np.float32)))
+
+
+def test_a_range_far_from_zero_is_refused_where_fp32_would_lose_its_steps():
+    values = np.array([10**9 - 100, 10**9 + 100], np.int32)
+    with pytest.raises(UsageError, match="too narrow so far from 0"):
+        fitted("0%:100%", of(values))
+    assert fitted("0%:100%", of(np.array([290.0, 310.0], np.float32))).low == (290,)
+
+
+@pytest.mark.parametrize(
+    ("nodata", "dtype", "kept"),
+    [
+        (-9999, "uint16", None),
+        (-9999, "int16", -9999),
+        (float("nan"), "uint16", None),
+        (1.5, "int32", None),
+        (2**31 - 1, "int32", 2**31 - 1),
+        (-1.797e308, "float32", None),
+        (-9999, "float32", -9999),
+    ],
+)
+def test_a_value_of_missing_pixels_is_kept_if_the_type_can_hold_it(nodata, dtype, kept):
+    assert representable(nodata, dtype) == kept
+
+
+def test_an_infinite_end_is_refused():
+    with pytest.raises(UsageError, match="both ends must be finite"):
+        fitted("0:1e400", of(np.array([1.0, 2], np.float32)))

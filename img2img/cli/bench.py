@@ -59,9 +59,11 @@ def bench(
     for family in families:
         manifest = load(family[0], "cpu").manifest
         wanted = given or manifest.trained_size
-        real = load_pictures(files, manifest.in_channels, wanted, 64)
+        channels, values = manifest.in_channels, manifest.intensity_in
+        real = load_pictures(files, channels, wanted, 64, values)
+        providers = provider or binding(*family)
         with console.status(f"measuring {', '.join(path.stem for path in family)}"):
-            measured = measure(family, provider or binding(*family), real, seconds, threads)
+            measured = measure(family, providers, real, seconds, threads, manifest.intensity_out)
         rows += [{**row, "size": wanted.plain, "pictures": len(real)} for row in measured]
     if as_json:
         print(json.dumps({"models": rows}, indent=2))

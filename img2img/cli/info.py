@@ -82,7 +82,7 @@ def _on_cpus(manifest: "Manifest") -> str:
     from img2img.manifest import NEAR_DB
 
     psnr = manifest.parity.get("bf16_psnr_mean")
-    if manifest.is_exact:
+    if manifest.has_values:
         return f"in {manifest.precision}, for exact values" + _of_range("bf16", psnr)
     if psnr is None:
         return f"in {manifest.precision}: the accuracy of bf16 was not measured"
@@ -100,7 +100,7 @@ def _on_gpus(manifest: "Manifest") -> str:
     from img2img.manifest import NEAR_DB
 
     psnr = manifest.parity.get("fp16_psnr_worst")
-    if manifest.is_exact:
+    if manifest.has_values:
         return f"in {manifest.precision}, for exact values" + _of_range("fp16", psnr)
     if psnr is None or manifest.precision != "fp32":
         unmeasured = ": the accuracy of fp16 was not measured"

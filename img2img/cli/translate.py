@@ -1,6 +1,6 @@
 """img2img translate: run files, folders and globs through a model, without torch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -97,12 +97,14 @@ def translate(
     parts: list[tuple[list[Job], Record | None, Settings]] = []
     unreadable: list[Path] = []
     passed_over = PassedOver()
-    into_file = _is_file_name(inputs, output)
-    exact = translator.manifest.intensity_out is not None
-    if exact and (ext != "keep" or quality is not None):
+    formats = formats_of(translator.manifest)
+    into_file = _is_file_name(inputs, output, formats.kept)
+    if translator.manifest.is_exact and (ext != "keep" or quality is not None):
         raise UsageError(
             "The model gives values that are written without loss: leave out --ext and --quality."
         )
+    if translator.manifest.intensity_in and max_side:
+        raise UsageError("--max-side is for photographs; leave it out.")
     gives_labels = bool(translator.manifest.palette)
     if gives_labels:
         _require_lossless(output.suffix if into_file else f".{ext}", quality)
@@ -121,7 +123,6 @@ def translate(
             passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
                 kept = "png" if gives_labels and ext == "keep" else ext
-                formats = formats_of(translator.manifest)
                 jobs = make_plan(
                     inputs, output, kept, shard, folder, unreadable, passed_over, names, formats
                 )
@@ -187,9 +188,10 @@ def _folders(translator: "Translator") -> dict[str, str]:
     return {domain: domain for domain in domains}
 
 
-def _is_file_name(inputs: list[str], output: Path) -> bool:
+def _is_file_name(inputs: list[str], output: Path, formats: Collection[str]) -> bool:
     """Whether `-o` names the file for one input (`-o out.png`). Raises UsageError for a format that
-    can't be written, and for a file where the input is not a single file.
+    can't be written or hold the model's output, and for a file where the input is not a single
+    file.
     """
     import glob
     import mimetypes
@@ -200,6 +202,7 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
     from img2img.images import WRITERS
     from img2img.rasters import WRITES
 
+    writable = {*WRITERS, *WRITES}
     suffix = split_suffix(str(output))[1].lower()
     if output.is_dir():
         return False
@@ -207,16 +210,16 @@ def _is_file_name(inputs: list[str], output: Path) -> bool:
         return False  # the plan reports the missing input
     one = len(inputs) == 1 and Path(inputs[0]).is_file()
     folder = "If you mean a folder of that name, create it first."
-    if not one and suffix in PICTURE_SUFFIXES | WRITERS.keys():
+    if not one and suffix in PICTURE_SUFFIXES | writable:
         raise UsageError(f"-o {output} names a file, but the input is not one file. {folder}")
-    if one and (suffix in WRITERS or suffix in WRITES):
+    if one and suffix in formats:
         return True
     # Not the system's list of types, which differs between machines.
-    is_format = suffix in PICTURE_SUFFIXES or suffix in mimetypes.MimeTypes().types_map[True]
-    if one and is_format:
-        formats = ", ".join(sorted(WRITERS))
+    known = PICTURE_SUFFIXES | writable
+    if one and (suffix in known or suffix in mimetypes.MimeTypes().types_map[True]):
+        allowed = ", ".join(sorted(formats))
         raise UsageError(
-            f"-o {output}: {suffix} can't be written. Formats to write: {formats}. {folder}"
+            f"-o {output}: {suffix} can't be written. Formats to write: {allowed}. {folder}"
         )
     return False
 

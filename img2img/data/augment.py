@@ -184,10 +184,16 @@ class Augment:
         top, left = (int((n + 1) * draws.random()) if self.moves else n // 2 for n in rest)
         window = np.s_[top : top + height, left : left + width]
         if self.flips and draws.random() < 0.5:
-            # By OpenCV, since NumPy copies pixels one by one where their order changes.
-            flipped = {name: cv2.flip(picture[window], 1) for name, picture in pictures.items()}
-            return {name: picture.reshape(height, width, -1) for name, picture in flipped.items()}
+            return {name: _flipped(picture[window]) for name, picture in pictures.items()}
         return {name: picture[window].copy() for name, picture in pictures.items()}
+
+
+def _flipped(picture: np.ndarray) -> np.ndarray:
+    """A mirrored copy of [H, W, C]."""
+    if picture.shape[2] > 4:  # OpenCV has a limit of 128
+        return np.ascontiguousarray(picture[:, ::-1])
+    # By OpenCV, since NumPy copies pixels one by one where their order changes.
+    return cv2.flip(picture, 1).reshape(picture.shape)
 
 
 def resized(picture: np.ndarray, size: Size, is_labels: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
 from img2img.intensity import Intensity
 from img2img.manifest import Labels, Palette
-from img2img.stored import read_raster, read_values
+from img2img.stored import read_stored, read_values
 
 if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
     from img2img.data.augment import Augment
@@ -172,7 +172,7 @@ class Dataset(ABC):
         """
         side = "b" if direction == "ba" else "a"
         if intensity := self.intensities.get(side):
-            return read_raster(path, intensity).values
+            return read_stored(path, intensity).values
         return self.read(side, path)
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from img2img import images, memory
+from img2img.data.intensities import is_raster
 from img2img.errors import DeviceError, Img2ImgError
 from img2img.evaluate.metrics import psnr
 from img2img.files import spread
 from img2img.infer.translator import Translator
+from img2img.intensity import Intensity
 from img2img.sizes import Size
+from img2img.stored import read_stored
 
 BATCHES = (1, 2, 4, 8)
 WARM_UP = 3  # runs that are not timed, which allocate memory and choose kernels
@@ -48,12 +51,13 @@ def bench(
     pictures: Sequence[np.ndarray],
     seconds: float = 3.0,
     threads: int | None = None,
+    intensity: Intensity | None = None,
 ) -> list[dict[str, Any]]:
     """Measure every model on every provider, and the PSNR of all outputs against the first ones.
 
-    pictures: uint8 [H, W, C] of one size; all are compared, and the first is timed. seconds:
-    duration of each timing. Returns the fields of Speed, a dict per model and provider. Raises
-    DeviceError where a requested provider is not available.
+    pictures: [H, W, C] of one size; all are compared, and the first is timed. seconds: duration of
+    each timing. intensity: of the outputs, if they are values. Returns the fields of Speed, a dict
+    per model and provider. Raises DeviceError where a requested provider is not available.
     """
     rows: list[Speed] = []
     reference: list[np.ndarray] = []
@@ -61,9 +65,8 @@ def bench(
         for provider in providers:
             speed, outputs = _in_process((model, provider, list(pictures), seconds, threads))
             if reference:
-                decibels = [
-                    psnr(output, ref) for output, ref in zip(outputs, reference, strict=True)
-                ]
+                pairs = zip(outputs, reference, strict=True)
+                decibels = [_decibels(output, ref, intensity) for output, ref in pairs]
                 speed = replace(
                     speed, psnr_mean=statistics.fmean(decibels), psnr_worst=min(decibels)
                 )
@@ -73,10 +76,34 @@ def bench(
     return [asdict(row) for row in rows]
 
 
-def load_pictures(files: Sequence[Path], channels: int, size: Size, most: int) -> list[np.ndarray]:
-    """At most `most` of the files, evenly spread, as uint8 [height, width, channels]."""
-    chosen = (images.read(files[i], channels).pixels for i in spread(most, len(files)))
-    return [images.resize(pixels, *size) for pixels in chosen]
+def load_pictures(
+    files: Sequence[Path],
+    channels: int,
+    size: Size,
+    most: int,
+    intensity: Intensity | None = None,
+) -> list[np.ndarray]:
+    """At most `most` of the files, evenly spread, as uint8 [height, width, channels]. With an
+    intensity, photographs become values: their grays fill the range of each band.
+    """
+    chosen = [files[i] for i in spread(most, len(files))]
+    if intensity is None:
+        return [images.resize(images.read(path, channels).pixels, *size) for path in chosen]
+    pictures = []
+    for path in chosen:
+        if is_raster(path):
+            pictures.append(images.resize(read_stored(path, intensity).values, *size))
+        else:
+            gray = images.resize(images.read(path, 1).pixels, *size) / 127.5 - 1
+            pictures.append(intensity.from_network(np.repeat(gray, channels, -1)))
+    return pictures
+
+
+def _decibels(output: np.ndarray, reference: np.ndarray, intensity: Intensity | None) -> float:
+    """PSNR in dB, at most 100; of values by their range."""
+    if intensity is None:
+        return psnr(output, reference)
+    return psnr(intensity.levels(output, reference), np.zeros(1))
 
 
 def _in_process(

@@ -16,7 +16,7 @@ from img2img.evaluate.measure import Evaluation, Metric
 from img2img.evaluate.run import folder_cases
 from img2img.infer.translator import Translator
 from img2img.rasters import Raster
-from img2img.stored import read_raster
+from img2img.stored import read_stored
 
 HIGHER_IS_BETTER = {"psnr", "ssim"}
 OF_SEVERAL_BANDS = ("sam", "ergas")
@@ -116,12 +116,11 @@ def _truths(cases: Sequence[Case]) -> Iterator[Path]:
 def _compared(case: Case, translator: Translator | None) -> Compared:
     assert case.truth  # of all cases
     intensity = translator.manifest.intensity_out if translator else None
-    truth = read_raster(case.truth, intensity) if intensity else rasters.read(case.truth)
-    if translator:
-        nodata = intensity.nodata if intensity else None
-        made = Raster(translator(case.path, to=case.to), nodata=nodata)
+    if translator and intensity:
+        truth = Raster(read_stored(case.truth, intensity).values, nodata=intensity.nodata)
+        made = Raster(translator(case.path, to=case.to), nodata=intensity.nodata)
     else:
-        made = rasters.read(case.path)
+        truth, made = rasters.read(case.truth), rasters.read(case.path)
     if made.values.shape != truth.values.shape:
         sizes = [
             f"{raster.values.shape[1]}x{raster.values.shape[0]} of {raster.values.shape[2]} bands"

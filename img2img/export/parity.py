@@ -49,7 +49,8 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
 
     Keys: max_levels and mean_levels in grey levels of 255 (of the range of the outputs, if they are
     not photographs), psnr_mean and psnr_worst in dB (at most 100),
-    and pictures; of label maps also differing, the largest share of a picture's pixels that have
+    and pictures; of integers that are no photographs also unit_levels, a unit in grey levels; of
+    label maps also differing, the largest share of a picture's pixels that have
     another color. Both run on the CPU; torch computes in fp32.
     """
     translator = Translator(bundle, provider="cpu")
@@ -64,6 +65,10 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             decibels.append(psnr(difference))
             differing = max(differing, float(difference.any(-1).mean()))
     by_color = {"differing": differing} if spec.palette else {}
+    intensity = spec.intensity_out
+    if intensity and intensity.is_of_integers and not intensity.decibels:
+        widths = np.array(intensity.high) - np.array(intensity.low)
+        by_color = {"unit_levels": float(255 / widths.min())}
     return {
         **by_color,
         "max_levels": worst,
@@ -178,7 +183,8 @@ def require(
                 f"{bundle} was not written. Export this model {remedy}."
             )
         return
-    if parity["max_levels"] > TOLERANCE:
+    # Of integers in a narrow range, a rounded unit is more than a level.
+    if parity["max_levels"] > max(TOLERANCE, 1.01 * parity.get("unit_levels", 0.0)):
         raise Img2ImgError(
             f"The export differs from torch by up to {parity['max_levels']:.0f} grey levels "
             f"(mean {parity['mean_levels']:.3f}; {TOLERANCE} is allowed), so {bundle} was not "

@@ -23,7 +23,7 @@ from img2img.manifest import NEAR_DB, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
-from img2img.stored import read_raster
+from img2img.stored import read_stored
 from img2img.training.config import RunConfig
 from img2img.training.log import read_rows
 
@@ -117,7 +117,7 @@ def export_run(
                     result |= parity.measure_fp16(spec, trial, pictures)
             parity.require(result, path, precision, half_weights)
             manifest = manifest.model_copy(update={"parity": result})
-            if manifest.is_exact:
+            if manifest.has_values:
                 console.print(f"{path}: all devices compute in {precision}, for exact values")
             elif not manifest.is_near_in_bf16:
                 console.print(
@@ -126,7 +126,8 @@ def export_run(
                     "openvino "
                     "uses bf16 nevertheless)"
                 )
-            if "fp16_psnr_worst" in result and not (manifest.is_near_in_fp16 or manifest.is_exact):
+            near = manifest.is_near_in_fp16 or manifest.has_values
+            if "fp16_psnr_worst" in result and not near:
                 console.print(
                     f"{path}: the worst PSNR of fp16 is {result['fp16_psnr_worst']:.1f} dB, less "
                     f"than the {NEAR_DB:.0f} dB required, so GPUs run it in fp32 (--precision fp16 "
@@ -168,7 +169,7 @@ def _plain(files: Iterable[Path], spec: ExportSpec) -> _Inputs:
     """Files that are inputs as they are."""
     intensity, channels = spec.intensity_in, spec.in_channels
     if intensity:
-        return _Inputs(list(files), lambda path: read_raster(path, intensity).values)
+        return _Inputs(list(files), lambda path: read_stored(path, intensity).values)
     return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
 
 

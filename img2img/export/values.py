@@ -26,33 +26,36 @@ class ToNetwork(nn.Module):
     be.
     """
 
-    scale: Tensor
-    offset: Tensor
+    radius: Tensor
+    middle: Tensor
 
     def __init__(self, intensity: Intensity):
         super().__init__()
-        scale, offset = intensity.scale_and_offset()
-        self.register_buffer("scale", torch.from_numpy(scale))
-        self.register_buffer("offset", torch.from_numpy(offset))
+        _register_range(self, intensity)
         self.intensity = intensity
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         values, missing = image.to(torch.float32), None
         if self.intensity.may_miss:
-            missing = self._missing(values)
+            missing = self._missing(image)
             values = torch.where(missing, torch.zeros_like(values), values)
         if self.intensity.decibels:  # graphs have no log10
             values = torch.log(values.clamp(min=self.intensity.least)) * (10 / math.log(10))
-        x = (values * self.scale + self.offset).clamp(-1, 1)
+        x = ((values - self.middle) / self.radius).clamp(-1, 1)
         if missing is not None:
             x = torch.where(missing, torch.zeros_like(x), x)
         return x.permute(0, 3, 1, 2), missing
 
-    def _missing(self, values: Tensor) -> Tensor:
+    def _missing(self, image: Tensor) -> Tensor:
         """Where any band is missing, [N, H, W, 1]."""
-        each = torch.isnan(values)
-        if self.intensity.nodata is not None:
-            each = each | (values == self.intensity.nodata)
+        nodata = self.intensity.nodata
+        if self.intensity.is_of_integers:
+            assert nodata is not None  # else none may be missing
+            each = image.to(torch.int32) == int(nodata)
+        else:
+            each = torch.isnan(image)
+            if nodata is not None:
+                each = each | (image == nodata)
         return each.to(torch.float32).amax(3, keepdim=True) > 0
 
 
@@ -66,9 +69,7 @@ class FromNetwork(nn.Module):
 
     def __init__(self, intensity: Intensity):
         super().__init__()
-        low, high = np.array(intensity.low), np.array(intensity.high)
-        self.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
-        self.register_buffer("middle", torch.tensor((high + low) / 2, dtype=torch.float32))
+        _register_range(self, intensity)
         self.intensity = intensity
 
     def forward(self, y: Tensor, missing: Tensor | None) -> Tensor:
@@ -77,8 +78,16 @@ class FromNetwork(nn.Module):
             values = torch.exp(values * (math.log(10) / 10))
         if self.intensity.is_of_integers:
             limits = np.iinfo(self.intensity.dtype)
-            values = values.round().clamp(limits.min, min(limits.max, LARGEST))
+            values = values.round().clamp(limits.min, min(limits.max, LARGEST)).to(torch.int32)
         if missing is not None:
-            gap = torch.full_like(values, self.intensity.missing_value)
-            values = torch.where(missing, gap, values)
+            gap = self.intensity.missing_value
+            gap = int(gap) if self.intensity.is_of_integers else gap  # exactly, in the graph, too
+            values = torch.where(missing, torch.full_like(values, gap), values)
         return values.to(TYPES[self.intensity.dtype])
+
+
+def _register_range(module: nn.Module, intensity: Intensity) -> None:
+    """Buffers [bands] with the middle of each band's range, and half of its width."""
+    low, high = np.array(intensity.low), np.array(intensity.high)
+    module.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
+    module.register_buffer("middle", torch.tensor((high + low) / 2, dtype=torch.float32))

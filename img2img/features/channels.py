@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 
-def three_channels(picture: Tensor) -> Tensor:
+def three_channels(picture: Tensor, has_alpha: bool = True) -> Tensor:
     """[N, C, H, W] in [-1, 1] -> [N, 3, H, W] in [-1, 1]. Gray is repeated; RGBA is laid over gray
     (0). Of any other number of bands, each third of them is averaged, so that all are seen.
+
+    has_alpha: four channels are RGBA, and not four bands.
     """
     count = picture.shape[1]
-    if count == 4:
+    if count == 4 and has_alpha:
         return picture[:, :3] * (picture[:, 3:] + 1) / 2
     if count not in (1, 3):
         edges = [round(third * count / 3) for third in range(4)]

@@ -101,6 +101,7 @@ def translate_files(
     """
     began, summary = time.monotonic(), Summary()
     domain = translator.domain(settings.to)
+    values = translator.manifest.intensity_out
     tiler = Tiler(translator, settings.tile) if settings.tile else None
     room = Room(translator)
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
@@ -159,7 +160,7 @@ def translate_files(
                     note(item, "begun")
             for start in range(0, len(items), together):
                 part = items[start : start + together]
-                saving.append(pool.submit(save_all, part, settings.quality))
+                saving.append(pool.submit(save_all, part, settings.quality, values))
             settle(ahead.allowed)
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break

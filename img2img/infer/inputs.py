@@ -10,7 +10,7 @@ from PIL import Image
 from img2img import images
 from img2img.errors import UsageError
 from img2img.intensity import Intensity
-from img2img.stored import read_raster
+from img2img.stored import read_stored
 
 
 class ArrayLike(Protocol):
@@ -55,7 +55,7 @@ def pixels_of(image: One, channels: int, intensity: Intensity | None = None) -> 
     dtype = intensity.dtype if intensity else "uint8"
     if intensity and isinstance(image, str | Path | bytes | bytearray | memoryview):
         source = Path(image) if isinstance(image, str | Path) else bytes(image)
-        pixels = read_raster(source, intensity).values
+        pixels = read_stored(source, intensity).values
     elif isinstance(image, str | Path):
         pixels = images.read(Path(image), channels).pixels
     elif isinstance(image, bytes | bytearray | memoryview):

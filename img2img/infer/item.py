@@ -17,9 +17,9 @@ from img2img.files import split_suffix, write_whole
 from img2img.images import Metadata, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
-from img2img.intensity import Intensity
+from img2img.intensity import Intensity, representable
 from img2img.rasters import Raster
-from img2img.stored import read_pages
+from img2img.stored import Stored, read_pages
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -30,7 +30,8 @@ class Item:
 
     job: Job
     picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen); or pages [P, H, W, bands]
-    raster: Raster | None = None  # of a picture that is not a photograph
+    raster: Raster | None = None  # of the file, if it is not a photograph, for its metadata
+    missing: np.ndarray | None = None  # bool, [P, H, W] or [H, W]: its pixels without a value
     source: Source | None = None
     result: np.ndarray | None = None
     written: int = 0  # bytes of the output
@@ -58,28 +59,33 @@ def read_all(jobs: Sequence[Job], reading: Reading) -> list[Item]:
     return [_read(job, reading) for job in jobs]
 
 
-def save_all(items: Sequence[Item], quality: int | None) -> list[Item]:
+def save_all(items: Sequence[Item], quality: int | None, intensity: Intensity | None) -> list[Item]:
     """Encode and write several outputs, with notes on metadata that a format can't hold. Returns
     the items without their pixels.
+
+    intensity: of the outputs, if they are values, which are written without loss.
     """
-    return [_save(item, quality) for item in items]
+    return [_save(item, quality, intensity) for item in items]
 
 
 def _read(job: Job, reading: Reading) -> Item:
-    path, raster = Path(job.source), None
+    path, raster, missing = Path(job.source), None, None
     most, side = reading.max_pixels, reading.max_side
     try:
         stat = path.stat()
         content = images.load(path, most)
         if reading.intensity:
-            if side:
-                raise DataError("--max-side is for photographs; leave it out")
             pages = read_pages(content, reading.intensity, most)
-            raster = pages[0]
+            raster = pages[0].raster
             notes = raster.notes + _beyond(pages, reading.intensity)
-            several = len(pages) > 1
-            values = np.stack([page.values for page in pages]) if several else raster.values
+            values = np.stack([page.values for page in pages])
+            missing = _missing(pages)
+            if len(pages) == 1:
+                values, missing = values[0], None if missing is None else missing[0]
             picture = Picture(values, notes=notes)
+            # Only its size matters from here on.
+            empty = np.broadcast_to(np.zeros((), values.dtype), values.shape[-3:])
+            raster = replace(raster, values=empty)
         else:
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
@@ -89,41 +95,62 @@ def _read(job: Job, reading: Reading) -> Item:
         return Item(job, error=reason or type(error).__name__)
     digest = hashlib.sha256(content).hexdigest()
     source = Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest)
-    return Item(job, picture, raster, source)
+    return Item(job, picture, raster, missing, source)
 
 
-def _beyond(pages: Sequence[Raster], intensity: Intensity) -> tuple[str, ...]:
+def _missing(pages: Sequence[Stored]) -> np.ndarray | None:
+    """Where pixels of the pages are missing, bool [P, H, W]; None if none is."""
+    if all(page.missing is None for page in pages):
+        return None
+    shape = pages[0].values.shape[:2]
+    return np.stack([np.zeros(shape, bool) if p.missing is None else p.missing for p in pages])
+
+
+def _beyond(pages: Sequence[Stored], intensity: Intensity) -> tuple[str, ...]:
     """A note on the share of values that the intensity clips."""
     known = [page.values if page.missing is None else page.values[~page.missing] for page in pages]
     share = float(np.mean([intensity.outside(values) for values in known]))
     return (f"values beyond the model's range are clipped, {share:.2%} of them",) if share else ()
 
 
-def _save(item: Item, quality: int | None) -> Item:
+def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
     notes: tuple[str, ...] = ()
     if item.result is not None:
         try:
-            picture = item.picture.translated(item.result)
             suffix = split_suffix(item.job.target)[1]
-            if _is_raster(item):
-                content = rasters.encode(item.result, item.raster, suffix)
+            if intensity or (item.raster and suffix.lower() in rasters.WRITES):
+                content, notes = _encoded_values(item, item.result, intensity, suffix)
             else:
-                content, notes = _encoded(picture, suffix, quality)
+                content, notes = _encoded(item.picture.translated(item.result), suffix, quality)
             write_whole(Path(item.job.target), content)
             item.written = len(content)
         except Exception as error:  # a full disk, or a picture that the format can't hold
             item.error, notes = f"can't be written: {str(error) or type(error).__name__}", ()
         item.result = None
     item.picture = Picture(NO_PIXELS, notes=(*item.picture.notes, *notes))
-    item.raster = None
+    item.raster = item.missing = None
     return item
 
 
-def _is_raster(item: Item) -> bool:
-    """Whether the output is written with its exact values: it is no photograph, or the input was
-    none, whose metadata it keeps.
+def _encoded_values(
+    item: Item, result: np.ndarray, intensity: Intensity | None, suffix: str
+) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a file of exact values with the input's metadata, and notes. Missing pixels have
+    the value that the outputs' intensity declares, or else the input's, if the type can hold it.
     """
-    return item.raster is not None or (item.result is not None and item.result.dtype != np.uint8)
+    nodata = intensity.nodata if intensity else None
+    notes: tuple[str, ...] = ()
+    if item.missing is not None and not (intensity and intensity.may_miss):
+        declared = item.raster.nodata if item.raster else None
+        nodata = representable(declared, result.dtype.name)
+        result = result.copy()
+        result[item.missing] = 0 if nodata is None else nodata
+        if nodata is None:
+            notes = (f"missing pixels are 0, since {result.dtype} has no value for them",)
+    like = replace(item.raster, nodata=nodata) if item.raster else None
+    if like is None and nodata is not None:
+        like = Raster(result, nodata=nodata)
+    return rasters.encode(result, like, suffix), notes
 
 
 def _encoded(picture: Picture, suffix: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:

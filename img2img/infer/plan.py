@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from img2img import rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import (
+    VALUE_SUFFIXES,
     PassedOver,
     find_pictures,
     is_picture,
@@ -37,14 +38,14 @@ PHOTOGRAPHS = Formats(WRITERS, ".png")
 
 
 def formats_of(manifest: Manifest) -> Formats:
-    """The formats that hold what a model gives. Values of pictures that are not photographs are
-    written without loss, and where both input and output are photographs, any format serves.
+    """The formats that hold what a model gives: values without loss, photographs in all formats of
+    pictures, and, if their inputs are values, also in their formats.
     """
-    if manifest.intensity_in is None and manifest.intensity_out is None:
+    if not manifest.has_values:
         return PHOTOGRAPHS
     dtype, bands = manifest.dtype_out, manifest.out_channels
     kept = [suffix for suffix in rasters.WRITES if rasters.holds(suffix, dtype, bands)]
-    return Formats(kept, ".tif")
+    return Formats(kept, ".tif") if manifest.is_exact else Formats([*WRITERS, *kept], ".png")
 
 
 class Job(NamedTuple):
@@ -261,7 +262,9 @@ def _matches(
         return _may_lead_to_match(relative(folder), patterns)
 
     for entry in walk(Path(base), unreadable, passed_over, leads_to_matches):
-        if _matches_glob(relative(entry.path), patterns) and is_picture(entry, passed_over):
+        if not _matches_glob(relative(entry.path), patterns):
+            continue
+        if patterns[-1].lower().endswith(tuple(VALUE_SUFFIXES)) or is_picture(entry, passed_over):
             yield str(Path(entry.path))
 
 

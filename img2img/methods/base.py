@@ -24,6 +24,7 @@ from img2img.methods.fidelity import color_distance, edge_distance, l1, total_va
 from img2img.methods.perceptual import LearnedDistance, feature_distance
 from img2img.methods.ssim import ms_ssim
 from img2img.methods.step import Batch, Draws, Scene, Side, truth_weights
+from img2img.nets.discriminator import Looking
 from img2img.nets.generator import Generator
 from img2img.nets.init import initialize
 from img2img.nets.norm import RunningAveragesKept
@@ -101,6 +102,9 @@ class Method(Critics, ABC):
         initialize(self, self.config.init)
         for discriminator in self.discriminators.values():
             self.config.discriminator.normalize(discriminator)
+        for part in self.discriminators.modules():
+            if isinstance(part, Looking):
+                part.has_alpha = not self.config.intensities
 
     @classmethod
     def layouts_for(cls, config: MethodConfig) -> tuple[str, ...]:
@@ -277,12 +281,12 @@ class Method(Critics, ABC):
         if source is not None and c.color:
             terms["color"] = c.color * color_distance(output, source)
         if source is not None and c.edges:
-            terms["edges"] = c.edges * edge_distance(output, source)
+            terms["edges"] = c.edges * edge_distance(output, source, not c.intensities)
         if alike and c.ssim:
             terms["ssim"] = c.ssim * (1 - ms_ssim(*alike))
         if alike and self.eye:
             if features is None:
-                image, original = map(three_channels, alike)
+                image, original = (three_channels(x, not c.intensities) for x in alike)
                 with torch.no_grad():
                     expected = self.eye(original)
                 features = self.eye(image), expected

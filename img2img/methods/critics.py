@@ -55,7 +55,8 @@ class Critics(nn.Module):
         """
         probability = self.adaptive.probability if self.adaptive else None
         channels = channels or (image.shape[1],)
-        changed = augmented(image, self.config.augment, channels, probability)
+        alpha = not self.config.intensities
+        changed = augmented(image, self.config.augment, channels, probability, alpha)
         if not self.config.noise:
             return changed
         return noisy(changed, self.config.noise * (1 - draws.progress))

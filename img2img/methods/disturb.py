@@ -16,16 +16,18 @@ def augmented(
     changes: tuple[Change, ...],
     channels: tuple[int, ...],
     probability: Tensor | None = None,
+    has_alpha: bool = True,
 ) -> Tensor:
     """Differentiable augmentation of [N, C, H, W] in [-1, 1] (Zhao et al. 2020, section 3.3).
 
     channels: channels of each picture that is concatenated in the image; these share their draws.
     probability: of each change to each picture, a scalar tensor (Karras et al. 2020, "Training
     Generative Adversarial Networks with Limited Data", section 2.2); None: all are applied.
+    has_alpha: four channels are RGBA, and not four bands.
     """
     for change in changes:
         if change == "colour":
-            changed = _color(image, channels)
+            changed = _color(image, channels, has_alpha)
         else:
             changed = _translation(image) if change == "translation" else _cutout(image)
         if probability is None:
@@ -44,14 +46,14 @@ def noisy(image: Tensor, strength: Tensor) -> Tensor:
     return image + strength * torch.randn_like(image)
 
 
-def _color(image: Tensor, channels: tuple[int, ...]) -> Tensor:
+def _color(image: Tensor, channels: tuple[int, ...], has_alpha: bool) -> Tensor:
     """Shift brightness by up to 0.5, and scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
     Alpha channels are unchanged.
     """
     brightness, saturation, contrast = _rand(image, 3)
     parts = []
     for whole in torch.split(image, list(channels), 1):
-        colors = 3 if whole.shape[1] == 4 else whole.shape[1]
+        colors = 3 if has_alpha and whole.shape[1] == 4 else whole.shape[1]
         picture, alpha = whole[:, :colors] + brightness - 0.5, whole[:, colors:]
         gray = picture.mean(1, keepdim=True)
         picture = gray + 2 * saturation * (picture - gray)

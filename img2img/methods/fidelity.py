@@ -92,21 +92,21 @@ def color_distance(output: Tensor, source: Tensor) -> Tensor:
     return (a - b).abs().mean()
 
 
-def edge_distance(output: Tensor, source: Tensor) -> Tensor:
+def edge_distance(output: Tensor, source: Tensor, has_alpha: bool = True) -> Tensor:
     """1 - the normalized cross-correlation of the gradient magnitudes of the luminances of images
-    [N, 1, 3 or 4, H, W], averaged over the pictures, a scalar in [0, 2].
+    [N, C, H, W], averaged over the pictures, a scalar in [0, 2]. has_alpha: see `three_channels`.
 
     It is the gradient-consistency loss of Hiasa et al. 2018, section 2.2, with the magnitude in
     place of the components, so that edges must stay where they are, and may change their sign.
     """
-    a, b = (_centered(_edges(image)) for image in (output, source))
+    a, b = (_centered(_edges(image, has_alpha)) for image in (output, source))
     energy = a.square().mean(1) * b.square().mean(1)
     return (1 - (a * b).mean(1) / (energy + 1e-10).sqrt()).mean()
 
 
-def _edges(image: Tensor) -> Tensor:
+def _edges(image: Tensor, has_alpha: bool) -> Tensor:
     """The gradient magnitude of the luminance at each pixel but the last row and column, [N, P]."""
-    red, green, blue = wide(three_channels(image)).unbind(1)
+    red, green, blue = wide(three_channels(image, has_alpha)).unbind(1)
     down, right = _slopes(0.299 * red + 0.587 * green + 0.114 * blue)  # ITU-R BT.601
     squares = down[..., :-1].square() + right[..., :-1, :].square()
     return (squares + 1e-6).sqrt().flatten(1)  # the root has no finite slope at 0

@@ -73,6 +73,7 @@ class Looking(nn.Module):
     """
 
     channels: tuple[int, ...]  # of each picture that is concatenated in its input
+    has_alpha = True  # whether four channels are RGBA, and not four bands
 
     @property
     @abstractmethod

@@ -117,7 +117,7 @@ class Projected(Looking):
         return [self.network]
 
     def look(self, picture: Tensor) -> list[Tensor]:
-        image = three_channels(picture)
+        image = three_channels(picture, self.has_alpha)
         scale = self.side / min(image.shape[2:])
         if scale != 1:
             height, width = (round(length * scale) for length in image.shape[2:])

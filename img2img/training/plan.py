@@ -16,9 +16,10 @@ from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
 from img2img.features.weights import sha256
 from img2img.files import PassedOver
+from img2img.intensity import Intensity
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
-from img2img.training.config import RunConfig
+from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
 from img2img.training.schedule import Schedule, steps_per_epoch
 
@@ -172,6 +173,7 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
         for side in dataset.sides(role):
             files.setdefault(side, []).append(path)
     intensities = fit_intensities(files, given.range, given.bands)
+    _require_fitting(config, intensities)
     if not intensities:
         return config
     for side, intensity in intensities.items():
@@ -187,6 +189,30 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
             f"No identity loss: a has {bands['a']} bands, and b has {bands['b']}.", highlight=False
         )
     return RunConfig.build({**values, "method": settings})
+
+
+def _require_fitting(config: RunConfig, intensities: dict[str, Intensity]) -> None:
+    """Raise UsageError for settings that do not go with the kinds of pictures."""
+    method = config.method
+    for side, name, count in (
+        ("a", "in_channels", method.in_channels),
+        ("b", "out_channels", method.out_channels),
+    ):
+        if side not in intensities and count not in (1, 3, 4):
+            raise UsageError(
+                f"{option(name)} {count}: photographs have 1 (gray), 3 (RGB) or 4 (RGB and alpha)."
+            )
+    labels = {"a": method.labels_in is not None, "b": method.labels_out}
+    for side, are_labels in labels.items():
+        if are_labels and side in intensities:
+            raise UsageError(
+                f"The label maps of {side} are {intensities[side].dtype} and not 8-bit pictures, "
+                "whose colors are the classes. Save them so."
+            )
+    if method.conditional and intensities.get("a") != intensities.get("b"):
+        raise UsageError(
+            f"{config.mode} has one kind of pictures: give --range and --bands without a side."
+        )
 
 
 def resolve_sources(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:

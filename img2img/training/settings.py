@@ -46,6 +46,7 @@ FILLED = {
 GROUPS = {"method", "sources", "test"}
 # Fields of a method's config that are no settings.
 READ_FROM_DATA = {"labels", "palettes", "intensities"}
+OF_VALUES = {"in_channels", "out_channels", "identity"}  # set by the bands of the data
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,8 @@ def layered(
         for name, value in (values.get("method") or {}).items()
         if name not in READ_FROM_DATA
     }
+    if (values.get("method") or {}).get("intensities"):  # with which these were read from the data
+        method = {name: value for name, value in method.items() if name not in OF_VALUES}
     if "preset" in options:
         method = _without_preset(method, mode, file.get("preset", "paper"))
     for name, value in options.items():

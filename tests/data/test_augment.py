@@ -8,6 +8,7 @@ import pytest
 
 from img2img.data.augment import Augment
 from img2img.data.cache import Cache
+from img2img.data.dataset import Form
 from img2img.errors import DataError
 from img2img.sizes import Size
 
@@ -17,8 +18,8 @@ WIDE[:, :40, 0] = WIDE[:, 40:80, 1] = WIDE[:, 80:, 2] = 255
 
 def made(augment: Augment, picture: np.ndarray, seed: int = 0, name: str = "a") -> np.ndarray:
     """The picture after both stages."""
-    channels = {name: picture.shape[2]}
-    ready = augment.prepared(0, channels, lambda: {name: picture})
+    forms = {name: Form(picture.shape[2], "uint8")}
+    ready = augment.prepared(0, forms, lambda: {name: picture})
     return augment(np.random.default_rng(seed), ready)[name]
 
 
@@ -97,7 +98,7 @@ def framed(picture: np.ndarray, color: int = 255, frame: int = 1) -> np.ndarray:
 
 
 def first_stage(augment: Augment, **pictures: np.ndarray) -> dict[str, np.ndarray]:
-    return augment.prepared(0, dict.fromkeys(pictures, 3), lambda: pictures)
+    return augment.prepared(0, dict.fromkeys(pictures, Form(3, "uint8")), lambda: pictures)
 
 
 def with_margin(
@@ -329,7 +330,30 @@ def test_a_sample_can_be_changed_without_changing_the_cache(seed, tmp_path):
     for _ in range(2):
         sample = made(augment, picture, seed)
         sample[:] = 0
-    ready = augment.prepared(0, {"a": 3}, lambda: pytest.fail("it is in the cache"))["a"]
+    ready = augment.prepared(0, {"a": Form(3, "uint8")}, lambda: pytest.fail("it is in the cache"))[
+        "a"
+    ]
     assert np.array_equal(ready, picture)
     with pytest.raises(ValueError, match="read-only"):
         ready[0] = 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("bands", [1, 2, 5, 150])
+def test_pictures_of_any_type_and_number_of_bands_are_resized_cropped_and_mirrored(
+    dtype, bands, tmp_path
+):
+    values = (np.random.default_rng(0).random((40, 50, bands)) * 200).astype(dtype)
+    cache = Cache(tmp_path / "cache", 1, 20 * 20 * bands * np.dtype(dtype).itemsize)
+    plain, cached = (Augment(16, 20, None, True, True, kept) for kept in (None, cache))
+    forms = {"a": Form(bands, dtype)}
+    for seed in range(6):
+        results = [
+            augment(np.random.default_rng(seed), augment.prepared(0, forms, lambda: {"a": values}))
+            for augment in (plain, cached)
+        ]
+        first, second = (result["a"] for result in results)
+        assert first.dtype == dtype
+        assert first.shape == (16, 16, bands)
+        assert np.array_equal(first, second)
+        assert abs(first.mean() - values.mean()) < 10

@@ -7,7 +7,7 @@ from PIL import Image
 
 from img2img.data.intensities import by_side, fit_intensities, is_raster
 from img2img.errors import DataError, UsageError
-from img2img.stored import read_raster, read_values
+from img2img.stored import read_stored, read_values
 
 RANDOM = np.random.default_rng(0)
 
@@ -128,4 +128,37 @@ def test_a_file_of_another_form_than_the_intensity_is_refused(saved):
     intensity = fit_intensities({"a": [first]}, [], [])["a"]
     message = r"1\.tif: 1 band of int16, where 1 band of uint16 is expected\."
     with pytest.raises(DataError, match=message):
-        read_raster(other, intensity)
+        read_stored(other, intensity)
+
+
+NODATA = 42113  # GDAL's tag
+
+
+def test_each_file_s_missing_pixels_become_what_the_intensity_has_for_them(tmp_path):
+    """Files may declare other values, or none."""
+    markers = [None, -9999, -1]
+    for number, marker in enumerate(markers):
+        values = np.full((8, 8), 5, np.int16)
+        tags = []
+        if marker is not None:
+            values[2, 3] = marker
+            tags = [(NODATA, "s", 0, str(marker))]
+        tifffile.imwrite(tmp_path / f"{number}.tif", values, extratags=tags)
+    paths = [tmp_path / f"{number}.tif" for number in range(3)]
+    intensity = fit_intensities({"a": paths}, ["0:10"], [])["a"]
+    assert intensity.nodata == -9999
+    for path, marker in zip(paths, markers, strict=True):
+        stored, read = read_stored(path, intensity), read_values(path, intensity)
+        assert np.isnan(read).sum() == (marker is not None)
+        assert (stored.missing is None) == (marker is None)
+        assert (stored.values[2, 3] == (5 if marker is None else -9999)).all()
+
+
+def test_missing_pixels_are_refused_where_no_training_picture_had_any(tmp_path, saved):
+    [path] = saved(bits(8))
+    intensity = fit_intensities({"a": [path]}, [], [])["a"]
+    values = bits(8)
+    values[0, 0] = 7
+    tifffile.imwrite(tmp_path / "n.tif", values, extratags=[(NODATA, "s", 0, "7")])
+    with pytest.raises(DataError, match=r"n\.tif: pixels are missing"):
+        read_values(tmp_path / "n.tif", intensity)

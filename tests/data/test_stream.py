@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from img2img.data.augment import Augment
+from img2img.data.dataset import Form
 from img2img.data.labelled import Labelled
 from img2img.data.paired import Pairs
 from img2img.data.sources import Sources
@@ -156,7 +157,7 @@ def test_the_flip_and_the_crop_are_drawn_apart():
 
 def changed(augment, picture, seed=0):
     """The picture after both stages."""
-    ready = augment.prepared(0, {"x": picture.shape[2]}, lambda: {"x": picture})
+    ready = augment.prepared(0, {"x": Form(picture.shape[2], "uint8")}, lambda: {"x": picture})
     return augment(np.random.default_rng(seed), ready)["x"]
 
 

@@ -1,12 +1,16 @@
 """Graphs map stored values as Intensity does in numpy, for every type, and keep missing pixels."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 
+from img2img.errors import Img2ImgError
 from img2img.export.graph import trace
+from img2img.export.parity import require
 from img2img.export.values import FromNetwork, ToNetwork
 from img2img.intensity import Intensity
 from img2img.methods.base import ExportSpec
@@ -21,6 +25,9 @@ INTENSITIES = {
     "int32": Intensity(dtype="int32", bands=("1", "2"), low=(-1e6, 0), high=(1e6, 9)),
     "float32": Intensity(dtype="float32", bands=("1", "2"), low=(0, -1), high=(1, 2)),
     "nodata": Intensity(dtype="int16", bands=("1", "2"), low=(0, 0), high=(100, 100), nodata=-9999),
+    "largest": Intensity(
+        dtype="int32", bands=("1", "2"), low=(0, 0), high=(9, 9), nodata=2**31 - 1
+    ),
     "decibels": Intensity(
         dtype="float32", bands=("1", "2"), low=(-25, -20), high=(5, 0), decibels=True
     ),
@@ -108,3 +115,14 @@ def test_photographs_become_values_and_values_become_photographs():
         image = np.full((1, 8, 8, 2), 100, dtypes[0])
         [result] = session.run(None, {"image": image})
         assert result.dtype == dtypes[1]
+
+
+@pytest.mark.parametrize("high", [20, 100, 254])
+def test_a_unit_of_a_narrow_range_may_be_rounded_to_either_side(high):
+    """It is more than a grey level of 255."""
+    intensity = Intensity(dtype="uint16", bands=("1",), low=(0,), high=(high,))
+    one = {"max_levels": 255 / high, "unit_levels": 255 / high, "mean_levels": 0.0}
+    require(one, Path("m.onnx"))
+    with pytest.raises(Img2ImgError, match="differs from torch"):
+        require({**one, "max_levels": 2 * 255 / high}, Path("m.onnx"))
+    assert intensity.levels(np.array([[5]]), np.array([[4]])) == pytest.approx(255 / high)

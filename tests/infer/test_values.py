@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from bundles import make_identity
+from bundles import make_between, make_identity
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -171,3 +171,56 @@ def test_an_int16_picture_is_not_read_by_a_model_of_photographs(invert, tmp_path
     tifffile.imwrite(tmp_path / "x.tif", drawn("int16", 12, 10))
     with pytest.raises(DataError, match=r"x\.tif"):
         invert(tmp_path / "x.tif")
+
+
+def nodata_tag(value: str) -> list:
+    return [(42113, "s", 0, value)]
+
+
+@pytest.mark.parametrize(
+    ("target", "written", "declared"), [("int16", -9999, -9999), ("uint16", 0, None)]
+)
+def test_missing_pixels_get_a_value_that_the_output_declares(target, written, declared, tmp_path):
+    """The input's, if the type can hold it; where it can't, 0, which is told."""
+    source, goal = of("int16", nodata=-9999.0), of(target)
+    model = make_between(tmp_path / "m.onnx", source, goal)
+    values = drawn("int16", 8, 8)
+    values[3, 4] = -9999
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "x.tif", values, extratags=nodata_tag("-9999"))
+    code, output = translate(tmp_path / "in", "-o", tmp_path / "out", "-m", model)
+    assert code == 0, output
+    raster = rasters.read(tmp_path / "out" / "x.tif")
+    assert (raster.values[3, 4, 0], raster.nodata) == (written, declared)
+    assert ("missing pixels are 0" in output) == (declared is None)
+
+
+def test_values_become_photographs_in_any_format(tmp_path):
+    model = make_between(tmp_path / "m.onnx", of("uint16", 3), None)
+    (tmp_path / "in").mkdir()
+    values = np.full((8, 8, 3), 100, np.uint16)
+    tifffile.imwrite(tmp_path / "in" / "x.tif", values, photometric="rgb")
+    for ext in ("keep", "jpg", "png"):
+        out = tmp_path / ext
+        code, output = translate(tmp_path / "in", "-o", out, "-m", model, "--ext", ext)
+        assert code == 0, output
+        suffix = "tif" if ext == "keep" else ext
+        assert np.abs(np.asarray(Image.open(out / f"x.{suffix}")).astype(int) - 100).max() < 3
+
+
+def test_a_photograph_s_name_is_refused_for_exact_values(tmp_path):
+    model = make_identity(tmp_path / "m.onnx", of("uint8", 1))
+    tifffile.imwrite(tmp_path / "x.tif", drawn("uint8", 8, 8))
+    code, output = translate(tmp_path / "x.tif", "-o", tmp_path / "y.jpg", "-m", model)
+    assert code == 2
+    assert ".jpg can't be written. Formats to write: .dcm, .nii" in output
+
+
+def test_five_bands_of_uint8_are_values_and_no_photograph(tmp_path):
+    model = make_identity(tmp_path / "m.onnx", of("uint8", 5))
+    values = drawn("uint8", 8, 8, 5)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "x.npy", values)
+    code, output = translate(tmp_path / "in", "-o", tmp_path / "out", "-m", model)
+    assert code == 0, output
+    assert np.array_equal(np.load(tmp_path / "out" / "x.npy"), values)

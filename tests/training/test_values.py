@@ -20,6 +20,7 @@ from img2img.training.loop import train
 from img2img.training.plan import config_for_data, make_plan
 from img2img.training.resume import resumed
 from img2img.training.runtime import Runtime
+from img2img.training.settings import layered
 from img2img.training.trainer import Trainer
 
 BANDS = {"pix2pix": (4, 1), "cyclegan": (2, 1), "cut": (5, 5), "stargan": (2, 2)}
@@ -206,3 +207,31 @@ def test_values_that_were_translated_are_read_again_exactly(folders, quiet, tmp_
     output = translator(folders("cut")["a"] / "0.tif")
     (tmp_path / "y.tif").write_bytes(rasters.encode(output, None, ".tif"))
     assert np.array_equal(rasters.read(tmp_path / "y.tif").values, output)
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "message"),
+    [
+        ("pix2pix", {"labels_out": True}, "The label maps of b are float32 and not 8-bit"),
+        ("stargan", {"range": ("a=0:9", "b=0:99")}, "stargan has one kind of pictures"),
+    ],
+)
+def test_what_values_can_not_be_is_refused(mode, settings, message, folders, quiet):
+    with pytest.raises(UsageError, match=message):
+        config_for_data(values_of(mode, folders(mode), **settings), quiet)
+
+
+def test_photographs_have_one_three_or_four_channels(emoji, quiet):
+    sources = {"a": emoji / "flat", "b": emoji / "3d"}
+    with pytest.raises(UsageError, match="--in-channels 2: photographs have 1"):
+        config_for_data(values_of("pix2pix", sources, in_channels=2), quiet)
+
+
+def test_a_run_s_config_on_photographs_has_their_channels(folders, emoji, quiet):
+    """What was read from values does not stay."""
+    run = config_for_data(values_of("cyclegan", folders("cyclegan")), quiet)
+    sources = {"a": emoji / "flat", "b": emoji / "3d"}
+    values = layered(run.model_dump(mode="json"), {}, sources, {})
+    method = config_for_data(values, quiet).method
+    assert (method.in_channels, method.out_channels, method.intensities) == (3, 3, {})
+    assert method.identity > 0
