@@ -284,8 +284,8 @@ def _decode(
     if image.format == "TIFF" and image.mode in ("I", "F"):
         described = "signed or 32-bit integers" if image.mode == "I" else "floats"
         raise DataError(
-            f"the picture: a TIFF of {described}, which is not a photograph. Train a model on such "
-            "pictures, or convert it to 8-bit RGB or grey first."
+            f"the picture: a TIFF of {described} of an unknown range, which is not a photograph. "
+            "Train a model on such pictures, or convert it to 8-bit RGB or grey first."
         )
     turned_by_pillow = metadata.is_turned_tiff(image)
     image = formats.load_pixels(image, content)

@@ -1,6 +1,7 @@
 """Preparing a run: its data are opened and checked, and its config is completed."""
 
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ from img2img.data.augment import Augment
 from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
-from img2img.data.intensities import fit_intensities
+from img2img.data.intensities import SEEN, fit_intensities, is_raster
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
 from img2img.features.weights import sha256
-from img2img.files import PassedOver
+from img2img.files import PassedOver, find_pictures
 from img2img.intensity import Intensity
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
@@ -167,6 +168,12 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
         return config  # a run's, or one whose folders are missing
     described, given = METHODS[config.mode], config.method
     sources = resolve(described.layouts, config.sources, config.test).training
+    first = chain.from_iterable(
+        islice(find_pictures(folder), SEEN) for folder in sources.folders() if folder.is_dir()
+    )
+    if not (given.range or given.bands or any(map(is_raster, first))):
+        _require_fitting(config, {})  # without listing all photographs once more
+        return config
     dataset = described.open_data(sources, (3, 3), given)
     files: dict[str, list[Path]] = {}
     for role, path in dataset.roles():
