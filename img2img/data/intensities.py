@@ -67,10 +67,17 @@ def fit_intensities(
 
 
 def is_raster(path: Path) -> bool:
-    """Whether a file has to be read as values, because it is no photograph."""
+    """Whether a file has to be read as values, because it is no photograph. A broken file is not:
+    it is named where it is read. Raises DataError where a package is missing to tell.
+    """
     if not rasters.is_raster_name(path):
         return False
-    header = rasters.header(path)
+    try:
+        header = rasters.header(path)
+    except DataError as error:
+        if "pip install" in str(error):
+            raise
+        return False
     return header is not None and not header.is_photograph
 
 

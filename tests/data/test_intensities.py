@@ -162,3 +162,9 @@ def test_missing_pixels_are_refused_where_no_training_picture_had_any(tmp_path, 
     tifffile.imwrite(tmp_path / "n.tif", values, extratags=[(NODATA, "s", 0, "7")])
     with pytest.raises(DataError, match=r"n\.tif: pixels are missing"):
         read_values(tmp_path / "n.tif", intensity)
+
+
+def test_a_broken_file_is_no_raster_and_is_named_where_it_is_read(tmp_path):
+    (tmp_path / "x.tif").write_bytes(b"II*\0broken")
+    assert not is_raster(tmp_path / "x.tif")
+    assert fit_intensities({"a": [tmp_path / "x.tif"]}, [], []) == {}
