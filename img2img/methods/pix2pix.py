@@ -110,14 +110,19 @@ class Pix2Pix(Method):
 
     def scene(self, batch: Batch, draws: Draws) -> Scene:
         """The translations of paired inputs, and, as `extra`, those of unpaired inputs."""
-        valid = batch.get("b_valid")
+
+        def known(fake: Tensor) -> Tensor:
+            """With the target's values where it or the input is missing."""
+            for valid in (batch.get("a_valid"), batch.get("b_valid")):
+                fake = self.where_known(fake, valid, batch["b"])
+            return fake
+
         if not self.config.unpaired:
-            return {"fake_b": self.where_known(self.generate("ab", batch["a"]), valid, batch["b"])}
+            return {"fake_b": known(self.generate("ab", batch["a"]))}
         # In one call, BatchNorm would mix the statistics of paired and unpaired inputs.
         apart, inputs = self.config.generator.batch_norm, (batch["a"], batch["extra"])
         fake, extra = in_one_call(lambda image: self.generate("ab", image), *inputs, apart=apart)
-        fake = self.where_known(fake, valid, batch["b"])
-        return {"fake_b": fake, "extra": self.where_known(extra, batch.get("extra_valid"))}
+        return {"fake_b": known(fake), "extra": self.where_known(extra, batch.get("extra_valid"))}
 
     def d_terms(self, batch: Batch, scene: Scene, draws: Draws) -> dict[str, Tensor]:
         critic, fakes = self._critic(batch, scene, draws), self._fakes(scene)
