@@ -20,19 +20,25 @@ TYPES: dict[str, torch.dtype] = {
 LARGEST = 2**31 - 128  # float32 has no number between this and one that int32 can't hold
 
 
-class ToNetwork(nn.Module):
-    """Stored values [N, H, W, bands] -> float32 [N, bands, H, W] in [-1, 1], as
-    Intensity.to_network maps them, and where they are missing, bool [N, H, W, 1]; None if none can
-    be.
-    """
+class Ranged(nn.Module):
+    """Has the middle of each band's range, and half of its width: [bands]."""
 
     radius: Tensor
     middle: Tensor
 
     def __init__(self, intensity: Intensity):
         super().__init__()
-        _register_range(self, intensity)
+        low, high = np.array(intensity.low), np.array(intensity.high)
+        self.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
+        self.register_buffer("middle", torch.tensor((high + low) / 2, dtype=torch.float32))
         self.intensity = intensity
+
+
+class ToNetwork(Ranged):
+    """Stored values [N, H, W, bands] -> float32 [N, bands, H, W] in [-1, 1], as
+    Intensity.to_network maps them, and where they are missing, bool [N, H, W, 1]; None if none can
+    be.
+    """
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         values, missing = image.to(torch.float32), None
@@ -59,18 +65,10 @@ class ToNetwork(nn.Module):
         return each.to(torch.float32).amax(3, keepdim=True) > 0
 
 
-class FromNetwork(nn.Module):
+class FromNetwork(Ranged):
     """float32 [N, bands, H, W] in [-1, 1] -> stored values [N, H, W, bands], as
     Intensity.from_network maps them. missing, bool [N, H, W, 1]: pixels that get no value.
     """
-
-    radius: Tensor
-    middle: Tensor
-
-    def __init__(self, intensity: Intensity):
-        super().__init__()
-        _register_range(self, intensity)
-        self.intensity = intensity
 
     def forward(self, y: Tensor, missing: Tensor | None) -> Tensor:
         values = y.permute(0, 2, 3, 1) * self.radius + self.middle
@@ -84,10 +82,3 @@ class FromNetwork(nn.Module):
             gap = int(gap) if self.intensity.is_of_integers else gap  # exactly, in the graph, too
             values = torch.where(missing, torch.full_like(values, gap), values)
         return values.to(TYPES[self.intensity.dtype])
-
-
-def _register_range(module: nn.Module, intensity: Intensity) -> None:
-    """Buffers [bands] with the middle of each band's range, and half of its width."""
-    low, high = np.array(intensity.low), np.array(intensity.high)
-    module.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
-    module.register_buffer("middle", torch.tensor((high + low) / 2, dtype=torch.float32))
