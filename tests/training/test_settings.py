@@ -62,7 +62,7 @@ def test_assignments_are_parsed_alike_and_win():
         (["--blocks", "4"], "--blocks: the generator unet has no setting blocks; resnet"),
         (["--generator", "unett"], r"no generator unett; .*Did you mean unet\?"),
         (["folder"], "Unexpected argument folder"),
-        (["--in-channels", "2"], "--in-channels 2: must be 1, 3 or 4"),
+        (["--in-channels", "0"], "--in-channels 0: must be at least 1"),
         (["--extractor", "incepton"], "'none'"),
     ],
 )
