@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 class TileGraph:
     """The graph with every InstanceNormalization replaced by a BatchNormalization with the same
     scale, bias and epsilon. Its mean and variance, float [C], are inputs of the graph, which are
-    called `mean_0`, `variance_0`, and so on in the order of the norms.
+    called `norm_0_mean`, `norm_0_variance`, and so on in the order of the norms.
     """
 
     def __init__(self, content: bytes):
@@ -28,7 +28,7 @@ class TileGraph:
     @staticmethod
     def statistics(number: int) -> tuple[str, str]:
         """The names of the inputs for a norm's mean and variance."""
-        return f"mean_{number}", f"variance_{number}"
+        return f"norm_{number}_mean", f"norm_{number}_variance"
 
     def whole(self) -> bytes:
         """The edited graph, as an ONNX file."""

@@ -200,7 +200,7 @@ def test_of_pairs_side_by_side_int8_sees_the_input_alone(tmp_path):
     Image.fromarray(pair).save(tmp_path / "pairs" / "one.png")
     for swap, value in ((False, 0), (True, 200)):
         sources = Sources(pairs=tmp_path / "pairs", swap=swap)
-        inputs = _of(METHODS["pix2pix"].open_data(sources, (3, 3)), "ab", 3)
+        inputs = _of(METHODS["pix2pix"].open_data(sources, (3, 3)), "ab")
         assert (inputs.read(tmp_path / "pairs" / "one.png") == value).all()
 
 

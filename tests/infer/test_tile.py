@@ -128,8 +128,8 @@ def test_the_statistics_are_those_of_the_whole_picture(resnet, wall):
     tiler, picture = Tiler(resnet, 96), wall[:316, :368]
     [x] = ort.InferenceSession(tiler.graph.before(0)[0]).run(None, {"image": picture[None]})
     found = tiler.statistics(0, picture, {})
-    assert np.allclose(found["mean_0"], x[0].mean((1, 2), np.float64), atol=1e-6)
-    assert np.allclose(found["variance_0"], x[0].var((1, 2), np.float64), rtol=1e-5)
+    assert np.allclose(found["norm_0_mean"], x[0].mean((1, 2), np.float64), atol=1e-6)
+    assert np.allclose(found["norm_0_variance"], x[0].var((1, 2), np.float64), rtol=1e-5)
 
 
 def test_a_norm_is_given_by_the_graph_up_to_it(deep):
