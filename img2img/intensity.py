@@ -184,7 +184,7 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
         raise DataError("The pictures have no pixel with a value, so no range can be chosen.")
     why = text
     if text == "auto":
-        text, why = _chosen(statistics)
+        text, why = _chosen(statistics, values)
     decibels = False
     if text == "full":
         low, high = _full(statistics.dtype, bands)
@@ -195,7 +195,7 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     elif match := re.fullmatch(rf"({NUMBER})db:({NUMBER})db", text):
         low, high = _same((float(match[1]), float(match[2])), bands)
         decibels = True
-        if len(values) and values.min() < 0:
+        if values.min() < 0:
             raise UsageError(
                 f"--range {rule}: decibels are of powers, and some values are negative."
             )
@@ -231,11 +231,10 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     )
 
 
-def _chosen(statistics: Statistics) -> tuple[str, str]:
-    """The rule that `auto` chooses, and the reason in words."""
+def _chosen(statistics: Statistics, values: np.ndarray) -> tuple[str, str]:
+    """The rule that `auto` chooses, and the reason in words. values: those that are finite."""
     if statistics.dtype == "uint8":
         return "full", "all of uint8"
-    values = statistics.values[np.isfinite(statistics.values).all(1)]
     low, high = float(values.min()), float(values.max())
     if statistics.unit == "HU":
         return "hu", "Hounsfield units of 12 bits"
@@ -244,7 +243,6 @@ def _chosen(statistics: Statistics) -> tuple[str, str]:
             return "0:1", "all values are from 0 to 1"
         if low >= -1 and high <= 1:
             return "-1:1", "all values are from -1 to 1"
-        return "0.1%:99.9%", "the percentiles 0.1 and 99.9 of each band"
     if statistics.dtype != "uint16":
         return "0.1%:99.9%", "the percentiles 0.1 and 99.9 of each band"
     usual = float(np.percentile(values, 99.9))

@@ -164,11 +164,12 @@ def evaluate(
 def _has_values(real: Path, translator: "Translator | None") -> bool:
     """Whether what is compared are values, and not photographs."""
     from img2img.data.intensities import is_raster
-    from img2img.files import pictures
+    from img2img.files import find_pictures
 
     if translator:
         return translator.manifest.is_exact
-    return is_raster(pictures(real)[0])
+    first = next(find_pictures(real), None) if real.is_dir() else None
+    return first is not None and is_raster(first)
 
 
 def _output(result: "Evaluation", csv: Path | None, as_json: bool) -> None:

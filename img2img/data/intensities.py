@@ -131,15 +131,14 @@ def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) 
     """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
     with ThreadPoolExecutor(usable_cores()) as pool:
         some = list(pool.map(_some_values, paths))
-    first = rasters.read(paths[0])
-    declared = [nodata for _, nodata in some if nodata is not None]
+    declared = [nodata for _, nodata, _ in some if nodata is not None]
     names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
     chosen = list(picked) or list(range(header.bands))
     return Statistics(
         dtype=header.dtype,
         bands=tuple(names[index] for index in chosen),
-        values=np.concatenate([values for values, _ in some])[:, chosen],
-        unit=first.unit,
+        values=np.concatenate([values for values, *_ in some])[:, chosen],
+        unit=some[0][2],
         nodata=declared[0] if declared else None,
         is_map=header.kind == "geotiff",
         picked=picked,
@@ -147,11 +146,11 @@ def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) 
     )
 
 
-def _some_values(path: Path) -> tuple[np.ndarray, float | None]:
-    """Some pixels of a file that are not missing, [N, bands], and the file's nodata."""
+def _some_values(path: Path) -> tuple[np.ndarray, float | None, str]:
+    """Some pixels of a file that are not missing, [N, bands], and the file's nodata and unit."""
     raster = rasters.read(path)
     pixels = raster.values.reshape(-1, raster.values.shape[2])
     missing = raster.missing
     if missing is not None:
         pixels = pixels[~missing.ravel()]
-    return pixels[spread(PIXELS, len(pixels))], raster.nodata
+    return pixels[spread(PIXELS, len(pixels))], raster.nodata, raster.unit

@@ -278,14 +278,11 @@ class SideBySide(Paired):
     def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         path = self.items[index]
         a = b = self.read("a", path)
-        if self.channels[0] != self.channels[1] or self._differ_in_bands:
+        if self.channels[0] != self.channels[1] or (
+            self.intensities.get("a") != self.intensities.get("b")
+        ):
             b = self.read("b", path)
         return self._halves(a)[0], self._halves(b)[1]
-
-    @property
-    def _differ_in_bands(self) -> bool:
-        picked = {self.intensities[side].picked for side in "ab" if side in self.intensities}
-        return len(picked) > 1
 
     def _halves(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The halves of a and b, without the last column if the width is odd."""

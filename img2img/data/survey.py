@@ -106,11 +106,11 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
 
 def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
     """As `look`, for a picture that is not a photograph. The first band is what is compared."""
-    raster = rasters.read(path)
+    content = path.read_bytes()
+    raster = rasters.read(content)
     height, width, bands = raster.values.shape
     first = np.nan_to_num(raster.values[..., 0].astype(np.float32))
     small = cv2.resize(first, (17, 16), interpolation=cv2.INTER_AREA)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Look(
         path,
         role,
@@ -118,7 +118,7 @@ def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
         picture=dataset.picture_size((width, height)),
         mode=form(bands, raster.values.dtype.name),
         notes=raster.notes + (("missing pixels",) if raster.missing is not None else ()),
-        sha256=sha256,
+        sha256=hashlib.sha256(content).hexdigest(),
         hash=np.packbits(small[:, 1:] > small[:, :-1]).tobytes(),
     )
 

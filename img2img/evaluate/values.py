@@ -1,6 +1,6 @@
 """Translations of pictures that are not photographs against their ground truths, in their units."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def evaluate_values(
     rows: list[dict[str, float]] = []
     for case in track(cases, "translations", console=console, transient=True):
         rows.append(_measured(_compared(case, translator), bands, width))
-    result = Evaluation(scored_by="mae", scores={})
+    result = Evaluation(scored_by="mae")
     for name in rows[0]:
         if not wanted or name in wanted or name.partition("/")[0] in wanted:
             values = np.array([row[name] for row in rows])
@@ -97,8 +97,9 @@ def _bands_and_ranges(
         return intensity.bands, np.array(intensity.high) - np.array(intensity.low)
     names: tuple[str, ...] = ()
     low, high = np.array(np.inf), np.array(-np.inf)
-    for truth in track(list(_truths(cases)), "ranges", console=console, transient=True):
-        raster = rasters.read(truth)
+    for case in track(cases, "ranges", console=console, transient=True):
+        assert case.truth  # of all cases
+        raster = rasters.read(case.truth)
         known = raster.values[_known(raster)].astype(np.float64)
         if len(known):
             low, high = np.minimum(low, known.min(0)), np.maximum(high, known.max(0))
@@ -107,10 +108,6 @@ def _bands_and_ranges(
     if not np.isfinite(width).all():
         raise DataError("The real files have no value that is not missing.")
     return names, np.where(width > 0, width, 1)
-
-
-def _truths(cases: Sequence[Case]) -> Iterator[Path]:
-    return (case.truth for case in cases if case.truth)
 
 
 def _compared(case: Case, translator: Translator | None) -> Compared:
@@ -133,9 +130,8 @@ def _compared(case: Case, translator: Translator | None) -> Compared:
 
 def _known(raster: Raster) -> np.ndarray:
     """bool [H, W]: where no band is missing."""
-    if raster.missing is None:
-        return np.ones(raster.values.shape[:2], bool)
-    return ~raster.missing
+    missing = raster.missing
+    return np.ones(raster.values.shape[:2], bool) if missing is None else ~missing
 
 
 def _measured(pair: Compared, bands: Sequence[str], width: np.ndarray) -> dict[str, float]:

@@ -64,13 +64,13 @@ def measure(spec: ExportSpec, bundle: Path, pictures: list[np.ndarray]) -> dict[
             total += float(difference.mean())
             decibels.append(psnr(difference))
             differing = max(differing, float(difference.any(-1).mean()))
-    by_color = {"differing": differing} if spec.palette else {}
+    by_kind = {"differing": differing} if spec.palette else {}
     intensity = spec.intensity_out
     if intensity and intensity.is_of_integers and not intensity.decibels:
         widths = np.array(intensity.high) - np.array(intensity.low)
-        by_color = {"unit_levels": float(255 / widths.min())}
+        by_kind = {"unit_levels": float(255 / widths.min())}
     return {
-        **by_color,
+        **by_kind,
         "max_levels": worst,
         "mean_levels": total / len(decibels),
         "psnr_mean": float(np.mean(decibels)),

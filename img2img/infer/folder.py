@@ -278,11 +278,8 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
     """
     groups: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
-        if item.error:
-            yield [item]
-            continue
-        shape = item.picture.pixels.shape[-3:]
-        if item.picture.pixels.ndim == 4:  # all pages of a file
+        shape = item.picture.pixels.shape
+        if item.error or len(shape) == 4:  # all pages of a file
             yield [item]
             continue
         group = groups.setdefault(shape, [])

@@ -78,10 +78,9 @@ def _read(job: Job, reading: Reading) -> Item:
             pages = read_pages(content, reading.intensity, most)
             raster = pages[0].raster
             notes = raster.notes + _beyond(pages, reading.intensity)
-            values = np.stack([page.values for page in pages])
-            missing = _missing(pages)
-            if len(pages) == 1:
-                values, missing = values[0], None if missing is None else missing[0]
+            values, missing = pages[0].values, pages[0].missing
+            if len(pages) > 1:
+                values, missing = np.stack([page.values for page in pages]), _missing(pages)
             picture = Picture(values, notes=notes)
             # Only its size matters from here on.
             empty = np.broadcast_to(np.zeros((), values.dtype), values.shape[-3:])
