@@ -205,19 +205,13 @@ class Evaluator:
     ) -> None:
         """The statistic's value over all pictures, with its interval; name: as `prefix/metric`."""
         better = "higher" if name.rpartition("/")[2] in HIGHER_IS_BETTER else "lower"
-        if interval and self.resamples:
-            estimate = bootstrap(statistic, sizes, self.seed, self.resamples)
-            low, high = estimate.low, estimate.high
-            metric = Metric(name, estimate.value, low, high, better, sizes[-1])
-        else:
-            [value] = statistic(*(np.ones((1, size)) for size in sizes))
-            metric = Metric(name, float(value), None, None, better, sizes[-1])
+        resamples = self.resamples if interval else 0
+        metric = measured(name, statistic, sizes, better, self.seed, resamples)
         self.result.metrics.append(metric)
 
     def add_mean(self, name: str, values: Sequence[float] | np.ndarray) -> None:
         """The mean of one value a picture, [N]."""
-        array = np.array(values)
-        self.add(name, lambda weights: weights @ array / weights.sum(1), (len(array),))
+        self.add(name, mean_of(np.array(values)), (len(values),))
 
     def _fewest(self, name: str) -> int:
         """The fewest pictures in a set with which the metric can be trusted."""
@@ -315,6 +309,27 @@ class Evaluator:
         if dropping:
             self.result.examples[direction] = [str(reals[i]) for i in dropping.pictures]
         self.result.findings += [finding for finding in findings if finding]
+
+
+def measured(
+    name: str,
+    statistic: Statistic,
+    sizes: tuple[int, ...],
+    better: str,
+    seed: int,
+    resamples: int,
+) -> Metric:
+    """The statistic's value over all pictures, with its interval if there are resamples."""
+    if resamples:
+        estimate = bootstrap(statistic, sizes, seed, resamples)
+        return Metric(name, estimate.value, estimate.low, estimate.high, better, sizes[-1])
+    [value] = statistic(*(np.ones((1, size)) for size in sizes))
+    return Metric(name, float(value), None, None, better, sizes[-1])
+
+
+def mean_of(values: np.ndarray) -> Statistic:
+    """The mean of one value a picture, [N]."""
+    return lambda weights: weights @ values / weights.sum(1)
 
 
 def _of_confusions(score: Callable[[np.ndarray], float], confusions: np.ndarray) -> Statistic:

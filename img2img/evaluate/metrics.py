@@ -20,21 +20,30 @@ def psnr(output: np.ndarray, truth: np.ndarray) -> float:
 
 def ssim(output: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004) with its Gaussian window: 11x11, sigma 1.5 px."""
+    return similarity(output, truth, 255)[0]
+
+
+def similarity(
+    output: np.ndarray, truth: np.ndarray, data_range: float
+) -> tuple[float, np.ndarray]:
+    """Structural similarity of two arrays [H, W, C] of any type, and its map [H, W, C].
+    data_range: the difference of the largest and the smallest value that they can have.
+    """
     try:
         from skimage.metrics import structural_similarity
     except ImportError as error:
         raise needs_extra("eval", error) from None
-    return float(
-        structural_similarity(  # type: ignore[no-untyped-call]  # without annotations in skimage
-            output,
-            truth,
-            channel_axis=2,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
+    mean, each = structural_similarity(  # type: ignore[no-untyped-call]  # none in skimage
+        output,
+        truth,
+        channel_axis=2,
+        data_range=data_range,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
     )
+    return float(mean), each
 
 
 def mean_picture(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import __version__, rasters
-from img2img.errors import DataError, UsageError, needs_extra
+from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Case
-from img2img.evaluate.distances import bootstrap
-from img2img.evaluate.measure import Evaluation, Metric
+from img2img.evaluate.measure import Evaluation, Metric, mean_of, measured
+from img2img.evaluate.metrics import similarity
 from img2img.evaluate.run import folder_cases
 from img2img.infer.translator import Translator
 from img2img.rasters import Raster
@@ -165,24 +165,11 @@ def _ssim(pair: Compared, width: np.ndarray) -> float:
     """The mean of the structural similarity's map (Wang et al. 2004) over known pixels and bands;
     missing pixels are equal in both.
     """
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError as error:
-        raise needs_extra("eval", error) from None
     if min(pair.known.shape) < 11:  # the window's size
         return float("nan")
     output, truth = (np.where(pair.known[..., None], x, 0) for x in (pair.output, pair.truth))
-    _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
-        output / width,
-        truth / width,
-        channel_axis=2,
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
-    )
-    return float(similarity[pair.known].mean())
+    _, each = similarity(output / width, truth / width, 1.0)
+    return float(each[pair.known].mean())
 
 
 def _angle(output: np.ndarray, truth: np.ndarray) -> float:
@@ -200,9 +187,4 @@ def _mean(name: str, values: np.ndarray, seed: int, resamples: int) -> Metric:
     better = "nearer 0" if short == "bias" else "higher" if short in HIGHER_IS_BETTER else "lower"
     if not len(values):
         return Metric(name, float("nan"), None, None, better, 0)
-    if not resamples:
-        return Metric(name, float(values.mean()), None, None, better, len(values))
-    estimate = bootstrap(
-        lambda weights: weights @ values / weights.sum(1), (len(values),), seed, resamples
-    )
-    return Metric(name, estimate.value, estimate.low, estimate.high, better, len(values))
+    return measured(name, mean_of(values), (len(values),), better, seed, resamples)
