@@ -8,30 +8,44 @@ as the receptive field, tiles meet without a seam. `tile_graph` edits the graph 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from img2img.box import Box
 from img2img.errors import UsageError, needs_extra
+from img2img.files import spread
 from img2img.infer.session import Session, session_of
 from img2img.infer.translator import Translator
 
+SIDES = (2048, 1024, 512, 256)  # px, of which one is chosen by the memory that it takes
+MEMORY = 2**30  # bytes that a tile may take, of what is available half at most
 
-class Box(NamedTuple):
-    """A rectangle of the picture, in pixels; bottom and right are exclusive."""
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+class Part(NamedTuple):
+    """A part of a picture."""
 
-    def of(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels[self.top : self.bottom, self.left : self.right]
+    values: np.ndarray  # [h, w, bands]
+    missing: np.ndarray | None = None  # bool [h, w]; None if no pixel is missing
 
-    def within(self, other: "Box") -> "Box":
-        """The box in the coordinates of another box, which contains it."""
-        top, left = other.top, other.left
-        return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
+
+class Picture(Protocol):
+    """What is translated in tiles."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+
+    def read(self, box: Box) -> Part: ...
+
+
+class Canvas(Protocol):
+    """What takes the result."""
+
+    def write(self, box: Box, values: np.ndarray | None, missing: np.ndarray | None) -> None:
+        """Take a part [h, w, bands], and which of its pixels are missing; None for all of them."""
 
 
 class Moments:
@@ -59,12 +73,36 @@ class Moments:
         """Over all pixels, without Bessel's correction, as norms use it: [C]."""
         return np.asarray(self._squares / self.count)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, without rounding."""
+        return {"count": self.count, "mean": self.mean.tolist(), "squares": self._squares.tolist()}
+
+    @classmethod
+    def of_dict(cls, saved: dict[str, Any]) -> Self:
+        moments = cls()
+        moments.count = int(saved["count"])
+        moments.mean, moments._squares = (np.array(saved[key]) for key in ("mean", "squares"))
+        return moments
+
+
+@dataclass
+class Progress:
+    """How far a picture is: all that is needed to go on, apart from what the canvas has taken."""
+
+    statistics: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # of each norm
+    tile: int = 0  # the next one of the pass for the next norm, or of the translation
+    moments: Moments = field(default_factory=Moments)  # of the pass so far
+
 
 class Tiler:
     """Translates in tiles, with a margin around each."""
 
-    def __init__(self, translator: Translator, side: int):
-        """side: of a tile without its margin, px, rounded down to a multiple that the model takes.
+    def __init__(self, translator: Translator, side: int, norm_tiles: int | None = None):
+        """
+        Args:
+            side: of a tile without its margin, px, rounded down to a multiple that the model takes.
+            norm_tiles: from how many tiles, evenly spread, the statistics of norms are estimated;
+                None for all of them, with which the result is that of the whole picture.
 
         Raises UsageError for a model without a bounded receptive field (a U-Net).
         """
@@ -78,7 +116,7 @@ class Tiler:
                 f"{manifest.name} can't run in tiles, because every output pixel depends on the "
                 "whole picture (as in a U-Net). Use --max-side to make the pictures smaller."
             )
-        self.translator = translator
+        self.translator, self.norm_tiles = translator, norm_tiles
         self.multiple, self.least = manifest.size_multiple, manifest.min_size
         self.side = _up(max(side - self.multiple + 1, self.least), self.multiple)
         self.margin = _up(manifest.reach, self.multiple)
@@ -94,22 +132,78 @@ class Tiler:
         """[H, W, C] -> [H, W, C'] of the manifest's types; domain: the label vector of a model
         with domains.
         """
-        height, width = pixels.shape[:2]
-        sizes = [_up(max(side, self.least), self.multiple) for side in (height, width)]
-        padding = [(0, sizes[0] - height), (0, sizes[1] - width), (0, 0)]
-        padded = np.pad(pixels, padding, mode="edge")  # as the graph pads a whole picture
-        inputs = {} if domain is None else {"domain": domain[None]}
-        for number in range(len(self.graph.normalised)):
-            inputs |= self.statistics(number, padded, inputs)
         manifest = self.translator.manifest
-        result = np.empty((*sizes, manifest.out_channels), manifest.dtype_out)
-        for core, tile in self._tiles(*sizes):
-            [output] = self._whole.run(None, {"image": tile.of(padded)[None], **inputs})
-            core.of(result)[:] = core.within(tile).of(output[0])
-        return result[:height, :width]
+        result = np.empty((*pixels.shape[:2], manifest.out_channels), manifest.dtype_out)
+        for _ in self.steps(_Pixels(pixels), _Result(result), domain, Progress()):
+            pass
+        return result
 
-    def _tiles(self, height: int, width: int) -> Iterator[tuple[Box, Box]]:
-        """Cores, which cover the picture, each with its tile: the core and the margin around it."""
+    def count(self, shape: tuple[int, int]) -> int:
+        """The number of steps for a picture of this height and width."""
+        tiles = len(self._tiles(shape))
+        return len(self.graph.normalized) * len(self._of_norms(tiles)) + tiles
+
+    def steps(
+        self, picture: Picture, canvas: Canvas, domain: np.ndarray | None, progress: Progress
+    ) -> Iterator[None]:
+        """Translate a picture onto a canvas, from where `progress` is, which is kept up to date:
+        after each step, it and the canvas may be saved, to go on from there.
+
+        Tiles whose pixels are all missing are not run, and not among the statistics of norms.
+        """
+        fixed = {} if domain is None else {"domain": domain[None]}
+        tiles = self._tiles(picture.shape)
+        chosen = [tiles[index] for index in self._of_norms(len(tiles))]
+        while (number := len(progress.statistics)) < len(self.graph.normalized):
+            part, names = self.graph.before(number)
+            session = self._session(part)  # not kept: all of them hold the weights many times
+            inputs = fixed | self._inputs(progress)
+            needed = {name: value for name, value in inputs.items() if name in names}
+            for core, tile, values, missing in self._read(picture, chosen[progress.tile :]):
+                if missing is None or not missing.all():
+                    [x] = session.run(None, {"image": values[None], **needed})
+                    scale = tile.height // x.shape[2]
+                    inner = Box(*(edge // scale for edge in core.within(tile)))
+                    progress.moments.add(
+                        x[0][:, inner.top : inner.bottom, inner.left : inner.right]
+                    )
+                progress.tile += 1
+                if progress.tile < len(chosen):
+                    yield
+            moments, progress.moments, progress.tile = progress.moments, Moments(), 0
+            progress.statistics.append(_of_norm(moments))
+            yield
+        inputs = fixed | self._inputs(progress)
+        height, width = picture.shape
+        for core, tile, values, missing in self._read(picture, tiles[progress.tile :]):
+            shown = core.common(Box(0, height, 0, width))
+            if missing is not None and missing.all():
+                canvas.write(shown, None, None)
+            else:
+                [output] = self._whole.run(None, {"image": values[None], **inputs})
+                lost = missing[: shown.height, : shown.width] if missing is not None else None
+                canvas.write(shown, shown.within(tile).of(output[0]), lost)
+            progress.tile += 1
+            yield
+
+    def _inputs(self, progress: Progress) -> dict[str, np.ndarray]:
+        """The graph's inputs for the statistics that are known."""
+        inputs: dict[str, np.ndarray] = {}
+        for number, (mean, variance) in enumerate(progress.statistics):
+            mean_name, variance_name = self.graph.statistics(number)
+            inputs |= {mean_name: mean, variance_name: variance}
+        return inputs
+
+    def _of_norms(self, tiles: int) -> list[int]:
+        """The indices of the tiles from which the statistics come."""
+        return list(spread(self.norm_tiles or tiles, tiles))
+
+    def _tiles(self, shape: tuple[int, int]) -> list[tuple[Box, Box]]:
+        """Cores, which cover a picture of this height and width and what pads it to a multiple,
+        each with its tile: the core and the margin around it.
+        """
+        height, width = (_up(max(side, self.least), self.multiple) for side in shape)
+        tiles = []
         for top in range(0, height, self.side):
             for left in range(0, width, self.side):
                 bottom, right = min(top + self.side, height), min(left + self.side, width)
@@ -120,33 +214,70 @@ class Tiler:
                     max(0, left - self.margin),
                     min(width, right + self.margin),
                 )
-                yield core, tile
+                tiles.append((core, tile))
+        return tiles
 
-    def statistics(
-        self, number: int, pixels: np.ndarray, inputs: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Mean and variance, float32 [C], of a norm's input over the whole picture.
-
-        inputs: the graph's other inputs, among them the statistics of the norms before.
+    def _read(
+        self, picture: Picture, tiles: list[tuple[Box, Box]]
+    ) -> Iterator[tuple[Box, Box, np.ndarray, np.ndarray | None]]:
+        """Cores with their tiles, the values of the tiles, and which pixels of the cores are
+        missing. The next ones are read while the model runs.
         """
-        part, names = self.graph.before(number)
-        session = self._session(part)  # not kept: all of them would hold the weights many times
-        needed = {name: value for name, value in inputs.items() if name in names}
-        moments = Moments()
-        for core, tile in self._tiles(*pixels.shape[:2]):
-            [x] = session.run(None, {"image": tile.of(pixels)[None], **needed})
-            scale = (tile.bottom - tile.top) // x.shape[2]
-            inner = Box(*(edge // scale for edge in core.within(tile)))
-            moments.add(x[0][:, inner.top : inner.bottom, inner.left : inner.right])
-        mean_name, variance_name = self.graph.statistics(number)
-        return {
-            mean_name: moments.mean.astype(np.float32),
-            variance_name: moments.variance.astype(np.float32),
-        }
+        height, width = picture.shape
+
+        def read(core: Box, tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
+            inside = tile.common(Box(0, height, 0, width))
+            values, missing = picture.read(inside)
+            # As the graph pads a whole picture.
+            edges = ((0, tile.height - inside.height), (0, tile.width - inside.width), (0, 0))
+            lost = None
+            if missing is not None:
+                lost = core.common(inside).within(inside).of(missing)
+            return np.pad(values, edges, mode="edge") if edges != ((0, 0),) * 3 else values, lost
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(read, *tile) for tile in tiles[:1]]
+            for number, (core, tile) in enumerate(tiles):
+                values, lost = ahead.pop().result()
+                ahead += [pool.submit(read, *tile) for tile in tiles[number + 1 : number + 2]]
+                yield core, tile, values, lost
 
     def _session(self, graph: bytes) -> Session:
         t = self.translator
         return session_of(graph, t.path, t.provider, t.threads)
+
+
+class _Pixels:
+    """A picture in memory."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.pixels = pixels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        height, width = self.pixels.shape[:2]
+        return height, width
+
+    def read(self, box: Box) -> Part:
+        return Part(box.of(self.pixels))
+
+
+class _Result:
+    """A result in memory."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.pixels = pixels
+
+    def write(self, box: Box, values: np.ndarray | None, missing: np.ndarray | None) -> None:
+        assert values is not None  # no pixel of a picture in memory is missing here
+        box.of(self.pixels)[:] = values
+
+
+def _of_norm(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance, float32 [C]; of a picture of missing pixels alone, some of any use."""
+    if not moments.count:
+        return np.zeros(1, np.float32), np.ones(1, np.float32)
+    return moments.mean.astype(np.float32), moments.variance.astype(np.float32)
 
 
 def _up(size: int, multiple: int) -> int:

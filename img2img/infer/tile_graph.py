@@ -13,12 +13,12 @@ class TileGraph:
     def __init__(self, content: bytes):
         """content: the bytes of an ONNX file."""
         self.model = onnx.load_from_string(content)
-        self.normalised: list[str] = []  # names of the tensors that the norms take
+        self.normalized: list[str] = []  # names of the tensors that the norms take
         for node in self.model.graph.node:
             if node.op_type != "InstanceNormalization":
                 continue
-            names = self.statistics(len(self.normalised))
-            self.normalised.append(node.input[0])
+            names = self.statistics(len(self.normalized))
+            self.normalized.append(node.input[0])
             node.op_type = "BatchNormalization"
             node.input.extend(names)
             for name in names:
@@ -39,7 +39,7 @@ class TileGraph:
         """The part of the graph that computes a norm's input, as an ONNX file, and the names of the
         part's inputs.
         """
-        graph, tensor = self.model.graph, self.normalised[number]
+        graph, tensor = self.model.graph, self.normalized[number]
         needed, nodes = {tensor}, []
         for node in reversed(graph.node):  # nodes are sorted: a node's inputs come before it
             if needed & set(node.output):

@@ -56,6 +56,21 @@ def read(source: Path | bytes, kind: str, max_pixels: int) -> Raster:
     return Raster(as_read(array, notes), notes=tuple(notes))
 
 
+def described(
+    file: IO[bytes],
+) -> tuple[int, int, int, np.dtype[np.generic], bool]:
+    """Height, width, bands and type of a .npy file's array, and whether bands are its first axis.
+    The file is at the first value then. Raises DataError for an array in Fortran's order.
+    """
+    notes: list[str] = []
+    shape, fortran, dtype = _describe(file)
+    height, width, bands = _layout(shape, notes)
+    type_read(dtype)
+    if fortran:
+        raise DataError("an array in Fortran's order can't be read in parts. Save it in C order")
+    return height, width, bands, dtype, bool(notes)
+
+
 def encode(values: np.ndarray, suffix: str) -> bytes:
     """values: [H, W, bands], written as [H, W] if there is one band.
 

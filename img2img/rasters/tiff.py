@@ -6,6 +6,7 @@ TIFF 6.0: https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -58,9 +59,9 @@ def header(source: Path | bytes) -> Header:
     photograph = _photograph(source)
     if photograph:
         return photograph
-    with opened(source) as file, _parsed(file) as tif:
-        layout = _layout(file, tif)
-        page = _page(tif, layout, 0)
+    with opened(source) as file, parsed(file) as tif:
+        layout = layout_of(file, tif)
+        page = page_of(tif, layout, 0)
         samples, height, width, dtype = form_of(page)
         names = band_names(page, layout)
         bands = samples * len(layout.pages[0])
@@ -75,17 +76,21 @@ def read(source: Path | bytes, page: int, max_pixels: int, level: int) -> Raster
     """page: the index among pages of the first one's size. level: 0, or that of a smaller version
     of the page, whose position and pixel size are not carried.
     """
-    with opened(source) as file, _parsed(file) as tif:
-        layout = _layout(file, tif)
+    with opened(source) as file, parsed(file) as tif:
+        layout = layout_of(file, tif)
         if not 0 <= page < len(layout.pages):
             raise DataError(f"it has no page {page}, only 0 to {len(layout.pages) - 1}")
-        first = described = _page(tif, layout, page)
+        first = page_of(tif, layout, page)
         if level:
             first = level_of(tif, layout.pages[page][0], _is_alone(layout), level)
         samples, height, width, _ = form_of(first)
         bands = samples * len(layout.pages[page])
         require_bounded((width, height), bands, np.dtype(first.dtype), max_pixels)
-        notes = [*layout.notes]
+        raster = metadata_of(file, tif, layout, page)
+        if level:
+            plain = TiffMetadata(samples=samples, rgb=first.photometric in (RGB, YCBCR))
+            raster = replace(raster, carried=plain)
+        notes = [*raster.notes]
         planes = []
         for index in layout.pages[page]:
             if index >= len(tif.pages):  # ImageJ's files of more than 4 GB
@@ -97,16 +102,22 @@ def read(source: Path | bytes, page: int, max_pixels: int, level: int) -> Raster
                 raise DataError("its channels have different sizes or types")
             planes.append(colored(decoded(file, current, max_pixels), current, notes))
         values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
-        nodata, names = nodata_value(described, notes), band_names(described, layout)
-        metadata = TiffMetadata(samples=samples, rgb=first.photometric in (RGB, YCBCR))
-        if not level:
-            metadata = collect(file, tif, first, layout, page)
     values = as_read(values, notes)
-    unique = tuple(dict.fromkeys(notes))
-    return Raster(values, names, nodata, "", metadata, unique)
+    return replace(raster, values=values, notes=tuple(dict.fromkeys(notes)))
 
 
-def _parsed(file: BinaryIO) -> "TiffFile":
+def metadata_of(file: BinaryIO, tif: "TiffFile", layout: Layout, page: int) -> Raster:
+    """A page with its size, type and metadata, whose values are all 0."""
+    first = page_of(tif, layout, page)
+    samples, height, width, dtype = form_of(first)
+    zeros = np.broadcast_to(np.zeros((), dtype), (height, width, samples * len(layout.pages[page])))
+    notes = [*layout.notes]
+    nodata, names = nodata_value(first, notes), band_names(first, layout)
+    metadata = collect(file, tif, first, layout, page)
+    return Raster(zeros, names, nodata, "", metadata, tuple(notes))
+
+
+def parsed(file: BinaryIO) -> "TiffFile":
     try:
         import tifffile
     except ImportError:
@@ -147,7 +158,7 @@ def _photograph(source: Path | bytes) -> Header | None:
     return Header("tiff", size, bands, "uint8", 1, names, is_photograph=True)
 
 
-def _layout(file: BinaryIO, tif: "TiffFile") -> Layout:
+def layout_of(file: BinaryIO, tif: "TiffFile") -> Layout:
     contradiction: tuple[str, ...] = ()
     chain = directories(file)
     count = len(chain)
@@ -184,6 +195,6 @@ def _is_alone(layout: Layout) -> bool:
     return layout.form == "plain" and len(layout.pages) == 1
 
 
-def _page(tif: "TiffFile", layout: Layout, page: int) -> "TiffPage":
+def page_of(tif: "TiffFile", layout: Layout, page: int) -> "TiffPage":
     index = layout.pages[page][0]
     return tif.pages[index].aspage() if index < len(tif.pages) else tif.pages.first

@@ -53,6 +53,21 @@ def form_of(page: "TiffPage") -> tuple[int, int, int, np.dtype[np.generic]]:
 
 def decoded(file: BinaryIO, page: "TiffPage", max_pixels: int) -> np.ndarray:
     """The stored values, [H, W, samples]. Raises DataError for what can't be decoded or bounded."""
+    require_decodable(page, max_pixels)
+    if page.compression == JPEG or page.compression in DEFLATE:
+        area = segment_area(page)
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if offset and count and (page.compression == JPEG or not has_codecs()):
+                file.seek(offset)
+                require_bounded_segment(file.read(count), page, area)
+    values = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+    return joined(values)
+
+
+def require_decodable(page: "TiffPage", max_pixels: int) -> None:
+    """Raise DataError for a compression that is not read, and for strips or tiles that are missing,
+    too many, or of more than max_pixels.
+    """
     kind, bits = int(page.compression), page.bitspersample
     if kind not in PLAIN and kind not in BY_CODECS:
         raise DataError(
@@ -61,19 +76,13 @@ def decoded(file: BinaryIO, page: "TiffPage", max_pixels: int) -> np.ndarray:
     needed = kind in BY_CODECS or page.predictor == FLOATING_POINT or bits not in (1, 8, 16, 32, 64)
     if needed and not has_codecs():
         raise DataError(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
-    rows = min(page.rowsperstrip, page.imagelength)
-    area = max(page.tilewidth * page.tilelength, page.imagewidth * rows)
-    if page.is_tiled and area > max(max_pixels, 2**20):
+    if page.is_tiled and segment_area(page) > max(max_pixels, 2**20):
         raise DataError(f"its tiles of {page.tilewidth}x{page.tilelength} are too large")
     segments = _segments(page)
     if segments > MAX_SEGMENTS:
         raise DataError(f"it has {segments:,} strips or tiles, more than {MAX_SEGMENTS:,}")
     if min(len(page.dataoffsets), len(page.databytecounts)) < segments:
         raise DataError("strips or tiles are missing")
-    if kind == JPEG or kind in DEFLATE:
-        _check_segments(file, page, area)
-    values = page.asarray(squeeze=False, maxworkers=1)[:, 0]
-    return _joined(values)
 
 
 def _segments(page: "TiffPage") -> int:
@@ -84,26 +93,26 @@ def _segments(page: "TiffPage") -> int:
     return planes * math.ceil(height / max(1, min(page.rowsperstrip, height)))
 
 
-def _check_segments(file: BinaryIO, page: "TiffPage", area: int) -> None:
-    """Check compressed strips or tiles that would decode to more than their size.
+def segment_area(page: "TiffPage") -> int:
+    """Pixels of a tile, or of a strip."""
+    rows = min(page.rowsperstrip, page.imagelength)
+    return max(page.tilewidth * page.tilelength, page.imagewidth * rows)
+
+
+def require_bounded_segment(content: bytes, page: "TiffPage", area: int) -> None:
+    """Raise DataError for a compressed strip or tile that would decode to more than its size.
 
     Without imagecodecs, tifffile does not limit what deflate expands to. A JPEG is decoded at the
     size that its frame states.
     """
-    most = area * page.samplesperpixel * np.dtype(page.dtype).itemsize
-    codecs = has_codecs()
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        if not offset or not count or (codecs and page.compression != JPEG):
-            continue
-        file.seek(offset)
-        content = file.read(count)
-        if page.compression == JPEG:
-            sizes = [int.from_bytes(m[2]) * int.from_bytes(m[3]) for m in FRAME.finditer(content)]
-            too_large = max(sizes, default=0) > 2 * area
-        else:
-            too_large = len(zlib.decompressobj().decompress(content, most + 1)) > most
-        if too_large:
-            raise DataError("a strip or tile is larger than its header says")
+    if page.compression == JPEG:
+        sizes = [int.from_bytes(m[2]) * int.from_bytes(m[3]) for m in FRAME.finditer(content)]
+        too_large = max(sizes, default=0) > 2 * area
+    else:
+        most = area * page.samplesperpixel * np.dtype(page.dtype).itemsize
+        too_large = len(zlib.decompressobj().decompress(content, most + 1)) > most
+    if too_large:
+        raise DataError("a strip or tile is larger than its header says")
 
 
 def plane_without_directory(file: BinaryIO, tif: "TiffFile", index: int) -> np.ndarray:
@@ -116,10 +125,10 @@ def plane_without_directory(file: BinaryIO, tif: "TiffFile", index: int) -> np.n
         raise DataError("the file is truncated: pixels are missing")
     values = np.frombuffer(content, np.dtype(page.dtype).newbyteorder(tif.byteorder))
     stored = values.reshape(separate, height, width, together)
-    return _joined(stored)
+    return joined(stored)
 
 
-def _joined(values: np.ndarray) -> np.ndarray:
+def joined(values: np.ndarray) -> np.ndarray:
     """[H, W, bands] from [planes, H, W, samples], of which one is 1."""
     planes: list[np.ndarray] = list(values)
     return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from img2img import images
+from img2img.box import Box
 from img2img.errors import UsageError
 from img2img.export import graph
 from img2img.files import find_pictures
 from img2img.infer.registry import shipped
-from img2img.infer.tile import Tiler
+from img2img.infer.tile import Part, Progress, Tiler, _Pixels, _Result
 from img2img.infer.translator import Translator
 from img2img.manifest import Labels
 from img2img.methods.base import ExportSpec
@@ -92,7 +93,7 @@ def test_tiles_give_what_the_whole_picture_gives(resnet, wall):
 
 def test_a_network_of_many_norms_gives_the_same(deep, wall):
     tiler = Tiler(deep, 192)
-    assert len(tiler.graph.normalised) == 23
+    assert len(tiler.graph.normalized) == 23
     assert same(tiler(wall), deep(wall))
 
 
@@ -119,7 +120,7 @@ def test_running_averages_need_no_round(wall, tmp_path):
     network = ResNet(3, 3, 4, 1, "batch")
     running = save(network, Labels(), tmp_path / "b.onnx", statistics="running")
     tiler = Tiler(running, 96)
-    assert not tiler.graph.normalised
+    assert not tiler.graph.normalized
     assert same(tiler(wall), running(wall))
 
 
@@ -127,9 +128,88 @@ def test_the_statistics_are_those_of_the_whole_picture(resnet, wall):
     """Of the first norm: of what the first convolution gives."""
     tiler, picture = Tiler(resnet, 96), wall[:316, :368]
     [x] = ort.InferenceSession(tiler.graph.before(0)[0]).run(None, {"image": picture[None]})
-    found = tiler.statistics(0, picture, {})
-    assert np.allclose(found["norm_0_mean"], x[0].mean((1, 2), np.float64), atol=1e-6)
-    assert np.allclose(found["norm_0_variance"], x[0].var((1, 2), np.float64), rtol=1e-5)
+    mean, variance = statistics_of(tiler, picture)
+    assert np.allclose(mean, x[0].mean((1, 2), np.float64), atol=1e-6)
+    assert np.allclose(variance, x[0].var((1, 2), np.float64), rtol=1e-5)
+
+
+def test_statistics_of_some_tiles_are_those_of_their_pixels(resnet, wall):
+    tiler, picture = Tiler(resnet, 64, norm_tiles=10), wall[:316, :368]
+    [x] = ort.InferenceSession(tiler.graph.before(0)[0]).run(None, {"image": picture[None]})
+    corners = [(top, left) for top in range(0, 316, 64) for left in range(0, 368, 64)]
+    assert len(corners) == 30
+    seen = [x[0][:, t : t + 64, left : left + 64].reshape(4, -1) for t, left in corners[::3]]
+    mean, variance = statistics_of(tiler, picture)
+    assert np.allclose(mean, np.hstack(seen).mean(1, np.float64), atol=1e-6)
+    assert np.allclose(variance, np.hstack(seen).var(1, np.float64), rtol=1e-5)
+
+
+def test_a_picture_goes_on_where_it_was_stopped(resnet, wall):
+    """With the same result, bit for bit, wherever that was."""
+    wall = wall[:180, :190]
+    whole = Tiler(resnet, 96)(wall)
+    tiler = Tiler(resnet, 96)
+    steps = tiler.count(wall.shape[:2])
+    assert steps == (len(tiler.graph.normalized) + 1) * 4
+    for stop in (1, 4, 5, steps - 3):
+        result, progress = np.zeros_like(whole), Progress()
+        canvas = _Result(result)
+        for _ in range(stop):
+            steps_left = tiler.steps(_Pixels(wall), canvas, None, progress)
+            next(steps_left)
+            steps_left.close()
+        left = sum(1 for _ in Tiler(resnet, 96).steps(_Pixels(wall), canvas, None, progress))
+        assert left == steps - stop
+        np.testing.assert_array_equal(result, whole)
+
+
+def test_tiles_without_a_value_are_not_run(resnet, wall):
+    """And what they hold has no part in the statistics."""
+
+    empty: list[Box] = []
+    wall = wall[:180, :370]
+
+    class Half:
+        shape = wall.shape[:2]
+
+        def __init__(self, filler: int, told: bool):
+            self.filler, self.told = filler, told
+
+        def read(self, box: Box) -> Part:
+            missing = np.broadcast_to(np.arange(self.shape[1]) >= 192, self.shape)
+            values = np.where(missing[..., None], np.uint8(self.filler), wall)
+            return Part(box.of(values), box.of(missing) if self.told else None)
+
+    class Written(_Result):
+        def write(self, box, values, missing):
+            if values is None:
+                assert box.left >= 192
+                assert missing is None
+                empty.append(box)
+            else:
+                super().write(box, values, missing)
+
+    def result(filler: int, told: bool) -> np.ndarray:
+        pixels = np.zeros_like(wall)
+        tiler = Tiler(resnet, 96)
+        for _ in tiler.steps(Half(filler, told), Written(pixels), None, Progress()):
+            pass
+        return pixels[:, : 192 - tiler.margin]
+
+    skipped = off(result(0, told=True), result(255, told=True))
+    assert len(empty) == 2 * 4
+    # The margins of the tiles beside them still hold a little of it.
+    assert skipped < off(result(0, told=False), result(255, told=False)) / 4
+    assert len(empty) == 2 * 4
+
+
+def statistics_of(tiler: Tiler, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the first norm."""
+    progress = Progress()
+    for _ in tiler.steps(_Pixels(picture), _Result(picture.copy()), None, progress):
+        if progress.statistics:
+            return progress.statistics[0]
+    raise AssertionError("the model has no norm")
 
 
 def test_a_norm_is_given_by_the_graph_up_to_it(deep):
