@@ -314,5 +314,18 @@ def representable(nodata: float | None, dtype: str) -> float | None:
     return nodata if fits else None
 
 
+def gap_of(
+    intensity: Intensity | None, declared: float | None, dtype: str
+) -> tuple[float, float | None]:
+    """The value of missing pixels in an output of the type, and that which its file declares for
+    them: those of the outputs' intensity, or else the value that the input's file declares; where
+    the type can't hold that, 0, and none.
+    """
+    if intensity and intensity.may_miss:
+        return intensity.missing_value, intensity.nodata
+    value = representable(declared, dtype)
+    return value or 0.0, value
+
+
 def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

@@ -69,13 +69,18 @@ def read_pages(
 
 
 def _read_page(source: Path | bytes, intensity: Intensity, max_pixels: int, page: int) -> Stored:
-    raster = rasters.read(source, page, max_pixels)
+    return as_stored(rasters.read(source, page, max_pixels), intensity, _name(source))
+
+
+def as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
+    """A page, or a part of one, as a model of the intensity takes it. name: of the file, for
+    errors, which are those of `read_stored`.
+    """
     wanted = intensity.file_bands or len(intensity.bands)
     count, dtype = raster.values.shape[2], raster.values.dtype.name
     if (count, dtype) != (wanted, intensity.dtype):
         raise DataError(
-            f"{_name(source)}: {form(count, dtype)}, where {form(wanted, intensity.dtype)} is "
-            "expected."
+            f"{name}: {form(count, dtype)}, where {form(wanted, intensity.dtype)} is expected."
         )
     if intensity.picked:
         chosen = list(intensity.picked)
@@ -84,7 +89,7 @@ def _read_page(source: Path | bytes, intensity: Intensity, max_pixels: int, page
         raster = replace(raster, values=values, bands=names)
     if raster.bands and intensity.named and raster.bands != intensity.bands:
         raise DataError(
-            f"{_name(source)}: its bands are {', '.join(raster.bands)}, where "
+            f"{name}: its bands are {', '.join(raster.bands)}, where "
             f"{', '.join(intensity.bands)} are expected."
         )
     missing = raster.missing
@@ -92,8 +97,7 @@ def _read_page(source: Path | bytes, intensity: Intensity, max_pixels: int, page
         return Stored(raster.values, None, raster)
     if not intensity.may_miss:
         raise DataError(
-            f"{_name(source)}: pixels are missing, and in the training pictures none were. Fill "
-            "them first."
+            f"{name}: pixels are missing, and in the training pictures none were. Fill them first."
         )
     marker = np.array(intensity.missing_value, raster.values.dtype)
     return Stored(np.where(missing[..., None], marker, raster.values), missing, raster)

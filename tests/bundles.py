@@ -143,12 +143,14 @@ def save() -> Callable[..., Path]:
     return write
 
 
-def make_identity(path: Path, intensity: Intensity) -> Path:
+def make_identity(path: Path, intensity: Intensity, reach: int | None = None) -> Path:
     """x, of pictures that are not photographs."""
-    return make_between(path, intensity, intensity)
+    return make_between(path, intensity, intensity, reach)
 
 
-def make_between(path: Path, source: Intensity, target: Intensity | None) -> Path:
+def make_between(
+    path: Path, source: Intensity, target: Intensity | None, reach: int | None = None
+) -> Path:
     """x in another type; uint8, of a photograph, without a target."""
     channels, dtype = len(source.bands), target.dtype if target else "uint8"
     kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in (source.dtype, dtype)]
@@ -168,6 +170,7 @@ def make_between(path: Path, source: Intensity, target: Intensity | None) -> Pat
         intensity_in=source,
         intensity_out=target,
         size_multiple=1,
+        reach=reach,
         trained_size=8,
     )
     helper.set_model_props(model, {METADATA_KEY: described.model_dump_json()})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "errors", "files", "images", "intensity", "manifest", "memory"}
+FACE = {"", "box", "errors", "files", "images", "intensity", "manifest", "memory"}
 FACE |= {"rasters", "sizes", "stored"}
 ALLOWED = {
     "features": {"features", *FACE},

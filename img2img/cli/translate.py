@@ -68,9 +68,28 @@ def translate(
         int | None, typer.Option(min=1, help="Shrink larger pictures to this side first, px.")
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Run larger pictures in tiles of this side, px.")
+        int | None,
+        typer.Option(
+            min=64,
+            help="Run larger pictures in tiles of this side, px. Default: those that don't fit "
+            "into memory, in tiles that do.",
+        ),
     ] = None,
-    max_pixels: Annotated[int, option("Refuse pictures with more pixels.")] = 100_000_000,
+    norm_tiles: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Estimate the statistics of norms from so many tiles: faster, and near the exact "
+            "result, which takes all of them.",
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int,
+        option(
+            "Read larger pictures in parts (TIFF and .npy, by models that run in tiles), and "
+            "refuse others."
+        ),
+    ] = 100_000_000,
     shard: Annotated[str, option("i/n: only the i-th of n equal parts of the inputs.")] = "1/1",
     fail_fast: Annotated[bool, option("Stop at the first failure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -109,7 +128,9 @@ def translate(
     if gives_labels:
         _require_lossless(output.suffix if into_file else f".{ext}", quality)
     for folder, target in targets.items():
-        settings = Settings(target, quality, max_pixels, batch, fail_fast, max_side, tile)
+        settings = Settings(
+            target, quality, max_pixels, batch, fail_fast, max_side, tile, norm_tiles
+        )
         if into_file:
             if ext != "keep" or shard != "1/1" or names != "plain" or everywhere:
                 raise UsageError(
@@ -134,9 +155,11 @@ def translate(
     if str(passed_over) and not as_json:
         console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
-    with _progress(console, total) as advance:
+    with _progress(console, total) as (advance, show_scene):
         for jobs, record, settings in parts:
-            summary += translate_files(translator, jobs, record, settings, existing, advance)
+            summary += translate_files(
+                translator, jobs, record, settings, existing, advance, show_scene
+            )
             if fail_fast and summary.failed:
                 break
     unlisted = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
@@ -241,33 +264,61 @@ def _one_line(name: str) -> str:
     return name.replace("\n", "\\n")
 
 
-def _progress(console: "Console", total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """A context with a function that advances the progress by a number of pictures; it is shown as
-    a bar on a terminal, else as a line every ten seconds.
+Advance = Callable[[int], None]
+ShowScene = Callable[[str, int, int], None]
+
+
+def _progress(console: "Console", total: int) -> AbstractContextManager[tuple[Advance, ShowScene]]:
+    """A context with a function that advances the progress by a number of pictures, and one that
+    shows how far a picture is that is translated in parts, which takes long. Both are shown as bars
+    on a terminal, else as a line every ten seconds.
     """
     import time
     from contextlib import contextmanager
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
-    def plain() -> Iterator[Callable[[int], None]]:
+    def plain() -> Iterator[tuple[Advance, ShowScene]]:
         done, last = 0, time.monotonic()
 
-        def advance(count: int) -> None:
-            nonlocal done, last
-            done += count
+        def tell(line: str) -> None:
+            nonlocal last
             if time.monotonic() - last > 10:
                 last = time.monotonic()
-                console.print(f"{done:,}/{total:,} pictures", highlight=False)
+                console.print(line, highlight=False, markup=False)
 
-        yield advance
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            tell(f"{done:,}/{total:,} pictures")
+
+        def show_scene(source: str, steps: int, of: int) -> None:
+            tell(f"{_one_line(source)}: {100 * steps // of} %")
+
+        yield advance, show_scene
 
     @contextmanager
-    def bar() -> Iterator[Callable[[int], None]]:
-        columns = "translating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    def bar() -> Iterator[tuple[Advance, ShowScene]]:
+        columns = (
+            *(TextColumn("{task.description}", markup=False), BarColumn()),
+            *(MofNCompleteColumn(), TimeRemainingColumn()),
+        )
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task("", total=total)
-            yield lambda count: progress.advance(task, count)
+            pictures = progress.add_task("translating", total=total)
+            tiles = progress.add_task("", visible=False)
+
+            def show_scene(source: str, steps: int, of: int) -> None:
+                name = _one_line(source)[-30:]
+                shown = steps < of
+                progress.update(tiles, description=name, completed=steps, total=of, visible=shown)
+
+            yield lambda count: progress.advance(pictures, count), show_scene
 
     return bar() if console.is_terminal else plain()

@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from img2img import images
-from img2img.errors import DataError
+from img2img.errors import DataError, Img2ImgError
 from img2img.files import usable_cores
 from img2img.images import MAX_PIXELS
 from img2img.infer import session
 from img2img.infer.item import NO_PIXELS, Item, Reading, read_all, save_all
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
-from img2img.infer.room import Room
+from img2img.infer.scene import Scene
+from img2img.infer.scene_translate import translate_scene
 from img2img.infer.tile import Tiler
+from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
 
@@ -76,12 +80,14 @@ class Settings:
     fail_fast: bool = False
     max_side: int | None = None  # px; larger pictures are made smaller first
     tile: int | None = None  # side, px, of the tiles in which larger pictures run
+    norm_tiles: int | None = None  # from which statistics of norms are estimated; None: all
 
     def fingerprint(self) -> str:
         """A hash of the settings that affect the outputs' pixels."""
         decisive: list[object] = [self.to, images.QUALITY, *filter(None, [self.max_side])]
         decisive += [["quality", self.quality]] if self.quality is not None else []
         decisive += [["tile", self.tile]] if self.tile else []
+        decisive += [["norm_tiles", self.norm_tiles]] if self.norm_tiles else []
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
@@ -92,18 +98,22 @@ def translate_files(
     settings: Settings,
     existing: Existing = "skip",
     progress: Callable[[int], None] = lambda count: None,
+    progress_of_scene: Callable[[str, int, int], None] = lambda source, done, total: None,
 ) -> Summary:
     """Translate every job. Outputs are complete or absent; a second run does what is missing.
 
-    record: of the output folder; None for a single file that the user named. A picture that fails
+    record: of the output folder; None for a single file that the user named. progress: takes a
+    number of pictures that are done. progress_of_scene: takes the file of a picture that is
+    translated in parts, with the number of steps that are done, and of all. A picture that fails
     is listed in the summary. Raises DataError, before the first picture, where existing files are
     in the way, and UsageError for a wrong domain.
     """
     began, summary = time.monotonic(), Summary()
     domain = translator.domain(settings.to)
     values = translator.manifest.intensity_out
-    tiler = Tiler(translator, settings.tile) if settings.tile else None
-    room = Room(translator)
+    tilers = Tilers(translator, settings.tile, settings.norm_tiles)
+    if settings.tile:
+        tilers.of(settings.tile)  # raises the error of a model that can't be tiled
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     progress(summary.skipped)
@@ -136,6 +146,8 @@ def translate_files(
             while len(saving) * together > limit:
                 for item in saving.popleft().result():
                     note(item, "error" if item.error else "ok")
+                    if item.scene and not item.error:
+                        item.scene.clear()
                     if item.error:
                         summary.failed.append((item.job.source, item.error))
                     else:
@@ -144,16 +156,19 @@ def translate_files(
                     progress(1)
 
         # Pictures that need tiles are large, so only one waits while another runs.
-        ahead = _Ahead(1 if tiler else 4 * together * cores, cores)
+        ahead = _Ahead(1 if settings.tile else 4 * together * cores, cores)
         reads = _read_ahead(pool, together, todo, translator, settings, ahead)
         # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
         batch = settings.batch or (1 if on_cpu else 8)
 
         def translate(items: list[Item]) -> list[Item]:
-            _translate(translator, tiler, room, items, domain)
+            if items[0].is_scene:
+                _translate_scene(tilers, items[0], domain, settings, progress_of_scene)
+            else:
+                _translate(tilers, items, domain)
             return items
 
-        at_once = 2 if translator.provider in session.ON_NVIDIA and not tiler else 1
+        at_once = 2 if translator.provider in session.ON_NVIDIA and not settings.tile else 1
         for items in _in_order(translate, _batched(reads, batch), at_once):
             for item in items:
                 if not item.error:
@@ -230,7 +245,11 @@ def _read_ahead(
     """
     manifest = translator.manifest
     reading = Reading(
-        manifest.in_channels, manifest.intensity_in, settings.max_pixels, settings.max_side
+        manifest.in_channels,
+        manifest.intensity_in,
+        settings.max_pixels,
+        settings.max_side,
+        in_parts=manifest.reach is not None and not settings.max_side,
     )
     waiting: deque[tuple[int, Future[list[Item]]]] = deque()
     upcoming, awaited = iter(jobs), 0
@@ -279,7 +298,7 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
     groups: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
         shape = item.picture.pixels.shape
-        if item.error or len(shape) == 4:  # all pages of a file
+        if item.error or item.is_scene or len(shape) == 4:  # all pages of a file
             yield [item]
             continue
         group = groups.setdefault(shape, [])
@@ -291,27 +310,41 @@ def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
     yield from groups.values()
 
 
-def _translate(
-    translator: Translator,
-    tiler: Tiler | None,
-    room: Room,
-    items: list[Item],
+def _translate_scene(
+    tilers: Tilers,
+    item: Item,
     domain: np.ndarray | None,
+    settings: Settings,
+    progress: Callable[[str, int, int], None],
 ) -> None:
+    """Translate a picture in parts, or set the reason why that failed."""
+    assert item.source  # of a picture that could be read
+    decisive = item.source.sha256, tilers.translator.sha256, settings.fingerprint()
+    key = hashlib.sha256(" ".join(decisive).encode()).hexdigest()
+    scene = Scene(Path(item.job.source), Path(item.job.target), key)
+    try:
+        notes = translate_scene(scene, tilers.of, domain, partial(progress, item.job.source))
+        item.scene, item.picture = scene, replace(item.picture, notes=notes)
+    except Img2ImgError as error:
+        item.error = str(error).removeprefix(f"{scene.source}: ")
+    except Exception as error:  # the runtimes' types; or the disk's
+        item.error = f"the model failed ({session.reason(error)})"
+
+
+def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> None:
     """Set the items' results, or the reason why the model failed on this group."""
     if items[0].error:
         return
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[-3:-1]
-    tiles = tiler if tiler and max(height, width) > tiler.whole_side else None
-    reason = None if tiles else room.refusal(height, width)
+    tiler, reason = tilers.for_size(height, width)
     if not reason:
         try:
             if pictures[0].ndim == 4:
                 [pages] = pictures
-                results = [np.stack(_each(translator, tiles, list(pages), domain))]
+                results = [np.stack(_each(tilers.translator, tiler, list(pages), domain))]
             else:
-                results = _each(translator, tiles, pictures, domain)
+                results = _each(tilers.translator, tiler, pictures, domain)
         except Exception as error:  # the runtimes' types; most often, out of memory
             reason = f"{width}x{height}: the model failed ({session.reason(error)})"
     if reason:
@@ -325,10 +358,10 @@ def _translate(
 
 def _each(
     translator: Translator,
-    tiles: Tiler | None,
+    tiler: Tiler | None,
     pictures: list[np.ndarray],
     domain: np.ndarray | None,
 ) -> list[np.ndarray]:
-    if tiles:
-        return [tiles(pixels, domain) for pixels in pictures]
+    if tiler:
+        return [tiler(pixels, domain) for pixels in pictures]
     return translator(pictures, to=domain)

@@ -17,7 +17,8 @@ from img2img.files import split_suffix, write_whole
 from img2img.images import Metadata, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
-from img2img.intensity import Intensity, representable
+from img2img.infer.scene import Scene, is_scene, unmarked
+from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster
 from img2img.stored import Stored, read_pages
 
@@ -33,6 +34,8 @@ class Item:
     raster: Raster | None = None  # of the file, if it is not a photograph, for its metadata
     missing: np.ndarray | None = None  # bool, [P, H, W] or [H, W]: its pixels without a value
     source: Source | None = None
+    is_scene: bool = False  # it is read in parts while it is translated
+    scene: Scene | None = None  # its translated pixels
     result: np.ndarray | None = None
     written: int = 0  # bytes of the output
     error: str | None = None
@@ -52,6 +55,7 @@ class Reading:
     intensity: Intensity | None
     max_pixels: int
     max_side: int | None  # px, of photographs; larger ones are made smaller
+    in_parts: bool = False  # whether larger pictures are read in parts, where they can be
 
 
 def read_all(jobs: Sequence[Job], reading: Reading) -> list[Item]:
@@ -73,6 +77,11 @@ def _read(job: Job, reading: Reading) -> Item:
     most, side = reading.max_pixels, reading.max_side
     try:
         stat = path.stat()
+        if reading.in_parts and is_scene(path, most):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            source = Source(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, digest)
+            return Item(job, source=source, is_scene=True)
         content = images.load(path, most)
         if reading.intensity:
             pages = read_pages(content, reading.intensity, most)
@@ -114,7 +123,12 @@ def _beyond(pages: Sequence[Stored], intensity: Intensity) -> tuple[str, ...]:
 
 def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
     notes: tuple[str, ...] = ()
-    if item.result is not None:
+    if item.scene and not item.error:
+        try:
+            item.written, notes = item.scene.save(intensity)
+        except Exception as error:
+            item.error = f"can't be written: {str(error) or type(error).__name__}"
+    elif item.result is not None:
         try:
             suffix = split_suffix(item.job.target)[1]
             if intensity or (item.raster and suffix.lower() in rasters.WRITES):
@@ -141,11 +155,10 @@ def _encoded_values(
     notes: tuple[str, ...] = ()
     if item.missing is not None and not (intensity and intensity.may_miss):
         declared = item.raster.nodata if item.raster else None
-        nodata = representable(declared, result.dtype.name)
+        value, nodata = gap_of(intensity, declared, result.dtype.name)
         result = result.copy()
-        result[item.missing] = 0 if nodata is None else nodata
-        if nodata is None:
-            notes = (f"missing pixels are 0, since {result.dtype} has no value for them",)
+        result[item.missing] = value
+        notes = (unmarked(result.dtype.name),) if nodata is None else ()
     like = replace(item.raster, nodata=nodata) if item.raster else None
     if like is None and nodata is not None:
         like = Raster(result, nodata=nodata)

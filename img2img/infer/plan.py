@@ -34,6 +34,7 @@ class Formats(NamedTuple):
     otherwise: str
 
 
+SLIDES = (".svs",)
 PHOTOGRAPHS = Formats(WRITERS, ".png")
 
 
@@ -320,5 +321,7 @@ def _renamed(relative: str, extension: Extension, names: Names, formats: Formats
     if extension == "keep" and suffix.lower() in formats.kept:
         return relative
     wanted = formats.otherwise if extension == "keep" else f".{extension}"
+    if extension == "keep" and suffix.lower() in SLIDES:
+        wanted = ".tif"  # which holds pictures of this size
     kept = relative if names == "full" and suffix.lower() != wanted else stem
     return kept + wanted

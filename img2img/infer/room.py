@@ -15,6 +15,8 @@ from img2img.infer.translator import Translator
 LARGE = 2048 * 2048  # pixels; smaller pictures are not checked
 PROBE = 1024  # side, px, of the picture that memory is measured with
 MARGIN = 1.1  # because bytes per pixel differ a little between sizes
+TILES = (2048, 1024, 512, 256)  # sides, px, of which one is chosen by the memory that a tile takes
+TILE = 2**30  # bytes that a tile may take, and half of what is available at most
 
 
 class Room:
@@ -40,13 +42,21 @@ class Room:
             self.held = max(self.held, need)
             return None
         side = int(max(height, width) * (have / need) ** 0.5 * 0.95) // 64 * 64
-        remedies = [f"--max-side {side} makes it smaller"] if side else []
-        if self.translator.manifest.reach is not None:
-            remedies.append("--tile 1024 runs it in parts")
+        advice = f": --max-side {side} makes it smaller" if side else ""
         return (
             f"{width}x{height} needs about {need / 2**30:.1f} GiB of memory, of which "
-            f"{have / 2**30:.1f} are available{': ' if remedies else ''}{', '.join(remedies)}"
+            f"{have / 2**30:.1f} are available{advice}"
         )
+
+    def tile_side(self, margin: int) -> int:
+        """The side, px, of tiles that fit into memory with their margin."""
+        if self.translator.provider not in ON_CPU or self.bytes_per_pixel is None:
+            return 1024
+        most = min(TILE, memory.available() / 2)
+        fitting = [
+            side for side in TILES if self.bytes_per_pixel * (side + 2 * margin) ** 2 <= most
+        ]
+        return max(fitting, default=min(TILES))
 
 
 def measured(translator: Translator) -> float | None:

@@ -20,9 +20,6 @@ from img2img.files import spread
 from img2img.infer.session import Session, session_of
 from img2img.infer.translator import Translator
 
-SIDES = (2048, 1024, 512, 256)  # px, of which one is chosen by the memory that it takes
-MEMORY = 2**30  # bytes that a tile may take, of what is available half at most
-
 
 class Part(NamedTuple):
     """A part of a picture."""
@@ -93,6 +90,19 @@ class Progress:
     tile: int = 0  # the next one of the pass for the next norm, or of the translation
     moments: Moments = field(default_factory=Moments)  # of the pass so far
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, without rounding."""
+        statistics = [[mean.tolist(), variance.tolist()] for mean, variance in self.statistics]
+        return {"statistics": statistics, "tile": self.tile, "moments": self.moments.as_dict()}
+
+    @classmethod
+    def of_dict(cls, saved: dict[str, Any]) -> Self:
+        statistics = [
+            (np.array(mean, np.float32), np.array(variance, np.float32))
+            for mean, variance in saved["statistics"]
+        ]
+        return cls(statistics, int(saved["tile"]), Moments.of_dict(saved["moments"]))
+
 
 class Tiler:
     """Translates in tiles, with a margin around each."""
@@ -142,6 +152,11 @@ class Tiler:
         """The number of steps for a picture of this height and width."""
         tiles = len(self._tiles(shape))
         return len(self.graph.normalized) * len(self._of_norms(tiles)) + tiles
+
+    def done(self, shape: tuple[int, int], progress: Progress) -> int:
+        """The number of steps that were made for a picture of this height and width."""
+        each = len(self._of_norms(len(self._tiles(shape))))
+        return len(progress.statistics) * each + progress.tile
 
     def steps(
         self, picture: Picture, canvas: Canvas, domain: np.ndarray | None, progress: Progress

@@ -12,7 +12,9 @@ from typing import IO
 
 import numpy as np
 
+from img2img.box import Box
 from img2img.errors import DataError
+from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import (
     Header,
     Raster,
@@ -27,6 +29,7 @@ SIGNATURE = b"\x93NUMPY"
 ZIP_SIGNATURE = b"PK\x03\x04"
 NAMES = ("image", "arr_0")  # of the array in an .npz with several
 MAX_HEADER = 10_000  # characters, which are parsed as a Python literal
+ROWS = 64  # that are written at a time
 MAX_LEADING_BANDS = 16  # of an array [bands, H, W]
 
 
@@ -83,6 +86,18 @@ def encode(values: np.ndarray, suffix: str) -> bytes:
     else:
         np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def save(path: Path, array: ArrayFile) -> None:
+    """Write values that are in a file as .npy, without reading all of them at once."""
+    height, width, bands = array.shape
+    shape = (height, width) if bands == 1 else array.shape
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for top in range(0, height, ROWS):
+            rows = array.read(Box(top, min(top + ROWS, height), 0, width))
+            file.write(rows.tobytes())
 
 
 def is_npz(source: Path | bytes) -> bool:

@@ -6,15 +6,23 @@ uncompressed.
 
 import io
 import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 from xml.dom import minidom
 
 import numpy as np
 
+from img2img.box import Box
 from img2img.errors import DataError
+from img2img.files import usable_cores
+from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, require_safe_xml
 from img2img.rasters.tiff_metadata import (
     DESCRIPTION,
     GDAL_METADATA,
+    ICC_PROFILE,
     IMAGEJ_METADATA,
     IMAGEJ_SIZES,
     NODATA,
@@ -23,7 +31,7 @@ from img2img.rasters.tiff_metadata import (
 )
 from img2img.rasters.tiff_page import INSTALL
 
-ICC_PROFILE = 34675
+TILE = 512  # side, px, of the tiles of pictures that are written in parts
 ALPHA = 2  # not premultiplied, section 18
 ASCII = 2  # type of a tag
 CLASSIC_LIMIT = 2**32 - 2**24  # bytes of values, beyond which BigTIFF is written
@@ -37,6 +45,32 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
     like: the raster that was read; its metadata is written again. Georeferences and pixel sizes
     raise DataError for another size.
     """
+    buffer = io.BytesIO()
+    _write(buffer, pages.shape, pages.dtype, like, partial(_planes, pages))
+    return buffer.getvalue()
+
+
+def save(path: Path, array: ArrayFile, like: Raster | None) -> None:
+    """Write values that are in a file, [H, W, bands], in tiles, without reading all of them at
+    once. like: as in `encode`.
+    """
+    height, width, bands = array.shape
+    with path.open("wb") as file:
+        shape = (1, height, width, bands)
+        _write(file, shape, array.dtype, like, partial(_tiles_of_planes, array), (TILE, TILE))
+
+
+def _write(
+    target: BinaryIO,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    like: Raster | None,
+    planes: Callable[[int], Iterable[np.ndarray | Iterator[np.ndarray]]],
+    tile: tuple[int, int] | None = None,
+) -> None:
+    """shape: [P, H, W, bands]. planes: gives what is written to each directory, for a number of
+    bands in each: [H, W] or [H, W, bands], or its tiles.
+    """
     try:
         import tifffile
     except ImportError:
@@ -44,7 +78,7 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
     metadata = TiffMetadata()
     if like and isinstance(like.carried, TiffMetadata):
         metadata = like.carried
-    height, width, bands = pages.shape[1:]
+    _, height, width, bands = shape
     same = like is not None and like.values.shape[-1] == bands
     stacked = metadata.form != "plain"
     if like and (stacked or metadata.geographic) and like.values.shape[:2] != (height, width):
@@ -57,34 +91,36 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
     if stacked:
         samples = metadata.samples if same else 1
     elif like is None or not isinstance(like.carried, TiffMetadata):
-        guess = bands in (3, 4) and pages.dtype.kind == "u"
+        guess = bands in (3, 4) and dtype.kind == "u"
         metadata = TiffMetadata(rgb=guess, extra=(ALPHA,) if guess and bands == 4 else ())
     rgb = metadata.rgb and samples >= 3
     extra = samples - (3 if rgb else 1)
     meanings = metadata.extra if len(metadata.extra) == extra else (0,) * extra
-    buffer = io.BytesIO()
-    big = pages.nbytes > CLASSIC_LIMIT
-    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=metadata.byteorder) as file:
-        tags = _tags(metadata, like, pages, same)
-        for plane in _planes(pages, samples):
+    big = int(np.prod(shape)) * dtype.itemsize > CLASSIC_LIMIT
+    packed = metadata.form != "imagej" or tile is not None
+    with tifffile.TiffWriter(target, bigtiff=big, byteorder=metadata.byteorder) as file:
+        tags = _tags(metadata, like, shape, dtype, same)
+        for plane in planes(samples):
             file.write(
-                np.ascontiguousarray(plane),
+                plane,
+                shape=(height, width) if samples == 1 else (height, width, samples),
+                dtype=dtype,
+                tile=tile,
                 photometric="rgb" if rgb else "minisblack",
                 planarconfig="contig" if samples > 1 else None,
                 extrasamples=meanings or None,
-                compression=None if metadata.form == "imagej" else "zlib",
-                predictor=plane.dtype.kind in "ui" and metadata.form != "imagej",
+                compression="zlib" if packed else None,
+                predictor=packed and dtype.kind in "ui",
                 resolution=metadata.resolution[:2] if metadata.resolution else None,
                 resolutionunit=metadata.resolution[2] if metadata.resolution else None,
                 software=False,
                 metadata=None,
                 extratags=[(*tag, False) for tag in tags],
                 contiguous=False,
-                maxworkers=1,
+                maxworkers=usable_cores() if tile else 1,
             )
             if stacked:  # their metadata is in the first directory
                 tags = []
-    return buffer.getvalue()
 
 
 def _planes(pages: np.ndarray, samples: int) -> list[np.ndarray]:
@@ -92,12 +128,39 @@ def _planes(pages: np.ndarray, samples: int) -> list[np.ndarray]:
     parts = [
         page[..., at : at + samples] for page in pages for at in range(0, pages.shape[-1], samples)
     ]
-    return [part[..., 0] if samples == 1 else part for part in parts]
+    contiguous = [np.ascontiguousarray(part) for part in parts]
+    return [part[..., 0] if samples == 1 else part for part in contiguous]
 
 
-def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: bool) -> list[Tag]:
-    """same: the bands are as many as the file's, so that metadata on bands is still valid."""
-    count, _, _, bands = pages.shape
+def _tiles_of_planes(array: ArrayFile, samples: int) -> Iterator[Iterator[np.ndarray]]:
+    """The tiles of what is written to each directory, [TILE, TILE] or [TILE, TILE, samples]."""
+    for at in range(0, array.shape[2], samples):
+        yield _tiles(array, slice(at, at + samples))
+
+
+def _tiles(array: ArrayFile, bands: slice) -> Iterator[np.ndarray]:
+    height, width, _ = array.shape
+    whole = Box(0, height, 0, width)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            box = Box(top, top + TILE, left, left + TILE).common(whole)
+            values = array.read(box)[..., bands]
+            edges = ((0, TILE - box.height), (0, TILE - box.width), (0, 0))
+            tile = np.ascontiguousarray(np.pad(values, edges))
+            yield tile[..., 0] if tile.shape[2] == 1 else tile
+
+
+def _tags(
+    metadata: TiffMetadata,
+    like: Raster | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    same: bool,
+) -> list[Tag]:
+    """shape: [P, H, W, bands]. same: the bands are as many as the file's, so that metadata on bands
+    is still valid.
+    """
+    count, _, _, bands = shape
     tags = {tag[0]: tag for tag in metadata.tags}
     if not same:
         tags.pop(GDAL_METADATA, None)
@@ -119,7 +182,7 @@ def _tags(metadata: TiffMetadata, like: Raster | None, pages: np.ndarray, same: 
         if metadata.form == "imagej":
             tags[DESCRIPTION] = _text(DESCRIPTION, _imagej(text, bands, metadata, depth, count))
         else:
-            described = _ome(text, pages, metadata, depth, same)
+            described = _ome(text, count, bands, dtype.name, metadata, depth, same)
             tags[DESCRIPTION] = _text(DESCRIPTION, described)
     return [tags[code] for code in sorted(tags)]
 
@@ -157,17 +220,23 @@ def _imagej(text: str, bands: int, metadata: TiffMetadata, depth: int, count: in
     return "\n".join([*kept[:1], *counts, *kept[1:], ""])
 
 
-def _ome(text: str, pages: np.ndarray, metadata: TiffMetadata, depth: int, same: bool) -> str:
+def _ome(
+    text: str,
+    count: int,
+    bands: int,
+    dtype: str,
+    metadata: TiffMetadata,
+    depth: int,
+    same: bool,
+) -> str:
     """The file's OME-XML for the planes that are written, in the order channel, slice, time."""
-    count, _, _, bands = pages.shape
     require_safe_xml(text)
     document = minidom.parseString(text.strip().encode())
     images = _elements(document, "Image")
     for image in images[1:]:
         _remove(image)
     pixels = _elements(images[0], "Pixels")[0]
-    dtype = pages.dtype.name
-    attributes = {"SizeC": bands, "SizeZ": depth, "SizeT": count // depth}
+    attributes: dict[str, object] = {"SizeC": bands, "SizeZ": depth, "SizeT": count // depth}
     attributes |= {"Type": OME_TYPES.get(dtype, dtype), "DimensionOrder": "XYCZT"}
     for name, value in attributes.items():
         pixels.setAttribute(name, str(value))

@@ -1,0 +1,121 @@
+"""Pictures that are read and written in parts, because they don't fit into memory: their files.
+
+While a scene is translated, a folder beside its output holds the pixels that are done, and
+state.json, which says how far it is. After an interruption, the same command goes on from there.
+`scene_translate` does the work; nothing here imports a runtime.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from img2img import rasters
+from img2img.errors import DataError
+from img2img.files import split_suffix, whole_file, write_whole
+from img2img.intensity import Intensity, gap_of
+from img2img.rasters import Raster, npy, tiff_write, windows
+from img2img.rasters.array_file import ArrayFile
+from img2img.rasters.tiff_metadata import ICC_PROFILE, TiffMetadata
+
+WRITES = (".tif", ".tiff", ".npy")
+STATE = "state.json"
+
+
+def is_scene(path: Path, most: int) -> bool:
+    """Whether a file can be read in parts, and has more pixels than `most`. A broken file is none:
+    it is named where it is read.
+    """
+    if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
+        return False
+    try:
+        header = rasters.header(path)
+    except DataError:
+        return False
+    return header is not None and header.size[0] * header.size[1] > most
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene's files, and a hash of all that its output depends on."""
+
+    source: Path
+    target: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """That of the unfinished work."""
+        name = hashlib.sha256(self.target.name.encode()).hexdigest()[:16]
+        return self.target.parent / f".img2img-{name}.parts"
+
+    @property
+    def pixels(self) -> Path:
+        """The file of the translated pixels, without a header."""
+        return self.folder / "pixels.raw"
+
+    def save(self, intensity: Intensity | None) -> tuple[int, tuple[str, ...]]:
+        """Write the output from the translated pixels. Returns its bytes, and notes. intensity: of
+        the output, if it has values.
+        """
+        state = self.state()
+        assert state  # it was translated
+        shape, dtype, (_, _, lost) = tuple(state["shape"]), state["dtype"], state["seen"]
+        with windows.opened(self.source) as page:
+            like = page.raster
+        if not intensity and is_photograph(like):
+            like = _without_color(like)
+        _, nodata = gap_of(intensity, like.nodata, dtype)
+        declared = nodata if lost or (intensity and intensity.may_miss) else None
+        like = replace(like, nodata=declared)
+        with whole_file(self.target) as temporary, self.pixels.open("rb") as file:
+            array = ArrayFile(file, 0, shape, np.dtype(dtype))
+            if split_suffix(self.target.name)[1].lower() == ".npy":
+                npy.save(temporary, array)
+            else:
+                tiff_write.save(temporary, array, like)
+        no_value = lost and nodata is None and not (intensity and intensity.may_miss)
+        return self.target.stat().st_size, (unmarked(dtype),) if no_value else ()
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """state: how far the work is, with the pixels' `shape` and `dtype`, and `seen`, whose last
+        entry is whether any is missing.
+        """
+        write_whole(self.folder / STATE, json.dumps({"key": self.key, **state}))
+
+    def clear(self) -> None:
+        """Delete the folder of the work."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def state(self) -> dict[str, Any] | None:
+        """That of an earlier run of the same job; None if there is none."""
+        try:
+            state: dict[str, Any] = json.loads((self.folder / STATE).read_text())
+            return state if state["key"] == self.key else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def unmarked(dtype: str) -> str:
+    """A note on missing pixels in an output of a type that has no value for them."""
+    return f"missing pixels are 0, since {dtype} has no value for them"
+
+
+def is_photograph(raster: Raster) -> bool:
+    """Whether the values are gray or RGB of 8 bits, possibly with an alpha channel."""
+    carried, bands = raster.carried, raster.values.shape[2]
+    if not isinstance(carried, TiffMetadata) or raster.values.dtype != np.uint8:
+        return False
+    alpha = bands == 4 and carried.extra == (tiff_write.ALPHA,)
+    return bands == 1 or (carried.rgb and (bands == 3 or alpha))
+
+
+def _without_color(raster: Raster) -> Raster:
+    """Without what says how colors are stored, since those of outputs are in sRGB."""
+    assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
+    tags = tuple(tag for tag in raster.carried.tags if tag[0] != ICC_PROFILE)
+    return replace(raster, carried=replace(raster.carried, tags=tags))

@@ -1,0 +1,179 @@
+"""Translating pictures that don't fit into memory: see `scene`."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from img2img import images
+from img2img.box import Box
+from img2img.errors import DataError
+from img2img.files import split_suffix
+from img2img.infer.scene import WRITES, Scene, is_photograph
+from img2img.infer.tile import Part, Progress, Tiler
+from img2img.intensity import gap_of
+from img2img.manifest import Manifest
+from img2img.rasters import Raster, windows
+from img2img.rasters.array_file import ArrayFile
+from img2img.rasters.tiff_metadata import ICC_PROFILE, ORIENTATION, TiffMetadata
+from img2img.stored import as_stored
+
+SAVE_EVERY = 10.0  # seconds, after which the state is saved
+
+
+def translate_scene(
+    scene: Scene,
+    tiler_of: Callable[[int | None], Tiler],
+    domain: np.ndarray | None,
+    progress: Callable[[int, int], None],
+) -> tuple[str, ...]:
+    """Translate into the scene's folder, from where an earlier run stopped. Returns notes.
+
+    tiler_of: gives a tiler with tiles of a side, or for None of one that fits into memory.
+    progress: takes the number of steps that are done, and of all.
+
+    Raises DataError for a file that can't be read in parts, for a format that can't be written
+    in parts, and where the disk has too little space.
+    """
+    if split_suffix(scene.target.name)[1].lower() not in WRITES:
+        raise DataError("pictures of its size are written as TIFF or .npy: leave out --ext")
+    state = scene.state()
+    tiler = tiler_of(state["side"] if state else None)
+    manifest = tiler.translator.manifest
+    done = Progress.of_dict(state["progress"]) if state else Progress()
+    with windows.opened(scene.source) as page:
+        picture = _Picture(page, manifest, str(scene.source))
+        height, width = picture.shape
+        dtype = np.dtype(manifest.dtype_out)
+        shape = height, width, manifest.out_channels
+        if not state:
+            scene.folder.mkdir(parents=True, exist_ok=True)
+            _require_space(scene.folder, height * width * manifest.out_channels * dtype.itemsize)
+        value, _ = gap_of(manifest.intensity_out, page.raster.nodata, dtype.name)
+        with scene.pixels.open("r+b" if state else "w+b") as file:
+            canvas = _Canvas(ArrayFile(file, 0, shape, dtype), value)
+            if state:
+                picture.beyond, picture.known, canvas.lost = state["seen"]
+
+            def save() -> None:
+                file.flush()
+                os.fsync(file.fileno())
+                seen = picture.beyond, picture.known, canvas.lost
+                content = {"side": tiler.side, "seen": seen, "progress": done.as_dict()}
+                scene.save_state(content | {"shape": shape, "dtype": dtype.name})
+
+            steps, total = tiler.done(picture.shape, done), tiler.count(picture.shape)
+            progress(steps, total)
+            saved = time.monotonic()
+            for _ in tiler.steps(picture, canvas, domain, done):
+                steps += 1
+                progress(steps, total)
+                if time.monotonic() - saved > SAVE_EVERY:
+                    save()
+                    saved = time.monotonic()
+            save()
+    return picture.notes
+
+
+class _Picture:
+    """A file in parts, as the model takes them."""
+
+    def __init__(self, page: windows.Windows, manifest: Manifest, name: str):
+        """Raises DataError for a file that the model doesn't take. name: of the file, in errors."""
+        self.page, self.name = page, name
+        self.channels, self.intensity = manifest.in_channels, manifest.intensity_in
+        self.beyond, self.known = 0.0, 0  # values that are clipped, and all that were read
+        self._remarks: dict[str, None] = {}
+        if not self.intensity:
+            _require_photograph(page.raster)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.page.shape
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        share = self.beyond / max(self.known, 1)
+        clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
+        return (*self.page.raster.notes, *self._remarks, *((clipped,) if share else ()))
+
+    def read(self, box: Box) -> Part:
+        raster = self.page.read(box)
+        self._remarks |= dict.fromkeys(raster.notes)
+        if not self.intensity:
+            return Part(_in_srgb(raster, self.channels))
+        stored = as_stored(raster, self.intensity, self.name)
+        values, missing = stored.values, stored.missing
+        known = values if missing is None else values[~missing]
+        if known.size:
+            self.beyond += self.intensity.outside(known) * known.size
+            self.known += known.size
+        return Part(values, missing)
+
+
+class _Canvas:
+    """The file of translated pixels."""
+
+    def __init__(self, array: ArrayFile, gap: float):
+        """gap: the value of missing pixels."""
+        self.array, self.gap = array, gap
+        self.lost = False  # whether any pixel is missing
+
+    def write(self, box: Box, values: np.ndarray | None, missing: np.ndarray | None) -> None:
+        gap = np.array(self.gap, self.array.dtype)
+        if values is None:
+            values = np.broadcast_to(gap, (box.height, box.width, self.array.shape[2]))
+            self.lost = True
+        elif missing is not None and missing.any():
+            values = np.where(missing[..., None], gap, values)
+            self.lost = True
+        self.array.write(box, values)
+
+
+def _require_photograph(raster: Raster) -> None:
+    """Raise DataError for a file that is no photograph, or turned."""
+    if not is_photograph(raster):
+        raise DataError(
+            "the model is for photographs, and pictures of this size are read as gray or RGB of 8 "
+            "bits, from TIFF. Convert it"
+        )
+    if _tag(raster, ORIENTATION) not in (None, 1):
+        raise DataError("it is stored turned by its orientation tag. Save it upright")
+
+
+def _in_srgb(raster: Raster, channels: int) -> np.ndarray:
+    """A part of a photograph as the model takes photographs: uint8 [h, w, channels]."""
+    values = raster.values
+    image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    if profile := _tag_bytes(raster, ICC_PROFILE):
+        image.info["icc_profile"] = profile
+    return images.read(image, channels).pixels
+
+
+def _tag_bytes(raster: Raster, code: int) -> bytes | None:
+    assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
+    return next((content for tag, _, _, content in raster.carried.tags if tag == code), None)
+
+
+def _tag(raster: Raster, code: int) -> int | None:
+    """The value of a tag of one number."""
+    content = _tag_bytes(raster, code)
+    if content is None:
+        return None
+    assert isinstance(raster.carried, TiffMetadata)
+    return int.from_bytes(content, "little" if raster.carried.byteorder == "<" else "big")
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    """Raise DataError where the disk has no room for the pixels and for the output."""
+    free = shutil.disk_usage(folder).free
+    if free < 2 * needed:
+        raise DataError(
+            f"its {needed / 2**30:.1f} GiB of pixels and the output may need twice as much on the "
+            f"disk of {folder.parent}, which has {free / 2**30:.1f} GiB left. Choose another "
+            "folder with -o, or free some space"
+        )

@@ -1,0 +1,308 @@
+"""Pictures that are translated in parts, against the same pictures translated whole."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import make_between, make_bundle, make_identity
+from PIL import Image, ImageCms
+from typer.testing import CliRunner
+
+from img2img import images, rasters
+from img2img.cli import app
+from img2img.export import graph
+from img2img.files import find_pictures
+from img2img.infer import scene_translate
+from img2img.infer.folder import Settings, translate_files
+from img2img.infer.plan import make_plan
+from img2img.infer.record import Record
+from img2img.infer.registry import shipped
+from img2img.infer.translator import Translator
+from img2img.intensity import Intensity
+from img2img.methods.base import ExportSpec
+from img2img.nets.init import init_normal
+from img2img.nets.resnet import ResNet
+from img2img.sizes import Size
+from img2img.training.config import RunConfig
+
+rasterio = pytest.importorskip("rasterio")
+tifffile = pytest.importorskip("tifffile")
+RANDOM = np.random.default_rng(0)
+TYPES = ["uint8", "uint16", "int16", "int32", "float32"]
+
+
+def of(dtype: str, bands: int = 1, **more) -> Intensity:
+    names = tuple(str(band + 1) for band in range(bands))
+    high = 200.0 if dtype == "uint8" else 1000.0
+    return Intensity(dtype=dtype, bands=names, low=(0,) * bands, high=(high,) * bands, **more)
+
+
+def drawn(dtype: str, *shape: int) -> np.ndarray:
+    return RANDOM.uniform(0, 200 if dtype == "uint8" else 1000, shape).astype(dtype)
+
+
+def translate(*arguments) -> tuple[int, str]:
+    """In parts wherever a picture has over 5,000 pixels, in tiles of 64 px."""
+    options = ["--provider", "cpu", "--tile", "64", "--max-pixels", "5000"]
+    result = CliRunner().invoke(app, ["translate", *map(str, arguments), *options])
+    code = getattr(result.exception, "exit_code", result.exit_code)
+    return code, f"{result.output}{result.exception or ''}"
+
+
+def save_geotiff(path: Path, values: np.ndarray, **options) -> None:
+    height, width, bands = values.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=width,
+        height=height,
+        count=bands,
+        dtype=values.dtype.name,
+        crs="EPSG:32633",
+        transform=rasterio.transform.from_origin(500_000, 5_000_000, 10, 10),
+        **options,
+    ) as file:
+        file.write(np.moveaxis(values, -1, 0))
+        file.descriptions = [f"band {letter}" for letter in "abcdefg"[:bands]]
+
+
+@pytest.fixture(scope="module")
+def painter(tmp_path_factory) -> Translator:
+    """A network with norms, of photographs."""
+    import torch
+
+    torch.manual_seed(1)
+    network = ResNet(3, 3, 4, 1, "instance")
+    init_normal(network, std=0.05)
+    spec = ExportSpec(network, 3, 3)
+    config = RunConfig(mode="cyclegan", name="m", method={"size": 64}, sources={})
+    path = tmp_path_factory.mktemp("m") / "m.onnx"
+    manifest = graph.make_manifest(config, "ab", spec, {}, {}, "fp32")
+    graph.write(graph.trace(spec, Size(64, 64)), manifest, path)
+    return Translator(path, "cpu")
+
+
+@pytest.fixture(scope="module")
+def wall() -> np.ndarray:
+    files = list(find_pictures(shipped("quickstart") / "test" / "flat"))[:6]
+    pixels = [images.read(path).pixels for path in files]
+    return np.vstack([np.hstack(pixels[:3]), np.hstack(pixels[3:])])[:121, :187]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_geotiff_comes_back_bit_for_bit_with_its_place(dtype, tmp_path):
+    values = drawn(dtype, 130, 150, 3)
+    save_geotiff(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64)
+    model = make_identity(tmp_path / "m.onnx", of(dtype, 3), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    with rasterio.open(tmp_path / "a.tif") as one, rasterio.open(tmp_path / "out/a.tif") as other:
+        np.testing.assert_array_equal(other.read(), np.moveaxis(values, -1, 0))
+        assert (one.crs, one.transform) == (other.crs, other.transform)
+        assert one.descriptions == other.descriptions
+        assert other.dtypes == (dtype,) * 3
+        assert other.profile["tiled"]
+    assert not list((tmp_path / "out").glob(".img2img-*"))
+
+
+def test_an_array_and_channels_in_pages_come_back_bit_for_bit(tmp_path):
+    values = drawn("uint16", 130, 150, 2)
+    model = make_identity(tmp_path / "m.onnx", of("uint16", 2), reach=4)
+    np.save(tmp_path / "a.npy", values)
+    stored = np.moveaxis(values, -1, 0)
+    kinds = {"axes": "CYX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
+    tifffile.imwrite(tmp_path / "b.ome.tif", stored, metadata=kinds)
+    for name in ("a.npy", "b.ome.tif"):
+        code, said = translate(tmp_path / name, "-m", model, "-o", tmp_path / "out")
+        assert code == 0, said
+        np.testing.assert_array_equal(rasters.read(tmp_path / "out" / name).values, values)
+    with tifffile.TiffFile(tmp_path / "out/b.ome.tif") as file:
+        assert 'PhysicalSizeX="0.25"' in file.ome_metadata
+
+
+def test_missing_pixels_stay_missing_and_empty_tiles_are_not_run(tmp_path):
+    values = drawn("int16", 200, 200, 1)
+    values[values == -7] = 0
+    values[:100, :150] = -7
+    save_geotiff(tmp_path / "a.tif", values, nodata=-7)
+    model = make_identity(tmp_path / "m.onnx", of("int16", nodata=-7), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        assert file.nodata == -7
+        np.testing.assert_array_equal(file.read(1), values[..., 0])
+
+
+def test_missing_pixels_of_a_type_without_a_value_for_them_are_told(tmp_path):
+    values = drawn("float32", 100, 90, 1) / 10
+    values[3:70, 5:80] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    model = make_between(tmp_path / "m.onnx", of("float32"), of("uint8"), reach=4)
+    code, said = translate(tmp_path / "a.npy", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    assert "1 picture: missing pixels are 0" in " ".join(said.split())
+    result = np.load(tmp_path / "out/a.npy")
+    assert not result[3:70, 5:80].any()
+    np.testing.assert_array_equal(result[70:], values[70:, :, 0].astype(np.uint8))
+
+
+def test_values_beyond_the_range_are_counted(tmp_path):
+    values = drawn("uint16", 100, 100, 1)
+    values[:25] = 2000
+    np.save(tmp_path / "a.npy", values)
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    jobs = make_plan([str(tmp_path / "a.npy")], tmp_path / "out", "keep", "1/1")
+    jobs = [job._replace(target=str(tmp_path / "out/a.npy")) for job in jobs]
+    settings = Settings(tile=64, max_pixels=5000)
+    summary = translate_files(Translator(model, "cpu"), jobs, Record(tmp_path / "out"), settings)
+    assert "values beyond the model's range are clipped" in summary.notes
+
+
+def test_a_photograph_in_parts_is_that_of_the_whole(painter, wall, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(wall).save(tmp_path / "a.tif", icc_profile=profile, compression="tiff_lzw")
+    code, said = translate(tmp_path / "a.tif", "-m", painter.path, "-o", tmp_path / "out")
+    assert code == 0, said
+    result = images.read(tmp_path / "out/a.tif").pixels
+    apart = np.abs(result.astype(int) - painter(tmp_path / "a.tif"))
+    assert apart.max() <= 1
+    assert apart.mean() < 0.02
+    with Image.open(tmp_path / "out/a.tif") as image:
+        assert image.mode == "RGB"
+        assert "icc_profile" not in image.info  # its pixels are in sRGB
+
+
+def test_a_slide_of_jpeg_tiles_becomes_a_tiff(painter, wall, tmp_path):
+    kinds = {"photometric": "ycbcr", "compression": "jpeg", "tile": (64, 64)}
+    tifffile.imwrite(tmp_path / "a.svs", wall, **kinds)
+    code, said = translate(tmp_path / "a.svs", "-m", painter.path, "-o", tmp_path / "out")
+    assert code == 0, said
+    expected = painter(tifffile.imread(tmp_path / "a.svs"))
+    result = images.read(tmp_path / "out/a.tif").pixels
+    assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+def test_what_goes_on_after_an_interruption_is_the_same_bit_for_bit(
+    painter, wall, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scene_translate, "SAVE_EVERY", 0.0)
+    tifffile.imwrite(tmp_path / "a.tif", wall, tile=(64, 64), photometric="rgb")
+    settings = Settings(tile=64, max_pixels=5000)
+    jobs = make_plan([str(tmp_path / "a.tif")], tmp_path / "whole", "keep", "1/1")
+    translate_files(painter, jobs, Record(tmp_path / "whole"), settings)
+    jobs = make_plan([str(tmp_path / "a.tif")], tmp_path / "out", "keep", "1/1")
+    made: list[int] = []
+
+    def stop_after(steps: int):
+        def show(source: str, done: int, total: int) -> None:
+            made.append(done)
+            if done == steps:
+                raise KeyboardInterrupt
+
+        return show
+
+    stops = (3, 11, 40)
+    for steps in stops:
+        with pytest.raises(KeyboardInterrupt):
+            translate_files(
+                painter, jobs, Record(tmp_path / "out"), settings, "skip", print, stop_after(steps)
+            )
+        assert not (tmp_path / "out/a.tif").exists()
+    translate_files(
+        painter, jobs, Record(tmp_path / "out"), settings, "skip", print, stop_after(-1)
+    )
+    assert (tmp_path / "out/a.tif").read_bytes() == (tmp_path / "whole/a.tif").read_bytes()
+    # Only the step in flight is repeated: its pixels were not saved yet.
+    repeated = [steps for steps in stops if made.count(steps) > 1]
+    assert len(made) - len(set(made)) <= 2 * len(stops), repeated
+    again = translate_files(painter, jobs, Record(tmp_path / "out"), settings)
+    assert again.skipped == 1
+
+
+def test_another_input_or_option_begins_anew(painter, wall, tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_translate, "SAVE_EVERY", 0.0)
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
+    jobs = make_plan([str(path)], out, "keep", "1/1")
+    begun: list[int] = []
+
+    def run(settings: Settings, stop: int) -> None:
+        def show(source: str, done: int, total: int) -> None:
+            begun.append(done)
+            if done == stop:
+                raise KeyboardInterrupt
+
+        begun.clear()
+        translate_files(painter, jobs, Record(out), settings, "skip", print, show)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Settings(tile=64, max_pixels=5000), 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(Settings(tile=64, max_pixels=5000, norm_tiles=2), 5)
+    assert begun[0] == 0
+    tifffile.imwrite(path, wall[::-1], tile=(64, 64), photometric="rgb")
+    run(Settings(tile=64, max_pixels=5000, norm_tiles=2), -1)
+    assert begun[0] == 0
+
+
+def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
+    code, said = translate(path, "-m", painter.path, "-o", out)
+    assert code == 0, said
+    expected = (out / "a.tif").read_bytes()
+    shutil.rmtree(out)
+    folder = scene_translate.Scene(path, out / "a.tif", "").folder
+    for content in ("", "{}", "[]", json.dumps({"key": "other"})):
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(content)
+        code, said = translate(path, "-m", painter.path, "-o", out)
+        assert code == 0, said
+        assert (out / "a.tif").read_bytes() == expected
+        shutil.rmtree(out)
+
+
+def test_what_can_not_be_done_in_parts_is_told(painter, wall, tmp_path, monkeypatch):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
+    code, said = translate(path, "-m", painter.path, "-o", out, "--ext", "png")
+    assert (code, "leave out --ext" in said) == (5, True)
+    unet = make_bundle(tmp_path / "unet.onnx")
+    result = CliRunner().invoke(
+        app,
+        ["translate", str(path), "-m", str(unet), "-o", str(out), "--max-pixels", "5000"],
+    )
+    assert "--max-pixels" in f"{result.output}{result.exception}"
+    Image.fromarray(wall).save(tmp_path / "turned.tif", tiffinfo={274: 6})
+    code, said = translate(tmp_path / "turned.tif", "-m", painter.path, "-o", out)
+    assert (code, "upright" in said) == (5, True)
+    tifffile.imwrite(tmp_path / "deep.tif", wall.astype(np.uint16), photometric="rgb")
+    code, said = translate(tmp_path / "deep.tif", "-m", painter.path, "-o", out)
+    assert (code, "the model is for photographs" in said) == (5, True)
+    monkeypatch.setattr(
+        scene_translate.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0)
+    )
+    code, said = translate(path, "-m", painter.path, "-o", out)
+    assert (code, "free some space" in said) == (5, True)
+    assert not (out / "a.tif").exists()
+
+
+def test_pictures_of_any_size_stand_beside_each_other(tmp_path):
+    """Small ones whole, large ones in parts, in one folder."""
+    model = make_bundle(tmp_path / "m.onnx", reach=4)
+    (tmp_path / "in").mkdir()
+    large, small = (RANDOM.integers(0, 255, (n, n, 3), np.uint8) for n in (100, 20))
+    tifffile.imwrite(tmp_path / "in/a.tif", large, photometric="rgb")
+    Image.fromarray(small).save(tmp_path / "in/b.png")
+    content = io.BytesIO()
+    Image.fromarray(small).save(content, "TIFF")
+    (tmp_path / "in/c.tif").write_bytes(content.getvalue())
+    code, said = translate(tmp_path / "in", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    for name, pixels in {"a.tif": large, "b.png": small, "c.tif": small}.items():
+        result = images.read(tmp_path / "out" / name).pixels
+        np.testing.assert_array_equal(result, 255 - pixels)
