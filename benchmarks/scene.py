@@ -116,12 +116,12 @@ def main() -> None:
 
 
 def text(result: dict) -> str:
-    side, stored = f"{result['side']:,}", result["input_gib"]
+    side, stored, most = f"{result['side']:,}", result["input_gib"], result["peak_gib"]
     return (
         f"A GeoTIFF of {side} x {side} px of uint16 ({stored} GiB) by a ResNet of width 8 with 2 "
-        f"blocks, whose norms see {result['norm_tiles']} tiles each: a peak of "
-        f"{result['peak_gib']} GiB of memory, and {result['minutes']} minutes. {result['machine']}; "
-        f"{result['date']}; `benchmarks/scene.py`."
+        f"blocks, with `--norm-tiles {result['norm_tiles']}`: a peak of {most} GiB of memory, and "
+        f"{result['minutes']} minutes. {result['machine']}; {result['date']}; "
+        "`benchmarks/scene.py`."
     )
 
 
