@@ -35,3 +35,19 @@ class Box(NamedTuple):
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
         return Box(top, max(top, bottom), left, max(left, right))
+
+
+def boxes(height: int, width: int, side: int, step: int) -> list[Box]:
+    """Squares of `side` px that cover a picture, from `step` to `step`, row by row. The last ones
+    end at its border, and begin earlier for that; a smaller picture has one of its size.
+    """
+    return [
+        Box(top, min(top + side, height), left, min(left + side, width))
+        for top in _starts(height, side, step)
+        for left in _starts(width, side, step)
+    ]
+
+
+def _starts(length: int, side: int, step: int) -> list[int]:
+    last = max(length - side, 0)
+    return sorted({*range(0, last, step), last})

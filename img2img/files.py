@@ -8,7 +8,7 @@ import secrets
 import stat
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,6 +334,21 @@ def stem(path: Path, folder: Path) -> str:
     relative = path.relative_to(folder).as_posix()
     relative = relative[: len(relative) - len(split_suffix(relative)[1])]
     return relative if relative.isascii() else unicodedata.normalize("NFC", relative)
+
+
+def named_files(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files, and those of folders, each with a name for an output: its path relative to the folder,
+    or its own name. Raises DataError for a missing input.
+    """
+    named: list[tuple[Path, Path]] = []
+    for path in inputs:
+        if path.is_dir():
+            named += [(file, file.relative_to(path)) for file in find_pictures(path)]
+        elif path.exists():
+            named.append((path, Path(path.name)))
+        else:
+            raise DataError(f"There is no file or folder {path}.")
+    return named
 
 
 def spread(count: int, length: int) -> list[int]:

@@ -18,6 +18,7 @@ from img2img.cli.info import info
 from img2img.cli.quickstart import quickstart
 from img2img.cli.serve import serve
 from img2img.cli.slices import slices
+from img2img.cli.tiles import tiles
 from img2img.cli.train import train
 from img2img.cli.translate import translate
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(quickstart)
 app.command()(check)
 app.command()(slices)
+app.command()(tiles)
 # Options that train does not declare are settings of the method.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)

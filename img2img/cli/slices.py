@@ -28,18 +28,11 @@ def slices(
     from img2img import rasters
     from img2img.cli import stderr_console
     from img2img.errors import DataError
-    from img2img.files import find_pictures, split_suffix, write_whole
+    from img2img.files import named_files, split_suffix, write_whole
     from img2img.rasters import Raster
 
     console = stderr_console()
-    files: list[tuple[Path, Path]] = []  # each with its name below the output folder
-    for path in inputs:
-        if path.is_dir():
-            files += [(file, file.relative_to(path)) for file in find_pictures(path)]
-        elif path.exists():
-            files.append((path, Path(path.name)))
-        else:
-            raise DataError(f"There is no file or folder {path}.")
+    files = named_files(inputs)
     written = 0
     for path, relative in track(files, "slicing", console=console, transient=True):
         header = rasters.header(path)

@@ -117,6 +117,24 @@ def metadata_of(file: BinaryIO, tif: "TiffFile", layout: Layout, page: int) -> R
     return Raster(zeros, names, nodata, "", metadata, tuple(notes))
 
 
+def level_metadata_of(tif: "TiffFile", layout: Layout, level: int) -> "tuple[Raster, TiffPage]":
+    """A level of a pyramid as `metadata_of` describes a page, without its place and pixel size, and
+    its directory. Raises DataError for a level that it doesn't have, and for channels in
+    directories of their own.
+    """
+    if len(layout.pages[0]) > 1:
+        raise DataError("levels of channels in pages of their own are not read in parts")
+    page = level_of(tif, layout.pages[0][0], _is_alone(layout), level)
+    samples, height, width, dtype = form_of(page)
+    notes = [*layout.notes]
+    nodata = nodata_value(page, notes)
+    zeros = np.broadcast_to(np.zeros((), dtype), (height, width, samples))
+    extra = tuple(int(kind) for kind in page.extrasamples)
+    plain = TiffMetadata(samples=samples, rgb=page.photometric in (RGB, YCBCR), extra=extra)
+    names = band_names(page, layout)
+    return Raster(zeros, names, nodata, "", plain, tuple(notes)), page
+
+
 def parsed(file: BinaryIO) -> "TiffFile":
     try:
         import tifffile

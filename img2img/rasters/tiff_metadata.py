@@ -1,7 +1,9 @@
 """The metadata of a TIFF that is written again, and what its tags say about bands and values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import numpy as np
 
 from img2img.rasters.layout import Layout
 from img2img.rasters.raster import Carried, elements, parsed_xml
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 MAX_TAG = 2**24  # bytes, of a tag that is carried
 NODATA, GDAL_METADATA = 42113, 42112
-GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737, 33920)
+TIE_POINTS, TRANSFORMATION = 33922, 34264
+DOUBLE = 12  # type of a tag
+GEOREFERENCE = (33550, TIE_POINTS, TRANSFORMATION, 34735, 34736, 34737, 33920)
 DESCRIPTION, IMAGEJ_SIZES, IMAGEJ_METADATA = 270, 50838, 50839
 ORIENTATION, ICC_PROFILE = 274, 34675
 DESCRIPTIVE_TAGS = (
@@ -43,6 +47,23 @@ class TiffMetadata(Carried):
     @property
     def geographic(self) -> bool:
         return any(tag[0] in GEOREFERENCE for tag in self.tags)
+
+
+def moved(metadata: TiffMetadata, top: int, left: int) -> TiffMetadata:
+    """The metadata of a part that begins at this pixel: its georeference moved there."""
+    order = metadata.byteorder
+    tags = []
+    for code, kind, count, content in metadata.tags:
+        if code == TIE_POINTS and kind == DOUBLE and count % 6 == 0:
+            points = np.frombuffer(content, f"{order}f8").reshape(-1, 6).copy()
+            points[:, :2] -= left, top
+            content = points.tobytes()
+        elif code == TRANSFORMATION and kind == DOUBLE and count == 16:
+            matrix = np.frombuffer(content, f"{order}f8").reshape(4, 4).copy()
+            matrix[:3, 3] += matrix[:3, 0] * left + matrix[:3, 1] * top
+            content = matrix.tobytes()
+        tags.append((code, kind, count, content))
+    return replace(metadata, tags=tuple(tags))
 
 
 def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:

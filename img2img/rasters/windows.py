@@ -60,12 +60,17 @@ class Windows:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Windows]:
-    """A context with the file's page. Raises DataError, without the file's name, for a file of
-    another format or of several pages, and for strips or tiles that are too large.
+def opened(path: Path, level: int = 0) -> Iterator[Windows]:
+    """A context with the file's page. level: of a pyramid, whose place and pixel size are not
+    carried; 0 is the full size.
+
+    Raises DataError, without the file's name, for a file of another format or of several pages, for
+    a level that it doesn't have, and for strips or tiles that are too large.
     """
     with path.open("rb") as file:
         if path.suffix.lower() == ".npy":
+            if level:
+                raise DataError(f"it has no level {level}, only 0")
             yield _of_array(file)
             return
         with tiff.parsed(file) as tif:
@@ -75,8 +80,24 @@ def opened(path: Path) -> Iterator[Windows]:
                     f"it has {len(layout.pages)} pages, and pictures of this size are read one by "
                     "one. Save its pages as files"
                 )
+            if level:
+                raster, page = tiff.level_metadata_of(tif, layout, level)
+                yield Windows(raster, _Planes(file, tif, [(page, page.dataoffsets[0])]).read)
+                return
             raster = tiff.metadata_of(file, tif, layout, 0)
-            yield Windows(raster, _Planes(file, tif, layout.pages[0]).read)
+            planes = [_directory(tif, index) for index in layout.pages[0]]
+            yield Windows(raster, _Planes(file, tif, planes).read)
+
+
+def _directory(tif: "TiffFile", index: int) -> "tuple[TiffPage, int]":
+    """A directory, and where its values begin; of one of ImageJ's files of more than 4 GB, whose
+    planes follow each other, the only one.
+    """
+    if index < len(tif.pages):
+        page = tif.pages[index].aspage()
+        return page, page.dataoffsets[0]
+    first = tif.pages.first
+    return first, first.dataoffsets[0] + index * first.nbytes
 
 
 def _of_array(file: BinaryIO) -> Windows:
@@ -98,21 +119,19 @@ def _together(planes: list[np.ndarray]) -> np.ndarray:
 class _Planes:
     """The directories of a TIFF that make up a page."""
 
-    def __init__(self, file: BinaryIO, tif: "TiffFile", indices: tuple[int, ...]):
-        """Raises DataError for what can't be decoded in parts."""
+    def __init__(self, file: BinaryIO, tif: "TiffFile", planes: "list[tuple[TiffPage, int]]"):
+        """planes: each with where its values begin. Raises DataError for what can't be decoded in
+        parts.
+        """
         self.file = file
-        self.pages: list[TiffPage] = []
+        self.pages = [page for page, _ in planes]
         self._stored: dict[int, list[ArrayFile]] = {}  # planes of pages without compression
         self._decoded: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._kept = 0  # bytes
-        for number, index in enumerate(indices):
-            alone = index < len(tif.pages)  # else in one of ImageJ's files of more than 4 GB
-            page = tif.pages[index].aspage() if alone else tif.pages.first
-            self.pages.append(page)
+        for number, (page, start) in enumerate(planes):
             if form_of(page) != form_of(self.pages[0]):
                 raise DataError("its channels have different sizes or types")
             if page.is_contiguous:
-                start = page.dataoffsets[0] + (0 if alone else index * page.nbytes)
                 self._stored[number] = _arrays(file, tif, page, start)
                 continue
             pixel = page.samplesperpixel * np.dtype(page.dtype).itemsize
