@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from img2img.data import LAYOUTS
 from img2img.data.parts import (
@@ -111,8 +112,10 @@ def _refuse(root: Path) -> None:
 
 def _entered(sources: Sources) -> Sources:
     single = {"a": sources.a, "b": sources.b, "pairs": sources.pairs}
-    update = {field: path and entered(path) for field, path in single.items()}
-    return sources.model_copy(update={**update, "data": tuple(map(entered, sources.data))})
+    update: dict[str, Any] = {field: path and entered(path) for field, path in single.items()}
+    lists = {"more_a": sources.more_a, "data": sources.data}
+    update |= {field: tuple(map(entered, paths)) for field, paths in lists.items()}
+    return sources.model_copy(update=update)
 
 
 def _only(
@@ -139,11 +142,12 @@ def _with(sources: Sources, folders: Sequence[Folder], paths: Sequence[Path]) ->
     """The sources with the paths in place of the folders; unchanged if there are no folders."""
     if not folders:
         return sources
-    fields: dict[str, list[Path]] = {"a": [], "b": [], "pairs": [], "data": []}
+    fields: dict[str, list[Path]] = {"a": [], "more_a": [], "b": [], "pairs": [], "data": []}
     for folder, path in zip(folders, paths, strict=True):
         fields[folder.field].append(path)
     single = {field: next(iter(fields[field]), None) for field in ("a", "b", "pairs")}
-    return sources.model_copy(update={**single, "data": tuple(fields["data"])})
+    lists = {field: tuple(fields[field]) for field in ("more_a", "data")}
+    return sources.model_copy(update={**single, **lists})
 
 
 def _choice(root: Path, folders: Sequence[Folder], held_out: Part | None, named: bool) -> str:
