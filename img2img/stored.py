@@ -46,8 +46,7 @@ def read_stored(
     number of files than there are parts, or files of different sizes.
     """
     files = [source] if isinstance(source, Path | bytes) else source
-    if len(files) != len(intensity.inputs):
-        raise DataError(f"{_name(files[0])}: {_count(len(files))}, where {wanted_files(intensity)}")
+    require_files(len(files), intensity)
     each = [
         read_pages(file, part, max_pixels)
         for file, part in zip(files, intensity.inputs, strict=True)
@@ -89,34 +88,40 @@ def stack_pages(
 
     Raises DataError, which names the files, for different sizes or numbers of pages.
     """
-    first, *others = each
-    for name, pages in zip(names[1:], others, strict=True):
-        if len(pages) != len(first):
+    if len(each) == 1:
+        return each[0]
+    for name, pages in zip(names, each, strict=True):
+        if len(pages) != len(each[0]):
             raise DataError(
-                f"{names[0]} has {len(first)} pages, and {name} {len(pages)}. Both must have as "
-                "many."
+                f"{names[0]} has {len(each[0])} pages, and {name} {len(pages)}. Save files of "
+                "equally many."
             )
-        sizes = [f"{page.values.shape[1]}x{page.values.shape[0]}" for page in (first[0], pages[0])]
-        if sizes[0] != sizes[1]:
-            raise DataError(
-                f"{names[0]} is {sizes[0]}, and {name} {sizes[1]}. Resample them to one grid first."
-            )
-    if not others:
-        return first
-    return [_stacked(pages, intensity) for pages in zip(*each, strict=True)]
+    return [_stacked(pages, names, intensity) for pages in zip(*each, strict=True)]
 
 
-def _stacked(pages: Sequence[Stored], intensity: Intensity) -> Stored:
-    values = np.concatenate(
-        [page.values for page in pages], -1, dtype=intensity.dtype, casting="safe"
-    )
+def _stacked(pages: Sequence[Stored], names: Sequence[str], intensity: Intensity) -> Stored:
+    values = stack_values([page.values for page in pages], names, intensity)
     masks = [page.missing for page in pages if page.missing is not None]
+    missing = np.logical_or.reduce(masks) if masks else None
     notes = dict.fromkeys(note for page in pages for note in page.raster.notes)
-    return Stored(
-        values,
-        np.logical_or.reduce(masks) if masks else None,
-        replace(pages[0].raster, notes=tuple(notes)),
-    )
+    return Stored(values, missing, replace(pages[0].raster, notes=tuple(notes)))
+
+
+def stack_values(
+    values: Sequence[np.ndarray], names: Sequence[str], intensity: Intensity
+) -> np.ndarray:
+    """The values [H, W, bands] of each part -> those of the intensity, of its type.
+
+    names: of the parts' files. Raises DataError, which names them, for different sizes.
+    """
+    for name, other in zip(names, values, strict=True):
+        if other.shape[:2] != values[0].shape[:2]:
+            (height, width), (others_height, others_width) = values[0].shape[:2], other.shape[:2]
+            raise DataError(
+                f"{names[0]} is {width}x{height}, and {name} {others_width}x{others_height}. "
+                "Resample them to one grid first."
+            )
+    return np.concatenate(values, -1, dtype=intensity.dtype, casting="safe")
 
 
 def _read_photograph(source: File, intensity: Intensity, max_pixels: int) -> Stored:
@@ -161,16 +166,14 @@ def form(bands: int, dtype: str) -> str:
     return f"{bands} band{'s' * (bands > 1)} of {dtype}"
 
 
-def wanted_files(intensity: Intensity) -> str:
-    """How many files a picture has, as the end of a sentence."""
-    if not intensity.parts:
-        return "one is expected."
-    names = ", ".join(part.name for part in intensity.parts)
-    return f"{len(intensity.parts)} are expected, one of each input in this order: {names}."
-
-
-def _count(files: int) -> str:
-    return f"{files} file{'s' * (files > 1)}"
+def require_files(count: int, intensity: Intensity) -> None:
+    """Raises DataError where a picture of so many files is not what the intensity is of."""
+    if count != len(intensity.inputs):
+        names = ", ".join(part.name for part in intensity.parts)
+        wanted = f"one of each input, in this order: {names}" if names else "one"
+        raise DataError(
+            f"{count} file{'s are' if count > 1 else ' is'} given, where a picture has {wanted}."
+        )
 
 
 def _name(source: File) -> str:

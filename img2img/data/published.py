@@ -27,7 +27,7 @@ from img2img.data.parts import (
     pictures_beside,
 )
 from img2img.data.sources import Sources
-from img2img.errors import DataError
+from img2img.errors import DataError, UsageError
 from img2img.files import data_folders
 
 HELD_OUT: tuple[Part, ...] = ("test", "val")  # the first of them that exists is held out
@@ -48,13 +48,19 @@ def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = Non
     layouts: those of the method; the first that recognizes the sources is used. test: held-out
     folders of the user, which take precedence. A part is held out only if all folders have it.
     Folders without parts are left as they are. Raises UsageError for several --data if the method
-    takes one, DataError for a --data that it can't read, and for ambiguous folder names.
+    takes one, and for another number of --test-a than of --a, DataError for a --data that it can't
+    read, and for ambiguous folder names.
     """
     located = _locate(layouts, sources)
     folders = located.folders
     part, held_out = None, Sources()
     notes: tuple[str, ...] = ()
     if test and test.given():
+        if test.a and len(test.inputs) != len(sources.inputs):
+            raise UsageError(
+                f"There are {len(sources.inputs)} --a and {len(test.inputs)} --test-a. Give as "
+                "many, in the same order."
+            )
         # These are given once, with the training sources.
         shared = {"swap": sources.swap, "attributes": sources.attributes}
         held_out, notes = held_out_part(layouts, test.model_copy(update=shared))

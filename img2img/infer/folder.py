@@ -128,8 +128,8 @@ def translate_files(
                     f"done, {len(summary.failed):,} failed. Run the same command to continue."
                 ) from None
 
-        for job, source, written in record.moved if record else ():
-            note(Item(job, source=source, written=written), "ok")
+        for job, sources, written in record.moved if record else ():
+            note(Item(job, sources=sources, written=written), "ok")
         saving: deque[Future[list[Item]]] = deque()
 
         def settle(limit: int) -> None:

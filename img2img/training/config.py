@@ -197,15 +197,6 @@ class RunConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _stacked_alike(self) -> Self:
-        if self.test.a and len(self.test.more_a) != len(self.sources.more_a):
-            raise ValueError(
-                f"there are {len(self.sources.inputs)} folders of a and {len(self.test.inputs)} "
-                "held-out ones; give as many --test-a as --a, in the same order"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _cacheable(self) -> Self:
         if self.cache and self.uncacheable:
             raise ValueError(f"cache needs {self.uncacheable}")
