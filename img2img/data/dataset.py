@@ -138,11 +138,11 @@ class Dataset(ABC):
         return (path for _, path in self.file_roles())
 
     def file_roles(self) -> Iterator[tuple[str, Path]]:
-        """Every file with its role; "a 2" is that of files in the second folder of a."""
+        """Every file with its role; "a (folder 2)" is that of files in the second folder of a."""
         for role, path in self.roles():
             yield role, path
             for number, further in enumerate(self.files_of(self.sides(role)[0], path)[1:], 2):
-                yield f"{role} {number}", further
+                yield f"{role} (folder {number})", further
 
     def files_of(self, side: str, path: Path) -> tuple[Path, ...]:
         """The files that make up a picture of a side: its own and, of a, those of the same name in

@@ -34,7 +34,7 @@ class Partners:
                 f"{', '.join(inputs)} are folders and files."
             )
         for name in self._further:
-            if os.path.realpath(name) == os.path.realpath(out):
+            if self._are_folders and os.path.realpath(name) == os.path.realpath(out):
                 raise DataError(f"{name} is also the output folder. Choose another one with -o.")
         folders = map(Path, self._further) if self._are_folders else ()
         self.passed_over = PassedOver()
