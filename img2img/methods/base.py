@@ -132,6 +132,10 @@ class Method(Critics, ABC):
                         "files beforehand."
                     )
                 dataset = LAYOUTS[name].open(sources, channels)
+                if sources.more_a and not dataset.stacks.further:
+                    raise UsageError(
+                        f"The layout {name} takes one --a. Stack the files beforehand."
+                    )
                 return replace(dataset, intensities=config.intensities) if config else dataset
         given = ", ".join(sources.options())
         raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")
