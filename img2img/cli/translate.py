@@ -151,8 +151,6 @@ def translate(
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
         (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as outputs
-    alone = partners.alone if partners else []
-    unused = partners.unused() if partners else []
     if partners:
         passed_over.add(partners.passed_over)
     if str(passed_over) and not as_json:
@@ -163,17 +161,18 @@ def translate(
             summary += translate_files(translator, jobs, record, settings, existing, advance)
             if fail_fast and summary.failed:
                 break
-    unlisted = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
-    summary.failed += unlisted + alone
-    total += len(unlisted) + len(alone)
+    absent = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
+    if partners:
+        absent += partners.alone
+        summary.notes |= partners.notes()
+    summary.failed += absent
+    total += len(absent)
     rate = summary.done / max(summary.seconds, 1e-9)
     computed = {"provider": translator.provider, "precision": translator.precision}
     if as_json:
         report: dict[str, object] = {"output": str(output), **computed}
         report["passed_over"] = dict(passed_over.files)
         report["outputs_passed_over"] = list(map(str, passed_over.outputs))
-        if partners:
-            report["left_out"] = unused
         print(json.dumps({**vars(summary), **report}))
     else:
         console.print(
@@ -182,13 +181,6 @@ def translate(
             f"({rate:.1f} images/s on {computed['provider']} in {computed['precision']}); "
             f"see {output}"
         )
-        if unused:
-            console.print(
-                f"{len(unused):,} files of further inputs are left out, since {inputs[0]} has none "
-                f"of their names (first: {unused[0]})",
-                highlight=False,
-                markup=False,
-            )
         for kind, counted in summary.notes.items():
             pictures = f"{counted['pictures']:,} picture{'s' if counted['pictures'] > 1 else ''}"
             line = f"{pictures}: {kind} (first: {counted['first']})"

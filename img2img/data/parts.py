@@ -142,8 +142,8 @@ class Stacks:
 
 
 def stacks(folders: Sequence[Path], passed_over: PassedOver) -> tuple[dict[str, Path], Stacks]:
-    """The pictures of a: the files of its first folder by relative path without suffix, which have
-    a file of the same in each of the further folders, and these.
+    """The pictures of a by relative path without suffix: the files of its first folder that have
+    one of the same name in each further folder; and these.
 
     passed_over: receives everything else. Raises DataError for two files of one name in a folder,
     for folders without pictures, and where no name is in all of them.
@@ -167,8 +167,8 @@ def stacks(folders: Sequence[Path], passed_over: PassedOver) -> tuple[dict[str, 
 def match(
     left: Mapping[str, Path], right: Mapping[str, Path]
 ) -> tuple[tuple[tuple[Path, Path], ...], tuple[Path, ...], tuple[Path, ...]]:
-    """The pairs of pictures of a and b, by relative path without suffix, that have the same one,
-    and the pictures of a and of b that have no partner, each in the order of their names.
+    """The pairs of pictures that have the same name in left and right, and the pictures of each
+    that have no partner, in the order of their names: relative paths without suffix.
     """
     pairs = tuple((left[name], right[name]) for name in left if name in right)
     alone_a = tuple(left[name] for name in left if name not in right)
@@ -204,16 +204,20 @@ def domain_folders(sources: Sources) -> Located:
 
 def _named(sources: Sources) -> Located:
     """The folders of --a, --b and --pairs."""
-    folders: list[Folder] = []
+    fields: tuple[tuple[Literal["a", "more_a", "b", "pairs"], tuple[Path | None, ...]], ...] = (
+        ("a", (sources.a,)),
+        ("more_a", sources.more_a),
+        ("b", (sources.b,)),
+        ("pairs", (sources.pairs,)),
+    )
     for root in sources.folders():
         _refuse_two_sets(root)
-    if sources.a:
-        folders.append(Folder(sources.a, "a", _whole_or_parts(sources.a)))
-    folders += [Folder(root, "more_a", _whole_or_parts(root)) for root in sources.more_a]
-    if sources.b:
-        folders.append(Folder(sources.b, "b", _whole_or_parts(sources.b)))
-    if sources.pairs:
-        folders.append(Folder(sources.pairs, "pairs", _whole_or_parts(sources.pairs)))
+    folders = [
+        Folder(root, field, _whole_or_parts(root))
+        for field, roots in fields
+        for root in roots
+        if root
+    ]
     return Located(tuple(folders), sources)
 
 

@@ -56,7 +56,7 @@ def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = Non
     part, held_out = None, Sources()
     notes: tuple[str, ...] = ()
     if test and test.given():
-        if test.a and len(test.inputs) != len(sources.inputs):
+        if len(test.more_a) != len(sources.more_a):
             raise UsageError(
                 f"There are {len(sources.inputs)} --a and {len(test.inputs)} --test-a. Give as "
                 "many, in the same order."

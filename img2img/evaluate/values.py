@@ -97,10 +97,9 @@ def _with_further(
     intensity = translator.manifest.intensity_in
     parts = intensity.parts if intensity else ()
     if len(folders) != max(len(parts), 1):
-        names = ", ".join(part.name for part in parts) or "one"
-        raise UsageError(
-            f"{translator.manifest.name} takes {names} as input: give as many --a, in this order."
-        )
+        names = ", ".join(part.name for part in parts)
+        wanted = f"{len(parts)} --a, in this order: {names}" if parts else "one --a"
+        raise UsageError(f"{translator.manifest.name} takes {wanted}.")
     if not parts:
         return list(cases)
     _, inputs = stacks(folders, PassedOver())

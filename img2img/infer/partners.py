@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver, by_name, stem
@@ -62,13 +63,15 @@ class Partners:
                 return None
         return tuple(str(files[name]) for files in self._by_name)
 
-    def unused(self) -> list[str]:
-        """The files of further folders whose name no file of the first one has, of those that `of`
-        was called for.
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """A remark, as in `Summary.notes`, on the files of further folders whose name no file of
+        the first one has, of those that `of` was called for; none if there are no such files.
         """
-        return [
+        unused = [
             str(path)
             for files in self._by_name
             for name, path in files.items()
             if name not in self._seen
         ]
+        kind = "left out, since the first input has none of that name"
+        return {kind: {"pictures": len(unused), "first": unused[0]}} if unused else {}

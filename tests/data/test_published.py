@@ -315,3 +315,9 @@ def test_as_many_held_out_inputs_are_needed_as_there_are_inputs(make):
     sources = Sources(a=["optical", "sar"], b="dem")
     with pytest.raises(UsageError, match=r"There are 2 --a and 1 --test-a\. Give as many"):
         resolve(PAIRED, sources, Sources(a="held/optical", b="held/dem"))
+
+
+def test_a_data_set_of_two_sets_may_have_held_out_folders(make):
+    make("zoo/trainA", "zoo/trainB", "held/a", "held/b")
+    resolved = resolve(UNPAIRED, Sources(data="zoo"), Sources(a="held/a", b="held/b"))
+    assert paths(resolved.held_out) == {"a": "held/a", "b": "held/b"}

@@ -152,7 +152,7 @@ def test_a_model_with_several_inputs_is_measured_on_their_files(folders, tmp_pat
     assert told["mae/1"] == pytest.approx(2)
     assert told["mae/2"] == pytest.approx(6)
     translator = Translator(model, "cpu")
-    with pytest.raises(UsageError, match="takes real, fake as input: give as many --a"):
+    with pytest.raises(UsageError, match=r"takes 2 --a, in this order: real, fake\."):
         measured(tmp_path / "truth", inputs[0], quiet, translator)
     (inputs[1] / "1.tif").unlink()
     with pytest.raises(DataError, match="1 files are not in all folders of inputs"):

@@ -101,12 +101,12 @@ def test_files_without_a_partner_are_told(model, folders, tmp_path):
     assert code == 5
     assert "2 translated, 0 skipped, 1 failed" in output
     assert f"{optical / '1.tif'}: there is no file of the same name in {sar}" in output
-    assert f"1 files of further inputs are left out, since {optical} has none of their" in output
-    assert f"(first: {sar / '9.tif'})" in output
+    kind = "left out, since the first input has none of that name"
+    assert f"1 picture: {kind} (first: {sar / '9.tif'})" in output
     assert not (tmp_path / "out" / "1.tif").exists()
     arguments = ["translate", *folders, "-o", tmp_path / "out", "-m", model, "--json"]
     told = json.loads(CliRunner().invoke(app, list(map(str, arguments))).stdout)
-    assert told["left_out"] == [str(sar / "9.tif")]
+    assert told["notes"][kind] == {"pictures": 1, "first": str(sar / "9.tif")}
     assert told["failed"][0][0] == str(optical / "1.tif")
 
 
