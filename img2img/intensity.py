@@ -5,6 +5,7 @@ those of microscopes, scanners and satellites, have other types, and use a part 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
@@ -41,6 +42,8 @@ class Intensity(BaseModel):
 
     Values beyond a range are clipped. With decibels, a stored value v > 0 counts as 10 log10(v),
     and low and high are in dB.
+
+    With parts, a picture is stacked from one file of each of several input folders: `stacked`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,6 +58,9 @@ class Intensity(BaseModel):
     unit: str = ""
     nodata: float | None = None  # the value of missing pixels; in float32, NaN is missing, too
     rule: str = ""  # by which the range was chosen, for people
+    name: str = ""  # of the input folder, of a part
+    photographs: bool = False  # whether the files of a part are decoded to 8-bit gray or RGB
+    parts: tuple["Intensity", ...] = ()  # of several input folders, whose bands follow each other
 
     @model_validator(mode="after")
     def _has_ranges(self) -> Self:
@@ -63,7 +69,23 @@ class Intensity(BaseModel):
             raise ValueError("bands, low and high must have one entry for each band")
         if not all(np.isfinite((low, high)).all() and low < high for low, high in ranges):
             raise ValueError("low must be less than high, and both finite")
+        if self.parts and sum(len(part.bands) for part in self.parts) != len(self.bands):
+            raise ValueError("the bands must be those of the parts")
         return self
+
+    @property
+    def inputs(self) -> tuple["Intensity", ...]:
+        """The intensity of each file of a picture: of its parts, or of the one file."""
+        return self.parts or (self,)
+
+    @property
+    def slices(self) -> list[tuple["Intensity", slice]]:
+        """The intensity of each file with the place of its bands in the picture."""
+        if not self.parts:
+            return [(self, slice(None))]
+        ends = np.cumsum([len(part.bands) for part in self.parts]).tolist()
+        places = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        return list(zip(self.parts, places, strict=True))
 
     @property
     def named(self) -> bool:
@@ -77,7 +99,7 @@ class Intensity(BaseModel):
     @property
     def may_miss(self) -> bool:
         """Whether pixels may be missing."""
-        return self.nodata is not None or not self.is_of_integers
+        return any(part.nodata is not None or not part.is_of_integers for part in self.inputs)
 
     @property
     def held(self) -> str:
@@ -106,6 +128,9 @@ class Intensity(BaseModel):
         """Stored values [..., bands], NaN where they are missing -> float32 in [-1, 1], with the
         middle of the range where they are missing.
         """
+        if self.parts:
+            each = [part.to_network(values[..., bands]) for part, bands in self.slices]
+            return np.concatenate(each, -1)
         x = values.astype(np.float64)  # in which a narrow range far from 0 keeps its steps
         if self.decibels:
             x = 10 * np.log10(np.maximum(x, self.least))  # maximum keeps NaN
@@ -115,6 +140,9 @@ class Intensity(BaseModel):
 
     def from_network(self, x: np.ndarray) -> np.ndarray:
         """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers."""
+        if self.parts:
+            each = [part.from_network(x[..., bands]) for part, bands in self.slices]
+            return np.concatenate(each, -1, dtype=self.dtype, casting="safe")
         low, high = np.array(self.low), np.array(self.high)
         values = low + (x.astype(np.float64) + 1) * (high - low) / 2
         if self.decibels:
@@ -129,6 +157,9 @@ class Intensity(BaseModel):
         """The difference of two arrays of stored values [..., bands], as if the range of each band
         had 255 grey levels; 0 where either is NaN.
         """
+        if self.parts:
+            both = [(part, first[..., bands], second[..., bands]) for part, bands in self.slices]
+            return np.concatenate([part.levels(*pair) for part, *pair in both], -1)
         if self.decibels:
             first, second = (10 * np.log10(np.maximum(x, self.least)) for x in (first, second))
         width = np.array(self.high) - np.array(self.low)
@@ -139,6 +170,9 @@ class Intensity(BaseModel):
         """The share of the values [..., bands] that are beyond their band's range; missing ones
         (NaN) are not counted.
         """
+        if self.parts:
+            shares = [part.outside(values[..., bands]) for part, bands in self.slices]
+            return float(np.average(shares, weights=[len(part.bands) for part in self.parts]))
         low, high = np.array(self.low), np.array(self.high)
         if self.decibels:
             low, high = 10 ** (low / 10), 10 ** (high / 10)
@@ -147,16 +181,54 @@ class Intensity(BaseModel):
         return float(beyond.sum() / max(int(known.sum()), 1))
 
     def describe(self) -> str:
-        """In words: "uint16, 4 bands (blue, green, red, nir), 0:10000"."""
+        """In words: "uint16, 4 bands (blue, green, red, nir), 0:10000"; with parts, "float32, 5
+        bands (blue, green, red, nir, sar 1) of 2 inputs: optical, sar".
+        """
         count = len(self.bands)
         named = f" ({', '.join(self.bands)})" if count > 1 else ""
+        bands = f"{count} band{'s' * (count > 1)}{named}"
+        if self.parts:
+            names = ", ".join(part.name for part in self.parts)
+            return f"{self.dtype}, {bands} of {len(self.parts)} inputs: {names}"
         unit = " dB" if self.decibels else f" {self.unit}" if self.unit else ""
         ranges = dict.fromkeys(f"{low:.9g}:{high:.9g}{unit}" for low, high in self._ranges())
-        bands = f"{count} band{'s' * (count > 1)}{named}"
         return f"{self.dtype}, {bands}, {', '.join(ranges)}"
+
+    @property
+    def described(self) -> str:
+        """`describe`, and the rule by which the range was chosen, if there is one."""
+        return f"{self.describe()} ({self.rule})" if self.rule else self.describe()
 
     def _ranges(self) -> list[tuple[float, float]]:
         return list(zip(self.low, self.high, strict=True))
+
+
+def stacked(parts: Sequence[Intensity]) -> Intensity:
+    """The intensity of pictures that have the bands of all parts, in their order.
+
+    Its type is the smallest one that holds the values of all parts exactly. A band keeps its name,
+    with that of its part in front if it is a number, or another part has a band of that name.
+    Raises UsageError for int32 beside float32, since no type holds both.
+    """
+    by_type = {part.dtype: part.name for part in parts}
+    if {"int32", "float32"} <= by_type.keys():
+        raise UsageError(
+            f"{by_type['int32']} is int32 and {by_type['float32']} is float32, and no type holds "
+            "the values of both exactly. Save one of them as the other's type."
+        )
+    holding = "float32" if "float32" in by_type else np.result_type(*by_type).name
+    names = Counter(band for part in parts for band in set(part.bands))
+    return Intensity(
+        dtype=_dtype(holding),
+        bands=tuple(
+            f"{part.name} {band}" if band.isdecimal() or names[band] > 1 else band
+            for part in parts
+            for band in part.bands
+        ),
+        low=tuple(low for part in parts for low in part.low),
+        high=tuple(high for part in parts for high in part.high),
+        parts=tuple(parts),
+    )
 
 
 @dataclass(frozen=True)

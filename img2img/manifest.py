@@ -83,8 +83,8 @@ class Manifest(BaseModel):
 
     A bundle's input is `image`, uint8 [N, H, W, in_channels] in sRGB with any N, H and W, and its
     output `translated`, uint8 [N, H, W, out_channels]. With an intensity, they have its type, and
-    the stored values of its bands. With labels, there is another input, `domain`, float32
-    [N, labels.width].
+    the stored values of its bands; where it has parts, those of one file for each of them. With
+    labels, there is another input, `domain`, float32 [N, labels.width].
     """
 
     model_config = ConfigDict(frozen=True)

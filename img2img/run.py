@@ -168,14 +168,14 @@ class Run:
 def train(
     mode: str,
     *,
-    a: AnyPath | None = None,
+    a: AnyPath | Sequence[AnyPath] | None = None,
     b: AnyPath | None = None,
     pairs: AnyPath | None = None,
     data: AnyPath | Sequence[AnyPath] | None = None,
     direction: Literal["ab", "ba"] = "ab",
     attributes: AnyPath | None = None,
     attribute: Sequence[str] = (),
-    test_a: AnyPath | None = None,
+    test_a: AnyPath | Sequence[AnyPath] | None = None,
     test_b: AnyPath | None = None,
     test_pairs: AnyPath | None = None,
     test_data: AnyPath | Sequence[AnyPath] | None = None,
@@ -194,7 +194,8 @@ def train(
     """Train a translator on folders of pictures, as `img2img train` does. Returns the run, of which
     all is in the folder `out`/`name`.
 
-    a, b, pairs, data, attributes, attribute, test_...: the data, as the options of those names.
+    a, b, pairs, data, attributes, attribute, test_...: the data, as the options of those names;
+    several folders as `a` are several inputs.
     direction: "ba" translates from b to a. name: by default made up of the mode and the folders.
     batch: "auto" for as many pictures as fit into memory. epochs or steps: how long. check: decode
     every picture before training. max_minutes: stop after them; `Run.resume` goes on. callbacks:
@@ -218,9 +219,9 @@ def train(
         raise needs_extra("train", error) from None
     if direction not in ("ab", "ba"):
         raise UsageError(f"direction {direction!r}: it must be 'ab' or 'ba'.")
-    sources = _given(a=a, b=b, pairs=pairs, data=_several(data), attributes=attributes)
+    sources = _given(a=_several(a), b=b, pairs=pairs, data=_several(data), attributes=attributes)
     sources |= {"swap": direction == "ba"} | ({"attribute": tuple(attribute)} if attribute else {})
-    test = _given(a=test_a, b=test_b, pairs=test_pairs, data=_several(test_data))
+    test = _given(a=_several(test_a), b=test_b, pairs=test_pairs, data=_several(test_data))
     options = _given(mode=mode, preset=preset, name=name, batch=batch, epochs=epochs, steps=steps)
     values, console = layered({}, settings | options, sources, test), _console(quiet)
     config = config_for_data(values, console)

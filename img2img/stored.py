@@ -1,16 +1,18 @@
-"""Reading the bands of a file that an intensity uses."""
+"""Reading the bands that an intensity uses, of one file or of one for each of its parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from img2img import rasters
+from img2img import images, rasters
 from img2img.errors import DataError
 from img2img.formats import TooLarge
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
 
+File = Path | bytes  # its path, or its content
 MOST = 4  # times the limit of a picture's pixels, of all pages of a file together
 
 
@@ -20,14 +22,14 @@ class Stored:
 
     values: np.ndarray  # [H, W, bands], of the intensity's type, with its value at missing pixels
     missing: np.ndarray | None  # bool [H, W]: where any band is missing; None if nowhere
-    raster: Raster  # as it is in the file
+    raster: Raster  # as it is in the file; of several, the first one with the notes of all
 
 
-def read_values(path: Path, intensity: Intensity) -> np.ndarray:
-    """A file's values [H, W, bands] in the type that the intensity holds them in, NaN where they
-    are missing. Errors are those of `read_stored`.
+def read_values(source: File | Sequence[File], intensity: Intensity) -> np.ndarray:
+    """A picture's values [H, W, bands] in the type that the intensity holds them in, NaN where they
+    are missing. Arguments and errors are those of `read_stored`.
     """
-    stored = read_stored(path, intensity)
+    stored = read_stored(source, intensity)
     values = stored.values.astype(intensity.held, copy=False)
     if stored.missing is None:
         return values
@@ -35,27 +37,37 @@ def read_values(path: Path, intensity: Intensity) -> np.ndarray:
 
 
 def read_stored(
-    source: Path | bytes, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
+    source: File | Sequence[File], intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
 ) -> Stored:
-    """A file's values of the bands that the intensity uses. Raises DataError for a file of another
-    type, number or names of bands, of several pages, with missing pixels that the intensity does
-    not know, and for one that is no picture.
+    """The values of the bands that the intensity uses, of a file, or of one for each of its parts.
+
+    Raises DataError for a file of another type, number or names of bands, of several pages, with
+    missing pixels that the intensity does not know, for one that is no picture, and for another
+    number of files than there are parts, or files of different sizes.
     """
-    [page, *others] = read_pages(source, intensity, max_pixels)
+    files = [source] if isinstance(source, Path | bytes) else source
+    require_files(len(files), intensity)
+    each = [
+        read_pages(file, part, max_pixels)
+        for file, part in zip(files, intensity.inputs, strict=True)
+    ]
+    [page, *others] = stack_pages(each, [_name(file) for file in files], intensity)
     if others:
         raise DataError(
-            f"{_name(source)}: it has {1 + len(others)} pages, where one is expected. Save each as "
-            "a file with img2img slices."
+            f"{_name(files[0])}: it has {1 + len(others)} pages, where one is expected. Save each "
+            "as a file with img2img slices."
         )
     return page
 
 
 def read_pages(
-    source: Path | bytes, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
+    source: File, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
 ) -> list[Stored]:
-    """All pages of a file, as `read_stored` reads a file of one. Raises DataError, and TooLarge
+    """All pages of one file, as `read_stored` reads a file of one. Raises DataError, and TooLarge
     also for more pixels in all pages than four times max_pixels.
     """
+    if intensity.photographs:
+        return [_read_photograph(source, intensity, max_pixels)]
     header = rasters.header(source)
     pages = header.pages if header else 1
     if header and pages > 1:
@@ -68,7 +80,57 @@ def read_pages(
     return [_read_page(source, intensity, max_pixels, page) for page in range(pages)]
 
 
-def _read_page(source: Path | bytes, intensity: Intensity, max_pixels: int, page: int) -> Stored:
+def stack_pages(
+    each: Sequence[list[Stored]], names: Sequence[str], intensity: Intensity
+) -> list[Stored]:
+    """The pages of one file for each part of the intensity -> pages with the bands of all, missing
+    where one of them is. names: of the files.
+
+    Raises DataError, which names the files, for different sizes or numbers of pages.
+    """
+    if len(each) == 1:
+        return each[0]
+    for name, pages in zip(names, each, strict=True):
+        if len(pages) != len(each[0]):
+            raise DataError(
+                f"{names[0]} has {len(each[0])} pages, and {name} {len(pages)}. Save files of "
+                "equally many."
+            )
+    return [_stacked(pages, names, intensity) for pages in zip(*each, strict=True)]
+
+
+def _stacked(pages: Sequence[Stored], names: Sequence[str], intensity: Intensity) -> Stored:
+    values = stack_values([page.values for page in pages], names, intensity)
+    masks = [page.missing for page in pages if page.missing is not None]
+    missing = np.logical_or.reduce(masks) if masks else None
+    notes = dict.fromkeys(note for page in pages for note in page.raster.notes)
+    return Stored(values, missing, replace(pages[0].raster, notes=tuple(notes)))
+
+
+def stack_values(
+    values: Sequence[np.ndarray], names: Sequence[str], intensity: Intensity
+) -> np.ndarray:
+    """The values [H, W, bands] of each part -> those of the intensity, of its type.
+
+    names: of the parts' files. Raises DataError, which names them, for different sizes.
+    """
+    for name, other in zip(names, values, strict=True):
+        if other.shape[:2] != values[0].shape[:2]:
+            (height, width), (others_height, others_width) = values[0].shape[:2], other.shape[:2]
+            raise DataError(
+                f"{names[0]} is {width}x{height}, and {name} {others_width}x{others_height}. "
+                "Resample them to one grid first."
+            )
+    return np.concatenate(values, -1, dtype=intensity.dtype, casting="safe")
+
+
+def _read_photograph(source: File, intensity: Intensity, max_pixels: int) -> Stored:
+    picture = images.read(source, intensity.file_bands, max_pixels)
+    values = picture.pixels[..., list(intensity.picked)] if intensity.picked else picture.pixels
+    return Stored(values, None, Raster(values, notes=picture.notes))
+
+
+def _read_page(source: File, intensity: Intensity, max_pixels: int, page: int) -> Stored:
     return as_stored(rasters.read(source, page, max_pixels), intensity, _name(source))
 
 
@@ -108,5 +170,15 @@ def form(bands: int, dtype: str) -> str:
     return f"{bands} band{'s' * (bands > 1)} of {dtype}"
 
 
-def _name(source: Path | bytes) -> str:
+def require_files(count: int, intensity: Intensity) -> None:
+    """Raises DataError where a picture of so many files is not what the intensity is of."""
+    if count != len(intensity.inputs):
+        names = ", ".join(part.name for part in intensity.parts)
+        wanted = f"one of each input, in this order: {names}" if names else "one"
+        raise DataError(
+            f"{count} file{'s are' if count > 1 else ' is'} given, where a picture has {wanted}."
+        )
+
+
+def _name(source: File) -> str:
     return str(source) if isinstance(source, Path) else "the picture"

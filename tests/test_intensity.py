@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from img2img.errors import DataError, UsageError
-from img2img.intensity import DTYPES, Intensity, Statistics, fitted, representable
+from img2img.intensity import DTYPES, Intensity, Statistics, fitted, representable, stacked
 
 RANDOM = np.random.default_rng(0)
 
@@ -171,3 +171,83 @@ def test_a_value_of_missing_pixels_is_kept_if_the_type_can_hold_it(nodata, dtype
 def test_an_infinite_end_is_refused():
     with pytest.raises(UsageError, match="both ends must be finite"):
         fitted("0:1e400", of(np.array([1.0, 2], np.float32)))
+
+
+def plain(name: str, dtype: str, *bands: str, **more) -> Intensity:
+    low, high = more.pop("low", 0.0), more.pop("high", 100.0)
+    ends = {"low": (low,) * len(bands), "high": (high,) * len(bands)}
+    return Intensity(name=name, dtype=dtype, bands=bands, **ends, **more)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "holding"),
+    [
+        (("uint8", "uint16"), "uint16"),
+        (("uint8", "int16"), "int16"),
+        (("int16", "uint16"), "int32"),
+        (("uint16", "int16", "int32"), "int32"),
+        (("uint8", "uint16", "int16", "float32"), "float32"),
+        (("int16", "int16"), "int16"),
+    ],
+)
+def test_a_stack_has_the_smallest_type_that_holds_all_its_parts(dtypes, holding):
+    parts = [plain(f"p{number}", dtype, "1") for number, dtype in enumerate(dtypes)]
+    stack = stacked(parts)
+    assert stack.dtype == holding
+    for dtype in dtypes:  # exactly
+        if dtype != "float32":
+            ends = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+            assert np.array_equal(ends.astype(holding).astype(dtype), ends)
+
+
+def test_int32_and_float32_are_not_stacked():
+    with pytest.raises(UsageError, match="dem is int32 and sar is float32, and no type holds"):
+        stacked([plain("dem", "int32", "1"), plain("sar", "float32", "1")])
+
+
+def test_bands_of_a_stack_are_told_apart():
+    stack = stacked(
+        [
+            plain("optical", "uint16", "red", "nir"),
+            plain("sar", "uint16", "1"),
+            plain("rgb", "uint8", "red", "green"),
+        ]
+    )
+    assert stack.bands == ("optical red", "nir", "sar 1", "rgb red", "green")
+    assert stack.describe() == (
+        "uint16, 5 bands (optical red, nir, sar 1, rgb red, green) of 3 inputs: optical, sar, rgb"
+    )
+
+
+def test_a_stack_maps_each_part_as_the_part_itself_does():
+    optical = plain("optical", "uint16", "1", "2", high=4095.0)
+    sar = plain("sar", "float32", "1", low=-25.0, high=5.0, decibels=True)
+    stack = stacked([optical, sar])
+    values = np.concatenate([RANDOM.integers(0, 5000, (50, 2)), RANDOM.random((50, 1)) * 9], 1)
+    expected = [optical.to_network(values[:, :2]), sar.to_network(values[:, 2:])]
+    mapped = stack.to_network(values.astype(np.float32))
+    assert np.allclose(mapped, np.concatenate(expected, 1), atol=1e-6)
+    back = stack.from_network(mapped)
+    assert back.dtype == np.float32
+    inside = (values <= [4095, 4095, 10**0.5]) & (values >= [0, 0, 10**-2.5])
+    assert np.allclose(back[inside], values[inside], rtol=1e-4)
+    assert stack.outside(values) == pytest.approx(1 - inside.mean())
+    brighter = values + np.array([0, 4095 / 255, 0])
+    assert stack.levels(values, brighter) == pytest.approx(np.tile([0, -1, 0], (50, 1)))
+    assert stack.may_miss
+    assert not stacked([optical]).may_miss
+
+
+def test_a_stack_is_read_from_json_and_older_versions_stay_readable():
+    stack = stacked([plain("a1", "uint16", "1", nodata=0.0), plain("a2", "uint8", "1")])
+    assert Intensity.model_validate_json(stack.model_dump_json()) == stack
+    older = '{"dtype":"float32","bands":["1"],"low":[-25],"high":[5],"decibels":true,"rule":"x"}'
+    read = Intensity.model_validate_json(older)
+    assert (read.decibels, read.parts, read.inputs) == (True, (), (read,))
+
+
+def test_a_stack_has_the_bands_of_its_parts():
+    with pytest.raises(ValueError, match="the bands must be those of the parts"):
+        Intensity(
+            dtype="uint8", bands=("1",), low=(0,), high=(1,), parts=(plain("p", "uint8", *"12"),)
+        )

@@ -52,6 +52,14 @@ def test_a_run_is_exported_and_translates(run, emoji):
     assert Translator(path)(picture).shape[-1] == 3
 
 
+def test_several_folders_of_a_are_several_inputs(emoji, tmp_path):
+    several, b = [emoji / "flat", emoji / "3d"], emoji / "3d"
+    run = train("pix2pix", a=several, b=b, out=tmp_path, quiet=True, **SETTINGS | {"steps": 1})
+    assert run.path.name == "pix2pix-flat-3d-3d"
+    assert run.config.sources.inputs == tuple(several)
+    assert [part.name for part in run.config.method.intensities["a"].parts] == ["flat", "3d"]
+
+
 def test_the_same_call_makes_a_folder_of_its_own(run, emoji):
     again = train(
         "pix2pix",

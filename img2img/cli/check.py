@@ -1,5 +1,7 @@
 """img2img check: examines a data set before training."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,14 +17,21 @@ if TYPE_CHECKING:
 
 def check(
     data: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="DATA...",
             help="Folders a and b, or one folder: of domains, of pairs, or a published data set "
             "(trainA and trainB, or train and test). Several sets of domains: with --mode stargan.",
         ),
-    ],
+    ] = None,
     test: Annotated[list[Path] | None, option("Held-out folder; repeat for two.")] = None,
+    a: Annotated[
+        list[Path] | None,
+        option("In place of DATA, as in train: folder of inputs; repeat for several inputs."),
+    ] = None,
+    b: Annotated[Path | None, option("Folder of targets, with --a.")] = None,
+    test_a: Annotated[list[Path] | None, option("Held-out folder of inputs, with --a.")] = None,
+    test_b: Annotated[Path | None, option("Held-out folder of targets, with --a.")] = None,
     mode: Annotated[str | None, option("Method; by default the one that fits the folders.")] = None,
     attributes: Annotated[
         Path | None, option("StarGAN: attribute list, CelebA's text or CSV.")
@@ -36,6 +45,8 @@ def check(
 
     img2img check horse2zebra
 
+    img2img check --a optical --a sar --b dem
+
     The exit code is 3 if training would fail.
     """
     import json
@@ -47,24 +58,35 @@ def check(
         from img2img.data.check import require_same_domains
         from img2img.data.parts import entered
         from img2img.data.published import resolve
+        from img2img.data.sources import Sources
         from img2img.data.survey import survey
         from img2img.methods import METHODS
     except ImportError as error:
         raise needs_extra("train", error) from None
-    data = [entered(folder) for folder in data]
     columns = tuple(attribute or ())
-    method = METHODS.choose(mode) if mode else _best_method(data, attributes, columns)
-    sources = _sources(method, data, attributes, columns)
-    if sources is None or (test and len(test) != len(data)):
-        raise UsageError("Give one or two folders (any number of domains), and as many --test.")
-    resolved = resolve(
-        method.layouts, sources, _sources(method, test, attributes, columns) if test else None
-    )
+    by_side = bool(a and b) and not (data or test or attributes or columns)
+    by_folder = bool(data) and not (a or b or test_a or test_b)
+    if not (by_side or by_folder):
+        raise UsageError("Give DATA and --test, or --a and --b, and --test-a and --test-b.")
+    sources: Sources | None
+    if by_side:
+        sources, held = Sources(a=a, b=b), Sources(a=test_a, b=test_b)
+        method = METHODS.choose(mode) if mode else _best_method(partial(_accepted, sources))
+        test_sources = held if held.given() else None
+    else:
+        folders = [entered(folder) for folder in data or ()]
+        listed = partial(_from_folders, folders, attributes, columns)
+        method = METHODS.choose(mode) if mode else _best_method(listed)
+        sources = _sources(method, folders, attributes, columns)
+        test_sources = _sources(method, test, attributes, columns) if test else None
+        if sources is None or (test and len(test) != len(folders)):
+            raise UsageError("Give one or two folders (any number of domains), and as many --test.")
+    resolved = resolve(method.layouts, sources, test_sources)
     training = method.open_data(resolved.training, (3, 3))
     held_out = None
     if resolved.held_out.given():
-        listed = {"attributes": attributes, "attribute": columns}
-        held_out = method.open_data(resolved.held_out.model_copy(update=listed), (3, 3))
+        update = {"attributes": attributes, "attribute": columns}
+        held_out = method.open_data(resolved.held_out.model_copy(update=update), (3, 3))
         require_same_domains(training, held_out)
     console = stderr_console()
     for note in resolved.notes:
@@ -79,10 +101,9 @@ def check(
         raise DataError(" ".join(broken))
 
 
-def _best_method(
-    data: list[Path], attributes: Path | None, columns: tuple[str, ...]
-) -> "type[Method]":
-    """The built-in method that the folders fit best; of several, the first.
+def _best_method(sources_of: Callable[[str], "Sources | None"]) -> "type[Method]":
+    """The built-in method that the folders fit best; of several, the first. sources_of: gives the
+    folders as sources of a layout, None if they can't be.
 
     Methods of other packages are only loaded if --mode names them.
     """
@@ -93,23 +114,40 @@ def _best_method(
     best, best_fit = METHODS[METHODS.builtin[0]], -1.0
     for name in METHODS.builtin:
         for layout in METHODS[name].layouts:
+            sources = sources_of(layout)
+            if sources and sources.more_a and not METHODS[name].several_inputs:
+                continue
             if layout not in fits:
-                sources = LAYOUTS[layout].from_folders(data, attributes, columns)
                 fits[layout] = LAYOUTS[layout].fit(sources) if sources else -1.0
             if fits[layout] > best_fit:
                 best, best_fit = METHODS[name], fits[layout]
     return best
 
 
+def _accepted(sources: "Sources", layout: str) -> "Sources | None":
+    """The sources, if the layout accepts them."""
+    from img2img.data import LAYOUTS
+
+    return sources if LAYOUTS[layout].accepts(sources) else None
+
+
+def _from_folders(
+    folders: list[Path], attributes: Path | None, columns: tuple[str, ...], layout: str
+) -> "Sources | None":
+    """The folders as sources of the layout, None if they can't be."""
+    from img2img.data import LAYOUTS
+
+    return LAYOUTS[layout].from_folders(folders, attributes, columns)
+
+
 def _sources(
     method: "type[Method]", folders: list[Path], attributes: Path | None, columns: tuple[str, ...]
 ) -> "Sources | None":
     """The folders as sources of the first of the method's layouts that accepts them, else None."""
-    from img2img.data import LAYOUTS
     from img2img.data.sources import Sources
 
     for layout in method.layouts:
-        if sources := LAYOUTS[layout].from_folders(folders, attributes, columns):
+        if sources := _from_folders(folders, attributes, columns, layout):
             return sources
     # Opening a single folder gives a message that tells what is missing in it.
     return Sources(data=tuple(folders)) if len(folders) == 1 else None

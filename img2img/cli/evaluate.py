@@ -29,7 +29,10 @@ def evaluate(
         str | None,
         typer.Option("--model", "-m", help="Instead of --fake: the model that translates --a."),
     ] = None,
-    a: Annotated[Path | None, option("Folder that the model translates.")] = None,
+    a: Annotated[
+        list[Path] | None,
+        option("Folder that the model translates; repeat for a model with several inputs."),
+    ] = None,
     b: Annotated[Path | None, option("Folder of real pictures; the same as --real.")] = None,
     direction: Annotated[
         Literal["ab", "ba"] | None, option("For a model with two directions.")
@@ -119,7 +122,7 @@ def evaluate(
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
-    folder = a or fake
+    folder, further = (a[0], a[1:]) if a else (fake, [])
     if target and folder and _has_values(target, translator):
         for option_name, given in (
             ("--back", back),
@@ -129,8 +132,12 @@ def evaluate(
         ):
             if given:
                 raise UsageError(f"{option_name} is for photographs, and these are values.")
-        result = evaluate_values(target, folder, translator, console, to, wanted, seed, bootstrap)
+        result = evaluate_values(
+            target, folder, translator, console, to, wanted, seed, bootstrap, further
+        )
         return _output(result, csv, as_json)
+    if further:
+        raise UsageError("Several --a are for models with several inputs that give values.")
     translations = Translations(translator, translator if data else way_back)
     trained = translations.feature_networks.values()
     network = features.extractor(extractor, weights, trained=trained)

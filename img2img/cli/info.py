@@ -31,6 +31,7 @@ def info(
         return
     from rich.table import Table
 
+    inputs = manifest.intensity_in.parts if manifest.intensity_in else ()
     origin, steps = manifest.data.get("imported"), manifest.step
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
@@ -39,7 +40,9 @@ def info(
         "name": manifest.name,
         "method": f"{manifest.method}, direction {manifest.direction}",
         "domains": ", ".join(manifest.labels.names) or "-",
-        "takes": f"pictures of any size: {_form(manifest.intensity_in, manifest.in_channels)}",
+        "takes": f"pictures of any size: {_form(manifest.intensity_in, manifest.in_channels)}"
+        + (", in this order" if inputs else ""),
+        **{f"input {n}": f"{part.name}: {part.described}" for n, part in enumerate(inputs, 1)},
         "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
         "gives": f"the same size: {_form(manifest.intensity_out, manifest.out_channels)}"
         + (f", a label map of {len(manifest.palette)} colors" if manifest.palette else ""),
@@ -74,7 +77,7 @@ def _form(intensity: "Intensity | None", channels: int) -> str:
     """The type, the bands and the range of pictures, in words."""
     if intensity is None:
         return f"uint8, {channels} channels"
-    return f"{intensity.describe()} ({intensity.rule})"
+    return intensity.described
 
 
 def _on_cpus(manifest: "Manifest") -> str:

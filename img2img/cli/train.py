@@ -31,7 +31,13 @@ def train(
         str | None,
         typer.Option(help=f"Method: {', '.join(METHODS.builtin)}; see --list-methods."),
     ] = None,
-    a: Annotated[Path | None, _data("Folder of input pictures.")] = None,
+    a: Annotated[
+        list[Path] | None,
+        _data(
+            "Folder of input pictures. pix2pix, cut: repeat for several inputs, whose files of one "
+            "name become the bands of one picture."
+        ),
+    ] = None,
     b: Annotated[Path | None, _data("Folder of target pictures.")] = None,
     pairs: Annotated[
         Path | None, _data("pix2pix: folder of files that show a on the left and b on the right.")
@@ -54,7 +60,8 @@ def train(
         list[str] | None, _data("StarGAN: a column of the list to learn; repeat.")
     ] = None,
     test_a: Annotated[
-        Path | None, _data("Folder of held-out inputs, in place of the test part of the data.")
+        list[Path] | None,
+        _data("Folder of held-out inputs, in place of the test part of the data; repeat as --a."),
     ] = None,
     test_b: Annotated[Path | None, _data("Folder of held-out targets.")] = None,
     test_pairs: Annotated[Path | None, _data("Folder of held-out pairs.")] = None,

@@ -12,11 +12,18 @@ from img2img.cli.options import Precision, option
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from img2img.infer.partners import Partners
     from img2img.infer.translator import Translator
 
 
 def translate(
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders or globs. For a model with several inputs: a folder of each, in "
+            "the order that info shows, whose files are matched by name; or a file of each."
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(
@@ -97,6 +104,8 @@ def translate(
     """Translate pictures. Names and sub-folders are kept; inputs are never changed.
 
     img2img translate photos -o out -m flat-to-3d
+
+    img2img translate optical sar -o out -m optical-sar-to-dem
     """
     import json
 
@@ -117,7 +126,9 @@ def translate(
     unreadable: list[Path] = []
     passed_over = PassedOver()
     formats = formats_of(translator.manifest)
-    into_file = _is_file_name(inputs, output, formats.kept)
+    partners = _partners(translator, inputs, output)
+    first = inputs[:1] if partners else inputs  # whose names the outputs have
+    into_file = _is_file_name(first, output, formats.kept)
     if translator.manifest.is_exact and (ext != "keep" or quality is not None):
         raise UsageError(
             "The model gives values that are written without loss: leave out --ext and --quality."
@@ -137,21 +148,32 @@ def translate(
                     "--ext, --names, --shard and --to all go with an output folder, not with a "
                     "file."
                 )
-            if output.exists() and output.samefile(inputs[0]):
+            if output.exists() and any(map(output.samefile, inputs)):
                 raise DataError(f"{output} would replace its own input. Choose another -o.")
-            parts.append(([Job(inputs[0], str(output))], None, settings))
+            parts.append(([Job(inputs[0], str(output), tuple(inputs[1:]))], None, settings))
         else:
             passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
                 kept = "png" if gives_labels and ext == "keep" else ext
                 jobs = make_plan(
-                    inputs, output, kept, shard, folder, unreadable, passed_over, names, formats
+                    first,
+                    output,
+                    kept,
+                    shard,
+                    folder,
+                    unreadable,
+                    passed_over,
+                    names,
+                    formats,
+                    partners,
                 )
             parts.append((jobs, Record(output / folder, shard), settings))
     if everywhere:  # refuse before anything is written, whichever domain is the cause
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
         (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as outputs
+    if partners:
+        passed_over.add(partners.passed_over)
     if str(passed_over) and not as_json:
         console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
@@ -162,9 +184,12 @@ def translate(
             )
             if fail_fast and summary.failed:
                 break
-    unlisted = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
-    summary.failed += unlisted
-    total += len(unlisted)
+    absent = [(str(path), "this folder can't be listed") for path in dict.fromkeys(unreadable)]
+    if partners:
+        absent += partners.alone
+        summary.notes |= partners.notes()
+    summary.failed += absent
+    total += len(absent)
     rate = summary.done / max(summary.seconds, 1e-9)
     computed = {"provider": translator.provider, "precision": translator.precision}
     if as_json:
@@ -190,6 +215,25 @@ def translate(
         listed = "\n".join(f"  {_one_line(name)}: {reason}" for name, reason in failed[:50])
         more = f"\n  and {len(failed) - 50} more" if len(failed) > 50 else ""
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
+
+
+def _partners(translator: "Translator", inputs: list[str], output: Path) -> "Partners | None":
+    """The files that belong to those of the first input; None for a model with one input. Raises
+    UsageError for another number of inputs than the model takes.
+    """
+    from img2img.errors import UsageError
+    from img2img.infer.partners import Partners
+
+    intensity = translator.manifest.intensity_in
+    if not intensity or not intensity.parts:
+        return None
+    if len(inputs) != len(intensity.parts):
+        raise UsageError(
+            f"{translator.manifest.name} takes {len(intensity.parts)} inputs, in this order: "
+            f"{', '.join(part.name for part in intensity.parts)}. Give a folder of each, or a file "
+            "of each."
+        )
+    return Partners(inputs, output)
 
 
 def _folders(translator: "Translator") -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from img2img import images
 from img2img.data.findings import Finding
-from img2img.data.parts import Located
+from img2img.data.parts import Located, Stacks
 from img2img.data.sources import Sources
 from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
@@ -45,11 +45,13 @@ class Dataset(ABC):
     """An opened data set. Each subclass reads one layout of files, and is a row of `LAYOUTS`."""
 
     paired: ClassVar[bool] = False  # whether b of a sample is the target of its a
+    left_out_why: ClassVar[str] = "files have no partner"  # in words that follow their number
 
     channels: tuple[int, int] = (3, 3)  # to which photographs of a and b are decoded
     intensities: Mapping[str, Intensity] = field(default_factory=dict)  # of sides of other pictures
     labels: Labels = Labels()  # the domains of its pictures; empty if it has none
     left_out: tuple[Path, ...] = ()  # files without a partner, or listed but missing
+    stacks: Stacks = field(default_factory=Stacks)  # the files of a's pictures in further folders
     # Files that are not pictures, for a message.
     passed_over: PassedOver = field(default_factory=PassedOver, compare=False)
 
@@ -99,7 +101,9 @@ class Dataset(ABC):
 
     @abstractmethod
     def roles(self) -> Iterator[tuple[str, Path]]:
-        """Every file with its role ("a", "b", a domain), in a fixed order."""
+        """Every picture with its role ("a", "b", a domain), in a fixed order: its file, or that in
+        the first folder of a.
+        """
 
     @abstractmethod
     def inputs(self, direction: str) -> list[Path]:
@@ -131,7 +135,20 @@ class Dataset(ABC):
 
     def files(self) -> Iterator[Path]:
         """Every file, in a fixed order."""
-        return (path for _, path in self.roles())
+        return (path for _, path in self.file_roles())
+
+    def file_roles(self) -> Iterator[tuple[str, Path]]:
+        """Every file with its role; "a (folder 2)" is that of files in the second folder of a."""
+        for role, path in self.roles():
+            yield role, path
+            for number, further in enumerate(self.files_of(self.sides(role)[0], path)[1:], 2):
+                yield f"{role} (folder {number})", further
+
+    def files_of(self, side: str, path: Path) -> tuple[Path, ...]:
+        """The files that make up a picture of a side: its own and, of a, those of the same name in
+        the further folders.
+        """
+        return (path, *self.stacks.further.get(path, ())) if side == "a" else (path,)
 
     def sides(self, role: str) -> tuple[str, ...]:
         """The sides, "a" or "b" or both, of a role or of a picture's name in samples. A picture is
@@ -146,9 +163,9 @@ class Dataset(ABC):
         return Form(self.channels["ab".index(side)], "uint8")
 
     def read(self, side: str, path: Path) -> np.ndarray:
-        """Decode a file: [H, W, C] of the side's form. Raises DataError for an unreadable one."""
+        """Decode a picture: [H, W, C] of the side's form. Raises DataError for unreadable files."""
         if intensity := self.intensities.get(side):
-            return read_values(path, intensity)
+            return read_values(self.files_of(side, path), intensity)
         return images.read(path, self.channels["ab".index(side)]).pixels
 
     def finished(self, sample: Sample) -> Sample:
@@ -172,7 +189,7 @@ class Dataset(ABC):
         """
         side = "b" if direction == "ba" else "a"
         if intensity := self.intensities.get(side):
-            return read_stored(path, intensity).values
+            return read_stored(self.files_of(side, path), intensity).values
         return self.read(side, path)
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -208,7 +225,11 @@ class Dataset(ABC):
 
     def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
         """Files that are left out by reason, in words that follow their number."""
-        return [("files have no partner", self.left_out)] if self.left_out else []
+        gaps = (
+            (self.left_out_why, self.left_out),
+            ("files are not in all folders of a", self.stacks.alone),
+        )
+        return [(why, files) for why, files in gaps if files]
 
     def findings(self, console: Console) -> list[Finding]:
         """The findings of `check` that are specific to this layout. console: for a progress bar."""

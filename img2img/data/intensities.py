@@ -1,69 +1,145 @@
 """The sides of a data set whose pictures are not photographs, and what their values mean."""
 
+import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from img2img import rasters
+from img2img import images, rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import spread, usable_cores
-from img2img.intensity import Intensity, Statistics, fitted
-from img2img.rasters import Header
+from img2img.intensity import Intensity, Statistics, fitted, stacked
+from img2img.rasters import Header, Raster
 from img2img.stored import form
 
 SIDES = ("a", "b")
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
+GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
 
 
-def by_side(items: Sequence[str], option: str) -> dict[str, list[str]]:
+def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
     """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
     Items before the first side are for both.
 
-    Raises UsageError for another side.
+    inputs: the names of the input folders of a, which items may be for, too, where there are
+    several. Raises UsageError for another side.
     """
     chosen: dict[str, list[str]] = {}
     sides: tuple[str, ...] = SIDES
     for item in items:
         side, equals, rest = item.partition("=")
         if equals:
-            if side.strip() not in SIDES:
-                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}.")
+            if side.strip() not in (*SIDES, *inputs):
+                named = f", and the inputs {', '.join(inputs)}" if inputs else ""
+                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
             sides = (side.strip(),)
         for name in sides:
             chosen.setdefault(name, []).append((rest if equals else item).strip())
     return chosen
 
 
+def names_of_inputs(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The names by which options address the folders of several inputs: that of the folder, with
+    its parent's in front where another one, or a side, has the same.
+
+    Raises UsageError for folders that have the same name even so.
+    """
+    paths = [Path(os.path.abspath(folder)) for folder in folders]
+    counts = Counter([*(path.name for path in paths), *SIDES])
+    names = tuple(
+        path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths
+    )
+    if len(set(names)) < len(names):
+        [(name, _), *_] = Counter(names).most_common()
+        raise UsageError(f"Several --a are named {name}. Give each folder once, or rename one.")
+    return names
+
+
 def fit_intensities(
-    files: Mapping[str, Sequence[Path]], ranges: Sequence[str], bands: Sequence[str]
+    files: Mapping[str, Sequence[Path]],
+    ranges: Sequence[str],
+    bands: Sequence[str],
+    inputs: Mapping[str, Sequence[Path]] | None = None,
 ) -> dict[str, Intensity]:
     """The intensities of the sides whose pictures are not photographs, from all of their headers
     and some of their values.
 
     files: by side. ranges and bands: the settings of these names; a side for which one is given is
     read as values in any case. Else most of its files have to be values: a photograph of 16 bits
-    among others of 8 is read as one. Raises DataError for files that differ in type or bands, which
-    it names, and UsageError for a range or bands that the files don't have.
+    among others of 8 is read as one. inputs: the files of a by the name of the folder, where they
+    are stacked from several; each may have photographs, too. Raises DataError for files that differ
+    in type or bands, which it names, and UsageError for a range or bands that the files don't have.
     """
-    rules, picks = by_side(ranges, "--range"), by_side(bands, "--bands")
+    names = tuple(inputs or ())
+    rules = by_side(ranges, "--range", names)
+    picks = by_side(bands, "--bands", names)
     intensities = {}
+    if inputs:
+        parts = [
+            _fitted_part(
+                name, paths, rules.get(name, rules.get("a")), picks.get(name, picks.get("a", []))
+            )
+            for name, paths in inputs.items()
+        ]
+        intensities["a"] = stacked(parts)
     for side, paths in files.items():
         wanted = side in rules or side in picks
-        seen = [paths[index] for index in spread(SEEN, len(paths))]
-        if not paths or not (wanted or 2 * sum(map(is_raster, seen)) > len(seen)):
+        if side in intensities or not paths or not (wanted or _are_values(paths)):
             continue
-        [*others, rule] = rules.get(side, ["auto"])
-        if others:
-            raise UsageError(f"--range: {side} has several ranges. Give one for each side.")
         header = _common_header(side, paths)
-        picked = _picked(picks.get(side, []), header)
-        intensities[side] = fitted(rule, _statistics(seen, header, picked))
+        intensities[side] = _fitted(side, paths, header, rules.get(side), picks.get(side, []))
     return intensities
+
+
+def _are_values(paths: Sequence[Path]) -> bool:
+    """Whether most of the files are no photographs."""
+    seen = [paths[index] for index in spread(SEEN, len(paths))]
+    return 2 * sum(map(is_raster, seen)) > len(seen)
+
+
+def _fitted_part(
+    name: str, paths: Sequence[Path], rules: Sequence[str] | None, picks: Sequence[str]
+) -> Intensity:
+    """The intensity of one of several inputs."""
+    photographs = not _are_values(paths)
+    header = _common_photograph(paths) if photographs else _common_header(name, paths)
+    intensity = _fitted(name, paths, header, rules, picks)
+    return intensity.model_copy(update={"name": name, "photographs": photographs})
+
+
+def _fitted(
+    name: str,
+    paths: Sequence[Path],
+    header: Header,
+    rules: Sequence[str] | None,
+    picks: Sequence[str],
+) -> Intensity:
+    """The intensity of the files of a side or an input, which have the same header."""
+    [*others, rule] = rules or ["auto"]
+    if others:
+        raise UsageError(f"--range: {name} has several ranges. Give one for each side.")
+    picked = _picked(name, picks, header)
+    seen = [paths[index] for index in spread(SEEN, len(paths))]
+    return fitted(rule, _statistics(seen, header, picked))
+
+
+def _common_photograph(paths: Sequence[Path]) -> Header:
+    """The header of photographs as they are decoded: RGB, or gray if all of them are."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        gray = all(pool.map(_is_gray, paths))
+    names = ("gray",) if gray else ("red", "green", "blue")
+    return Header("photograph", (0, 0), len(names), "uint8", 1, names, is_photograph=True)
+
+
+def _is_gray(path: Path) -> bool:
+    with images.open_header(path) as image:
+        return image.mode in GRAY_MODES
 
 
 def is_raster(path: Path) -> bool:
@@ -111,7 +187,7 @@ def _common_header(side: str, paths: Sequence[Path]) -> Header:
     return first
 
 
-def _picked(items: Sequence[str], header: Header) -> tuple[int, ...]:
+def _picked(name: str, items: Sequence[str], header: Header) -> tuple[int, ...]:
     """The indices of the bands that are named or numbered from 1 on; none for all of them."""
     picked = []
     for item in items:
@@ -122,7 +198,8 @@ def _picked(items: Sequence[str], header: Header) -> tuple[int, ...]:
         else:
             names = f", or {', '.join(header.band_names)}" if header.band_names else ""
             raise UsageError(
-                f"--bands {item}: there is no such band. Choose from 1 to {header.bands}{names}."
+                f"--bands {item}: there is no such band. The pictures of {name} have the bands 1 "
+                f"to {header.bands}{names}."
             )
     return tuple(picked)
 
@@ -130,7 +207,7 @@ def _picked(items: Sequence[str], header: Header) -> tuple[int, ...]:
 def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) -> Statistics:
     """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        some = list(pool.map(_some_values, paths))
+        some = list(pool.map(lambda path: _some_values(path, header), paths))
     declared = [nodata for _, nodata, _ in some if nodata is not None]
     names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
     chosen = list(picked) or list(range(header.bands))
@@ -146,9 +223,12 @@ def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) 
     )
 
 
-def _some_values(path: Path) -> tuple[np.ndarray, float | None, str]:
+def _some_values(path: Path, header: Header) -> tuple[np.ndarray, float | None, str]:
     """Some pixels of a file that are not missing, [N, bands], and the file's nodata and unit."""
-    raster = rasters.read(path)
+    if header.kind == "photograph":
+        raster = Raster(images.read(path, header.bands).pixels)
+    else:
+        raster = rasters.read(path)
     pixels = raster.values.reshape(-1, raster.values.shape[2])
     missing = raster.missing
     if missing is not None:

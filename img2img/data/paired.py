@@ -18,12 +18,13 @@ from img2img.data.parts import (
     has_two_sets,
     match,
     side_by_side,
+    stacks,
     two_folders,
     two_sources,
 )
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import PassedOver, find_pictures, pictures, stem
+from img2img.files import PassedOver, by_name, find_pictures, pictures, stem
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -88,14 +89,16 @@ class Pairs(Paired):
                 "--direction ba is for --pairs. With two folders, exchange --a and --b."
             )
         left_over = PassedOver()
-        pairs, alone_a, alone_b = match(sources.a, sources.b, left_over)
+        inputs, stacked = stacks(sources.inputs, left_over)
+        pairs, alone_a, alone_b = match(inputs, by_name(sources.b, left_over))
         if not pairs:
             raise DataError(
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
                 f"(for example {alone_a[0].name}). Pairs are matched by relative path without "
                 "suffix."
             )
-        return cls._of(pairs, alone_a, alone_b, channels, left_over)
+        dataset = cls._of(pairs, alone_a, alone_b, channels, left_over)
+        return replace(dataset, stacks=stacked)
 
     @classmethod
     def _of(
@@ -124,7 +127,8 @@ class Pairs(Paired):
     def fit(cls, sources: Sources) -> float:
         """1 if more than half of the pictures in the smaller folder have a partner by name."""
         located = cls.locate(sources)
-        folders = [folder.parts["train"] for folder in located.folders] if located else []
+        both = located.folders if located else ()
+        folders = [folder.parts["train"] for folder in both if folder.field != "more_a"]
         if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
             return 0.1
         names = [{stem(path, folder) for path in find_pictures(folder)} for folder in folders]
@@ -156,6 +160,10 @@ class PairsAndInputs(Pairs):
     A sample is a pair and, as `extra`, one of those pictures, at random in training. An epoch is a
     pass over the pairs.
     """
+
+    left_out_why = (
+        "pictures of b have no partner, without which the discriminator can't judge them,"
+    )
 
     extra: tuple[Path, ...]
 
@@ -210,10 +218,6 @@ class PairsAndInputs(Pairs):
         if not self.extra:
             return super().describe()
         return f"{len(self.items):,} pairs and {len(self.extra):,} inputs without a partner"
-
-    def gaps(self) -> list[tuple[str, tuple[Path, ...]]]:
-        why = "pictures of b have no partner, without which the discriminator can't judge them,"
-        return [(why, self.left_out)] if self.left_out else []
 
     def obstacle(self) -> UsageError | None:
         if self.extra:

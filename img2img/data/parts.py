@@ -1,8 +1,8 @@
 """The folders of sources, and their parts (train, val, test)."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ class Folder:
     """A folder of the sources with its parts. A folder without parts is its own training part."""
 
     root: Path
-    field: Literal["a", "b", "pairs", "data"]
+    field: Literal["a", "more_a", "b", "pairs", "data"]
     parts: dict[Part, Path]
 
     @property
@@ -132,16 +132,44 @@ def two_sources(folders: Sequence[Path]) -> Sources | None:
     return None
 
 
-def match(
-    a: Path, b: Path, passed_over: PassedOver
-) -> tuple[tuple[tuple[Path, Path], ...], tuple[Path, ...], tuple[Path, ...]]:
-    """The pairs of pictures that have the same relative path without suffix in the folders a and b,
-    and the pictures of a and of b that have no partner, each in the order of their names.
+@dataclass(frozen=True)
+class Stacks:
+    """Which files make up the pictures of a, where these have files in several folders."""
 
-    passed_over: receives everything else. Raises DataError for two pictures of one name in a
-    folder, and for folders without pictures.
+    # By the file in the first folder: those of the same name in the further folders, in order.
+    further: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    alone: tuple[Path, ...] = ()  # files without one of the same name in each other folder
+
+
+def stacks(folders: Sequence[Path], passed_over: PassedOver) -> tuple[dict[str, Path], Stacks]:
+    """The pictures of a by relative path without suffix: the files of its first folder that have
+    one of the same name in each further folder; and these.
+
+    passed_over: receives everything else. Raises DataError for two files of one name in a folder,
+    for folders without pictures, and where no name is in all of them.
     """
-    left, right = by_name(a, passed_over), by_name(b, passed_over)
+    first, *further = (by_name(folder, passed_over) for folder in folders)
+    if not further:
+        return first, Stacks()
+    whole = [name for name in first if all(name in files for files in further)]
+    if not whole:
+        raise DataError(
+            f"No picture in {folders[0]} has one of the same name in each of "
+            f"{in_words(map(str, folders[1:]))} (for example {next(iter(first.values())).name}). "
+            "The files of several inputs are matched by relative path without suffix."
+        )
+    kept = set(whole)
+    alone = [files[name] for files in (first, *further) for name in files if name not in kept]
+    partners = {first[name]: tuple(files[name] for files in further) for name in whole}
+    return {name: first[name] for name in whole}, Stacks(partners, tuple(alone))
+
+
+def match(
+    left: Mapping[str, Path], right: Mapping[str, Path]
+) -> tuple[tuple[tuple[Path, Path], ...], tuple[Path, ...], tuple[Path, ...]]:
+    """The pairs of pictures that have the same name in left and right, and the pictures of each
+    that have no partner, in the order of their names: relative paths without suffix.
+    """
     pairs = tuple((left[name], right[name]) for name in left if name in right)
     alone_a = tuple(left[name] for name in left if name not in right)
     return pairs, alone_a, tuple(right[name] for name in right if name not in left)
@@ -176,14 +204,20 @@ def domain_folders(sources: Sources) -> Located:
 
 def _named(sources: Sources) -> Located:
     """The folders of --a, --b and --pairs."""
-    fields: tuple[tuple[Literal["a", "b", "pairs"], Path | None], ...] = (
-        ("a", sources.a),
-        ("b", sources.b),
-        ("pairs", sources.pairs),
+    fields: tuple[tuple[Literal["a", "more_a", "b", "pairs"], tuple[Path | None, ...]], ...] = (
+        ("a", (sources.a,)),
+        ("more_a", sources.more_a),
+        ("b", (sources.b,)),
+        ("pairs", (sources.pairs,)),
     )
     for root in sources.folders():
         _refuse_two_sets(root)
-    folders = [Folder(root, field, _whole_or_parts(root)) for field, root in fields if root]
+    folders = [
+        Folder(root, field, _whole_or_parts(root))
+        for field, roots in fields
+        for root in roots
+        if root
+    ]
     return Located(tuple(folders), sources)
 
 

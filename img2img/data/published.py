@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from img2img.data import LAYOUTS
 from img2img.data.parts import (
@@ -26,7 +27,7 @@ from img2img.data.parts import (
     pictures_beside,
 )
 from img2img.data.sources import Sources
-from img2img.errors import DataError
+from img2img.errors import DataError, UsageError
 from img2img.files import data_folders
 
 HELD_OUT: tuple[Part, ...] = ("test", "val")  # the first of them that exists is held out
@@ -47,13 +48,19 @@ def resolve(layouts: Sequence[str], sources: Sources, test: Sources | None = Non
     layouts: those of the method; the first that recognizes the sources is used. test: held-out
     folders of the user, which take precedence. A part is held out only if all folders have it.
     Folders without parts are left as they are. Raises UsageError for several --data if the method
-    takes one, DataError for a --data that it can't read, and for ambiguous folder names.
+    takes one, and for another number of --test-a than of --a, DataError for a --data that it can't
+    read, and for ambiguous folder names.
     """
     located = _locate(layouts, sources)
     folders = located.folders
     part, held_out = None, Sources()
     notes: tuple[str, ...] = ()
     if test and test.given():
+        if len(test.more_a) != len(sources.more_a):
+            raise UsageError(
+                f"There are {len(sources.inputs)} --a and {len(test.inputs)} --test-a. Give as "
+                "many, in the same order."
+            )
         # These are given once, with the training sources.
         shared = {"swap": sources.swap, "attributes": sources.attributes}
         held_out, notes = held_out_part(layouts, test.model_copy(update=shared))
@@ -111,8 +118,10 @@ def _refuse(root: Path) -> None:
 
 def _entered(sources: Sources) -> Sources:
     single = {"a": sources.a, "b": sources.b, "pairs": sources.pairs}
-    update = {field: path and entered(path) for field, path in single.items()}
-    return sources.model_copy(update={**update, "data": tuple(map(entered, sources.data))})
+    update: dict[str, Any] = {field: path and entered(path) for field, path in single.items()}
+    lists = {"more_a": sources.more_a, "data": sources.data}
+    update |= {field: tuple(map(entered, paths)) for field, paths in lists.items()}
+    return sources.model_copy(update=update)
 
 
 def _only(
@@ -139,11 +148,12 @@ def _with(sources: Sources, folders: Sequence[Folder], paths: Sequence[Path]) ->
     """The sources with the paths in place of the folders; unchanged if there are no folders."""
     if not folders:
         return sources
-    fields: dict[str, list[Path]] = {"a": [], "b": [], "pairs": [], "data": []}
+    fields: dict[str, list[Path]] = {"a": [], "more_a": [], "b": [], "pairs": [], "data": []}
     for folder, path in zip(folders, paths, strict=True):
         fields[folder.field].append(path)
     single = {field: next(iter(fields[field]), None) for field in ("a", "b", "pairs")}
-    return sources.model_copy(update={**single, "data": tuple(fields["data"])})
+    lists = {field: tuple(fields[field]) for field in ("more_a", "data")}
+    return sources.model_copy(update={**single, **lists})
 
 
 def _choice(root: Path, folders: Sequence[Folder], held_out: Part | None, named: bool) -> str:

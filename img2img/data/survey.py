@@ -17,14 +17,13 @@ from rich.progress import track
 from img2img import images, rasters
 from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
-from img2img.data.intensities import is_raster
+from img2img.data.intensities import GRAY_MODES, is_raster
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
 from img2img.stored import form
 
 NEAR = 8  # of 256 bits, in which near-duplicates may differ
 SEARCHED = 20_000  # pictures that are searched for near-duplicates; the search is quadratic
-GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ class Survey:
 
 def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Survey:
     """Decode every file of the opened data sets, and report what is unusual."""
-    files = [(path, role, training) for role, path in training.roles()]
+    files = [(path, role, training) for role, path in training.file_roles()]
     if held_out:
-        files += [(path, f"test {role}", held_out) for role, path in held_out.roles()]
+        files += [(path, f"test {role}", held_out) for role, path in held_out.file_roles()]
     with ThreadPoolExecutor(usable_cores()) as pool:
         seen = pool.map(lambda job: look(*job), files)
         shown = track(seen, "looking", total=len(files), console=console, transient=True)
@@ -65,6 +64,7 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
     findings = [
         *_unreadable(looks),
         *_mixed(looks),
+        *_uneven(looks, [dataset for dataset in (training, held_out) if dataset]),
         *_left_out(training),
         *training.findings(console),
         *_kinds(looks),
@@ -164,6 +164,24 @@ def _mixed(looks: Sequence[Look]) -> list[Finding]:
     return findings
 
 
+def _uneven(looks: Sequence[Look], datasets: Sequence[Dataset]) -> list[Finding]:
+    """Files of one picture in several folders that have different sizes."""
+    sizes = {one.path: f"{one.size[0]}x{one.size[1]}" for one in looks if not one.error}
+    stacks = [(path, *more) for data in datasets for path, more in data.stacks.further.items()]
+    uneven = [files for files in stacks if len({sizes.get(path, "") for path in files} - {""}) > 1]
+    if not uneven:
+        return []
+    what = (
+        f"{len(uneven)} pictures of a have files of different sizes. Resample them to one grid "
+        "first."
+    )
+    shown = [
+        ", ".join(f"{path} ({sizes[path]})" for path in files if path in sizes)
+        for files in uneven[:SHOWN]
+    ]
+    return [Finding("error", what, shown)]
+
+
 def _left_out(dataset: Dataset) -> list[Finding]:
     findings = []
     for why, files in dataset.gaps():
@@ -187,7 +205,7 @@ def _kinds(looks: Sequence[Look]) -> list[Finding]:
         files = [str(one.path) for one in looks if note in one.notes]
         hint = " (composited on white)" if note == "transparent" else ""
         findings.append(Finding("note", f"{count} pictures: {note}{hint}.", files[:SHOWN]))
-    files = [str(one.path) for one in looks if one.mode in GREY_MODES]
+    files = [str(one.path) for one in looks if one.mode in GRAY_MODES]
     gray = len(files)
     if 0 < gray < len(looks):
         what = f"{gray} of {len(looks)} pictures are gray, the others are in color."

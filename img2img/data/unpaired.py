@@ -10,10 +10,10 @@ import numpy as np
 
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
-from img2img.data.parts import Located, match, two_folders, two_sources
+from img2img.data.parts import Located, match, stacks, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.files import PassedOver, pictures
+from img2img.files import PassedOver, by_name, pictures
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -37,8 +37,12 @@ class Unpaired(Dataset):
         assert sources.a
         assert sources.b
         left_over = PassedOver()
-        a, b = pictures(sources.a, left_over), pictures(sources.b, left_over)
-        return cls(a=a, b=b, channels=channels, passed_over=left_over)
+        if not sources.more_a:
+            a, b = pictures(sources.a, left_over), pictures(sources.b, left_over)
+            return cls(a=a, b=b, channels=channels, passed_over=left_over)
+        inputs, stacked = stacks(sources.inputs, left_over)
+        a, b = tuple(inputs.values()), pictures(sources.b, left_over)
+        return cls(a=a, b=b, channels=channels, passed_over=left_over, stacks=stacked)
 
     @classmethod
     def locate(cls, sources: Sources) -> Located | None:
@@ -131,8 +135,9 @@ class PartlyPaired(Unpaired):
         assert sources.a
         assert sources.b
         left_over = PassedOver()
-        pairs, alone_a, alone_b = match(sources.a, sources.b, left_over)
-        empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over)
+        inputs, stacked = stacks(sources.inputs, left_over)
+        pairs, alone_a, alone_b = match(inputs, by_name(sources.b, left_over))
+        empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over, stacks=stacked)
         return empty._with(pairs, alone_a, alone_b)
 
     def sample(self, index: int, augment: "Augment", random: np.random.Generator) -> Sample:

@@ -20,6 +20,7 @@ class Case:
     to: str | np.ndarray | None = None  # domain or label vector, where the model has a choice
     source_labels: np.ndarray | None = None  # of the input: where the way back leads
     target: str = ""  # the target domain's name, where translations to several are measured
+    further: tuple[Path, ...] = ()  # the files of a model's further inputs
 
 
 @dataclass(frozen=True)

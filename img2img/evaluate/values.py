@@ -1,7 +1,7 @@
 """Translations of pictures that are not photographs against their ground truths, in their units."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import __version__, rasters
+from img2img.data.parts import stacks
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Case
 from img2img.evaluate.measure import Evaluation, Metric, mean_of, measured
 from img2img.evaluate.metrics import similarity
 from img2img.evaluate.run import folder_cases
+from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 from img2img.rasters import Raster
 from img2img.stored import read_stored
@@ -41,23 +43,26 @@ def evaluate_values(
     wanted: Sequence[str] = (),
     seed: int = 0,
     resamples: int = 200,
+    further: Sequence[Path] = (),
 ) -> Evaluation:
     """Compare every file of the folder, or its translation by a model, with the real file of the
-    same relative path.
+    same relative path. further: the folders of the model's further inputs, in their order.
 
     Metrics are means over the pictures, of pixels that are missing in neither: mae, rmse and bias
     (output minus truth) in the files' units; psnr in dB and ssim by the range of each band, which
     is the model's, or that of all truths; with several bands also the spectral angle sam in degrees
     (Kruse et al. 1993), ergas (Wald 2000, for pictures of one resolution), and mae/BAND.
 
-    Raises DataError where files have no ground truth or differ from it in size or bands, UsageError
-    for an unknown metric.
+    Raises DataError where files have no ground truth, differ from it in size or bands, or are not
+    in all folders of inputs, UsageError for an unknown metric or another number of inputs.
     """
     if unknown := [name for name in wanted if name.partition("/")[0] not in NAMES]:
         raise UsageError(
             f"There is no metric {unknown[0]} of values. Available metrics: {', '.join(NAMES)}."
         )
     cases = folder_cases(folder, real, to)
+    if translator:
+        cases = _with_further(cases, translator, [folder, *further])
     if without := [case.name for case in cases if not case.truth]:
         raise DataError(
             f"{len(without)} of {len(cases)} files have no real one of the same name (first: "
@@ -83,6 +88,27 @@ def evaluate_values(
         "img2img": __version__,
     }
     return result
+
+
+def _with_further(
+    cases: Sequence[Case], translator: Translator, folders: Sequence[Path]
+) -> list[Case]:
+    """The cases with the files of the model's further inputs."""
+    intensity = translator.manifest.intensity_in
+    parts = intensity.parts if intensity else ()
+    if len(folders) != max(len(parts), 1):
+        names = ", ".join(part.name for part in parts)
+        wanted = f"{len(parts)} --a, in this order: {names}" if parts else "one --a"
+        raise UsageError(f"{translator.manifest.name} takes {wanted}.")
+    if not parts:
+        return list(cases)
+    _, inputs = stacks(folders, PassedOver())
+    if inputs.alone:
+        raise DataError(
+            f"{len(inputs.alone)} files are not in all folders of inputs (first: "
+            f"{inputs.alone[0]}). Remove them, or add the others."
+        )
+    return [replace(case, further=inputs.further[case.path]) for case in cases]
 
 
 def _bands_and_ranges(
@@ -115,7 +141,11 @@ def _compared(case: Case, translator: Translator | None) -> Compared:
     intensity = translator.manifest.intensity_out if translator else None
     if translator and intensity:
         truth = Raster(read_stored(case.truth, intensity).values, nodata=intensity.nodata)
-        made = Raster(translator(case.path, to=case.to), nodata=intensity.nodata)
+        if case.further:
+            [output] = translator([(case.path, *case.further)], to=case.to)
+        else:
+            output = translator(case.path, to=case.to)
+        made = Raster(output, nodata=intensity.nodata)
     else:
         truth, made = rasters.read(case.truth), rasters.read(case.path)
     if made.values.shape != truth.values.shape:

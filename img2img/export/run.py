@@ -216,6 +216,11 @@ def _int8_pictures(
     """Pictures to calibrate int8 on, and others to measure its PSNR on: the training and the
     held-out pictures. In a folder, or without held-out pictures, every fourth is for the PSNR.
     """
+    if calibration and spec.intensity_in and spec.intensity_in.parts:
+        raise UsageError(
+            "--calibration is one folder, and this model has several inputs. Leave it out, to "
+            "calibrate on the run's pictures."
+        )
     if calibration:
         calibrating, judged = _plain(find_pictures(calibration), spec), _plain((), spec)
     elif config.sources.given():

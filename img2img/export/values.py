@@ -45,8 +45,11 @@ class ToNetwork(Ranged):
         if self.intensity.may_miss:
             missing = self._missing(image)
             values = torch.where(missing, torch.zeros_like(values), values)
-        if self.intensity.decibels:  # graphs have no log10
-            values = torch.log(values.clamp(min=self.intensity.least)) * (10 / math.log(10))
+        pieces = [
+            _decibels(values[..., bands], part) if part.decibels else values[..., bands]
+            for part, bands in self.intensity.slices
+        ]
+        values = torch.cat(pieces, 3) if self.intensity.parts else pieces[0]
         x = ((values - self.middle) / self.radius).clamp(-1, 1)
         if missing is not None:
             x = torch.where(missing, torch.zeros_like(x), x)
@@ -54,20 +57,25 @@ class ToNetwork(Ranged):
 
     def _missing(self, image: Tensor) -> Tensor:
         """Where any band is missing, [N, H, W, 1]."""
-        nodata = self.intensity.nodata
-        if self.intensity.is_of_integers:
-            assert nodata is not None  # else none may be missing
-            each = image.to(torch.int32) == int(nodata)
-        else:
-            each = torch.isnan(image)
-            if nodata is not None:
-                each = each | (image == nodata)
-        return each.to(torch.float32).amax(3, keepdim=True) > 0
+        is_float = not self.intensity.is_of_integers
+        stored = image if is_float else image.to(torch.int32)
+        masks = [torch.isnan(stored)] if is_float else []
+        for part, bands in self.intensity.slices:
+            if part.nodata is not None:
+                marker = int(part.nodata) if part.is_of_integers else part.nodata
+                masks.append(stored[..., bands] == marker)
+        return torch.cat(masks, 3).to(torch.float32).amax(3, keepdim=True) > 0
+
+
+def _decibels(values: Tensor, intensity: Intensity) -> Tensor:
+    """Powers in dB, of at least a tenth of the range's lower end; graphs have no log10."""
+    return torch.log(values.clamp(min=intensity.least)) * (10 / math.log(10))
 
 
 class FromNetwork(Ranged):
     """float32 [N, bands, H, W] in [-1, 1] -> stored values [N, H, W, bands], as
-    Intensity.from_network maps them. missing, bool [N, H, W, 1]: pixels that get no value.
+    Intensity.from_network maps them. missing, bool [N, H, W, 1]: pixels that get no value. Outputs
+    have no parts.
     """
 
     def forward(self, y: Tensor, missing: Tensor | None) -> Tensor:

@@ -138,8 +138,8 @@ def translate_files(
                     f"done, {len(summary.failed):,} failed. Run the same command to continue."
                 ) from None
 
-        for job, source, written in record.moved if record else ():
-            note(Item(job, source=source, written=written), "ok")
+        for job, sources, written in record.moved if record else ():
+            note(Item(job, sources=sources, written=written), "ok")
         saving: deque[Future[list[Item]]] = deque()
 
         def settle(limit: int) -> None:
@@ -318,15 +318,14 @@ def _translate_scene(
     progress: Callable[[str, int, int], None],
 ) -> None:
     """Translate a picture in parts, or set the reason why that failed."""
-    assert item.source  # of a picture that could be read
-    decisive = item.source.sha256, tilers.translator.sha256, settings.fingerprint()
-    key = hashlib.sha256(" ".join(decisive).encode()).hexdigest()
-    scene = Scene(Path(item.job.source), Path(item.job.target), key)
+    decisive = [*(source.sha256 for source in item.sources), tilers.translator.sha256]
+    key = hashlib.sha256(" ".join([*decisive, settings.fingerprint()]).encode()).hexdigest()
+    scene = Scene(tuple(map(Path, item.job.files)), Path(item.job.target), key)
     try:
         notes = translate_scene(scene, tilers.of, domain, partial(progress, item.job.source))
         item.scene, item.picture = scene, replace(item.picture, notes=notes)
     except Img2ImgError as error:
-        item.error = str(error).removeprefix(f"{scene.source}: ")
+        item.error = str(error).removeprefix(f"{scene.sources[0]}: ")
     except Exception as error:  # the runtimes' types; or the disk's
         item.error = f"the model failed ({session.reason(error)})"
 

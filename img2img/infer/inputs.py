@@ -10,7 +10,7 @@ from PIL import Image
 from img2img import images
 from img2img.errors import UsageError
 from img2img.intensity import Intensity
-from img2img.stored import read_stored
+from img2img.stored import read_stored, require_files, stack_values
 
 
 class ArrayLike(Protocol):
@@ -22,6 +22,7 @@ class ArrayLike(Protocol):
     def __array__(self) -> np.ndarray: ...
 
 
+# A picture is one of these, or, for a model with several inputs, a tuple with one for each of them.
 One = np.ndarray | ArrayLike | Image.Image | str | Path | bytes | BinaryIO
 ACCEPTED = (
     "a path, the bytes of a file, an open file, a PIL image, or pixels: {dtype} "
@@ -29,8 +30,14 @@ ACCEPTED = (
 )
 
 
-def is_one(images: One | Sequence[One]) -> bool:
-    """Whether this is one picture; a sequence, an iterator or an array [N, H, W, C] are several."""
+def is_one(
+    images: One | Sequence[One] | Sequence[tuple[One, ...]], intensity: Intensity | None = None
+) -> bool:
+    """Whether this is one picture; a sequence, an iterator or an array [N, H, W, C] are several. Of
+    an intensity with parts, a tuple is one picture.
+    """
+    if intensity and intensity.parts and isinstance(images, tuple):
+        return True
     if hasattr(images, "shape"):
         return len(images.shape) < 4
     bytes_or_name = isinstance(images, str | bytes | bytearray | memoryview)
@@ -38,14 +45,22 @@ def is_one(images: One | Sequence[One]) -> bool:
     return bytes_or_name or not several
 
 
-def pixels_of(image: One, channels: int, intensity: Intensity | None = None) -> np.ndarray:
+def pixels_of(
+    image: One | tuple[One, ...], channels: int, intensity: Intensity | None = None
+) -> np.ndarray:
     """The picture as uint8 [H, W, channels]; a file is turned upright, converted to sRGB, and
     blended with white where it is transparent. With an intensity, its stored values, of the type
-    that the intensity has.
+    that the intensity has; with parts, the bands of all of them from a tuple with one for each.
 
-    Raises DataError for a file that is not a picture, ValueError for an array of another shape or
-    type or without pixels, and TypeError for any other object.
+    Raises DataError for a file that is not a picture and for a tuple of another length or of
+    different sizes, ValueError for an array of another shape or type or without pixels, and
+    TypeError for any other object.
     """
+    if isinstance(image, tuple) and intensity and intensity.parts:
+        require_files(len(image), intensity)
+        each = list(zip(image, intensity.parts, strict=True))
+        values = [pixels_of(one, len(part.bands), part) for one, part in each]
+        return stack_values(values, [part.name for part in intensity.parts], intensity)
     if hasattr(image, "read"):
         image = image.read()
         if isinstance(image, str):

@@ -20,7 +20,7 @@ from img2img.infer.record import Source
 from img2img.infer.scene import Scene, is_scene, unmarked
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster
-from img2img.stored import Stored, read_pages
+from img2img.stored import Stored, read_pages, require_files, stack_pages
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -31,9 +31,9 @@ class Item:
 
     job: Job
     picture: Picture = Picture(NO_PIXELS)  # noqa: RUF009 (frozen); or pages [P, H, W, bands]
-    raster: Raster | None = None  # of the file, if it is not a photograph, for its metadata
+    raster: Raster | None = None  # of the first file, if no photograph, for its metadata
     missing: np.ndarray | None = None  # bool, [P, H, W] or [H, W]: its pixels without a value
-    source: Source | None = None
+    sources: tuple[Source, ...] = ()  # of each file
     is_scene: bool = False  # it is read in parts while it is translated
     scene: Scene | None = None  # its translated pixels
     result: np.ndarray | None = None
@@ -42,9 +42,13 @@ class Item:
 
     def as_dict(self) -> dict[str, object]:
         """The item's fields in the record."""
-        source = self.source or Source(os.path.abspath(self.job.source), 0, 0, "")
+        unread = Source(os.path.abspath(self.job.source), 0, 0, "")
+        first, *further = self.sources or (unread,)
+        files = first._asdict()
+        if further:
+            files["further"] = [source._asdict() for source in further]
         result = {"written": self.written, "error": self.error, "notes": list(self.picture.notes)}
-        return source._asdict() | result
+        return files | result
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,14 @@ def save_all(items: Sequence[Item], quality: int | None, intensity: Intensity | 
 
 
 def _read(job: Job, reading: Reading) -> Item:
-    path, raster, missing = Path(job.source), None, None
+    paths, raster, missing = [Path(file) for file in job.files], None, None
     most, side = reading.max_pixels, reading.max_side
     try:
-        stat = path.stat()
-        if reading.in_parts and is_scene(path, most):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            source = Source(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, digest)
-            return Item(job, source=source, is_scene=True)
-        content = images.load(path, most)
+        if reading.in_parts and any(is_scene(path, most) for path in paths):
+            return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
+        contents, sources = zip(*(_loaded(path, most) for path in paths), strict=True)
         if reading.intensity:
-            pages = read_pages(content, reading.intensity, most)
+            pages = _pages(paths, contents, reading.intensity, most)
             raster = pages[0].raster
             notes = raster.notes + _beyond(pages, reading.intensity)
             values, missing = pages[0].values, pages[0].missing
@@ -95,15 +95,49 @@ def _read(job: Job, reading: Reading) -> Item:
             empty = np.broadcast_to(np.zeros((), values.dtype), values.shape[-3:])
             raster = replace(raster, values=empty)
         else:
+            [content] = contents
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
         system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
         message = str(system_message or error)
-        reason = message.removeprefix("the picture: ").removeprefix(f"{path}: ")
+        reason = message.removeprefix("the picture: ").removeprefix(f"{paths[0]}: ")
         return Item(job, error=reason or type(error).__name__)
+    return Item(job, picture, raster, missing, sources)
+
+
+def _loaded(path: Path, max_pixels: int) -> tuple[bytes, Source]:
+    """A file's content, and what identifies it. Raises DataError, with the file's name first."""
+    try:
+        stat = path.stat()
+        content = images.load(path, max_pixels)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
     digest = hashlib.sha256(content).hexdigest()
-    source = Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest)
-    return Item(job, picture, raster, missing, source)
+    return content, Source(os.path.abspath(path), len(content), stat.st_mtime_ns, digest)
+
+
+def _source_of_scene(path: Path) -> Source:
+    """What identifies a file that is not read yet."""
+    stat = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, digest)
+
+
+def _pages(
+    paths: Sequence[Path], contents: Sequence[bytes], intensity: Intensity, max_pixels: int
+) -> list[Stored]:
+    """The pages of a picture, of one file for each input of the intensity. Raises DataError, with
+    the file's name first.
+    """
+    require_files(len(paths), intensity)
+    each = []
+    for path, content, part in zip(paths, contents, intensity.inputs, strict=True):
+        try:
+            each.append(read_pages(content, part, max_pixels))
+        except DataError as error:
+            raise DataError(f"{path}: {str(error).removeprefix('the picture: ')}") from None
+    return stack_pages(each, [str(path) for path in paths], intensity)
 
 
 def _missing(pages: Sequence[Stored]) -> np.ndarray | None:

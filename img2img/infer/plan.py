@@ -21,6 +21,7 @@ from img2img.files import (
     walk,
 )
 from img2img.images import WRITERS
+from img2img.infer.partners import Partners
 from img2img.manifest import Manifest
 
 Extension = Literal["keep", "png", "jpg", "webp", "avif"]
@@ -54,6 +55,12 @@ class Job(NamedTuple):
 
     source: str
     target: str
+    further: tuple[str, ...] = ()  # the files of its further inputs, where a model has several
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that are read."""
+        return self.source, *self.further
 
 
 def make_plan(
@@ -66,6 +73,7 @@ def make_plan(
     passed_over: PassedOver | None = None,
     names: Names = "plain",
     formats: Formats = PHOTOGRAPHS,
+    partners: Partners | None = None,
 ) -> list[Job]:
     """Turn files, folders and globs into jobs in a fixed order. Relative paths are kept below
     `out`, or below its sub-folder `folder`. Files in `out` are not inputs.
@@ -77,6 +85,8 @@ def make_plan(
         formats: which suffixes `keep` keeps, and what the others become.
         names: "full" keeps the input's suffix before a new one (a.gif.png); "number" numbers
             outputs of the same name (a.png, a-2.png).
+        partners: of a model with several inputs, of which `inputs` has the first; it gives each
+            file its further ones, and receives those that have none.
 
     Raises DataError for an input that is missing or has no pictures, for an input folder that is
     `out` itself, for two inputs with the same output, and for an output that would replace an
@@ -91,6 +101,9 @@ def make_plan(
     ignored = PassedOver() if passed_over is None else passed_over
     real = resolver()
     for source, relative, real_source in _expand(inputs, out, real, unreadable, ignored):
+        further = partners.of(source, relative) if partners else ()
+        if further is None:
+            continue
         target = os.path.join(out, folder, _renamed(relative, extension, names, formats))
         key = hash(_folded(target))
         if key in claimed:
@@ -105,14 +118,16 @@ def make_plan(
                 target = f"{stem}-{numbers[plain]}{suffix}"
                 key = hash(_folded(target))
         claimed[key] = len(jobs)
-        exact.add(hash(real_source))
-        alike[hash(_folded(real_source))] = len(jobs)
-        jobs.append(Job(source, target))
+        for path in (real_source, *map(real, further)):
+            exact.add(hash(path))
+            alike[hash(_folded(path))] = len(jobs)
+        jobs.append(Job(source, target, further))
     for job in jobs:
         target = real(job.target)
         other = alike.get(hash(_folded(target)))
-        if hash(target) in exact or (other is not None and _same(target, jobs[other].source)):
-            which = "its own" if _same(target, job.source) else "an"
+        replaced = jobs[other].files if other is not None else ()
+        if hash(target) in exact or any(_same(target, file) for file in replaced):
+            which = "its own" if any(_same(target, file) for file in job.files) else "an"
             raise DataError(
                 f"{job.target} would replace {which} input. Choose another folder with -o."
             )

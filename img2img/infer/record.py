@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
 
 
 class Source(NamedTuple):
-    """The file that an output was made from: its path, and what identifies its contents."""
+    """A file that an output was made from: its path, and what identifies its contents."""
 
     input: str  # absolute path
     size: int  # bytes
@@ -38,12 +39,12 @@ class Record:
         part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
         self.path = out / RECORD_FOLDER / f"manifest{part}.jsonl"
         # By the hash of the output: the ENTRY of its last finished line, None where it was begun
-        # and not finished. An ENTRY holds a hash of the source's path and time, its size, a hash of
-        # its contents, and the size of the output.
+        # and not finished. An ENTRY holds a hash of the sources' paths and times, their size, a
+        # hash of their contents, and the size of the output.
         self._made: dict[int, bytes | None] = {}
         # Inputs that were moved or touched since, with the sizes of their outputs; the caller
         # writes them to the file.
-        self.moved: list[tuple[Job, Source, int]] = []
+        self.moved: list[tuple[Job, tuple[Source, ...], int]] = []
         self._real = resolver()
         last: dict[int, int] = {}  # time of the line that an output's entry comes from
         for path in sorted(self.path.parent.glob("manifest*.jsonl")):
@@ -63,12 +64,13 @@ class Record:
         try:
             if os.stat(job.target).st_size != written:
                 return False
-            status = os.stat(job.source)
+            statuses = [os.stat(file) for file in job.files]
         except OSError:
             return False  # deleted since the plan was made: reading it will report that
-        if status.st_size != size:
+        if sum(status.st_size for status in statuses) != size:
             return False
-        if place == _place(self._real(job.source), status.st_mtime_ns, model, options):
+        times = [status.st_mtime_ns for status in statuses]
+        if place == self._place(job.files, times, model, options):
             return True
         return None
 
@@ -81,17 +83,15 @@ class Record:
         assert entry is not None  # else `holds` has answered False
         _, size, contents, written = ENTRY.unpack(entry)
         try:
-            status = os.stat(job.source)
-            with open(job.source, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sources = tuple(_source(file) for file in job.files)
         except OSError:
             return False
-        if contents != _contents(sha256, model, options):
+        if contents != _contents((source.sha256 for source in sources), model, options):
             return False
-        place = _place(self._real(job.source), status.st_mtime_ns, model, options)
+        times = [source.mtime_ns for source in sources]
+        place = self._place(job.files, times, model, options)
         self._made[key] = ENTRY.pack(place, size, contents, written)
-        source = Source(os.path.abspath(job.source), size, status.st_mtime_ns, sha256)
-        self.moved.append((job, source, written))
+        self.moved.append((job, sources, written))
         return True
 
     def is_foreign(self, job: Job) -> bool:
@@ -127,17 +127,26 @@ class Record:
                 return
             self._made[output], last[output] = None, at
             if status == "ok":
-                source, model, options = entry["input"], entry["model"], entry["options"]
-                place = _place(self._real(source), entry["mtime_ns"], model, options)
-                contents = _contents(entry["sha256"], model, options)
-                self._made[output] = ENTRY.pack(place, entry["size"], contents, entry["written"])
+                model, options = entry["model"], entry["options"]
+                files = [entry, *entry.get("further", ())]
+                times = [file["mtime_ns"] for file in files]
+                place = self._place([file["input"] for file in files], times, model, options)
+                contents = _contents((file["sha256"] for file in files), model, options)
+                size = sum(file["size"] for file in files)
+                self._made[output] = ENTRY.pack(place, size, contents, entry["written"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
             return  # the partial line of a run that was killed
 
+    def _place(self, files: Iterable[str], times: Iterable[int], model: str, options: str) -> int:
+        return hash((tuple(map(self._real, files)), tuple(times), model, options))
 
-def _place(source: str, mtime_ns: int, model: str, options: str) -> int:
-    return hash((source, mtime_ns, model, options))
+
+def _contents(digests: Iterable[str], model: str, options: str) -> int:
+    return hash((tuple(digests), model, options))
 
 
-def _contents(sha256: str, model: str, options: str) -> int:
-    return hash((sha256, model, options))
+def _source(path: str) -> Source:
+    status = os.stat(path)
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(os.path.abspath(path), status.st_size, status.st_mtime_ns, sha256)

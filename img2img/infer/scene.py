@@ -43,7 +43,7 @@ def is_scene(path: Path, most: int) -> bool:
 class Scene:
     """A scene's files, and a hash of all that its output depends on."""
 
-    source: Path
+    sources: tuple[Path, ...]  # of a model with several inputs, one for each
     target: Path
     key: str
 
@@ -65,7 +65,7 @@ class Scene:
         state = self.state()
         assert state  # it was translated
         shape, dtype, (_, _, lost) = tuple(state["shape"]), state["dtype"], state["seen"]
-        with windows.opened(self.source) as page:
+        with windows.opened(self.sources[0]) as page:
             like = page.raster
         if not intensity and is_photograph(like):
             like = _without_color(like)

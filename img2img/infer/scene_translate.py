@@ -3,7 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,12 @@ from img2img.errors import DataError
 from img2img.files import split_suffix
 from img2img.infer.scene import WRITES, Scene, is_photograph
 from img2img.infer.tile import Part, Progress, Tiler
-from img2img.intensity import gap_of
+from img2img.intensity import Intensity, gap_of
 from img2img.manifest import Manifest
 from img2img.rasters import Raster, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.tiff_metadata import ICC_PROFILE, ORIENTATION, TiffMetadata
-from img2img.stored import as_stored
+from img2img.stored import Stored, as_stored, require_files, stack_pages
 
 SAVE_EVERY = 10.0  # seconds, after which the state is saved
 
@@ -45,15 +46,16 @@ def translate_scene(
     tiler = tiler_of(state["side"] if state else None)
     manifest = tiler.translator.manifest
     done = Progress.of_dict(state["progress"]) if state else Progress()
-    with windows.opened(scene.source) as page:
-        picture = _Picture(page, manifest, str(scene.source))
+    with ExitStack() as files:
+        pages = [files.enter_context(windows.opened(source)) for source in scene.sources]
+        picture = _Picture(pages, manifest, [str(source) for source in scene.sources])
         height, width = picture.shape
         dtype = np.dtype(manifest.dtype_out)
         shape = height, width, manifest.out_channels
         if not state:
             scene.folder.mkdir(parents=True, exist_ok=True)
             _require_space(scene.folder, height * width * manifest.out_channels * dtype.itemsize)
-        value, _ = gap_of(manifest.intensity_out, page.raster.nodata, dtype.name)
+        value, _ = gap_of(manifest.intensity_out, pages[0].raster.nodata, dtype.name)
         with scene.pixels.open("r+b" if state else "w+b") as file:
             canvas = _Canvas(ArrayFile(file, 0, shape, dtype), value)
             if state:
@@ -80,39 +82,59 @@ def translate_scene(
 
 
 class _Picture:
-    """A file in parts, as the model takes them."""
+    """A file in parts, or several for a model with several inputs, as the model takes them."""
 
-    def __init__(self, page: windows.Windows, manifest: Manifest, name: str):
-        """Raises DataError for a file that the model doesn't take. name: of the file, in errors."""
-        self.page, self.name = page, name
+    def __init__(self, pages: Sequence[windows.Windows], manifest: Manifest, names: Sequence[str]):
+        """Raises DataError for files that the model doesn't take, and for different sizes. names:
+        of the files, in errors.
+        """
+        self.pages, self.names = pages, names
         self.channels, self.intensity = manifest.in_channels, manifest.intensity_in
         self.beyond, self.known = 0.0, 0  # values that are clipped, and all that were read
-        self._remarks: dict[str, None] = {}
-        if not self.intensity:
-            _require_photograph(page.raster)
+        self._remarks = dict.fromkeys(note for page in pages for note in page.raster.notes)
+        if self.intensity:
+            require_files(len(pages), self.intensity)
+        else:
+            _require_photograph(pages[0].raster)
+        for name, page in zip(names, pages, strict=True):
+            if page.shape != pages[0].shape:
+                raise DataError(f"{names[0]} and {name} differ in size. Resample them to one grid")
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.page.shape
+        return self.pages[0].shape
 
     @property
     def notes(self) -> tuple[str, ...]:
         share = self.beyond / max(self.known, 1)
         clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
-        return (*self.page.raster.notes, *self._remarks, *((clipped,) if share else ()))
+        return (*self._remarks, *((clipped,) if share else ()))
 
     def read(self, box: Box) -> Part:
-        raster = self.page.read(box)
-        self._remarks |= dict.fromkeys(raster.notes)
+        rasters = [page.read(box) for page in self.pages]
+        self._remarks |= dict.fromkeys(note for raster in rasters for note in raster.notes)
         if not self.intensity:
-            return Part(_in_srgb(raster, self.channels))
-        stored = as_stored(raster, self.intensity, self.name)
+            return Part(_in_srgb(rasters[0], self.channels))
+        each = [
+            [_as_stored(raster, part, name)]
+            for raster, part, name in zip(rasters, self.intensity.inputs, self.names, strict=True)
+        ]
+        [stored] = stack_pages(each, self.names, self.intensity)
         values, missing = stored.values, stored.missing
         known = values if missing is None else values[~missing]
         if known.size:
             self.beyond += self.intensity.outside(known) * known.size
             self.known += known.size
         return Part(values, missing)
+
+
+def _as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
+    """A part of a file as an input of the model takes it."""
+    if not intensity.photographs:
+        return as_stored(raster, intensity, name)
+    _require_photograph(raster)
+    pixels = _in_srgb(raster, intensity.file_bands)
+    return Stored(pixels[..., list(intensity.picked)] if intensity.picked else pixels, None, raster)
 
 
 class _Canvas:

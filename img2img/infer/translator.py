@@ -81,25 +81,38 @@ class Translator:
 
     @overload  # a str is a sequence of strings, too
     def __call__(self, images: One, to: To = None) -> np.ndarray: ...  # type: ignore[overload-overlap]
+    @overload  # one picture for a model with several inputs, else several pictures
+    def __call__(  # type: ignore[overload-overlap]  # a tuple is a sequence, too
+        self, images: tuple[One, ...], to: To = None
+    ) -> np.ndarray | list[np.ndarray]: ...
     @overload
-    def __call__(self, images: Sequence[One], to: To = None) -> list[np.ndarray]: ...
+    def __call__(
+        self, images: Sequence[One] | Sequence[tuple[One, ...]], to: To = None
+    ) -> list[np.ndarray]: ...
 
-    def __call__(self, images: One | Sequence[One], to: To = None) -> np.ndarray | list[np.ndarray]:
+    def __call__(
+        self,
+        images: One | tuple[One, ...] | Sequence[One] | Sequence[tuple[One, ...]],
+        to: To = None,
+    ) -> np.ndarray | list[np.ndarray]:
         """A picture -> uint8 [H, W, out_channels], or the stored type of the manifest's intensity;
         several -> a list of as many, in order.
 
         images: the path or the bytes of a file, an open file, a PIL image, pixels uint8
         [H, W, in_channels] of numpy or of torch on the CPU; a list of these, or an array
-        [N, H, W, in_channels]. to: the target domain, names of attributes, or a label vector
+        [N, H, W, in_channels]. For a model with several inputs, a picture is a tuple with one of
+        these for each part of the manifest's intensity_in, in their order and of their types, or an
+        array with the bands of all. to: the target domain, names of attributes, or a label vector
         [labels.width]; only for models with domains. Pictures of one size run together, so many at
         once; the result is the same as one by one. Raises DataError for a file that is no picture,
-        UsageError for a wrong domain, ValueError for an array of another kind, TypeError for what
-        is no picture.
+        and for a tuple of another length or of different sizes, UsageError for a wrong domain,
+        ValueError for an array of another kind, TypeError for what is no picture.
         """
         form = self.manifest.in_channels, self.manifest.intensity_in
-        if is_one(images):
-            return self._all([pixels_of(cast(One, images), *form)], self.domain(to))[0]
-        several = cast(Iterable[One], images)
+        if is_one(images, self.manifest.intensity_in):
+            one = cast(One | tuple[One, ...], images)
+            return self._all([pixels_of(one, *form)], self.domain(to))[0]
+        several = cast(Iterable[One | tuple[One, ...]], images)
         return self._all([pixels_of(image, *form) for image in several], self.domain(to))
 
     def _all(self, images: list[np.ndarray], domain: np.ndarray | None) -> list[np.ndarray]:

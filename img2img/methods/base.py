@@ -79,6 +79,8 @@ class Method(Critics, ABC):
     layouts: ClassVar[tuple[str, ...]]  # names in LAYOUTS; the first that accepts the sources opens
     sources_hint: ClassVar[str]  # error message for unsuitable folders: which ones it needs
     translate_hint: ClassVar[str] = ""  # options that `img2img translate` needs with its models
+    # Whether a may be stacked from several folders, which a method that translates to a can't give.
+    several_inputs: ClassVar[bool] = False
     # The groups of networks (attributes of the method), and the side with which each is updated.
     # Every group has its own optimizer, with the learning rate of its side.
     learners: ClassVar[dict[str, Side]] = {
@@ -118,12 +120,22 @@ class Method(Critics, ABC):
         """Open the data set in these folders. channels: to which pictures of a and b are decoded.
         config: the settings, if it is opened for training.
 
-        Raises UsageError if none of the method's layouts accepts the sources, DataError if a folder
-        is unusable.
+        Raises UsageError if none of the method's layouts accepts the sources, or these have several
+        folders of a and the method takes one, DataError if a folder is unusable.
         """
         for name in cls.layouts_for(config) if config else cls.layouts:
             if LAYOUTS[name].accepts(sources):
+                if sources.more_a and not cls.several_inputs:
+                    raise UsageError(
+                        f"{cls.name} takes one --a, since it also translates to a, which would "
+                        "have to become several files. Use --mode pix2pix or cut, or stack the "
+                        "files beforehand."
+                    )
                 dataset = LAYOUTS[name].open(sources, channels)
+                if sources.more_a and not dataset.stacks.further:
+                    raise UsageError(
+                        f"The layout {name} takes one --a. Stack the files beforehand."
+                    )
                 return replace(dataset, intensities=config.intensities) if config else dataset
         given = ", ".join(sources.options())
         raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")

@@ -94,6 +94,7 @@ class CUT(TwoSets):
 
     name = "cut"
     Config = CUTConfig
+    several_inputs = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         # FastCUT: section 4.1, and the published code.

@@ -57,6 +57,7 @@ class Pix2Pix(Method):
     name = "pix2pix"
     Config = Pix2PixConfig
     layouts = ("pairs", "side-by-side")
+    several_inputs = True
     # modern changes the input instead of drawing a picture anew, and judges frozen features, which
     # is sharper and nearer to the targets after minutes than the paper's settings after hours:
     # docs/objectives.md.

@@ -72,12 +72,14 @@ class Preprocessing(BaseModel):
     range: tuple[str, ...] = Field(
         (),
         description="What becomes black and white, of pictures that are not photographs: "
-        f"{GRAMMAR}. For both sides, or for each: a=0:10000,b=hu. By default auto.",
+        f"{GRAMMAR}. For both sides, or for each: a=0:10000,b=hu; of several inputs for each by "
+        "its folder's name: optical=0:10000,sar=-25dB:5dB. By default auto.",
     )
     bands: tuple[str, ...] = Field(
         (),
         description="The bands that are used, by name or by number from 1 on, of pictures that are "
-        "not photographs: 4,3,2, or for each side a=4,3,2,b=1. By default all.",
+        "not photographs: 4,3,2, or for each side a=4,3,2,b=1; of several inputs for each by its "
+        "folder's name: optical=4,3,2,sar=1. By default all.",
     )
     intensities: dict[str, Intensity] = Field(
         {},

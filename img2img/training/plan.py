@@ -11,7 +11,7 @@ from img2img.data.augment import Augment
 from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
-from img2img.data.intensities import SEEN, fit_intensities, is_raster
+from img2img.data.intensities import SEEN, fit_intensities, is_raster, names_of_inputs
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
@@ -171,7 +171,7 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     first = chain.from_iterable(
         islice(find_pictures(folder), SEEN) for folder in sources.folders() if folder.is_dir()
     )
-    if not (given.range or given.bands or any(map(is_raster, first))):
+    if not (given.range or given.bands or sources.more_a or any(map(is_raster, first))):
         _require_fitting(config, {})  # without listing all photographs once more
         return config
     dataset = described.open_data(sources, (3, 3), given)
@@ -179,13 +179,20 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     for role, path in dataset.roles():
         for side in dataset.sides(role):
             files.setdefault(side, []).append(path)
-    intensities = fit_intensities(files, given.range, given.bands)
+    inputs: dict[str, tuple[Path, ...]] = {}
+    if sources.more_a:
+        pictures = (dataset.files_of("a", path) for path in files["a"])
+        names = names_of_inputs(config.sources.inputs)  # as given, without /train
+        inputs = dict(zip(names, zip(*pictures, strict=True), strict=True))
+    intensities = fit_intensities(files, given.range, given.bands, inputs)
     _require_fitting(config, intensities)
     if not intensities:
         return config
     for side, intensity in intensities.items():
-        line = f"{side}: {intensity.describe()} ({intensity.rule})"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        lines = [f"{side}: {intensity.described}"]
+        lines += [f"{side}, {part.name}: {part.described}" for part in intensity.parts]
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     bands = {"a": given.in_channels, "b": given.out_channels}
     bands |= {side: len(intensity.bands) for side, intensity in intensities.items()}
     settings = {**values["method"], "intensities": intensities}
@@ -211,6 +218,8 @@ def _require_fitting(config: RunConfig, intensities: dict[str, Intensity]) -> No
             )
     labels = {"a": method.labels_in is not None, "b": method.labels_out}
     for side, are_labels in labels.items():
+        if are_labels and side in intensities and intensities[side].parts:
+            raise UsageError(f"Label maps can't be one of several inputs: give a single --{side}.")
         if are_labels and side in intensities:
             raise UsageError(
                 f"The label maps of {side} are {intensities[side].dtype} and not 8-bit pictures, "

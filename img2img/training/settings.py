@@ -31,6 +31,7 @@ NONE = {"", "none", "null"}  # spellings of None
 TRUTH_VALUES = {"true", "false", "yes", "no", "on", "off", "1", "0"}  # may follow a switch
 FOLDERS = {
     "a",
+    "more_a",
     "b",
     "pairs",
     "data",
@@ -334,10 +335,11 @@ def _without_preset(method: dict[str, Any], mode: str, preset: str) -> dict[str,
 
 def run_name(mode: str, sources: Mapping[str, Any]) -> str:
     """The default name of a run: its method and the names of its folders."""
-    data = sources.get("data") or ()
-    folders = [sources.get(key) for key in ("a", "b", "pairs")]
-    folders += [data] if isinstance(data, str | Path) else data
-    return "-".join([mode, *(Path(folder).resolve().name for folder in folders if folder)])
+    folders: list[str | Path] = []
+    for field in ("a", "more_a", "b", "pairs", "data"):
+        given = sources.get(field) or ()
+        folders += [given] if isinstance(given, str | Path) else given
+    return "-".join([mode, *(Path(folder).resolve().name for folder in folders)])
 
 
 def differences(before: RunConfig, after: RunConfig) -> dict[str, tuple[Any, Any]]:

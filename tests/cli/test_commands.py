@@ -10,9 +10,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from bundles import make_between
 from PIL import Image
 
 from img2img.cli import main
+from img2img.intensity import Intensity, stacked
 from img2img.methods import METHODS
 
 COMMANDS = [
@@ -128,6 +130,11 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["export", "a"], 3, "not a run"),
         (["info", "dream"], 3, "no model dream"),
         (["check", "a", "bad"], 3, "2 files can't be read"),
+        (["check"], 2, "Give DATA and --test, or --a and --b"),
+        (["check", "a", "--a", "a", "--b", "b"], 2, "Give DATA and --test, or --a and --b"),
+        ([*PAIR, "b", "--a", "b"], 2, "cyclegan takes one --a, since it also translates to a"),
+        (["train", "--mode", "stargan", "--a", "a", "--a", "b"], 2, "Given: --a, --a."),
+        (["train", "--mode", "pix2pix", "--a", "a", "--pairs", "b"], 2, "Given: --a, --pairs."),
         (["check", "empty"], 3, "empty has no pictures"),
         (["compare", "a", "--inputs", "b"], 3, "There is no model a"),
         (["evaluate", "--real", "a"], 2, "Give --real DIR and --fake DIR"),
@@ -178,6 +185,48 @@ def test_check_tells_pairs_from_sets_and_domains(folders):
     told = json.loads(run("check", "a", "b", "--json", cwd=folders).stdout)
     assert told["roles"]["a"]["pictures"] == 2
     assert "identical files" in " ".join(finding["what"] for finding in told["findings"])
+
+
+def test_check_takes_several_inputs(folders):
+    done = run("check", "--a", "a", "--a", "b", "--b", "b", "--json", cwd=folders)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["mode"] == "pix2pix"
+    assert list(told["roles"]) == ["a", "a (folder 2)", "b"]
+    told = json.loads(run("check", "--a", "a", "--b", "one", "--json", cwd=folders).stdout)
+    assert told["mode"] == "cyclegan"
+
+
+def test_several_inputs_are_in_the_name_and_the_config_of_a_run(folders, tmp_path):
+    (tmp_path / "c.yaml").write_text("a: [a, b]\nb: b")
+    for given in (["--a", "a", "--a", "b", "--b", "b"], ["--config", tmp_path / "c.yaml"]):
+        arguments = [*given, "--size", "32", "--dry-run", "--out", tmp_path / "runs"]
+        done = run("train", "--mode", "pix2pix", *arguments, cwd=folders)
+        assert done.returncode == 0, done.stderr
+        config = json.loads(done.stdout)
+        assert config["name"].startswith("pix2pix-a-b-b")
+        assert config["sources"]["more_a"] == [str(folders / "b")]
+        assert config["method"]["in_channels"] == 6
+
+
+def test_info_shows_each_input(tmp_path):
+    sar = Intensity(
+        name="sar",
+        dtype="float32",
+        bands=("1",),
+        low=(-25,),
+        high=(5,),
+        decibels=True,
+        rule="asked",
+    )
+    optical = Intensity(
+        name="optical", dtype="uint16", bands=("red", "nir"), low=(0, 0), high=(9, 9)
+    )
+    model = make_between(tmp_path / "m.onnx", stacked([optical, sar]), None)
+    shown = run("info", model).stdout
+    assert "float32, 3 bands (red, nir, sar 1) of 2 inputs: optical, sar, in this order" in shown
+    assert "optical: uint16, 2 bands (red, nir), 0:9" in shown
+    assert "sar: float32, 1 band, -25:5 dB (asked)" in shown
 
 
 def test_evaluate_gives_json_and_csv(folders):

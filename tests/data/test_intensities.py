@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from img2img.data.intensities import by_side, fit_intensities, is_raster
+from img2img.data.intensities import by_side, fit_intensities, is_raster, names_of_inputs
 from img2img.errors import DataError, UsageError
 from img2img.stored import read_stored, read_values
 
@@ -168,3 +168,87 @@ def test_a_broken_file_is_no_raster_and_is_named_where_it_is_read(tmp_path):
     (tmp_path / "x.tif").write_bytes(b"II*\0broken")
     assert not is_raster(tmp_path / "x.tif")
     assert fit_intensities({"a": [tmp_path / "x.tif"]}, [], []) == {}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Folders of three inputs with their files: optical uint16 of 4 bands, sar float32, rgb."""
+    files = {"optical": [], "sar": [], "rgb": []}
+    for name in files:
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        for name, values in (
+            ("optical", bits(12, (12, 16, 4))),
+            ("sar", RANDOM.uniform(0.01, 3, (12, 16)).astype(np.float32)),
+        ):
+            form = {"planarconfig": "contig"} if values.ndim == 3 else {}
+            path = tmp_path / name / f"{number}.tif"
+            tifffile.imwrite(path, values, photometric="minisblack", **form)
+            files[name].append(path)
+        path = tmp_path / "rgb" / f"{number}.jpg"
+        Image.fromarray(RANDOM.integers(0, 256, (12, 16, 3)).astype(np.uint8)).save(path)
+        files["rgb"].append(path)
+    return files
+
+
+def test_items_may_be_for_an_input_by_its_name():
+    items = ["optical=4", "3", "sar=1", "b=2"]
+    chosen = by_side(items, "--bands", ("optical", "sar"))
+    assert chosen == {"optical": ["4", "3"], "sar": ["1"], "b": ["2"]}
+    message = r"--bands dem=1: the sides are a and b, and the inputs optical, sar\."
+    with pytest.raises(UsageError, match=message):
+        by_side(["dem=1"], "--bands", ("optical", "sar"))
+
+
+def test_auto_chooses_for_each_input(inputs):
+    stack = fit_intensities({"a": inputs["optical"]}, [], [], inputs)["a"]
+    optical, sar, rgb = stack.parts
+    assert (stack.dtype, len(stack.bands)) == ("float32", 8)
+    assert stack.bands[-4:] == ("sar 1", "red", "green", "blue")
+    assert (optical.name, optical.dtype, optical.high) == ("optical", "uint16", (4095,) * 4)
+    assert "percentiles" in sar.rule
+    assert (rgb.photographs, rgb.high) == (True, (255,) * 3)
+    paths = [files[0] for files in inputs.values()]
+    expected = np.concatenate(
+        [tifffile.imread(paths[0]), tifffile.imread(paths[1])[..., None], Image.open(paths[2])], -1
+    )
+    assert np.array_equal(read_values(paths, stack), expected)
+
+
+def test_ranges_and_bands_are_chosen_for_each_input(inputs):
+    ranges = ["optical=0:10000", "sar=-25dB:5dB", "b=hu"]
+    bands = ["optical=4", "2", "rgb=green"]
+    optical, sar, rgb = fit_intensities({}, ranges, bands, inputs)["a"].parts
+    assert (optical.high, optical.picked, optical.decibels) == ((10_000,) * 2, (3, 1), False)
+    assert (sar.low, sar.high, sar.decibels) == ((-25,), (5,), True)
+    assert (rgb.bands, rgb.rule) == (("green",), "all of uint8")
+
+
+def test_a_range_of_a_is_for_all_inputs(inputs):
+    parts = fit_intensities({}, ["a=0:9", "sar=0:1"], [], inputs)["a"].parts
+    assert [part.high[0] for part in parts] == [9, 1, 9]
+
+
+def test_a_band_that_an_input_lacks_is_told_with_its_name(inputs):
+    with pytest.raises(UsageError, match=r"--bands 4: .* pictures of sar have the bands 1 to 1\."):
+        fit_intensities({}, [], ["a=4"], inputs)
+
+
+def test_files_of_an_input_that_differ_are_named(inputs):
+    tifffile.imwrite(inputs["sar"][1], bits(8))
+    with pytest.raises(DataError, match=r"The pictures of sar differ: .*0\.tif is 1 band of float"):
+        fit_intensities({}, [], [], inputs)
+
+
+def test_gray_photographs_are_one_band(inputs):
+    for path in inputs["rgb"]:
+        Image.open(path).convert("L").save(path)
+    assert fit_intensities({}, [], [], inputs)["a"].bands[-1] == "gray"
+
+
+def test_inputs_are_named_by_their_folders(tmp_path):
+    assert names_of_inputs([tmp_path / "optical", tmp_path / "sar"]) == ("optical", "sar")
+    same = [tmp_path / "x" / "tif", tmp_path / "y" / "tif", tmp_path / "b"]
+    assert names_of_inputs(same) == ("x/tif", "y/tif", f"{tmp_path.name}/b")
+    with pytest.raises(UsageError, match=r"Several --a are named .*/sar\. Give each folder once"):
+        names_of_inputs([tmp_path / "sar", tmp_path / "sar"])

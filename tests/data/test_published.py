@@ -296,3 +296,28 @@ def test_a_number_to_hold_out_beside_a_part_that_is_held_out_is_refused(make):
     assert config.test.pairs == Path("facades/test")
     with pytest.raises(UsageError, match="--held-out would change nothing: facades/test"):
         resolve_sources(RunConfig.build({**given, "held_out": 3}))
+
+
+def test_several_inputs_have_parts_each(make):
+    make("optical/train", "optical/test", "sar/Train", "sar/test", "dem/train", "dem/test")
+    resolved = resolve(PAIRED, Sources(a=["optical", "sar"], b="dem"))
+    assert paths(resolved.training) == {
+        "a": "optical/train",
+        "more_a": ["sar/Train"],
+        "b": "dem/train",
+    }
+    assert resolved.held_out.inputs == (Path("optical/test"), Path("sar/test"))
+    assert len(resolved.notes) == 3
+
+
+def test_as_many_held_out_inputs_are_needed_as_there_are_inputs(make):
+    make("optical", "sar", "dem", "held/optical", "held/dem")
+    sources = Sources(a=["optical", "sar"], b="dem")
+    with pytest.raises(UsageError, match=r"There are 2 --a and 1 --test-a\. Give as many"):
+        resolve(PAIRED, sources, Sources(a="held/optical", b="held/dem"))
+
+
+def test_a_data_set_of_two_sets_may_have_held_out_folders(make):
+    make("zoo/trainA", "zoo/trainB", "held/a", "held/b")
+    resolved = resolve(UNPAIRED, Sources(data="zoo"), Sources(a="held/a", b="held/b"))
+    assert paths(resolved.held_out) == {"a": "held/a", "b": "held/b"}

@@ -143,3 +143,31 @@ def test_odd_channels_and_shapes_are_told(pairs, quiet):
     assert said["1 pictures: transparent (composited on white)."] == "note"
     assert said["1 pictures have a side under 32 px."] == "warning"
     assert any("a color file, but all gray" in what for what in said)
+
+
+def test_several_inputs_are_looked_at_each_and_uneven_sizes_are_an_error(tmp_path, quiet):
+    random = np.random.default_rng(0)
+    for folder, shape in (("x", (40, 50, 3)), ("y", (40, 50)), ("b", (40, 50, 3))):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            pixels = random.integers(0, 256, shape).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    sources = Sources(a=[tmp_path / "x", tmp_path / "y"], b=tmp_path / "b")
+    result = survey(Pairs.open(sources, RGB), None, quiet)
+    assert {role: told["kinds"] for role, told in result.roles.items()} == {
+        "a": {"RGB": 3},
+        "a (folder 2)": {"L": 3},
+        "b": {"RGB": 3},
+    }
+    assert [level for level, _ in found(result)].count("error") == 0
+    Image.new("L", (48, 40)).save(tmp_path / "y" / "1.png")
+    Image.fromarray(np.full((40, 50), 999, np.uint16)).save(tmp_path / "y" / "2.png")
+    errors = [
+        f for f in survey(Pairs.open(sources, RGB), None, quiet).findings if f.level == "error"
+    ]
+    assert [finding.what for finding in errors] == [
+        "The pictures of a (folder 2) are not of one kind: 2 photographs, 1 1 band of uint16.",
+        "1 pictures of a have files of different sizes. Resample them to one grid first.",
+    ]
+    assert "1.png (50x40), " in errors[1].files[0]
+    assert "1.png (48x40)" in errors[1].files[0]

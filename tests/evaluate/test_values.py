@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from bundles import make_identity
+from bundles import make_between, make_identity
 from typer.testing import CliRunner
 
 from img2img.cli import app
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.values import evaluate_values
-from img2img.intensity import Intensity
+from img2img.intensity import Intensity, stacked
 
 RANDOM = np.random.default_rng(0)
 
@@ -131,3 +131,29 @@ def test_the_command_takes_values_by_itself(folders):
     assert by_name["mae"]["value"] == 1
     assert by_name["mae"]["low"] <= 1 <= by_name["mae"]["high"]
     assert "all truths" in told["protocol"]["ranges"]
+
+
+def test_a_model_with_several_inputs_is_measured_on_their_files(folders, tmp_path, quiet):
+    from img2img import Translator
+
+    one = Intensity(name="real", dtype="uint16", bands=("1",), low=(0,), high=(1000,))
+    two = one.model_copy(update={"name": "fake"})
+    both = Intensity(dtype="uint16", bands=("1", "2"), low=(0, 0), high=(1000, 1000))
+    model = make_between(tmp_path / "m.onnx", stacked([one, two]), both)
+    first, second = RANDOM.integers(0, 1000, (2, 20, 30)).astype(np.uint16)
+    inputs = folders([first, second], [second, first])
+    (tmp_path / "truth").mkdir()
+    for number, values in enumerate(([first, second + 4], [second + 4, first + 8])):
+        np.save(tmp_path / "truth" / f"{number}.npy", np.stack(values, -1))
+    arguments = ["evaluate", "-m", model, "--b", tmp_path / "truth", "--json"]
+    several = [text for folder in inputs for text in ("--a", folder)]
+    done = CliRunner().invoke(app, list(map(str, [*arguments, *several])), catch_exceptions=False)
+    told = {metric["name"]: metric["value"] for metric in json.loads(done.stdout)["metrics"]}
+    assert told["mae/1"] == pytest.approx(2)
+    assert told["mae/2"] == pytest.approx(6)
+    translator = Translator(model, "cpu")
+    with pytest.raises(UsageError, match=r"takes 2 --a, in this order: real, fake\."):
+        measured(tmp_path / "truth", inputs[0], quiet, translator)
+    (inputs[1] / "1.tif").unlink()
+    with pytest.raises(DataError, match="1 files are not in all folders of inputs"):
+        measured(tmp_path / "truth", inputs[0], quiet, translator, further=inputs[1:])

@@ -12,7 +12,7 @@ from img2img.errors import Img2ImgError
 from img2img.export.graph import trace
 from img2img.export.parity import require
 from img2img.export.values import FromNetwork, ToNetwork
-from img2img.intensity import Intensity
+from img2img.intensity import Intensity, stacked
 from img2img.methods.base import ExportSpec
 from img2img.nets.generator import Generator
 from img2img.sizes import Size
@@ -126,3 +126,53 @@ def test_a_unit_of_a_narrow_range_may_be_rounded_to_either_side(high):
     with pytest.raises(Img2ImgError, match="differs from torch"):
         require({**one, "max_levels": 2 * 255 / high}, Path("m.onnx"))
     assert intensity.levels(np.array([[5]]), np.array([[4]])) == pytest.approx(255 / high)
+
+
+SAR = Intensity(
+    name="sar", dtype="float32", bands=("1",), low=(-25,), high=(5,), nodata=-1, decibels=True
+)
+OPTICAL = Intensity(
+    name="optical", dtype="uint16", bands=("1", "2"), low=(0, 10), high=(4095, 99), nodata=0
+)
+MASK = Intensity(name="mask", dtype="uint8", bands=("1",), low=(0,), high=(255,))
+
+
+@pytest.mark.parametrize(
+    "parts", [(OPTICAL, SAR), (SAR, OPTICAL, MASK), (OPTICAL, MASK), (MASK, MASK)]
+)
+def test_the_graph_maps_a_stack_as_numpy_does(parts):
+    """Each part by its own range, and a pixel that is missing in one of them in none."""
+    stack = stacked(parts)
+    pieces = [part.from_network(RANDOM.uniform(-1, 1, (6, 5, len(part.bands)))) for part in parts]
+    for place, (part, piece) in enumerate(zip(parts, pieces, strict=True)):
+        if part.nodata is not None:
+            piece[place, 2] = part.nodata
+    if SAR in parts:
+        pieces[parts.index(SAR)][5, 4] = np.nan
+    values = np.concatenate(pieces, -1, dtype=stack.dtype, casting="safe")
+    x, missing = ToNetwork(stack)(torch.from_numpy(values)[None])
+    gaps = np.zeros((6, 5), bool)
+    for part, piece in zip(parts, pieces, strict=True):
+        gaps |= np.isnan(piece).any(-1)
+        if part.nodata is not None:
+            gaps |= (piece == part.nodata).any(-1)
+    expected = stack.to_network(np.where(gaps[..., None], np.nan, values))
+    assert np.abs(x[0].permute(1, 2, 0).numpy() - expected).max() < 1e-6
+    assert gaps.any() == (missing is not None)
+    if missing is not None:
+        assert np.array_equal(missing[0, ..., 0].numpy(), gaps)
+
+
+def test_a_stack_becomes_another_type_in_onnxruntime():
+    dem = Intensity(dtype="int16", bands=("1", "2", "3"), low=(-500,) * 3, high=(1500,) * 3)
+    stack = stacked((OPTICAL, SAR))
+    spec = ExportSpec(Same(), 3, 3, intensity_in=stack, intensity_out=dem)
+    model = trace(spec, Size(32, 32)).SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    values = np.full((1, 13, 10, 3), [4095, 10, 10**-1], np.float32)
+    values[0, 3, 4, 1] = 0  # missing in optical
+    [result] = session.run(None, {"image": values})
+    assert result.dtype == np.int16
+    middle = -500 + 2000 * (-10 + 25) / 30
+    assert (result[0, 3, 4] == 0).all()
+    assert np.array_equal(result[0, 0, 0], [1500, -500, middle])

@@ -21,7 +21,7 @@ from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
 from img2img.infer.translator import Translator
-from img2img.intensity import Intensity
+from img2img.intensity import Intensity, stacked
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
@@ -256,7 +256,7 @@ def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
     assert code == 0, said
     expected = (out / "a.tif").read_bytes()
     shutil.rmtree(out)
-    folder = scene_translate.Scene(path, out / "a.tif", "").folder
+    folder = scene_translate.Scene((path,), out / "a.tif", "").folder
     for content in ("", "{}", "[]", json.dumps({"key": "other"})):
         folder.mkdir(parents=True)
         (folder / "state.json").write_text(content)
@@ -264,6 +264,28 @@ def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
         assert code == 0, said
         assert (out / "a.tif").read_bytes() == expected
         shutil.rmtree(out)
+
+
+def test_several_inputs_are_stacked_part_by_part(tmp_path):
+    """With what is missing in either missing in both."""
+    optical, radar = drawn("uint16", 100, 90, 2), drawn("float32", 100, 90, 1)
+    radar[40:80, :50] = np.nan
+    parts = [of("uint16", 2, name="optical"), of("float32", name="radar")]
+    model = make_identity(tmp_path / "m.onnx", stacked(parts), reach=4)
+    for name, values in {"optical": optical, "radar": radar}.items():
+        (tmp_path / name).mkdir()
+        save_geotiff(tmp_path / name / "a.tif", values, nodata=None)
+    folders = tmp_path / "optical", tmp_path / "radar"
+    code, said = translate(*folders, "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    stack = np.concatenate([optical, radar], -1).astype(np.float32)
+    stack[40:80, :50] = np.nan
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        np.testing.assert_array_equal(np.moveaxis(file.read(), 0, -1), stack)
+        assert file.transform.c == 500_000
+    save_geotiff(tmp_path / "radar/a.tif", radar[:90])
+    code, said = translate(*folders, "-m", model, "-o", tmp_path / "other")
+    assert (code, "differ in size" in said) == (5, True)
 
 
 def test_what_can_not_be_done_in_parts_is_told(painter, wall, tmp_path, monkeypatch):

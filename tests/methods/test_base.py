@@ -4,6 +4,9 @@ import pytest
 import torch
 from gradients import four_pictures, furthest, start
 
+from img2img.data.paired import Pairs
+from img2img.data.sources import Sources
+from img2img.errors import UsageError
 from img2img.features import FeatureNetwork
 from img2img.methods import METHODS
 from img2img.methods.base import in_one_call
@@ -184,3 +187,10 @@ def test_gray_and_transparent_pictures_train_with_frozen_features(channels):
     )
     batch = {"a": torch.rand(4, given, 32, 32), "b": torch.rand(4, made, 32, 32)}
     assert all(term.isfinite() for term in trainer.update(batch).values())
+
+
+def test_a_layout_that_reads_one_folder_of_several_is_refused(monkeypatch):
+    """As that of another package may, which accepts any --a and --b."""
+    monkeypatch.setattr(Pairs, "open", classmethod(lambda cls, *_: cls(items=())))
+    with pytest.raises(UsageError, match="The layout pairs takes one --a"):
+        METHODS["pix2pix"].open_data(Sources(a=["x", "y"], b="z"), (3, 3))

@@ -12,7 +12,7 @@ from states import assert_bitwise
 
 from img2img import Translator, rasters
 from img2img.data.stream import fixed_batch
-from img2img.errors import UsageError
+from img2img.errors import DataError, UsageError
 from img2img.export.run import export_run
 from img2img.methods import METHODS
 from img2img.training.config import RunConfig
@@ -235,3 +235,129 @@ def test_a_run_s_config_on_photographs_has_their_channels(folders, emoji, quiet)
     method = config_for_data(values, quiet).method
     assert (method.in_channels, method.out_channels, method.intensities) == (3, 3, {})
     assert method.identity > 0
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Folders of two inputs, of 4 bands of uint16 and of powers with missing pixels, and of the
+    target, int16. The last file of sar has no partner.
+    """
+    folder = tmp_path_factory.mktemp("several")
+    for number in range(8):
+        sar = 10 ** (smooth(90 + number, 1).astype(np.float32) * 2.5 - 2)
+        sar[5:9, 7:9] = np.nan
+        save(folder / "sar" / f"{number}.tif", sar)
+        if number < 7:
+            save(folder / "optical" / f"{number}.tif", (smooth(number, 4) * 4095).astype(np.uint16))
+            save(folder / "dem" / f"{number}.tif", (smooth(50 + number, 1) * 999).astype(np.int16))
+    return {"a": [folder / "optical", folder / "sar"], "b": folder / "dem"}
+
+
+def of_several(sources: dict, mode: str = "pix2pix", **method) -> dict:
+    return values_of(mode, sources, **{"range": ("sar=-25dB:5dB", "b=0:999"), **method})
+
+
+def test_several_inputs_train_export_and_translate(several, tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    config = config_for_data(of_several(several), console)
+    plan = make_plan(config, console)
+    shown = console.file.getvalue()
+    assert "a: float32, 5 bands (optical 1, optical 2, optical 3, optical 4, sar 1)" in shown
+    assert "a, optical: uint16, 4 bands (1, 2, 3, 4), 0:4095 (12 bits in 16)" in shown
+    assert "a, sar: float32, 1 band, -25:5 dB (-25db:5db)" in shown
+    assert "1 files are not in all folders of a and are left out: " in shown
+    assert (config.method.in_channels, config.method.out_channels) == (5, 1)
+    train(plan, tmp_path / "run", console)
+    [(path, result)] = export_run(tmp_path / "run", console, tmp_path / "m.onnx")
+    assert result["max_levels"] < 0.3  # a unit of the target
+    translator = Translator(path, "cpu")
+    files = tuple(folder / "3.tif" for folder in several["a"])
+    optical, sar = (rasters.read(file).values for file in files)
+    stacked = np.concatenate([optical.astype(np.float32), sar], -1)
+    expected = translator(stacked)
+    assert (expected.dtype, expected.shape) == ("int16", (40, 48, 1))
+    for picture in (files, (optical, sar), (files[0], sar), tuple(f.read_bytes() for f in files)):
+        assert np.array_equal(translator(picture), expected)
+    assert np.array_equal(translator([files, (optical, sar)]), [expected, expected])
+    moved = translator((optical, np.roll(sar, 9, 0)))
+    assert not np.array_equal(moved, expected)  # it looks at both
+
+
+def test_samples_of_several_inputs_are_mapped_each_by_its_range(several, quiet, tmp_path):
+    plan = make_plan(config_for_data(of_several(several, resize=0), quiet), quiet)
+    batch = fixed_batch(plan.training, plan.augment(training=False), [0])
+    window = np.s_[4:36, 8:40]
+    optical, sar = (
+        tifffile.imread(path)[window]
+        for path in plan.training.files_of("a", plan.training.items[0][0])
+    )
+    gaps = np.isnan(sar)
+    assert gaps.sum() == 4
+    expected = np.where(gaps[..., None], 0, optical / 4095 * 2 - 1)
+    assert np.allclose(batch["a"][0, ..., :4], expected, atol=1e-6)
+    mapped = np.where(gaps, 0, ((10 * np.log10(sar) + 25) / 15 - 1).clip(-1, 1))
+    assert np.allclose(batch["a"][0, ..., 4], mapped, atol=1e-5)
+    assert np.array_equal(batch["a_valid"][0, ..., 0] == 0, gaps)
+
+
+def test_a_run_of_several_inputs_resumes_until_one_of_its_files_changes(several, quiet, tmp_path):
+    values = of_several(several, steps=2, decay=0.0)
+    train(make_plan(config_for_data(values, quiet), quiet), tmp_path / "run", quiet)
+    saved = RunConfig.load(tmp_path / "run")
+    assert saved.sources.inputs == tuple(several["a"])
+    again = resumed(tmp_path / "run", saved, {"steps": 4})
+    train(make_plan(again, quiet), tmp_path / "run", quiet)
+    file = several["a"][1] / "2.tif"
+    content = file.read_bytes()
+    file.write_bytes(content + b"\0")
+    try:
+        with pytest.raises(DataError, match="training pictures are not those"):
+            make_plan(again, quiet)
+    finally:
+        file.write_bytes(content)
+
+
+def test_photographs_may_be_stacked_and_become_one(emoji, quiet, tmp_path):
+    sources = {"a": [emoji / "flat", emoji / "3d"], "b": emoji / "3d"}
+    config = config_for_data(values_of("pix2pix", sources), quiet)
+    assert (config.method.in_channels, config.method.out_channels) == (6, 3)
+    intensity = config.method.intensities["a"]
+    assert (intensity.dtype, intensity.bands[0]) == ("uint8", "flat red")
+    assert list(config.method.intensities) == ["a"]
+    train(make_plan(config, quiet), tmp_path / "run", quiet)
+    [(path, _)] = export_run(tmp_path / "run", quiet, tmp_path / "m.onnx")
+    name = next(iter((emoji / "flat").iterdir())).name
+    output = Translator(path, "cpu")((emoji / "flat" / name, emoji / "3d" / name))
+    assert (output.dtype, output.shape[2]) == ("uint8", 3)
+
+
+def test_cut_takes_several_inputs(several, quiet):
+    sources = {**several, "b": several["a"][0]}
+    given = {"range": ("sar=-25dB:5dB",), "bands": ("optical=1", "2", "3", "b=4", "3", "2", "1")}
+    plan = make_plan(config_for_data(of_several(sources, "cut", **given), quiet), quiet)
+    assert plan.training.form("a").channels == 4
+    assert (plan.config.method.in_channels, plan.config.method.out_channels) == (4, 4)
+    assert plan.training.read("a", plan.training.a[0]).shape == (40, 48, 4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "message"),
+    [
+        ("cyclegan", {}, "cyclegan takes one --a, since it also translates to a"),
+        ("pix2pix", {"labels_in": "color"}, "Label maps can't be one of several inputs"),
+        ("pix2pix", {"range": ("dem=0:1",)}, "the sides are a and b, and the inputs optical, sar"),
+    ],
+)
+def test_what_several_inputs_can_not_be_is_refused(mode, more, message, several, quiet):
+    with pytest.raises(UsageError, match=message):
+        config_for_data(of_several(several, mode, **more), quiet)
+
+
+def test_inputs_of_different_sizes_are_named_before_training(several, quiet, tmp_path):
+    save(tmp_path / "sar" / "0.tif", np.ones((40, 44, 1), np.float32))
+    save(tmp_path / "sar" / "1.tif", np.ones((40, 48, 1), np.float32))
+    sources = {**several, "a": [several["a"][0], tmp_path / "sar"]}
+    config = config_for_data(of_several(sources), quiet)
+    message = r"1 of \d pictures can't be read: .*0\.tif is 48x40, and .*0\.tif 44x40\. Resample"
+    with pytest.raises(DataError, match=message):
+        make_plan(config, quiet)
