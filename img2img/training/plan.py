@@ -11,7 +11,9 @@ from img2img.data.augment import Augment
 from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
+from img2img.data.groups import Groups
 from img2img.data.intensities import SEEN, fit_intensities, is_raster
+from img2img.data.leaks import leaks
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
@@ -22,6 +24,7 @@ from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
+from img2img.training.held_out import groups_of, split
 from img2img.training.schedule import Schedule, steps_per_epoch
 
 
@@ -150,11 +153,26 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
     if not config.test.given():
-        rest, held_out = training.split(config.held_out)
+        rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
+    if decode and not config.fingerprint and (config.test.given() or config.group):
+        _refuse_leaks(training, held_out, groups_of(config), console)
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
+
+
+def _refuse_leaks(
+    training: Dataset, held_out: Dataset, groups: Groups | None, console: Console
+) -> None:
+    """Raise DataError where held-out pictures or groups are among those of training. Without
+    groups, they are printed: published data sets have a few such pictures.
+    """
+    for leak in leaks(training, held_out, groups) if held_out is not training else ():
+        told = f"{leak.what} The first: {', '.join(leak.files[:5])}"
+        if groups:
+            raise DataError(f"{told}.")
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
@@ -175,11 +193,7 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
         _require_fitting(config, {})  # without listing all photographs once more
         return config
     dataset = described.open_data(sources, (3, 3), given)
-    files: dict[str, list[Path]] = {}
-    for role, path in dataset.roles():
-        for side in dataset.sides(role):
-            files.setdefault(side, []).append(path)
-    intensities = fit_intensities(files, given.range, given.bands)
+    intensities = fit_intensities(dataset.files_by_side(), given.range, given.bands)
     _require_fitting(config, intensities)
     if not intensities:
         return config
