@@ -14,6 +14,7 @@ from img2img.data.sources import Sources
 from img2img.errors import DataError
 from img2img.files import data_folders
 
+HELD_OUT = 16  # samples that a run holds out by default
 PARENT = "parent"  # the rule by which the folder of a file is its group
 T = TypeVar("T")
 

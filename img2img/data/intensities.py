@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,15 @@ SIDES = ("a", "b")
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
+
+
+class Sampled(NamedTuple):
+    """Some pixels of a file."""
+
+    values: np.ndarray  # [N, bands], of at most PIXELS pixels that are not missing, evenly spread
+    nodata: float | None
+    unit: str
+    missing: float  # share of all pixels
 
 
 def by_side(items: Sequence[str], option: str) -> dict[str, list[str]]:
@@ -130,15 +140,15 @@ def _picked(items: Sequence[str], header: Header) -> tuple[int, ...]:
 def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) -> Statistics:
     """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        some = list(pool.map(_some_values, paths))
-    declared = [nodata for _, nodata, _ in some if nodata is not None]
+        some = list(pool.map(sampled, paths))
+    declared = [each.nodata for each in some if each.nodata is not None]
     names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
     chosen = list(picked) or list(range(header.bands))
     return Statistics(
         dtype=header.dtype,
         bands=tuple(names[index] for index in chosen),
-        values=np.concatenate([values for values, *_ in some])[:, chosen],
-        unit=some[0][2],
+        values=np.concatenate([each.values for each in some])[:, chosen],
+        unit=some[0].unit,
         nodata=declared[0] if declared else None,
         is_map=header.kind == "geotiff",
         picked=picked,
@@ -146,11 +156,12 @@ def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) 
     )
 
 
-def _some_values(path: Path) -> tuple[np.ndarray, float | None, str]:
-    """Some pixels of a file that are not missing, [N, bands], and the file's nodata and unit."""
+def sampled(path: Path) -> Sampled:
+    """Some pixels of a file of values. Raises DataError for another one."""
     raster = rasters.read(path)
     pixels = raster.values.reshape(-1, raster.values.shape[2])
     missing = raster.missing
     if missing is not None:
         pixels = pixels[~missing.ravel()]
-    return pixels[spread(PIXELS, len(pixels))], raster.nodata, raster.unit
+    share = 0.0 if missing is None else float(missing.mean())
+    return Sampled(pixels[spread(PIXELS, len(pixels))], raster.nodata, raster.unit, share)

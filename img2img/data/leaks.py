@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,23 @@ from img2img.errors import DataError
 NAMED = 5  # groups that a message names
 
 
-def leaks(training: Dataset, held_out: Dataset, groups: Groups | None) -> list[Finding]:
-    """An error for files of the same content in both data sets, and one for groups in both."""
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def leaks(
+    training: Dataset,
+    held_out: Dataset,
+    groups: Groups | None,
+    digest: Callable[[Path], str] = sha256,
+) -> list[Finding]:
+    """An error for files of the same content in both data sets, and one for groups in both.
+    digest: the SHA-256 of files, if it is known already.
+    """
     findings = []
-    if same := same_files(training, held_out):
+    if same := same_files(training, held_out, digest):
         what = (
             f"{len(same):,} held-out file{'s are' if len(same) > 1 else ' is'} also in the "
             "training data, which makes held-out results too good. Remove them from one of the two."
@@ -39,7 +53,9 @@ def leaks(training: Dataset, held_out: Dataset, groups: Groups | None) -> list[F
     return findings
 
 
-def same_files(training: Dataset, held_out: Dataset) -> list[tuple[Path, Path]]:
+def same_files(
+    training: Dataset, held_out: Dataset, digest: Callable[[Path], str] = sha256
+) -> list[tuple[Path, Path]]:
     """Each held-out file whose content a training file of the same side has, with that file.
 
     Pictures of one color or value, such as empty slices, are alike without being a leak. Only files
@@ -48,15 +64,15 @@ def same_files(training: Dataset, held_out: Dataset) -> list[tuple[Path, Path]]:
     by_size: dict[tuple[tuple[str, ...], int], list[Path]] = defaultdict(list)
     for role, path in training.roles():
         by_size[training.sides(role), path.stat().st_size].append(path)
-    hashed: dict[tuple[tuple[str, ...], int], dict[bytes, Path]] = {}
+    hashed: dict[tuple[tuple[str, ...], int], dict[str, Path]] = {}
     same = []
     for role, path in held_out.roles():
         key = held_out.sides(role), path.stat().st_size
         if key not in by_size:
             continue
         if key not in hashed:
-            hashed[key] = {_digest(trained): trained for trained in reversed(by_size[key])}
-        trained = hashed[key].get(_digest(path))
+            hashed[key] = {digest(trained): trained for trained in reversed(by_size[key])}
+        trained = hashed[key].get(digest(path))
         if trained and not _is_plain(path):
             same.append((path, trained))
     return same
@@ -75,11 +91,6 @@ def same_groups(
         if name in trained:
             shared.setdefault(name, (path, trained[name]))
     return dict(sorted(shared.items()))
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _is_plain(path: Path) -> bool:

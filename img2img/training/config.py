@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
-from img2img.data.groups import as_rule
+from img2img.data.groups import HELD_OUT, as_rule
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
@@ -95,7 +95,7 @@ class RunConfig(BaseModel):
         description="Run, or .safetensors file of a run, whose generators this run starts from.",
     )
     held_out: int = Field(
-        16,
+        HELD_OUT,
         ge=0,
         description="Pictures that are held out from training, for samples and evaluation.",
     )
