@@ -1,5 +1,6 @@
 """img2img check: examines a data set before training."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -226,9 +227,11 @@ def _end(band: "Histogram", value: float) -> str:
 
 
 def _bars(band: "Histogram", unicode: bool) -> str:
-    """A character for each bin, as high as its count; a space for an empty one."""
+    """A character for each bin, as high as the root of its count, so that rare values show beside
+    a background of many; a space for an empty bin.
+    """
     heights, most = BARS[unicode], max(1, *band.counts)
-    steps = (-(-count * len(heights) // most) for count in band.counts)  # rounded up
+    steps = (math.ceil(len(heights) * math.sqrt(count / most)) for count in band.counts)
     return "".join(heights[step - 1] if step else " " for step in steps)
 
 

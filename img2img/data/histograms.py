@@ -127,17 +127,16 @@ def _values_of(side: str, paths: Sequence[Path], intensity: Intensity) -> SideVa
         samples = list(pool.map(sampled, seen))
     picked = list(intensity.picked) or slice(None)
     values = np.concatenate([sample.values[:, picked] for sample in samples])
-    values = values[np.isfinite(values).all(1)].astype(np.float64)
-    if intensity.decibels:
-        values = _decibels(values, intensity)
-    bands = zip(
-        intensity.bands,
-        values.T,
-        zip(intensity.low, intensity.high, strict=True),
-        zip(*percentiles(values, 0.1, 99.9), strict=True),
-        strict=True,
-    )
-    steps = intensity.is_of_integers and not intensity.decibels
+    values = values[np.isfinite(values).all(1)]
+    integers = intensity.is_of_integers and not intensity.decibels
+    histograms = []
+    for number, band in enumerate(intensity.bands):  # one by one, since float64 needs memory
+        column = values[:, number, np.newaxis].astype(np.float64)
+        if intensity.decibels:
+            column = _decibels(column, intensity)
+        limits = intensity.low[number], intensity.high[number]
+        [first], [last] = percentiles(column, 0.1, 99.9)
+        histograms.append(histogram(band, column[:, 0], limits, (first, last), integers))
     return SideValues(
         side=side,
         kind=f"{intensity.describe()} ({intensity.rule})",
@@ -146,7 +145,7 @@ def _values_of(side: str, paths: Sequence[Path], intensity: Intensity) -> SideVa
         pixels_seen=len(values),
         missing=float(np.mean([sample.missing for sample in samples])),
         decibels=intensity.decibels,
-        histograms=tuple(histogram(*band, steps) for band in bands),
+        histograms=tuple(histograms),
     )
 
 

@@ -19,7 +19,7 @@ from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import is_raster
-from img2img.data.leaks import leaks, sha256
+from img2img.data.leaks import leaks
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
 from img2img.stored import form
@@ -70,7 +70,7 @@ def survey(
         seen = pool.map(lambda job: look(*job), files)
         shown = track(seen, "looking", total=len(files), console=console, transient=True)
         looks = list(shown)
-    digests = {one.path: one.sha256 or sha256(one.path) for one in looks}  # of broken files none
+    digests = {one.path: one.sha256 or str(one.path) for one in looks}  # a broken file has none
     findings = [
         *_unreadable(looks),
         *_mixed(looks),

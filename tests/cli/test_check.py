@@ -57,8 +57,8 @@ def test_a_terminal_without_unicode_gets_other_bars(scans):
 
     values = np.repeat([0.5, 1.5, 3.5], [1, 8, 4])
     band = histogram("1", values, (1.0, 2.0), (0.0, 4.0), False)
-    assert _bars(band, True).split() == ["▁", "█", "▄"]
-    assert _bars(band, False).split() == [".", "@", "="]
+    assert _bars(band, True).split() == ["▃", "█", "▆"]
+    assert _bars(band, False).split() == ["-", "@", "*"]
     assert _marks(band, True) == " " * 8 + "├──────┤" + " " * 16
     assert _marks(band, False) == " " * 8 + "[------]" + " " * 16
     narrow = histogram("1", values, (1.0, 1.01), (0.0, 4.0), False)
