@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -63,6 +63,10 @@ class Groups:
                 f"{relative}. Change the regex, or move the file away."
             )
         return name
+
+    def names(self, paths: Iterable[Path]) -> list[str]:
+        """The groups of files, each once, sorted."""
+        return sorted({self.name(path) for path in paths})
 
     def split(
         self, kind: str, items: Sequence[T], paths: Sequence[Path], held_out: int

@@ -227,11 +227,9 @@ def _passed_over(training: Dataset, held_out: Dataset | None) -> list[Finding]:
 
 
 def _groups(training: Dataset, held_out: Dataset, groups: Groups) -> list[Finding]:
-    trained, held = (
-        {groups.name(path) for path in dataset.deciding_files()} for dataset in (training, held_out)
-    )
+    trained, held = (groups.names(data.deciding_files()) for data in (training, held_out))
     what = f"{len(trained):,} groups are trained on, {len(held):,} held out:"
-    return [Finding("note", what, sorted(held)[:SHOWN])]
+    return [Finding("note", what, held[:SHOWN])]
 
 
 def _kinds(looks: Sequence[Look]) -> list[Finding]:

@@ -155,11 +155,21 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
     if not config.test.given():
         rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
+        _report_groups(config, held_out, console)
     if decode and not config.fingerprint and (config.test.given() or config.group):
         _refuse_leaks(training, held_out, groups_of(config), console)
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
+
+
+def _report_groups(config: RunConfig, held_out: Dataset, console: Console) -> None:
+    """Print which groups are held out, with the names of the first ten."""
+    if groups := groups_of(config):
+        names = groups.names(held_out.deciding_files())
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        line = f"held out: {', '.join(names[:10])}{more} ({held_out.describe()})"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _refuse_leaks(

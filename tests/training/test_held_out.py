@@ -31,13 +31,17 @@ def groups_of_files(dataset) -> set[str]:
     return {path.parent.name for path in dataset.files()}
 
 
-@pytest.mark.parametrize("mode", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize(
+    ("mode", "said"), [("pix2pix", "4 pairs"), ("cyclegan", "4 pictures of a, 4 of b")]
+)
 def test_a_run_holds_out_a_whole_group_and_so_do_resume_and_export(
-    mode, patients, make_config, quiet, tmp_path
+    mode, said, patients, make_config, quiet, tmp_path
 ):
     config = make_config(mode, {"sources": patients, "group": "parent"})
-    plan = make_plan(config, quiet)
-    assert len(groups_of_files(plan.held_out)) == 1
+    console = Console(file=io.StringIO(), width=400)
+    plan = make_plan(config, console)
+    [name] = groups_of_files(plan.held_out)
+    assert f"held out: {name} ({said})" in console.file.getvalue()
     assert not groups_of_files(plan.held_out) & groups_of_files(plan.training)
     (tmp_path / "config.json").write_text(plan.config.to_json())
     saved = RunConfig.load(tmp_path)
