@@ -23,34 +23,35 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def leaks(
-    training: Dataset,
-    held_out: Dataset,
-    groups: Groups | None,
-    digest: Callable[[Path], str] = sha256,
+def leaked_files(
+    training: Dataset, held_out: Dataset, digest: Callable[[Path], str] = sha256
 ) -> list[Finding]:
-    """An error for files of the same content in both data sets, and one for groups in both.
-    digest: the SHA-256 of files, if it is known already.
+    """An error if files of the same content are in both data sets. digest: the SHA-256 of a file,
+    for a caller that knows it.
     """
-    findings = []
-    if same := same_files(training, held_out, digest):
-        what = (
-            f"{len(same):,} held-out file{'s are' if len(same) > 1 else ' is'} also in the "
-            "training data, which makes held-out results too good. Remove them from one of the two."
-        )
-        files = [f"{held} = {trained}" for held, trained in same[:SHOWN]]
-        findings.append(Finding("error", what, files))
-    if groups and (shared := same_groups(training, held_out, groups)):
-        names = list(shared)
-        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-        what = (
-            f"{len(names):,} group{'s are' if len(names) > 1 else ' is'} both in the training data "
-            f"and held out: {', '.join(names[:NAMED])}{more}. Move all files of a group to one of "
-            "the two."
-        )
-        files = [f"{name}: {held} and {trained}" for name, (held, trained) in shared.items()]
-        findings.append(Finding("error", what, files[:SHOWN]))
-    return findings
+    same = same_files(training, held_out, digest)
+    if not same:
+        return []
+    what = (
+        f"{len(same):,} held-out file{'s are' if len(same) > 1 else ' is'} also in the training "
+        "data, which makes held-out results too good. Remove them from one of the two."
+    )
+    return [Finding("error", what, [f"{held} = {trained}" for held, trained in same[:SHOWN]])]
+
+
+def leaked_groups(training: Dataset, held_out: Dataset, groups: Groups) -> list[Finding]:
+    """An error if files of the same group are in both data sets."""
+    shared = same_groups(training, held_out, groups)
+    if not shared:
+        return []
+    names = list(shared)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    what = (
+        f"{len(names):,} group{'s are' if len(names) > 1 else ' is'} both in the training data and "
+        f"held out: {', '.join(names[:NAMED])}{more}. Move all files of a group to one of the two."
+    )
+    files = [f"{name}: {held} and {trained}" for name, (held, trained) in shared.items()]
+    return [Finding("error", what, files[:SHOWN])]
 
 
 def same_files(

@@ -19,7 +19,7 @@ from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import is_raster
-from img2img.data.leaks import leaks
+from img2img.data.leaks import leaked_files, leaked_groups
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
 from img2img.stored import form
@@ -79,7 +79,8 @@ def survey(
         *_kinds(looks),
         *_sizes(looks),
         *_scales(looks),
-        *(leaks(training, held_out, groups, digests.__getitem__) if held_out else ()),
+        *(leaked_files(training, held_out, digests.__getitem__) if held_out else ()),
+        *(leaked_groups(training, held_out, groups) if held_out and groups else ()),
         *_duplicates([one for one in looks if not one.error]),
         *_passed_over(training, held_out),
         *(_groups(training, held_out, groups) if held_out and groups else ()),
@@ -267,7 +268,7 @@ def _sizes(looks: Sequence[Look]) -> list[Finding]:
 
 def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     """Identical files and near-duplicates; across training and test they are a leak. Identical
-    files across these are left to `leaks`, except for those of a single color.
+    files across these are left to `leaked_files`, except for those of a single color.
     """
     same: dict[tuple[str, str], list[Look]] = defaultdict(list)
     for one in looks:

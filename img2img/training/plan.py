@@ -11,9 +11,8 @@ from img2img.data.augment import Augment
 from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
-from img2img.data.groups import Groups
 from img2img.data.intensities import SEEN, fit_intensities, is_raster
-from img2img.data.leaks import leaks
+from img2img.data.leaks import leaked_files, leaked_groups
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
@@ -156,8 +155,8 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
         _report_groups(config, held_out, console)
-    if decode and not config.fingerprint and (config.test.given() or config.group):
-        _refuse_leaks(training, held_out, groups_of(config), console)
+    if held_out is not training and (config.test.given() or config.group):
+        _refuse_leaks(config, training, held_out, decode, console)
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
@@ -173,12 +172,16 @@ def _report_groups(config: RunConfig, held_out: Dataset, console: Console) -> No
 
 
 def _refuse_leaks(
-    training: Dataset, held_out: Dataset, groups: Groups | None, console: Console
+    config: RunConfig, training: Dataset, held_out: Dataset, decode: bool, console: Console
 ) -> None:
-    """Raise DataError where held-out pictures or groups are among those of training. Without
-    groups, they are printed: published data sets have a few such pictures.
+    """Raise DataError where held-out groups or pictures are among those of training. Without
+    groups, pictures are printed: published data sets have some, and their runs go on.
     """
-    for leak in leaks(training, held_out, groups) if held_out is not training else ():
+    groups = groups_of(config)
+    found = leaked_groups(training, held_out, groups) if groups else []
+    if decode and not config.fingerprint:  # a run that is resumed has been told
+        found += leaked_files(training, held_out)
+    for leak in found:
         told = f"{leak.what} The first: {', '.join(leak.files[:5])}"
         if groups:
             raise DataError(f"{told}.")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from img2img.data.groups import Groups
-from img2img.data.leaks import leaks, same_files, same_groups
+from img2img.data.leaks import leaked_files, leaked_groups, same_files, same_groups
 from img2img.data.paired import Pairs
 from img2img.data.sources import Sources
 from img2img.data.unpaired import Unpaired
@@ -34,14 +34,15 @@ def opened(parts, layout=Unpaired):
 
 @pytest.mark.parametrize("layout", [Unpaired, Pairs])
 def test_other_pictures_of_other_groups_are_no_leak(parts, layout):
-    assert leaks(*opened(parts, layout), Groups.of(r"p\d+", *parts)) == []
+    both = opened(parts, layout)
+    assert leaked_files(*both) == leaked_groups(*both, Groups.of(r"p\d+", *parts)) == []
 
 
 def test_a_file_of_the_same_content_is_a_leak_whatever_it_is_called(parts):
     train, test = parts
     shutil.copy(train.a / "p03_x.png", test.a / "p10_y.png")
     shutil.copy(train.a / "p03_x.png", train.a / "p04_y.png")  # twice, but told once
-    [finding] = leaks(*opened(parts), None)
+    [finding] = leaked_files(*opened(parts))
     assert finding.level == "error"
     assert finding.what.startswith("1 held-out file is also in the training data")
     assert finding.files == [f"{test.a / 'p10_y.png'} = {train.a / 'p03_x.png'}"]
@@ -81,10 +82,9 @@ def test_a_group_of_both_parts_is_a_leak_and_is_named(parts):
     shared = same_groups(training, held_out, groups)
     assert list(shared) == [f"p{number:02}" for number in range(7)]
     assert shared["p00"] == (test.b / "p00_z.png", train.a / "p00_x.png")
-    [finding] = leaks(training, held_out, groups)
+    [finding] = leaked_groups(training, held_out, groups)
     assert finding.level == "error"
     assert (
         "7 groups are both in the training data and held out: p00, p01, p02, p03, p04 and 2 "
         in (finding.what)
     )
-    assert leaks(training, held_out, None) == []
