@@ -263,7 +263,7 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     elif text in WINDOWS:
         low, high = _same(WINDOWS[text], bands)
     elif match := re.fullmatch(rf"({NUMBER})%:({NUMBER})%", text):
-        low, high = _percentiles(values, float(match[1]), float(match[2]), rule)
+        low, high = percentiles(values, float(match[1]), float(match[2]))
     elif match := re.fullmatch(rf"({NUMBER})db:({NUMBER})db", text):
         low, high = _same((float(match[1]), float(match[2])), bands)
         decibels = True
@@ -346,11 +346,16 @@ def _same(limits: tuple[float, float], bands: int) -> tuple[tuple[float, ...], t
     return (limits[0],) * bands, (limits[1],) * bands
 
 
-def _percentiles(
-    values: np.ndarray, low: float, high: float, rule: str
+def percentiles(
+    values: np.ndarray, low: float, high: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Two percentiles of the values [N, bands] of each band, or, where these are equal, its least
+    and its largest value. Raises UsageError for percentiles that are none.
+    """
     if not 0 <= low < high <= 100:
-        raise UsageError(f"--range {rule}: percentiles are from 0% to 100%, the lower one first.")
+        raise UsageError(
+            f"--range {low:g}%:{high:g}%: percentiles are from 0% to 100%, the lower one first."
+        )
     limits = np.percentile(values, [low, high], axis=0)
     # Of a band in which few pixels are not 0, both may be 0.
     equal = limits[0] == limits[1]

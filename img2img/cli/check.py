@@ -1,5 +1,6 @@
 """img2img check: examines a data set before training."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,15 @@ import typer
 from img2img.cli.options import option
 
 if TYPE_CHECKING:
+    from img2img.data.dataset import Dataset
+    from img2img.data.histograms import Histogram, SideValues
     from img2img.data.sources import Sources
     from img2img.data.survey import Survey
     from img2img.methods.base import Method
+
+BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # by whether the terminal shows Unicode
+MARKS = {True: "├─┤", False: "[-]"}  # of a range below the bars
+MOST_BANDS = 16  # whose histograms are printed
 
 
 def check(
@@ -37,9 +44,22 @@ def check(
         Path | None, option("StarGAN: attribute list, CelebA's text or CSV.")
     ] = None,
     attribute: Annotated[list[str] | None, option("StarGAN: column of the list; repeat.")] = None,
+    group: Annotated[
+        str | None,
+        option(
+            "Regex by which files are of one patient, scene or slide, or parent (see train "
+            "--list-settings). Without --test, the groups that train would hold out are held out."
+        ),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option("--range", help="As of train: 0:10000, a=hu,b=0.1%:99.9%, ..."),
+    ] = None,
+    bands: Annotated[str | None, option("As of train: 4,3,2 or a=nir,red,b=1.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Examine a data set: counts, sizes, broken and duplicate files, misaligned pairs.
+    """Examine a data set: counts, sizes, broken and duplicate files, misaligned pairs, leaks
+    between training and test, and the values of pictures that are not photographs.
 
     img2img check horses zebras --test horses-test --test zebras-test
 
@@ -47,20 +67,26 @@ def check(
 
     img2img check --a optical --a sar --b dem
 
-    The exit code is 3 if training would fail.
+    img2img check ct mr --group '(patient\\d+)' --range a=soft-tissue
+
+    The exit code is 3 if training would fail, or if test pictures are among those of training.
     """
     import json
+    from dataclasses import asdict
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError, needs_extra
 
     try:
         from img2img.data.check import require_same_domains
+        from img2img.data.groups import HELD_OUT, Groups
+        from img2img.data.intensities import names_of_inputs
         from img2img.data.parts import entered
         from img2img.data.published import resolve
         from img2img.data.sources import Sources
         from img2img.data.survey import survey
         from img2img.methods import METHODS
+        from img2img.training.settings import settings_of
     except ImportError as error:
         raise needs_extra("train", error) from None
     columns = tuple(attribute or ())
@@ -81,22 +107,33 @@ def check(
         test_sources = _sources(method, test, attributes, columns) if test else None
         if sources is None or (test and len(test) != len(folders)):
             raise UsageError("Give one or two folders (any number of domains), and as many --test.")
+    settings = settings_of(method.name, {})
+    ranges, picked, rule = (
+        settings[name].parse(text or "")
+        for name, text in (("range", value_range), ("bands", bands), ("group", group))
+    )
     resolved = resolve(method.layouts, sources, test_sources)
-    training = method.open_data(resolved.training, (3, 3))
+    whole = training = method.open_data(resolved.training, (3, 3))
+    groups = Groups.of(rule, resolved.training, resolved.held_out) if rule else None
     held_out = None
     if resolved.held_out.given():
         update = {"attributes": attributes, "attribute": columns}
         held_out = method.open_data(resolved.held_out.model_copy(update=update), (3, 3))
         require_same_domains(training, held_out)
+    elif groups:
+        training, held_out = whole.split_groups(HELD_OUT, groups)
     console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
-    result = survey(training, held_out, console)
+    result = survey(training, held_out, console, groups)
+    names = names_of_inputs(sources.inputs) if sources.more_a else ()
+    values = _examined_values(whole, ranges, picked, names, result)
     if as_json:
-        print(json.dumps({"mode": method.name, **result.as_dict()}, indent=2))
+        told = {"values": [asdict(side) for side in values]}
+        print(json.dumps({"mode": method.name, **result.as_dict(), **told}, indent=2))
     else:
         title = f"as {method.name}: {training.describe()}"
-        _show(title + (f"; held out: {held_out.describe()}" if held_out else ""), result)
+        _show(title + (f"; held out: {held_out.describe()}" if held_out else ""), result, values)
     if broken := [finding.what for finding in result.findings if finding.level == "error"]:
         raise DataError(" ".join(broken))
 
@@ -153,8 +190,35 @@ def _sources(
     return Sources(data=tuple(folders)) if len(folders) == 1 else None
 
 
-def _show(title: str, result: "Survey") -> None:
-    """Print the sizes as a table, and the findings."""
+def _examined_values(
+    dataset: "Dataset",
+    ranges: tuple[str, ...],
+    bands: tuple[str, ...],
+    inputs: tuple[str, ...],
+    result: "Survey",
+) -> "list[SideValues]":
+    """The values of sides that are no photographs. What is wrong with them is added to the result.
+
+    Raises UsageError for a range or bands that the files don't have.
+    """
+    from img2img.data.findings import Finding
+    from img2img.data.histograms import values_of_sides
+    from img2img.data.survey import errors_first
+    from img2img.errors import DataError
+
+    try:
+        values = values_of_sides(dataset, ranges, bands, inputs)
+    except DataError as error:
+        if all(finding.level != "error" for finding in result.findings):  # else it is known
+            result.findings.insert(0, Finding("error", str(error)))
+        return []
+    more = [finding for side in values for finding in side.findings()]
+    result.findings = errors_first([*result.findings, *more])
+    return values
+
+
+def _show(title: str, result: "Survey", values: "list[SideValues]") -> None:
+    """Print the sizes as a table, the histograms, and the findings."""
     from rich.table import Table
 
     from img2img.cli import printable, stdout_console
@@ -170,9 +234,57 @@ def _show(title: str, result: "Survey") -> None:
     print(title)
     stdout_console().print(table)
     print("sizes: smallest / median / largest")
+    for side in values:
+        _show_values(side, stdout_console().encoding.startswith("utf"))
     for finding in result.findings:
         print(printable(f"{finding.level}: {finding.what}"))
         for file in finding.files[:5]:
             print(printable(f"    {file}"))
     if not result.findings:
         print("No problems were found.")
+
+
+def _show_values(side: "SideValues", unicode: bool) -> None:
+    """Print the histograms of a side's bands, each above a line that marks the range."""
+    from img2img.cli import printable
+
+    print(printable(f"\n{side.side}: {side.kind}"))
+    missing = f"; {100 * side.missing:.2g} % are missing" if side.missing else ""
+    print(f"  {side.pixels_seen:,} pixels of {side.files_seen:,} of {side.files:,} files{missing}")
+    shown = side.histograms[:MOST_BANDS]
+    names = max(len(band.band) for band in shown)
+    starts = max(len(_end(band, band.start)) for band in shown)
+    for band in shown:
+        bars, marks = _bars(band, unicode), _marks(band, unicode)
+        first, last = _end(band, band.start), _end(band, band.last)
+        print(printable(f"  {band.band:>{names}} {first:>{starts}} {bars} {last}"))
+        clipped = f", {100 * band.clipped:.2g} % beyond it" if band.clipped else ""
+        told = f"{band.low:.9g}:{band.high:.9g}{clipped}"
+        print(f"  {'':{names}} {'':{starts}} {marks} {told}")
+    if len(side.histograms) > MOST_BANDS:
+        print(f"  and {len(side.histograms) - MOST_BANDS} more bands (--json has all)")
+
+
+def _end(band: "Histogram", value: float) -> str:
+    """The end of a histogram, in full where values are whole numbers."""
+    return f"{value:.9g}" if band.integers else f"{value:.4g}"
+
+
+def _bars(band: "Histogram", unicode: bool) -> str:
+    """A character for each bin, as high as the root of its count, so that rare values show beside
+    a background of many; a space for an empty bin.
+    """
+    heights, most = BARS[unicode], max(1, *band.counts)
+    steps = (math.ceil(len(heights) * math.sqrt(count / most)) for count in band.counts)
+    return "".join(heights[step - 1] if step else " " for step in steps)
+
+
+def _marks(band: "Histogram", unicode: bool) -> str:
+    """The bins of the range, as wide as the bars."""
+    marks = MARKS[unicode]
+    count = len(band.counts)
+    start = min(round((band.low - band.start) / band.width), count - 1)
+    end = max(min(round((band.high - band.start) / band.width), count), start + 1)
+    wide = end - start > 1
+    inside = marks[0] + marks[1] * (end - start - 2) + marks[2] if wide else marks[1]
+    return f"{'':{start}}{inside}{'':{count - end}}"

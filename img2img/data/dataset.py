@@ -11,6 +11,7 @@ from rich.console import Console
 
 from img2img import images
 from img2img.data.findings import Finding
+from img2img.data.groups import Groups, most_held_out
 from img2img.data.parts import Located, Stacks
 from img2img.data.sources import Sources
 from img2img.errors import DataError, Img2ImgError, UsageError
@@ -124,6 +125,18 @@ class Dataset(ABC):
     def split(self, held_out: int) -> tuple[Self, Self]:
         """Split into training data and about `held_out` held-out samples."""
 
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        """Split like `split`, with every group whole on one side. held_out: at least 1.
+
+        Raises DataError for a file without a group, and for groups that can't be split, UsageError
+        for a layout that has no groups.
+        """
+        raise UsageError(f"--group: {type(self).__name__} data sets are not split by groups.")
+
+    def deciding_files(self) -> Iterator[Path]:
+        """The files whose paths tell the groups of the samples."""
+        return self.files()
+
     @abstractmethod
     def describe(self) -> str:
         """The number of pictures in words, for titles: "12 pairs"."""
@@ -149,6 +162,19 @@ class Dataset(ABC):
         the further folders.
         """
         return (path, *self.stacks.further.get(path, ())) if side == "a" else (path,)
+
+    def files_by_side(self) -> dict[str, list[Path]]:
+        """The files of each side; those that show both are in both."""
+        files: dict[str, list[Path]] = {}
+        for role, path in self.roles():
+            for side in self.sides(role):
+                files.setdefault(side, []).append(path)
+        return files
+
+    def files_by_input(self, names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+        """The files of each of the folders that are stacked as a, by the folder's name."""
+        pictures = [self.files_of("a", path) for path in self.files_by_side()["a"]]
+        return dict(zip(names, zip(*pictures, strict=True), strict=True))
 
     def sides(self, role: str) -> tuple[str, ...]:
         """The sides, "a" or "b" or both, of a role or of a picture's name in samples. A picture is
@@ -248,7 +274,7 @@ def split_evenly(items: Sequence[T], held_out: int) -> tuple[tuple[T, ...], tupl
 
     At most a tenth is held out, but at least one item; a single item is not held out.
     """
-    count = min(held_out, max(len(items) // 10, 1)) if len(items) > 1 else 0
+    count = most_held_out(held_out, len(items)) if len(items) > 1 else 0
     chosen = {(2 * i + 1) * len(items) // (2 * count) for i in range(count)}
     rest = tuple(item for index, item in enumerate(items) if index not in chosen)
     return rest, tuple(items[index] for index in sorted(chosen))

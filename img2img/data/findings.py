@@ -10,7 +10,9 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass
 class Finding:
-    """An observation about a data set. An error would make training fail."""
+    """An observation about a data set. An error would make training fail, or what it
+    measures worthless.
+    """
 
     level: Level
     what: str

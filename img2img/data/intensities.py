@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,15 @@ SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
+
+
+class Sampled(NamedTuple):
+    """Some pixels of a file."""
+
+    values: np.ndarray  # [N, bands], of at most PIXELS pixels that are not missing, evenly spread
+    nodata: float | None
+    unit: str
+    missing: float  # share of all pixels
 
 
 def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -207,15 +217,15 @@ def _picked(name: str, items: Sequence[str], header: Header) -> tuple[int, ...]:
 def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) -> Statistics:
     """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        some = list(pool.map(lambda path: _some_values(path, header), paths))
-    declared = [nodata for _, nodata, _ in some if nodata is not None]
+        some = list(pool.map(lambda path: sampled(path, _colors(header)), paths))
+    declared = [each.nodata for each in some if each.nodata is not None]
     names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
     chosen = list(picked) or list(range(header.bands))
     return Statistics(
         dtype=header.dtype,
         bands=tuple(names[index] for index in chosen),
-        values=np.concatenate([values for values, *_ in some])[:, chosen],
-        unit=some[0][2],
+        values=np.concatenate([each.values for each in some])[:, chosen],
+        unit=some[0].unit,
         nodata=declared[0] if declared else None,
         is_map=header.kind == "geotiff",
         picked=picked,
@@ -223,14 +233,19 @@ def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) 
     )
 
 
-def _some_values(path: Path, header: Header) -> tuple[np.ndarray, float | None, str]:
-    """Some pixels of a file that are not missing, [N, bands], and the file's nodata and unit."""
-    if header.kind == "photograph":
-        raster = Raster(images.read(path, header.bands).pixels)
-    else:
-        raster = rasters.read(path)
+def _colors(header: Header) -> int | None:
+    """The channels to which photographs are decoded; None for files of values."""
+    return header.bands if header.kind == "photograph" else None
+
+
+def sampled(path: Path, colors: int | None = None) -> Sampled:
+    """Some pixels of a file of values, or of a photograph that is decoded to so many colors. Raises
+    DataError for a file that can't be read so.
+    """
+    raster = Raster(images.read(path, colors).pixels) if colors else rasters.read(path)
     pixels = raster.values.reshape(-1, raster.values.shape[2])
     missing = raster.missing
     if missing is not None:
         pixels = pixels[~missing.ravel()]
-    return pixels[spread(PIXELS, len(pixels))], raster.nodata, raster.unit
+    share = 0.0 if missing is None else float(missing.mean())
+    return Sampled(pixels[spread(PIXELS, len(pixels))], raster.nodata, raster.unit, share)

@@ -14,6 +14,7 @@ from rich.console import Console
 from img2img.data.attributes import nfc, read_attributes
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
+from img2img.data.groups import Groups, divided, held_out_groups
 from img2img.data.parts import Located, domain_folders, has_domains, has_two_sets, main_part
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
@@ -136,14 +137,29 @@ class Labelled(Dataset):
 
     def split(self, held_out: int) -> tuple[Self, Self]:
         """Every class gives equally many held-out pictures."""
-        groups: dict[tuple[int, tuple[str, ...]], list[Item]] = {}
+        kinds = self._kinds().values()
+        shares = [split_evenly(kind, -(-held_out // len(kinds))) for kind in kinds]
+        rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
+        return replace(self, items=rest), replace(self, items=out)
+
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        """A group that is held out is held out of all domains."""
+        kinds = self._kinds()
+        names = {kind: [groups.name(path) for path, *_ in kinds[kind]] for kind in kinds}
+        in_words = {f"pictures of {kind or 'the attribute list'}": names[kind] for kind in kinds}
+        chosen = held_out_groups(in_words, -(-held_out // len(kinds)))
+        shares = [divided(kinds[kind], names[kind], chosen) for kind in kinds]
+        rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
+        return replace(self, items=rest), replace(self, items=out)
+
+    def _kinds(self) -> dict[str, list[Item]]:
+        """The items of each class; those with attributes, which can be several, under ""."""
+        kinds: dict[str, list[Item]] = {}
         for item in self.items:
             _, number, domains = item
             one_of = self.labels.sets[number].kind == "classes"
-            groups.setdefault((number, domains if one_of else ()), []).append(item)
-        shares = [split_evenly(group, -(-held_out // len(groups))) for group in groups.values()]
-        rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
-        return replace(self, items=rest), replace(self, items=out)
+            kinds.setdefault(domains[0] if one_of else "", []).append(item)
+        return kinds
 
     def identity(self) -> bytes:
         """The domains of each picture, since an attribute list may change when files do not."""

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
+from img2img.data.groups import Groups, divided, held_out_groups
 from img2img.data.parts import (
     Located,
     has_two_sets,
@@ -152,6 +154,14 @@ class Pairs(Paired):
         rest, out = split_evenly(self.items, held_out)
         return replace(self, items=rest), replace(self, items=out)
 
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        rest, out = groups.split("pairs", self.items, self.inputs("ab"), held_out)
+        return replace(self, items=rest), replace(self, items=out)
+
+    def deciding_files(self) -> Iterator[Path]:
+        """Those of a."""
+        return (a for a, _ in self.items)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairsAndInputs(Pairs):
@@ -213,6 +223,24 @@ class PairsAndInputs(Pairs):
         """Only pairs are held out, since nothing can be measured on inputs without a target."""
         rest, out = super().split(held_out)
         return rest, replace(out, extra=())
+
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        """As `split`. Inputs without a partner of the groups that are held out are not used."""
+        names = [groups.name(a) for a, _ in self.items]
+        chosen = held_out_groups({"pairs": names}, held_out)
+        rest, out = divided(self.items, names, chosen)
+        extra, unused = divided(self.extra, [groups.name(path) for path in self.extra], chosen)
+        if unused and not extra:
+            raise DataError(
+                f"--group: all {len(unused):,} inputs without a partner are of groups that are "
+                f"held out ({', '.join(sorted(chosen)[:5])}), so none is left to train on. Leave "
+                "out --unpaired, or give held-out folders (--test-...)."
+            )
+        return replace(self, items=rest, extra=extra), replace(self, items=out, extra=())
+
+    def deciding_files(self) -> Iterator[Path]:
+        """Those of a."""
+        return chain(super().deciding_files(), self.extra)
 
     def describe(self) -> str:
         if not self.extra:
@@ -299,4 +327,8 @@ class SideBySide(Paired):
 
     def split(self, held_out: int) -> tuple[Self, Self]:
         rest, out = split_evenly(self.items, held_out)
+        return replace(self, items=rest), replace(self, items=out)
+
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        rest, out = groups.split("pairs", self.items, self.items, held_out)
         return replace(self, items=rest), replace(self, items=out)

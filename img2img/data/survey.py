@@ -17,13 +17,16 @@ from rich.progress import track
 from img2img import images, rasters
 from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
+from img2img.data.groups import Groups
 from img2img.data.intensities import GRAY_MODES, is_raster
+from img2img.data.leaks import leaked_files, leaked_groups
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
 from img2img.stored import form
 
 NEAR = 8  # of 256 bits, in which near-duplicates may differ
 SEARCHED = 20_000  # pictures that are searched for near-duplicates; the search is quadratic
+FAR = 100  # times the usual largest value, above and below which a file's is told
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Look:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     hash: bytes = b""  # 256 bits: which of two neighbors is brighter, on a 16x16 grid
+    largest: float = 0.0  # the largest absolute value; 0 for photographs
 
 
 @dataclass
@@ -52,8 +56,12 @@ class Survey:
         return asdict(self)
 
 
-def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Survey:
-    """Decode every file of the opened data sets, and report what is unusual."""
+def survey(
+    training: Dataset, held_out: Dataset | None, console: Console, groups: Groups | None = None
+) -> Survey:
+    """Decode every file of the opened data sets, and report what is unusual. groups: those of the
+    files, which must not be in both data sets.
+    """
     files = [(path, role, training) for role, path in training.file_roles()]
     if held_out:
         files += [(path, f"test {role}", held_out) for role, path in held_out.file_roles()]
@@ -61,6 +69,7 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
         seen = pool.map(lambda job: look(*job), files)
         shown = track(seen, "looking", total=len(files), console=console, transient=True)
         looks = list(shown)
+    digests = {one.path: one.sha256 or str(one.path) for one in looks}  # a broken file has none
     findings = [
         *_unreadable(looks),
         *_mixed(looks),
@@ -69,17 +78,25 @@ def survey(training: Dataset, held_out: Dataset | None, console: Console) -> Sur
         *training.findings(console),
         *_kinds(looks),
         *_sizes(looks),
+        *_scales(looks),
+        *(leaked_files(training, held_out, digests.__getitem__) if held_out else ()),
+        *(leaked_groups(training, held_out, groups) if held_out and groups else ()),
         *_duplicates([one for one in looks if not one.error]),
         *_passed_over(training, held_out),
+        *(_groups(training, held_out, groups) if held_out and groups else ()),
     ]
     by_role: dict[str, list[Look]] = defaultdict(list)
     for one in looks:
         by_role[one.role].append(one)
-    order = {"error": 0, "warning": 1, "note": 2}
     return Survey(
-        {role: _summary(files) for role, files in by_role.items()},
-        sorted(findings, key=lambda finding: order[finding.level]),
+        {role: _summary(files) for role, files in by_role.items()}, errors_first(findings)
     )
+
+
+def errors_first(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings by level: errors, warnings, notes."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    return sorted(findings, key=lambda finding: order[finding.level])
 
 
 def look(path: Path, role: str, dataset: Dataset) -> Look:
@@ -109,6 +126,8 @@ def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
     content = path.read_bytes()
     raster = rasters.read(content)
     height, width, bands = raster.values.shape
+    missing = raster.missing
+    known = raster.values if missing is None else raster.values[~missing]
     first = np.nan_to_num(raster.values[..., 0].astype(np.float32))
     small = cv2.resize(first, (17, 16), interpolation=cv2.INTER_AREA)
     return Look(
@@ -117,10 +136,16 @@ def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
         size=(width, height),
         picture=dataset.picture_size((width, height)),
         mode=form(bands, raster.values.dtype.name),
-        notes=raster.notes + (("missing pixels",) if raster.missing is not None else ()),
+        notes=raster.notes + (("missing pixels",) if missing is not None else ()),
         sha256=hashlib.sha256(content).hexdigest(),
         hash=np.packbits(small[:, 1:] > small[:, :-1]).tobytes(),
+        largest=max(abs(float(known.min())), abs(float(known.max()))) if known.size else 0.0,
     )
+
+
+def _training_role(one: Look) -> str:
+    """The role that the file would have among the training files."""
+    return one.role.removeprefix("test ")
 
 
 def _summary(looks: Sequence[Look]) -> dict[str, Any]:
@@ -151,10 +176,10 @@ def _unreadable(looks: Sequence[Look]) -> list[Finding]:
 def _mixed(looks: Sequence[Look]) -> list[Finding]:
     """Sets of which some pictures are values of another type or number of bands than others."""
     findings = []
-    for role in dict.fromkeys(one.role for one in looks):
+    for role in dict.fromkeys(_training_role(one) for one in looks):
         kinds = defaultdict(list)
         for one in looks:
-            if one.role == role and not one.error:
+            if _training_role(one) == role and not one.error:
                 kinds[one.mode if " of " in one.mode else "photographs"].append(one)
         if len(kinds) > 1:
             counts = ", ".join(f"{len(files)} {kind}" for kind, files in kinds.items())
@@ -182,6 +207,29 @@ def _uneven(looks: Sequence[Look], datasets: Sequence[Dataset]) -> list[Finding]
     return [Finding("error", what, shown)]
 
 
+def _scales(looks: Sequence[Look]) -> list[Finding]:
+    """Files of values that are larger or smaller by far than those of others, such as reflectance
+    from 0 to 1 among that from 0 to 10,000. Files of zeros alone are empty, and not such.
+    """
+    findings = []
+    by_role: dict[str, list[Look]] = defaultdict(list)
+    for one in looks:
+        if one.largest:
+            by_role[_training_role(one)].append(one)
+    for role, files in by_role.items():
+        usual = float(np.median([one.largest for one in files]))
+        far = [one for one in files if not usual / FAR <= one.largest <= usual * FAR]
+        if far:
+            what = (
+                f"{len(far)} file{'s' * (len(far) > 1)} of {role} differ{'s' * (len(far) == 1)} by "
+                f"far in scale: the largest value is usually about {usual:g}. Scale them like the "
+                "others, or remove them."
+            )
+            told = [f"{one.path}: {one.largest:g}" for one in far[:SHOWN]]
+            findings.append(Finding("warning", what, told))
+    return findings
+
+
 def _left_out(dataset: Dataset) -> list[Finding]:
     findings = []
     for why, files in dataset.gaps():
@@ -195,6 +243,12 @@ def _passed_over(training: Dataset, held_out: Dataset | None) -> list[Finding]:
     for dataset in filter(None, (training, held_out)):
         total.add(dataset.passed_over)
     return [Finding("note", f"{total}.")] if str(total) else []
+
+
+def _groups(training: Dataset, held_out: Dataset, groups: Groups) -> list[Finding]:
+    trained, held = (groups.names(data.deciding_files()) for data in (training, held_out))
+    what = f"{len(trained):,} groups are trained on, {len(held):,} held out:"
+    return [Finding("note", what, held[:SHOWN])]
 
 
 def _kinds(looks: Sequence[Look]) -> list[Finding]:
@@ -231,7 +285,9 @@ def _sizes(looks: Sequence[Look]) -> list[Finding]:
 
 
 def _duplicates(looks: Sequence[Look]) -> list[Finding]:
-    """Identical files and near-duplicates; across training and test they are a leak."""
+    """Identical files and near-duplicates; across training and test they are a leak. Identical
+    files across these are left to `leaked_files`, except for those of a single color.
+    """
     same: dict[tuple[str, str], list[Look]] = defaultdict(list)
     for one in looks:
         same[one.sha256, one.role.removeprefix("test ")].append(one)
@@ -245,6 +301,7 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
                 for pair in matches
                 if (pair[0].role.startswith("test ") != pair[1].role.startswith("test ")) == leak
                 and pair[0].role.removeprefix("test ") == pair[1].role.removeprefix("test ")
+                and not (leak and matches is pairs and any(pair[0].hash))
             ]
             if selected:
                 where = (

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
+from img2img.data.groups import Groups, divided, held_out_groups
 from img2img.data.parts import Located, match, stacks, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
@@ -114,6 +116,14 @@ class Unpaired(Dataset):
             return self, replace(self, a=(), b=())
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        """A group that is held out is held out of both sets."""
+        of_a, of_b = ([groups.name(path) for path in paths] for paths in (self.a, self.b))
+        chosen = held_out_groups({"pictures of a": of_a, "pictures of b": of_b}, held_out)
+        rest_a, out_a = divided(self.a, of_a, chosen)
+        rest_b, out_b = divided(self.b, of_b, chosen)
+        return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
+
     def describe(self) -> str:
         return f"{len(self.a):,} pictures of a, {len(self.b):,} of b"
 
@@ -180,6 +190,24 @@ class PartlyPaired(Unpaired):
         if not (out_a and out_b):  # one of the sets has too few pictures
             rest_a, out_a, rest_b, out_b = alone_a, (), alone_b, ()
         return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
+
+    def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
+        """As in `Unpaired`; the group of a pair is that of its a."""
+        of_a = [groups.name(path) for path in self.a]
+        of_pairs = of_a[: self.pairs]
+        alone_b = self.b[self.pairs :]
+        of_alone_b = [groups.name(path) for path in alone_b]
+        kinds = {"pairs": of_pairs, "pictures of a": of_a, "pictures of b": of_pairs + of_alone_b}
+        chosen = held_out_groups(kinds, held_out)
+        pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
+        rest_pairs, out_pairs = divided(pairs, of_pairs, chosen)
+        rest_a, out_a = divided(self.a[self.pairs :], of_a[self.pairs :], chosen)
+        rest_b, out_b = divided(alone_b, of_alone_b, chosen)
+        return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
+
+    def deciding_files(self) -> Iterator[Path]:
+        """Those of a, and those of b that have no partner."""
+        return chain(self.a, self.b[self.pairs :])
 
     def _with(
         self,

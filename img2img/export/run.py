@@ -25,6 +25,7 @@ from img2img.methods.base import ExportSpec
 from img2img.sizes import Size
 from img2img.stored import read_stored
 from img2img.training.config import RunConfig
+from img2img.training.held_out import split
 from img2img.training.log import read_rows
 
 Written = tuple[Path, dict[str, float]]
@@ -275,7 +276,7 @@ def _split(config: RunConfig) -> tuple[Dataset, Dataset]:
     training = _open(config, config.sources)
     if config.test.given():
         return training, _open(config, config.held_out_sources)
-    return training.split(config.held_out)
+    return split(config, training)
 
 
 def _open(config: RunConfig, sources: Sources) -> Dataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
+from img2img.data.groups import HELD_OUT, as_rule
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
@@ -93,9 +95,14 @@ class RunConfig(BaseModel):
         description="Run, or .safetensors file of a run, whose generators this run starts from.",
     )
     held_out: int = Field(
-        16,
+        HELD_OUT,
         ge=0,
         description="Pictures that are held out from training, for samples and evaluation.",
+    )
+    group: Annotated[str | None, AfterValidator(as_rule)] = Field(
+        None,
+        description="Hold out whole groups, such as patients: the files in whose paths this regex "
+        "finds the same (in its first parentheses, if any); parent: those of one folder.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
@@ -267,6 +274,8 @@ class RunConfig(BaseModel):
             reasons["pool"] = f"{self.mode} doesn't show past fakes to its discriminators"
         if self.test.given():
             reasons["held_out"] = "there are held-out folders (--test-...)"
+        elif self.held_out == 0:
+            reasons["group"] = "--held-out 0 holds nothing out"
         if self.eval_every == 0:
             reasons["eval_pictures"] = reasons["extractor"] = "--eval-every 0 disables looks"
             reasons["patience"] = "--eval-every 0 disables looks, which measure the distance"

@@ -12,6 +12,7 @@ from img2img.data.cache import Cache
 from img2img.data.check import fingerprint, require_same_domains, verify
 from img2img.data.dataset import Dataset
 from img2img.data.intensities import SEEN, fit_intensities, is_raster, names_of_inputs
+from img2img.data.leaks import leaked_files, leaked_groups
 from img2img.data.published import resolve
 from img2img.errors import DataError, UsageError
 from img2img.features import feature_sha256
@@ -22,6 +23,7 @@ from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
+from img2img.training.held_out import groups_of, split
 from img2img.training.schedule import Schedule, steps_per_epoch
 
 
@@ -150,11 +152,40 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
     if not config.test.given():
-        rest, held_out = training.split(config.held_out)
+        rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
+        _report_groups(config, held_out, console)
+    if held_out is not training and (config.test.given() or config.group):
+        _refuse_leaks(config, training, held_out, decode, console)
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
+
+
+def _report_groups(config: RunConfig, held_out: Dataset, console: Console) -> None:
+    """Print which groups are held out, with the names of the first ten."""
+    if groups := groups_of(config):
+        names = groups.names(held_out.deciding_files())
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        line = f"held out: {', '.join(names[:10])}{more} ({held_out.describe()})"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _refuse_leaks(
+    config: RunConfig, training: Dataset, held_out: Dataset, decode: bool, console: Console
+) -> None:
+    """Raise DataError where held-out groups or pictures are among those of training. Without
+    groups, pictures are printed: published data sets have some, and their runs go on.
+    """
+    groups = groups_of(config)
+    found = leaked_groups(training, held_out, groups) if groups else []
+    if decode and not config.fingerprint:  # a run that is resumed has been told
+        found += leaked_files(training, held_out)
+    for leak in found:
+        told = f"{leak.what} The first: {', '.join(leak.files[:5])}"
+        if groups:
+            raise DataError(f"{told}.")
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
@@ -175,15 +206,10 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
         _require_fitting(config, {})  # without listing all photographs once more
         return config
     dataset = described.open_data(sources, (3, 3), given)
-    files: dict[str, list[Path]] = {}
-    for role, path in dataset.roles():
-        for side in dataset.sides(role):
-            files.setdefault(side, []).append(path)
     inputs: dict[str, tuple[Path, ...]] = {}
-    if sources.more_a:
-        pictures = (dataset.files_of("a", path) for path in files["a"])
-        names = names_of_inputs(config.sources.inputs)  # as given, without /train
-        inputs = dict(zip(names, zip(*pictures, strict=True), strict=True))
+    if sources.more_a:  # named as they were given, without /train
+        inputs = dataset.files_by_input(names_of_inputs(config.sources.inputs))
+    files = dataset.files_by_side()
     intensities = fit_intensities(files, given.range, given.bands, inputs)
     _require_fitting(config, intensities)
     if not intensities:

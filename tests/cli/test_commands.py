@@ -1,19 +1,17 @@
 """Help texts, and errors before any training: one sentence and the right exit code."""
 
-import io
 import json
 import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from bundles import make_between
+from command_line import run
 from PIL import Image
 
-from img2img.cli import main
 from img2img.intensity import Intensity, stacked
 from img2img.methods import METHODS
 
@@ -32,22 +30,6 @@ COMMANDS = [
         "doctor",
     ),
 ]
-
-
-def run(*arguments, cwd=None) -> subprocess.CompletedProcess:
-    """The command line in this process: to start Python and torch takes seconds."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["img2img", *map(str, arguments)])
-        for name, value in {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}.items():
-            patch.setenv(name, value)
-        if cwd:
-            patch.chdir(cwd)
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def start(*arguments) -> subprocess.CompletedProcess:

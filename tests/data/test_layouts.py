@@ -98,3 +98,13 @@ def test_a_foreign_method_trains_and_is_exported(foreign, make_config, quiet, tm
 def test_folders_of_another_kind_are_refused_with_the_method_s_own_words(foreign):
     with pytest.raises(UsageError, match=r"foreign needs --pairs DIR\."):
         METHODS["foreign"].open_data(Sources(a=foreign, b=foreign), (3, 3))
+
+
+def test_a_layout_without_groups_refuses_them_and_leaks_nothing(
+    foreign, make_config, quiet, tmp_path
+):
+    tiny = make_config("pix2pix").model_dump(mode="json")
+    sources = {"pairs": foreign}
+    config = RunConfig.build({**tiny, "mode": "foreign", "sources": sources, "group": "^.."})
+    with pytest.raises(UsageError, match="--group: Suffixed data sets are not split by groups"):
+        make_plan(config, quiet)

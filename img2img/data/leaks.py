@@ -1,0 +1,108 @@
+"""Leaks: what is among the training pictures and held out, too, which makes results too good."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from img2img import images, rasters
+from img2img.data.dataset import Dataset
+from img2img.data.findings import SHOWN, Finding
+from img2img.data.groups import Groups
+from img2img.data.intensities import is_raster
+from img2img.errors import DataError
+
+NAMED = 5  # groups that a message names
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def leaked_files(
+    training: Dataset, held_out: Dataset, digest: Callable[[Path], str] = sha256
+) -> list[Finding]:
+    """An error if files of the same content are in both data sets. digest: the SHA-256 of a file,
+    for a caller that knows it.
+    """
+    same = same_files(training, held_out, digest)
+    if not same:
+        return []
+    what = (
+        f"{len(same):,} held-out file{'s are' if len(same) > 1 else ' is'} also in the training "
+        "data, which makes held-out results too good. Remove them from one of the two."
+    )
+    return [Finding("error", what, [f"{held} = {trained}" for held, trained in same[:SHOWN]])]
+
+
+def leaked_groups(training: Dataset, held_out: Dataset, groups: Groups) -> list[Finding]:
+    """An error if files of the same group are in both data sets."""
+    shared = same_groups(training, held_out, groups)
+    if not shared:
+        return []
+    names = list(shared)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    what = (
+        f"{len(names):,} group{'s are' if len(names) > 1 else ' is'} both in the training data and "
+        f"held out: {', '.join(names[:NAMED])}{more}. Move all files of a group to one of the two."
+    )
+    files = [f"{name}: {held} and {trained}" for name, (held, trained) in shared.items()]
+    return [Finding("error", what, files[:SHOWN])]
+
+
+def same_files(
+    training: Dataset, held_out: Dataset, digest: Callable[[Path], str] = sha256
+) -> list[tuple[Path, Path]]:
+    """Each held-out file whose content a training file of the same side has, with that file.
+
+    Pictures of one color or value, such as empty slices, are alike without being a leak. Only files
+    of equal size are read.
+    """
+    by_size: dict[tuple[tuple[str, ...], int], list[Path]] = defaultdict(list)
+    for role, path in training.file_roles():
+        by_size[training.sides(role), path.stat().st_size].append(path)
+    hashed: dict[tuple[tuple[str, ...], int], dict[str, Path]] = {}
+    same = []
+    for role, path in held_out.file_roles():
+        key = held_out.sides(role), path.stat().st_size
+        if key not in by_size:
+            continue
+        if key not in hashed:
+            hashed[key] = {digest(trained): trained for trained in reversed(by_size[key])}
+        trained = hashed[key].get(digest(path))
+        if trained and not _is_plain(path):
+            same.append((path, trained))
+    return same
+
+
+def same_groups(
+    training: Dataset, held_out: Dataset, groups: Groups
+) -> dict[str, tuple[Path, Path]]:
+    """The groups in both data sets by name, each with a held-out and a training file."""
+    trained: dict[str, Path] = {}
+    for path in training.deciding_files():
+        trained.setdefault(groups.name(path), path)
+    shared: dict[str, tuple[Path, Path]] = {}
+    for path in held_out.deciding_files():
+        name = groups.name(path)
+        if name in trained:
+            shared.setdefault(name, (path, trained[name]))
+    return dict(sorted(shared.items()))
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether all pixels are alike, or missing. A broken file is not: it is named elsewhere."""
+    try:
+        if not is_raster(path):
+            pixels = images.read(path).pixels
+        else:
+            raster = rasters.read(path)
+            missing = raster.missing
+            pixels = raster.values if missing is None else raster.values[~missing][:, None]
+    except (DataError, OSError):
+        return False
+    return not pixels.size or bool(np.all(pixels == pixels[:1, :1]))
