@@ -93,8 +93,8 @@ def stack_pages(
     for name, pages in zip(names, each, strict=True):
         if len(pages) != len(each[0]):
             raise DataError(
-                f"{names[0]} has {len(each[0])} pages, and {name} {len(pages)}. Save files of "
-                "equally many."
+                f"{names[0]} and {name} have different numbers of pages, {len(each[0])} and "
+                f"{len(pages)}. Give files with as many pages as each other."
             )
     return [_stacked(pages, names, intensity) for pages in zip(*each, strict=True)]
 
