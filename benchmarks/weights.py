@@ -30,10 +30,9 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("relief-to-satellite", "relief", "satellite", None),
     ("flat-noto-ab", "flat", "noto", None),
     ("flat-noto-ba", "noto", "flat", None),
-    ("four-styles", "flat", "3d", "3d"),
-    ("four-styles", "3d", "noto", "noto"),
-    ("four-styles", "noto", "lineart", "lineart"),
-    ("four-styles", "lineart", "flat", "flat"),
+    ("three-styles", "flat", "3d", "3d"),
+    ("three-styles", "3d", "noto", "noto"),
+    ("three-styles", "noto", "flat", "flat"),
 ]
 ROWS, SIDE = 4, 128  # of the picture: rows, px of a cell
 FIGURES = {

@@ -45,7 +45,7 @@ MODELS = [
     Row("strokes-to-3d", "Line drawings become 3D emoji.", "emoji", "strokes", "strokes-3d"),
     Row("flat-noto-ab", "Flat Fluent emoji become Noto emoji.", "emoji", "flat", "noto"),
     Row("flat-noto-ba", "Noto emoji become flat Fluent emoji.", "emoji", "noto", "flat"),
-    Row("four-styles", "Emoji of four styles become any of the four.", "emoji", "noto"),
+    Row("three-styles", "Emoji of three styles become any of the three.", "emoji", "flat"),
     Row("relief-to-satellite", "Relief becomes satellite.", "earth", "relief", "satellite"),
     Row("map-to-satellite", "A drawn map becomes satellite.", "earth", "map", "satellite"),
     Row("scene-to-painting", "Photographs become paintings by van Gogh.", "photos", "scene"),

@@ -41,24 +41,21 @@ def tiles(
     for path, relative in files:
         if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
             raise DataError(f"{path}: only TIFF and .npy are cut into tiles. Leave it out.")
-        try:
-            with windows.opened(path, level) as page:
-                digits = len(str(max(page.shape)))
-                parts = boxes(*page.shape, size, step or size)
-                for box in track(parts, relative.name, console=console, transient=True):
-                    raster = page.read(box)
-                    if raster.missing is not None and raster.missing.all():
-                        empty += 1
-                        continue
-                    place = f"-y{box.top:0{digits}}-x{box.left:0{digits}}.tif"
-                    target = output / f"{split_suffix(str(relative))[0]}{place}"
-                    if target.exists():
-                        raise DataError(f"{target} exists already. Choose another folder with -o.")
-                    if isinstance(raster.carried, TiffMetadata):
-                        raster = replace(raster, carried=moved(raster.carried, box.top, box.left))
-                    write_whole(target, rasters.encode(raster.values, raster, ".tif"))
-                    written += 1
-        except DataError as error:
-            raise DataError(f"{path}: {str(error).removesuffix('.')}.") from None
+        with windows.opened(path, level) as page:
+            digits = len(str(max(page.shape)))
+            parts = boxes(*page.shape, size, step or size)
+            for box in track(parts, relative.name, console=console, transient=True):
+                raster = page.read(box)
+                if raster.missing is not None and raster.missing.all():
+                    empty += 1
+                    continue
+                place = f"-y{box.top:0{digits}}-x{box.left:0{digits}}.tif"
+                target = output / f"{split_suffix(str(relative))[0]}{place}"
+                if target.exists():
+                    raise DataError(f"{target} exists already. Choose another folder with -o.")
+                if isinstance(raster.carried, TiffMetadata):
+                    raster = replace(raster, carried=moved(raster.carried, box.top, box.left))
+                write_whole(target, rasters.encode(raster.values, raster, ".tif"))
+                written += 1
     left_out = f"; {empty:,} without a value are left out" if empty else ""
     console.print(f"{written:,} tiles of {len(files):,} files{left_out}; see {output}")

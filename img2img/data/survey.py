@@ -292,7 +292,9 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     for one in looks:
         same[one.sha256, one.role.removeprefix("test ")].append(one)
     pairs = [pair for group in same.values() for pair in pairwise(group)]  # not all pairs
-    near = [pair for pair in _near(looks[:SEARCHED]) if pair[0].sha256 != pair[1].sha256]
+    # A mask in a further folder is often near to others without a leak of its picture.
+    main = [one for one in looks if "(folder " not in one.role]
+    near = [pair for pair in _near(main[:SEARCHED]) if pair[0].sha256 != pair[1].sha256]
     findings = []
     for kind, matches in (("identical files", pairs), ("near-duplicates", near)):
         for leak in (True, False):
@@ -312,7 +314,7 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
                 what = f"{len(selected)} pair{'s' * (len(selected) != 1)} of {kind}{where}."
                 files = [f"{first.path} = {second.path}" for first, second in selected[:SHOWN]]
                 findings.append(Finding("warning", what, files))
-    if len(looks) > SEARCHED:
+    if len(main) > SEARCHED:
         what = f"Only the first {SEARCHED:,} pictures were searched for near-duplicates."
         findings.append(Finding("note", what))
     return findings

@@ -14,7 +14,7 @@ from img2img.errors import DataError
 from img2img.formats import TIFF_SIGNATURES
 from img2img.metadata import PNG_SIGNATURE
 from img2img.rasters import dicom, nifti, npy, png, tiff, tiff_write
-from img2img.rasters.raster import MAX_PIXELS, Carried, Header, Raster, opened
+from img2img.rasters.raster import MAX_PIXELS, Carried, Header, Raster, named, opened
 
 __all__ = [
     "MAX_PIXELS",
@@ -68,7 +68,7 @@ def header(source: Path | bytes) -> Header | None:
             case kind:
                 return npy.header(source, kind)
     except Exception as error:  # decoders raise a dozen kinds for broken files
-        raise _named(source, error) from None
+        raise named(source, error) from None
 
 
 def read(
@@ -104,7 +104,7 @@ def read(
             case _:
                 return npy.read(source, kind, max_pixels)
     except Exception as error:  # decoders raise a dozen kinds for broken files
-        raise _named(source, error) from None
+        raise named(source, error) from None
 
 
 def holds(suffix: str, dtype: str, bands: int) -> bool:
@@ -177,18 +177,3 @@ def _kind(source: Path | bytes) -> str | None:
     if nifti.is_nifti(head) or (head.startswith(GZIP) and nifti.is_packed(source)):
         return "nifti"
     return None
-
-
-def _named(source: Path | bytes, error: Exception) -> Exception:
-    """The error as a DataError with the file's name first; TooLarge stays one."""
-    name = str(source) if isinstance(source, Path) else "the picture"
-    if isinstance(error, DataError):
-        reason = str(error).removeprefix("the picture: ").removesuffix(".")
-        end = "" if reason.endswith("'") else "."  # of an install command
-        return type(error)(f"{name}: {reason}{end}")
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{name}: there is no such file.")
-    if isinstance(error, IsADirectoryError | PermissionError):
-        return DataError(f"{name}: it can't be read ({error.strerror}).")
-    reason = str(error) or type(error).__name__
-    return DataError(f"{name}: it can't be decoded ({reason}).")

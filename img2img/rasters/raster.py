@@ -169,3 +169,18 @@ def parsed_xml(text: str) -> Element:
 def elements(node: Element, name: str) -> list[Element]:
     """All elements below the node of a name without its namespace."""
     return [element for element in node.iter() if element.tag.rpartition("}")[2] == name]
+
+
+def named(source: Path | bytes, error: Exception) -> Exception:
+    """The error as a DataError with the file's name first; TooLarge stays one."""
+    name = str(source) if isinstance(source, Path) else "the picture"
+    if isinstance(error, DataError):
+        reason = str(error).removeprefix("the picture: ").removesuffix(".")
+        end = "" if reason.endswith("'") else "."  # of an install command
+        return type(error)(f"{name}: {reason}{end}")
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{name}: there is no such file.")
+    if isinstance(error, IsADirectoryError | PermissionError):
+        return DataError(f"{name}: it can't be read ({error.strerror}).")
+    reason = str(error) or type(error).__name__
+    return DataError(f"{name}: it can't be decoded ({reason}).")

@@ -7,7 +7,7 @@ decoded, and those that were decoded last are kept, since neighboring parts touc
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +18,7 @@ from img2img.box import Box
 from img2img.errors import DataError
 from img2img.rasters import npy, tiff
 from img2img.rasters.array_file import ArrayFile
-from img2img.rasters.raster import Raster, as_read, type_read
+from img2img.rasters.raster import Raster, as_read, named, type_read
 from img2img.rasters.tiff_page import (
     DEFLATE,
     JPEG,
@@ -43,6 +43,7 @@ LARGEST_SEGMENT = 2**27  # bytes of a decoded strip or tile
 class Windows:
     """The only page of an open file."""
 
+    path: Path
     raster: Raster  # its metadata; the values have its shape and type, but are all 0
     decode: Callable[[Box, list[str]], np.ndarray]  # stored values [h, w, bands], adding notes
 
@@ -53,9 +54,14 @@ class Windows:
         return height, width
 
     def read(self, box: Box) -> Raster:
-        """A part of the page, with the page's metadata. Raises DataError for a damaged file."""
+        """A part of the page, with the page's metadata. Raises DataError, with the file's name
+        first, for a damaged file.
+        """
         notes: list[str] = []
-        values = as_read(self.decode(box, notes), notes)
+        try:
+            values = as_read(self.decode(box, notes), notes)
+        except Exception as error:  # decoders raise a dozen kinds for broken files
+            raise named(self.path, error) from None
         return replace(self.raster, values=values, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -64,29 +70,38 @@ def opened(path: Path, level: int = 0) -> Iterator[Windows]:
     """A context with the file's page. level: of a pyramid, whose place and pixel size are not
     carried; 0 is the full size.
 
-    Raises DataError, without the file's name, for a file of another format or of several pages, for
-    a level that it doesn't have, and for strips or tiles that are too large.
+    Raises DataError, with the file's name first, for a file of another format or of several pages,
+    for a level that it doesn't have, and for strips or tiles that are too large.
     """
-    with path.open("rb") as file:
-        if path.suffix.lower() == ".npy":
-            if level:
-                raise DataError(f"it has no level {level}, only 0")
-            yield _of_array(file)
-            return
-        with tiff.parsed(file) as tif:
-            layout = tiff.layout_of(file, tif)
-            if len(layout.pages) > 1:
-                raise DataError(
-                    f"it has {len(layout.pages)} pages, and pictures of this size are read one by "
-                    "one. Save its pages as files"
-                )
-            if level:
-                raster, page = tiff.level_metadata_of(tif, layout, level)
-                yield Windows(raster, _Planes(file, tif, [(page, page.dataoffsets[0])]).read)
-                return
-            raster = tiff.metadata_of(file, tif, layout, 0)
-            planes = [_directory(tif, index) for index in layout.pages[0]]
-            yield Windows(raster, _Planes(file, tif, planes).read)
+    with ExitStack() as files:
+        try:
+            page = _page(path, level, files)
+        except Exception as error:  # decoders raise a dozen kinds for broken files
+            raise named(path, error) from None
+        yield page
+
+
+def _page(path: Path, level: int, files: ExitStack) -> Windows:
+    """The page of a file, which is closed with `files`."""
+    file = files.enter_context(path.open("rb"))
+    if path.suffix.lower() == ".npy":
+        if level:
+            raise DataError(f"it has no level {level}, only 0")
+        return _of_array(path, file)
+    tif = files.enter_context(tiff.parsed(file))
+    layout = tiff.layout_of(file, tif)
+    if len(layout.pages) > 1:
+        raise DataError(
+            f"it has {len(layout.pages)} pages, and pictures of this size are read one by one. "
+            "Save its pages as files"
+        )
+    if level:
+        raster, smaller = tiff.level_metadata_of(tif, layout, level)
+        planes = [(smaller, smaller.dataoffsets[0])]
+    else:
+        raster = tiff.metadata_of(file, tif, layout, 0)
+        planes = [_directory(tif, index) for index in layout.pages[0]]
+    return Windows(path, raster, _Planes(file, tif, planes).read)
 
 
 def _directory(tif: "TiffFile", index: int) -> "tuple[TiffPage, int]":
@@ -100,16 +115,18 @@ def _directory(tif: "TiffFile", index: int) -> "tuple[TiffPage, int]":
     return first, first.dataoffsets[0] + index * first.nbytes
 
 
-def _of_array(file: BinaryIO) -> Windows:
+def _of_array(path: Path, file: BinaryIO) -> Windows:
     height, width, bands, dtype, leading = npy.described(file)
     start = file.tell()
     values = np.broadcast_to(np.zeros((), type_read(dtype)), (height, width, bands))
     if not leading:
         array = ArrayFile(file, start, (height, width, bands), dtype)
-        return Windows(Raster(values), lambda box, notes: array.read(box))
+        return Windows(path, Raster(values), lambda box, notes: array.read(box))
     size = height * width * dtype.itemsize
     planes = [ArrayFile(file, start + n * size, (height, width, 1), dtype) for n in range(bands)]
-    return Windows(Raster(values), lambda box, notes: _together([p.read(box) for p in planes]))
+    return Windows(
+        path, Raster(values), lambda box, notes: _together([p.read(box) for p in planes])
+    )
 
 
 def _together(planes: list[np.ndarray]) -> np.ndarray:

@@ -21,7 +21,7 @@ from img2img.infer.registry import shipped
 from img2img.infer.tile import Tiler
 
 # A U-Net, and a ResNet with transposed convolutions, and a domain that it translates to.
-MODELS = {"flat-to-3d": None, "four-styles": "noto"}
+MODELS = {"flat-to-3d": None, "three-styles": "noto"}
 
 
 def stored(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -145,11 +145,11 @@ def test_openvino_gives_nearly_the_same_pictures(halves, pictures):
 
 def test_tiles_give_the_whole_picture(tmp_path, pictures):
     path = tmp_path / "half.onnx"
-    onnx.save(with_half_weights(onnx.load(shipped("weights") / "four-styles.onnx")), path)
+    onnx.save(with_half_weights(onnx.load(shipped("weights") / "three-styles.onnx")), path)
     translator = Translator(path, "cpu")
-    domain, wide = translator.domain(MODELS["four-styles"]), np.hstack(pictures)
+    domain, wide = translator.domain(MODELS["three-styles"]), np.hstack(pictures)
     tiled = Tiler(translator, 32)(wide, domain)
-    assert np.abs(tiled.astype(int) - translator(wide, MODELS["four-styles"])).max() <= 1
+    assert np.abs(tiled.astype(int) - translator(wide, MODELS["three-styles"])).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_values_listed_as_floats_are_converted_like_bytes():
     )
 
 
-@pytest.mark.parametrize("name", ["flat-noto-ab", "flat-to-3d", "four-styles", "map-to-satellite"])
+@pytest.mark.parametrize("name", ["flat-noto-ab", "flat-to-3d", "three-styles", "map-to-satellite"])
 def test_a_shipped_model_keeps_its_metadata_and_is_cast_only_at_its_ends(name):
     content = (shipped("weights") / f"{name}.onnx").read_bytes()
     half = in_half(content)

@@ -42,7 +42,7 @@ def test_their_manifests_tell_what_tiles_and_auto_ask(name):
         "relief-to-satellite": (64, None),
         "flat-noto-ab": (32, None),  # of 5 levels
         "flat-noto-ba": (32, None),
-        "four-styles": (4, 15 + 8 * 6),
+        "three-styles": (8, 40),
     }[name]
     assert (manifest.min_size, manifest.reach) == (least, reach)
     assert manifest.is_near_in_bf16

@@ -98,7 +98,7 @@ def test_a_network_of_many_norms_gives_the_same(deep, wall):
 
 
 def test_a_trained_network_gives_the_same(wall):
-    trained, part = Translator("four-styles", "cpu"), wall[:240, :220]
+    trained, part = Translator("three-styles", "cpu"), wall[:240, :220]
     domain = trained.manifest.labels.vector(0, {"noto"})
     assert same(Tiler(trained, 128)(part, domain), trained(part, "noto"))
 
