@@ -235,3 +235,27 @@ def test_a_map_shows_cover_depth_lakes_and_lines(maps):
         tile = maps.draw(Plane(place[0] + half, place[1] + half, 6, 32)).astype(int)
         distance = np.abs(tile - getattr(cartography, color)).max(axis=2)
         assert 32 <= (distance < 40).sum() <= 96, place  # once across the tile
+
+
+def test_geotiffs_of_the_test_and_of_training_lie_apart():
+    geotiffs = load("earth/geotiffs.py")
+    tiles = geotiffs.places()
+    covered = {"train": np.zeros((2700, 5400), bool), "test": np.zeros((2700, 5400), bool)}
+    for split, top, left in tiles:
+        covered[split][top : top + geotiffs.SIDE, left : left + geotiffs.SIDE] = True
+    assert covered["train"].any()
+    assert covered["test"].any()
+    assert not (covered["train"] & covered["test"]).any()
+
+
+def test_a_geotiff_lies_where_its_pixels_lie(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    geotiffs = load("earth/geotiffs.py")
+    values = np.arange(256 * 256, dtype=np.float32).reshape(256, 256)
+    geotiffs.save(tmp_path / "a.tif", values, "latitude", geotiffs.Window(1350, 900, 256, 256))
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.xy(0, 0, offset="ul") == pytest.approx((-90, 30))
+        assert file.crs.to_epsg() == 4326
+        np.testing.assert_array_equal(file.read(1), values)
+    assert geotiffs.place_name(900, 1350) == "30.0n-090.0w"
+    assert geotiffs.latitudes()[[0, -1]] == pytest.approx([90 - 0.5 / 15, -90 + 0.5 / 15])
