@@ -17,7 +17,7 @@ from img2img.files import split_suffix, write_whole
 from img2img.images import Metadata, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
-from img2img.infer.scene import Scene, is_scene, unmarked
+from img2img.infer.scene import Scene, described, is_scene, unmarked
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster
 from img2img.stored import Stored, read_pages, require_files, stack_pages
@@ -193,7 +193,7 @@ def _encoded_values(
         result = result.copy()
         result[item.missing] = value
         notes = (unmarked(result.dtype.name),) if nodata is None else ()
-    like = replace(item.raster, nodata=nodata) if item.raster else None
+    like = described(item.raster, intensity, nodata) if item.raster else None
     if like is None and nodata is not None:
         like = Raster(result, nodata=nodata)
     return rasters.encode(result, like, suffix), notes

@@ -20,7 +20,7 @@ from img2img.files import split_suffix, whole_file, write_whole
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster, npy, tiff_write, windows
 from img2img.rasters.array_file import ArrayFile
-from img2img.rasters.tiff_metadata import ICC_PROFILE, TiffMetadata
+from img2img.rasters.tiff_metadata import ICC_PROFILE, TiffMetadata, renamed
 
 WRITES = (".tif", ".tiff", ".npy")
 STATE = "state.json"
@@ -71,7 +71,7 @@ class Scene:
             like = _without_color(like)
         _, nodata = gap_of(intensity, like.nodata, dtype)
         declared = nodata if lost or (intensity and intensity.may_miss) else None
-        like = replace(like, nodata=declared)
+        like = described(like, intensity, declared)
         with whole_file(self.target) as temporary, self.pixels.open("rb") as file:
             array = ArrayFile(file, 0, shape, np.dtype(dtype))
             if split_suffix(self.target.name)[1].lower() == ".npy":
@@ -98,6 +98,19 @@ class Scene:
             return state if state["key"] == self.key else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def described(raster: Raster, intensity: Intensity | None, nodata: float | None) -> Raster:
+    """An input's raster for an output of the intensity: with the names of its bands, where they
+    have some, and what marks missing pixels.
+    """
+    raster = replace(raster, nodata=nodata)
+    if not intensity or not intensity.named or intensity.bands == raster.bands:
+        return raster
+    carried = raster.carried
+    if isinstance(carried, TiffMetadata) and carried.form == "plain":
+        carried = renamed(carried, intensity.bands)
+    return replace(raster, bands=intensity.bands, carried=carried)
 
 
 def unmarked(dtype: str) -> str:

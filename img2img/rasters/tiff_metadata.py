@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
+from xml.sax.saxutils import escape, unescape
 
 import numpy as np
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 MAX_TAG = 2**24  # bytes, of a tag that is carried
 NODATA, GDAL_METADATA = 42113, 42112
 TIE_POINTS, TRANSFORMATION = 33922, 34264
-DOUBLE = 12  # type of a tag
+ASCII, DOUBLE = 2, 12  # types of tags
 GEOREFERENCE = (33550, TIE_POINTS, TRANSFORMATION, 34735, 34736, 34737, 33920)
 DESCRIPTION, IMAGEJ_SIZES, IMAGEJ_METADATA = 270, 50838, 50839
 ORIENTATION, ICC_PROFILE = 274, 34675
@@ -66,6 +67,26 @@ def moved(metadata: TiffMetadata, top: int, left: int) -> TiffMetadata:
     return replace(metadata, tags=tuple(tags))
 
 
+def renamed(metadata: TiffMetadata, names: tuple[str, ...]) -> TiffMetadata:
+    """The metadata for bands of other names, in a GeoTIFF as GDAL writes them; without what GDAL
+    stores of the bands that they replace.
+    """
+    tags = tuple(tag for tag in metadata.tags if tag[0] != GDAL_METADATA)
+    if metadata.geographic:
+        items = "".join(
+            f'  <Item name="DESCRIPTION" sample="{band}" role="description">{_twice(name)}</Item>\n'
+            for band, name in enumerate(names)
+        )
+        content = f"<GDALMetadata>\n{items}</GDALMetadata>\n".encode() + b"\0"
+        tags = tuple(sorted((*tags, (GDAL_METADATA, ASCII, len(content), content))))
+    return replace(metadata, tags=tags, rgb=names[:3] == COLORS, extra=())
+
+
+def _twice(name: str) -> str:
+    """A name as GDAL escapes it: as a text, and again as a part of XML."""
+    return escape(escape(name))
+
+
 def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
     if layout.names:
         return layout.names
@@ -73,7 +94,7 @@ def band_names(page: "TiffPage", layout: Layout) -> tuple[str, ...]:
     tag = page.tags.get(GDAL_METADATA)
     if tag is not None and "DESCRIPTION" in str(tag.value):
         names = {
-            item.get("sample", ""): item.text or ""
+            item.get("sample", ""): unescape(item.text or "")
             for item in elements(parsed_xml(str(tag.value)), "Item")
             if item.get("name") == "DESCRIPTION"
         }

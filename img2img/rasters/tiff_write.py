@@ -20,6 +20,7 @@ from img2img.files import usable_cores
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, require_safe_xml
 from img2img.rasters.tiff_metadata import (
+    ASCII,
     DESCRIPTION,
     GDAL_METADATA,
     ICC_PROFILE,
@@ -33,7 +34,6 @@ from img2img.rasters.tiff_page import INSTALL
 
 TILE = 512  # side, px, of the tiles of pictures that are written in parts
 ALPHA = 2  # not premultiplied, section 18
-ASCII = 2  # type of a tag
 CLASSIC_LIMIT = 2**32 - 2**24  # bytes of values, beyond which BigTIFF is written
 SHAPE = b'{"shape"'  # of tifffile's description, which may be that of all pages
 OME_TYPES = {"float32": "float"}  # numpy's names, where OME has another
@@ -65,11 +65,11 @@ def _write(
     shape: tuple[int, ...],
     dtype: np.dtype[np.generic],
     like: Raster | None,
-    planes: Callable[[int], Iterable[np.ndarray | Iterator[np.ndarray]]],
+    planes: Callable[[int, np.dtype[np.generic]], Iterable[np.ndarray | Iterator[np.ndarray]]],
     tile: tuple[int, int] | None = None,
 ) -> None:
     """shape: [P, H, W, bands]. planes: gives what is written to each directory, for a number of
-    bands in each: [H, W] or [H, W, bands], or its tiles.
+    bands in each, and a type: [H, W] or [H, W, bands], or its tiles.
     """
     try:
         import tifffile
@@ -97,14 +97,15 @@ def _write(
     extra = samples - (3 if rgb else 1)
     meanings = metadata.extra if len(metadata.extra) == extra else (0,) * extra
     big = int(np.prod(shape)) * dtype.itemsize > CLASSIC_LIMIT
+    stored = dtype.newbyteorder(metadata.byteorder)
     packed = metadata.form != "imagej" or tile is not None
     with tifffile.TiffWriter(target, bigtiff=big, byteorder=metadata.byteorder) as file:
         tags = _tags(metadata, like, shape, dtype, same)
-        for plane in planes(samples):
+        for plane in planes(samples, stored):
             file.write(
                 plane,
                 shape=(height, width) if samples == 1 else (height, width, samples),
-                dtype=dtype,
+                dtype=stored,
                 tile=tile,
                 photometric="rgb" if rgb else "minisblack",
                 planarconfig="contig" if samples > 1 else None,
@@ -123,22 +124,24 @@ def _write(
                 tags = []
 
 
-def _planes(pages: np.ndarray, samples: int) -> list[np.ndarray]:
+def _planes(pages: np.ndarray, samples: int, dtype: np.dtype[np.generic]) -> list[np.ndarray]:
     """What is written to each directory, [H, W] or [H, W, samples]."""
     parts = [
         page[..., at : at + samples] for page in pages for at in range(0, pages.shape[-1], samples)
     ]
-    contiguous = [np.ascontiguousarray(part) for part in parts]
+    contiguous = [np.ascontiguousarray(part, dtype) for part in parts]
     return [part[..., 0] if samples == 1 else part for part in contiguous]
 
 
-def _tiles_of_planes(array: ArrayFile, samples: int) -> Iterator[Iterator[np.ndarray]]:
+def _tiles_of_planes(
+    array: ArrayFile, samples: int, dtype: np.dtype[np.generic]
+) -> Iterator[Iterator[np.ndarray]]:
     """The tiles of what is written to each directory, [TILE, TILE] or [TILE, TILE, samples]."""
     for at in range(0, array.shape[2], samples):
-        yield _tiles(array, slice(at, at + samples))
+        yield _tiles(array, slice(at, at + samples), dtype)
 
 
-def _tiles(array: ArrayFile, bands: slice) -> Iterator[np.ndarray]:
+def _tiles(array: ArrayFile, bands: slice, dtype: np.dtype[np.generic]) -> Iterator[np.ndarray]:
     height, width, _ = array.shape
     whole = Box(0, height, 0, width)
     for top in range(0, height, TILE):
@@ -146,7 +149,7 @@ def _tiles(array: ArrayFile, bands: slice) -> Iterator[np.ndarray]:
             box = Box(top, top + TILE, left, left + TILE).common(whole)
             values = array.read(box)[..., bands]
             edges = ((0, TILE - box.height), (0, TILE - box.width), (0, 0))
-            tile = np.ascontiguousarray(np.pad(values, edges))
+            tile = np.ascontiguousarray(np.pad(values, edges), dtype)
             yield tile[..., 0] if tile.shape[2] == 1 else tile
 
 
@@ -163,7 +166,8 @@ def _tags(
     count, _, _, bands = shape
     tags = {tag[0]: tag for tag in metadata.tags}
     if not same:
-        tags.pop(GDAL_METADATA, None)
+        if len(like.bands if like else ()) != bands:  # else it was made for the bands
+            tags.pop(GDAL_METADATA, None)
         tags.pop(ICC_PROFILE, None)
     if count != metadata.pages or not same:  # labels of planes, and colors of channels
         tags.pop(IMAGEJ_METADATA, None)

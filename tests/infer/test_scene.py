@@ -109,6 +109,18 @@ def test_a_geotiff_comes_back_bit_for_bit_with_its_place(dtype, tmp_path):
     assert not list((tmp_path / "out").glob(".img2img-*"))
 
 
+@pytest.mark.parametrize("byteorder", "<>")
+def test_both_byte_orders_come_back(byteorder, tmp_path):
+    values = drawn("float32", 130, 150, 1)
+    tifffile.imwrite(tmp_path / "a.tif", values[..., 0], byteorder=byteorder, tile=(64, 64))
+    model = make_identity(tmp_path / "m.onnx", of("float32"), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    with tifffile.TiffFile(tmp_path / "out/a.tif") as file:
+        assert file.byteorder == byteorder
+        np.testing.assert_array_equal(file.asarray(), values[..., 0])
+
+
 def test_an_array_and_channels_in_pages_come_back_bit_for_bit(tmp_path):
     values = drawn("uint16", 130, 150, 2)
     model = make_identity(tmp_path / "m.onnx", of("uint16", 2), reach=4)
@@ -286,6 +298,28 @@ def test_several_inputs_are_stacked_part_by_part(tmp_path):
     save_geotiff(tmp_path / "radar/a.tif", radar[:90])
     code, said = translate(*folders, "-m", model, "-o", tmp_path / "other")
     assert (code, "differ in size" in said) == (5, True)
+
+
+@pytest.mark.parametrize("most", [5000, 100_000])
+def test_the_output_has_the_names_of_its_own_bands(most, tmp_path):
+    """And not those of the input, in parts and whole; colors are RGB."""
+    values = drawn("uint16", 100, 90, 3)
+    save_geotiff(tmp_path / "a.tif", values)
+    source = of("uint16", 3).model_copy(update={"bands": ("band a", "band b", "band c")})
+    for names in (("red", "green", "blue"), ("u & v", "w", "x")):
+        target = of("float32", 3).model_copy(update={"bands": names})
+        model = make_between(tmp_path / "m.onnx", source, target, reach=4)
+        line = ["translate", tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out"]
+        line += ["--max-pixels", most, "--provider", "cpu", "--existing", "replace"]
+        result = CliRunner().invoke(app, list(map(str, line)))
+        assert result.exit_code == 0, result.output
+        with rasterio.open(tmp_path / "out/a.tif") as file:
+            assert file.descriptions == names
+            assert file.transform.c == 500_000
+            np.testing.assert_array_equal(np.moveaxis(file.read(), 0, -1), values)
+        with tifffile.TiffFile(tmp_path / "out/a.tif") as file:
+            photometric = file.pages.first.photometric.name
+            assert (photometric == "RGB") == (names[0] == "red")
 
 
 def test_what_can_not_be_done_in_parts_is_told(painter, wall, tmp_path, monkeypatch):

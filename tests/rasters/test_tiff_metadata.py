@@ -52,3 +52,12 @@ def test_a_fourth_band_is_alpha_only_where_the_file_says_so():
     assert rasters.read(saved(4, photometric="rgb", extrasamples=[2])).bands[-1] == "alpha"
     assert rasters.read(saved(4, photometric="rgb", extrasamples=[0])).bands == ()
     assert rasters.read(saved(5, photometric="rgb", extrasamples=[2, 0])).bands == ()
+
+
+def test_names_of_gdal_are_read_as_they_were_given(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    kinds = {"driver": "GTiff", "width": 8, "height": 8, "count": 2, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "a.tif", "w", **kinds) as file:
+        file.write(np.zeros((2, 8, 8), np.uint16))
+        file.descriptions = ("u & <v>", "w")
+    assert rasters.read(tmp_path / "a.tif").bands == ("u & <v>", "w")
