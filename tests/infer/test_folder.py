@@ -388,14 +388,14 @@ def test_larger_pictures_are_tiled_where_asked_and_redone_for_another_tile(
     class Halves:
         whole_side = 20
 
-        def __init__(self, translator, side):
-            assert side == 64
+        def __init__(self, translator, side, norm_tiles):
+            assert (side, norm_tiles) == (64, None)
 
         def __call__(self, pixels, domain):
             tiled.append(pixels.shape)
             return 255 - pixels
 
-    monkeypatch.setattr("img2img.infer.folder.Tiler", Halves)
+    monkeypatch.setattr("img2img.infer.tilers.Tiler", Halves)
     save(Path("in/small.png"), noise(0, 20, 6))
     save(Path("in/large.png"), noise(1, 21, 6))
     assert counts(go(invert, tile=64)) == (2, 0, 0)
