@@ -137,7 +137,10 @@ def evaluate(
         )
         return _output(result, csv, as_json)
     if further:
-        raise UsageError("Several --a are for models with several inputs that give values.")
+        raise UsageError(
+            "Several --a are for models with several inputs that give values. For one that gives "
+            "photographs, run translate first, and evaluate --real and --fake."
+        )
     translations = Translations(translator, translator if data else way_back)
     trained = translations.feature_networks.values()
     network = features.extractor(extractor, weights, trained=trained)

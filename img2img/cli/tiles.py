@@ -30,32 +30,47 @@ def tiles(
     from img2img import rasters
     from img2img.box import boxes
     from img2img.cli import stderr_console
-    from img2img.errors import DataError
+    from img2img.errors import DataError, UsageError
     from img2img.files import named_files, split_suffix, write_whole
     from img2img.rasters import windows
     from img2img.rasters.tiff_metadata import TiffMetadata, moved
 
     console = stderr_console()
     files = named_files(inputs)
-    written, empty = 0, 0
+    stems: dict[str, Path] = {}  # of the outputs
     for path, relative in files:
         if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
             raise DataError(f"{path}: only TIFF and .npy are cut into tiles. Leave it out.")
+        stem = split_suffix(str(relative))[0]
+        if (other := stems.setdefault(stem, path)) != path:
+            raise UsageError(f"{other} and {path} would give tiles of the same names. Rename one.")
+    written, empty = 0, 0
+    notes: dict[str, Path] = {}
+    for path, relative in files:
         with windows.opened(path, level) as page:
             digits = len(str(max(page.shape)))
             parts = boxes(*page.shape, size, step or size)
             for box in track(parts, relative.name, console=console, transient=True):
                 raster = page.read(box)
-                if raster.missing is not None and raster.missing.all():
+                for note in raster.notes:
+                    notes.setdefault(note, path)
+                if raster.is_empty:
                     empty += 1
                     continue
                 place = f"-y{box.top:0{digits}}-x{box.left:0{digits}}.tif"
                 target = output / f"{split_suffix(str(relative))[0]}{place}"
-                if target.exists():
-                    raise DataError(f"{target} exists already. Choose another folder with -o.")
                 if isinstance(raster.carried, TiffMetadata):
                     raster = replace(raster, carried=moved(raster.carried, box.top, box.left))
-                write_whole(target, rasters.encode(raster.values, raster, ".tif"))
+                content = rasters.encode(raster.values, raster, ".tif")
+                if not target.exists():
+                    write_whole(target, content)
+                elif target.read_bytes() != content:  # not that of an earlier, interrupted run
+                    raise UsageError(
+                        f"{target} exists already, with other content. Choose another folder with "
+                        "-o."
+                    )
                 written += 1
+    for note, path in notes.items():
+        console.print(f"{note} (first: {path})", highlight=False, markup=False)
     left_out = f"; {empty:,} without a value are left out" if empty else ""
     console.print(f"{written:,} tiles of {len(files):,} files{left_out}; see {output}")

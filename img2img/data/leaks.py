@@ -59,15 +59,16 @@ def same_files(
 ) -> list[tuple[Path, Path]]:
     """Each held-out file whose content a training file of the same side has, with that file.
 
+    Of several inputs, the first counts: the same mask or terrain may belong to several pictures.
     Pictures of one color or value, such as empty slices, are alike without being a leak. Only files
     of equal size are read.
     """
     by_size: dict[tuple[tuple[str, ...], int], list[Path]] = defaultdict(list)
-    for role, path in training.file_roles():
+    for role, path in training.roles():
         by_size[training.sides(role), path.stat().st_size].append(path)
     hashed: dict[tuple[tuple[str, ...], int], dict[str, Path]] = {}
     same = []
-    for role, path in held_out.file_roles():
+    for role, path in held_out.roles():
         key = held_out.sides(role), path.stat().st_size
         if key not in by_size:
             continue

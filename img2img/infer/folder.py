@@ -336,16 +336,17 @@ def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> 
         return
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[-3:-1]
-    tiler, reason = tilers.for_size(height, width)
-    if not reason:
-        try:
+    reason = None
+    try:
+        tiler, reason = tilers.for_size(height, width)
+        if not reason:
             if pictures[0].ndim == 4:
                 [pages] = pictures
                 results = [np.stack(_each(tilers.translator, tiler, list(pages), domain))]
             else:
                 results = _each(tilers.translator, tiler, pictures, domain)
-        except Exception as error:  # the runtimes' types; most often, out of memory
-            reason = f"{width}x{height}: the model failed ({session.reason(error)})"
+    except Exception as error:  # the runtimes' types; most often, out of memory
+        reason = f"{width}x{height}: the model failed ({session.reason(error)})"
     if reason:
         for item in items:
             item.error = reason

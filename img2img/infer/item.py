@@ -92,7 +92,8 @@ def _read(job: Job, reading: Reading) -> Item:
                 values, missing = np.stack([page.values for page in pages]), _missing(pages)
             picture = Picture(values, notes=notes)
             # Only its size matters from here on.
-            empty = np.broadcast_to(np.zeros((), values.dtype), values.shape[-3:])
+            first = raster.values
+            empty = np.broadcast_to(np.zeros((), first.dtype), first.shape)
             raster = replace(raster, values=empty)
         else:
             [content] = contents
@@ -193,7 +194,7 @@ def _encoded_values(
         result = result.copy()
         result[item.missing] = value
         notes = (unmarked(result.dtype.name),) if nodata is None else ()
-    like = described(item.raster, intensity, nodata) if item.raster else None
+    like = described(item.raster, intensity, result.shape[-1], nodata) if item.raster else None
     if like is None and nodata is not None:
         like = Raster(result, nodata=nodata)
     return rasters.encode(result, like, suffix), notes

@@ -7,7 +7,10 @@ state.json, which says how far it is. After an interruption, the same command go
 
 import hashlib
 import json
+import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +23,21 @@ from img2img.files import split_suffix, whole_file, write_whole
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster, npy, tiff_write, windows
 from img2img.rasters.array_file import ArrayFile
-from img2img.rasters.tiff_metadata import ICC_PROFILE, TiffMetadata, renamed
+from img2img.rasters.raster import BYTES_PER_PIXEL
+from img2img.rasters.tiff_metadata import COLORS, ICC_PROFILE, TiffMetadata, renamed
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 WRITES = (".tif", ".tiff", ".npy")
 STATE = "state.json"
 
 
 def is_scene(path: Path, most: int) -> bool:
-    """Whether a file can be read in parts, and has more pixels than `most`. A broken file is none:
-    it is named where it is read.
+    """Whether a file can be read in parts, and has more pixels than `most`, or more bands than are
+    read at once of so many. A broken file is none: it is named where it is read.
     """
     if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
         return False
@@ -36,7 +45,11 @@ def is_scene(path: Path, most: int) -> bool:
         header = rasters.header(path)
     except DataError:
         return False
-    return header is not None and header.size[0] * header.size[1] > most
+    if header is None:
+        return False
+    pixels = header.size[0] * header.size[1]
+    stored = pixels * header.bands * np.dtype(header.dtype).itemsize
+    return pixels > most or stored > BYTES_PER_PIXEL * most
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,20 @@ class Scene:
         """The file of the translated pixels, without a header."""
         return self.folder / "pixels.raw"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A context in which no other process works on the scene. Raises DataError where one does.
+        The lock ends with its process; systems without such locks have none.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            if fcntl:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise DataError("another process is translating it") from None
+            yield
+
     def save(self, intensity: Intensity | None) -> tuple[int, tuple[str, ...]]:
         """Write the output from the translated pixels. Returns its bytes, and notes. intensity: of
         the output, if it has values.
@@ -71,7 +98,7 @@ class Scene:
             like = _without_color(like)
         _, nodata = gap_of(intensity, like.nodata, dtype)
         declared = nodata if lost or (intensity and intensity.may_miss) else None
-        like = described(like, intensity, declared)
+        like = described(like, intensity, shape[2], declared)
         with whole_file(self.target) as temporary, self.pixels.open("rb") as file:
             array = ArrayFile(file, 0, shape, np.dtype(dtype))
             if split_suffix(self.target.name)[1].lower() == ".npy":
@@ -91,26 +118,38 @@ class Scene:
         """Delete the folder of the work."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def forget(self) -> None:
+        """Delete what an earlier run with other settings left, the state first."""
+        (self.folder / STATE).unlink(missing_ok=True)
+        self.pixels.unlink(missing_ok=True)
+
     def state(self) -> dict[str, Any] | None:
         """That of an earlier run of the same job; None if there is none."""
         try:
             state: dict[str, Any] = json.loads((self.folder / STATE).read_text())
-            return state if state["key"] == self.key else None
+            size = math.prod(state["shape"]) * np.dtype(state["dtype"]).itemsize
+            whole = self.pixels.stat().st_size <= size
+            return state if state["key"] == self.key and whole else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
 
-def described(raster: Raster, intensity: Intensity | None, nodata: float | None) -> Raster:
-    """An input's raster for an output of the intensity: with the names of its bands, where they
-    have some, and what marks missing pixels.
+def described(
+    raster: Raster, intensity: Intensity | None, bands: int, nodata: float | None
+) -> Raster:
+    """An input's raster for an output of so many bands: with their names, where they have some, and
+    what marks missing pixels. intensity: of the output; None for a photograph.
     """
     raster = replace(raster, nodata=nodata)
-    if not intensity or not intensity.named or intensity.bands == raster.bands:
+    names: tuple[str, ...] = COLORS if bands == 3 and not intensity else ()
+    if intensity and intensity.named:
+        names = intensity.bands
+    if not names or names == raster.bands:
         return raster
     carried = raster.carried
     if isinstance(carried, TiffMetadata) and carried.form == "plain":
-        carried = renamed(carried, intensity.bands)
-    return replace(raster, bands=intensity.bands, carried=carried)
+        carried = renamed(carried, names)
+    return replace(raster, bands=names, carried=carried)
 
 
 def unmarked(dtype: str) -> str:
@@ -119,12 +158,11 @@ def unmarked(dtype: str) -> str:
 
 
 def is_photograph(raster: Raster) -> bool:
-    """Whether the values are gray or RGB of 8 bits, possibly with an alpha channel."""
+    """Whether the values are gray or RGB of 8 bits."""
     carried, bands = raster.carried, raster.values.shape[2]
     if not isinstance(carried, TiffMetadata) or raster.values.dtype != np.uint8:
         return False
-    alpha = bands == 4 and carried.extra == (tiff_write.ALPHA,)
-    return bands == 1 or (carried.rgb and (bands == 3 or alpha))
+    return bands == 1 or (carried.rgb and bands == 3)
 
 
 def _without_color(raster: Raster) -> Raster:

@@ -41,7 +41,25 @@ def translate_scene(
     in parts, and where the disk has too little space.
     """
     if split_suffix(scene.target.name)[1].lower() not in WRITES:
-        raise DataError("pictures of its size are written as TIFF or .npy: leave out --ext")
+        raise DataError(
+            f"pictures of its size are written as {', '.join(WRITES)}: leave out --ext, or name "
+            "such a file"
+        )
+    with scene.locked():
+        try:
+            return _translate_locked(scene, tiler_of, domain, progress)
+        except DataError:
+            if not scene.state():
+                scene.clear()  # nothing was begun
+            raise
+
+
+def _translate_locked(
+    scene: Scene,
+    tiler_of: Callable[[int | None], Tiler],
+    domain: np.ndarray | None,
+    progress: Callable[[int, int], None],
+) -> tuple[str, ...]:
     state = scene.state()
     tiler = tiler_of(state["side"] if state else None)
     manifest = tiler.translator.manifest
@@ -53,7 +71,7 @@ def translate_scene(
         dtype = np.dtype(manifest.dtype_out)
         shape = height, width, manifest.out_channels
         if not state:
-            scene.folder.mkdir(parents=True, exist_ok=True)
+            scene.forget()
             _require_space(scene.folder, height * width * manifest.out_channels * dtype.itemsize)
         value, _ = gap_of(manifest.intensity_out, pages[0].raster.nodata, dtype.name)
         with scene.pixels.open("r+b" if state else "w+b") as file:
@@ -69,11 +87,11 @@ def translate_scene(
                 scene.save_state(content | {"shape": shape, "dtype": dtype.name})
 
             steps, total = tiler.done(picture.shape, done), tiler.count(picture.shape)
-            progress(steps, total)
+            progress(min(steps, total), total)
             saved = time.monotonic()
             for _ in tiler.steps(picture, canvas, domain, done):
                 steps += 1
-                progress(steps, total)
+                progress(min(steps, total), total)
                 if time.monotonic() - saved > SAVE_EVERY:
                     save()
                     saved = time.monotonic()
@@ -96,6 +114,8 @@ class _Picture:
             require_files(len(pages), self.intensity)
         else:
             _require_photograph(pages[0].raster)
+        self.read(Box(0, 1, 0, 1))  # so that another type or number of bands is named at once
+        self.beyond, self.known = 0.0, 0
         for name, page in zip(names, pages, strict=True):
             if page.shape != pages[0].shape:
                 raise DataError(f"{names[0]} and {name} differ in size. Resample them to one grid")
@@ -160,8 +180,8 @@ def _require_photograph(raster: Raster) -> None:
     """Raise DataError for a file that is no photograph, or turned."""
     if not is_photograph(raster):
         raise DataError(
-            "the model is for photographs, and pictures of this size are read as gray or RGB of 8 "
-            "bits, from TIFF. Convert it"
+            "photographs of this size are read as gray or RGB of 8 bits without transparency, from "
+            "TIFF. Convert it"
         )
     if _tag(raster, ORIENTATION) not in (None, 1):
         raise DataError("it is stored turned by its orientation tag. Save it upright")

@@ -20,6 +20,8 @@ from img2img.files import spread
 from img2img.infer.session import Session, session_of
 from img2img.infer.translator import Translator
 
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, are evenly spread
+
 
 class Part(NamedTuple):
     """A part of a picture."""
@@ -88,12 +90,14 @@ class Progress:
 
     statistics: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # of each norm
     tile: int = 0  # the next one of the pass for the next norm, or of the translation
+    seen: int = 0  # tiles with a value in the pass for the next norm
     moments: Moments = field(default_factory=Moments)  # of the pass so far
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without rounding."""
         statistics = [[mean.tolist(), variance.tolist()] for mean, variance in self.statistics]
-        return {"statistics": statistics, "tile": self.tile, "moments": self.moments.as_dict()}
+        places = {"tile": self.tile, "seen": self.seen}
+        return {"statistics": statistics, **places, "moments": self.moments.as_dict()}
 
     @classmethod
     def of_dict(cls, saved: dict[str, Any]) -> Self:
@@ -101,7 +105,8 @@ class Progress:
             (np.array(mean, np.float32), np.array(variance, np.float32))
             for mean, variance in saved["statistics"]
         ]
-        return cls(statistics, int(saved["tile"]), Moments.of_dict(saved["moments"]))
+        moments = Moments.of_dict(saved["moments"])
+        return cls(statistics, int(saved["tile"]), int(saved["seen"]), moments)
 
 
 class Tiler:
@@ -111,8 +116,8 @@ class Tiler:
         """
         Args:
             side: of a tile without its margin, px, rounded down to a multiple that the model takes.
-            norm_tiles: from how many tiles, evenly spread, the statistics of norms are estimated;
-                None for all of them, with which the result is that of the whole picture.
+            norm_tiles: from how many tiles with a value, evenly spread, the statistics of norms are
+                estimated; None for all of them, with which the result is that of the whole picture.
 
         Raises UsageError for a model without a bounded receptive field (a U-Net).
         """
@@ -151,12 +156,14 @@ class Tiler:
     def count(self, shape: tuple[int, int]) -> int:
         """The number of steps for a picture of this height and width."""
         tiles = len(self._tiles(shape))
-        return len(self.graph.normalized) * len(self._of_norms(tiles)) + tiles
+        return len(self.graph.normalized) * min(self.norm_tiles or tiles, tiles) + tiles
 
     def done(self, shape: tuple[int, int], progress: Progress) -> int:
         """The number of steps that were made for a picture of this height and width."""
-        each = len(self._of_norms(len(self._tiles(shape))))
-        return len(progress.statistics) * each + progress.tile
+        tiles, norms = len(self._tiles(shape)), len(progress.statistics)
+        in_norms = self.norm_tiles and norms < len(self.graph.normalized)
+        done = progress.seen if in_norms else progress.tile
+        return norms * min(self.norm_tiles or tiles, tiles) + done
 
     def steps(
         self, picture: Picture, canvas: Canvas, domain: np.ndarray | None, progress: Progress
@@ -168,7 +175,8 @@ class Tiler:
         """
         fixed = {} if domain is None else {"domain": domain[None]}
         tiles = self._tiles(picture.shape)
-        chosen = [tiles[index] for index in self._of_norms(len(tiles))]
+        chosen = [tiles[index] for index in self._order(len(tiles))]
+        wanted = self.norm_tiles or len(tiles)
         while (number := len(progress.statistics)) < len(self.graph.normalized):
             part, names = self.graph.before(number)
             session = self._session(part)  # not kept: all of them hold the weights many times
@@ -182,10 +190,14 @@ class Tiler:
                     progress.moments.add(
                         x[0][:, inner.top : inner.bottom, inner.left : inner.right]
                     )
+                    progress.seen += 1
                 progress.tile += 1
+                if progress.seen == wanted:
+                    break
                 if progress.tile < len(chosen):
                     yield
-            moments, progress.moments, progress.tile = progress.moments, Moments(), 0
+            moments, progress.moments = progress.moments, Moments()
+            progress.tile = progress.seen = 0
             progress.statistics.append(_of_norm(moments))
             yield
         inputs = fixed | self._inputs(progress)
@@ -209,9 +221,15 @@ class Tiler:
             inputs |= {mean_name: mean, variance_name: variance}
         return inputs
 
-    def _of_norms(self, tiles: int) -> list[int]:
-        """The indices of the tiles from which the statistics come."""
-        return list(spread(self.norm_tiles or tiles, tiles))
+    def _order(self, tiles: int) -> list[int]:
+        """The indices of the tiles in the order in which norms see them: all, or those that are
+        evenly spread first, and then the others, spread, too, in place of those without a value.
+        """
+        if not self.norm_tiles:
+            return list(range(tiles))
+        first = spread(self.norm_tiles, tiles)
+        others = sorted(set(range(tiles)) - set(first), key=lambda index: index * GOLDEN % 1)
+        return first + others
 
     def _tiles(self, shape: tuple[int, int]) -> list[tuple[Box, Box]]:
         """Cores, which cover a picture of this height and width and what pads it to a multiple,

@@ -53,18 +53,30 @@ class Raster:
     @property
     def missing(self) -> np.ndarray | None:
         """Where any band is nodata or NaN: bool [H, W]; None if no pixel is."""
+        lost = self._lost()
+        mask = None if lost is None else np.asarray(lost.any(axis=-1))
+        return mask if mask is not None and mask.any() else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all values of all bands are missing."""
+        lost = self._lost()
+        return lost is not None and bool(lost.all())
+
+    def _lost(self) -> np.ndarray | None:
+        """Which values are nodata or NaN: bool [H, W, bands]; None where none can be."""
         values, nodata = self.values, self.nodata
-        mask = np.zeros(values.shape[:2], bool)
         if values.dtype.kind == "f":
-            mask |= np.isnan(values).any(axis=-1)
+            lost: np.ndarray = np.isnan(values)
             if nodata is not None:
                 with np.errstate(over="ignore"):  # -1.8e308 of a float64 is -inf here
-                    mask |= (values == np.float32(nodata)).any(axis=-1)
-        elif nodata is not None and float(nodata).is_integer():
-            info = np.iinfo(values.dtype)
-            if info.min <= nodata <= info.max:
-                mask |= (values == int(nodata)).any(axis=-1)
-        return mask if mask.any() else None
+                    lost |= values == np.float32(nodata)
+            return lost
+        if nodata is None or not float(nodata).is_integer():
+            return None
+        info = np.iinfo(values.dtype)
+        inside = info.min <= nodata <= info.max
+        return np.asarray(values == int(nodata)) if inside else None
 
 
 @dataclass(frozen=True)

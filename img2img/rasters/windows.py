@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".npy")
 KEPT = 2**28  # bytes of decoded strips and tiles that are kept
+LARGEST_PART = 2**30  # bytes
 LARGEST_SEGMENT = 2**27  # bytes of a decoded strip or tile
 
 
@@ -58,7 +59,14 @@ class Windows:
         first, for a damaged file.
         """
         notes: list[str] = []
+        bands = self.raster.values.shape[2]
+        needed = box.height * box.width * bands * self.raster.values.dtype.itemsize
         try:
+            if needed > LARGEST_PART:
+                raise DataError(
+                    f"a part of {box.width}x{box.height} px of its {bands} bands needs "
+                    f"{needed / 2**30:.1f} GiB. Choose smaller tiles, or save fewer bands"
+                )
             values = as_read(self.decode(box, notes), notes)
         except Exception as error:  # decoders raise a dozen kinds for broken files
             raise named(self.path, error) from None
@@ -83,6 +91,8 @@ def opened(path: Path, level: int = 0) -> Iterator[Windows]:
 
 def _page(path: Path, level: int, files: ExitStack) -> Windows:
     """The page of a file, which is closed with `files`."""
+    if not path.name.lower().endswith(SUFFIXES):
+        raise DataError(f"only {', '.join(SUFFIXES)} are read in parts. Save it as a tiled TIFF")
     file = files.enter_context(path.open("rb"))
     if path.suffix.lower() == ".npy":
         if level:

@@ -74,16 +74,38 @@ def test_tiles_without_a_value_are_left_out_and_told(tmp_path):
     np.testing.assert_array_equal(tile.values, values[:32, 64:96])
 
 
-def test_tiles_overlap_by_the_step_and_nothing_is_replaced(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((40, 64, 1), np.uint16))
-    assert run(tmp_path, "-o", tmp_path / "out", "--size", 32, "--step", 16).startswith("6 tiles")
-    with pytest.raises(Img2ImgError, match="exists already"):
+def test_a_tile_is_kept_while_any_band_has_a_value(tmp_path):
+    values = RANDOM.normal(size=(32, 64, 2)).astype(np.float32)
+    values[:, :32, 1] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    assert run(tmp_path / "a.npy", "-o", tmp_path / "out", "--size", 32).startswith("2 tiles")
+
+
+def test_the_same_command_goes_on_and_rounding_is_told(tmp_path):
+    np.save(tmp_path / "a.npy", RANDOM.normal(size=(32, 64)))
+    first = run(tmp_path / "a.npy", "-o", tmp_path / "out", "--size", 32)
+    assert "float64 values are rounded to float32 (first:" in first
+    (tmp_path / "out" / "a-y00-x32.tif").unlink()
+    assert "2 tiles of 1" in run(tmp_path / "a.npy", "-o", tmp_path / "out", "--size", 32)
+    np.save(tmp_path / "a.npy", RANDOM.normal(size=(32, 64)))
+    with pytest.raises(Img2ImgError, match="exists already, with other content"):
         run(tmp_path / "a.npy", "-o", tmp_path / "out", "--size", 32)
+
+
+def test_tiles_overlap_by_the_step(tmp_path):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in/a.npy", np.zeros((40, 64, 1), np.uint16))
+    said = run(tmp_path / "in", "-o", tmp_path / "out", "--size", 32, "--step", 16)
+    assert said.startswith("6 tiles")
 
 
 def test_what_is_not_cut_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(Img2ImgError, match=r"a\.png: only TIFF and \.npy"):
         run(tmp_path / "a.png", "-o", tmp_path / "out")
+    np.save(tmp_path / "b.npy", np.zeros((32, 32), np.uint16))
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((32, 32), np.uint16))
+    with pytest.raises(Img2ImgError, match="tiles of the same names"):
+        run(tmp_path / "b.npy", tmp_path / "b.tif", "-o", tmp_path / "out")
     with pytest.raises(Img2ImgError, match="There is no file or folder"):
         run(tmp_path / "none.tif", "-o", tmp_path / "out")

@@ -256,9 +256,59 @@ def test_another_input_or_option_begins_anew(painter, wall, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         run(Settings(tile=64, max_pixels=5000, norm_tiles=2), 5)
     assert begun[0] == 0
+    run(Settings(tile=64, max_pixels=5000), -1)  # the first options again, on other pixels
+    assert begun[0] == 0
+    whole = painter(path)
+    assert np.abs(images.read(out / "a.tif").pixels.astype(int) - whole).max() <= 1
     tifffile.imwrite(path, wall[::-1], tile=(64, 64), photometric="rgb")
     run(Settings(tile=64, max_pixels=5000, norm_tiles=2), -1)
     assert begun[0] == 0
+
+
+def test_a_second_process_on_a_scene_is_told(painter, wall, tmp_path):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
+    with scene_translate.Scene((path,), out / "a.tif", "").locked():
+        code, said = translate(path, "-m", painter.path, "-o", out)
+    assert (code, "another process is translating it" in said) == (5, True)
+    code, said = translate(path, "-m", painter.path, "-o", out)
+    assert code == 0, said
+
+
+def test_norms_see_tiles_that_have_a_value(tmp_path):
+    """Where the first ones of those that are spread have none."""
+    values = drawn("float32", 256, 256, 1)
+    values[:64] = values[:, :64] = np.nan
+    save_geotiff(tmp_path / "a.tif", values)
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network = ResNet(1, 1, 4, 1, "instance")
+    init_normal(network, std=0.05)
+    given = of("float32")
+    spec = ExportSpec(network, 1, 1, intensity_in=given, intensity_out=given)
+    settings = {"size": 64, "in_channels": 1, "out_channels": 1}
+    config = RunConfig(mode="cyclegan", name="m", method=settings, sources={})
+    manifest = graph.make_manifest(config, "ab", spec, {}, {}, "fp32")
+    graph.write(graph.trace(spec, Size(64, 64)), manifest, tmp_path / "m.onnx")
+    line = [tmp_path / "a.tif", "-m", tmp_path / "m.onnx", "-o"]
+    code, said = translate(*line, tmp_path / "all")
+    assert code == 0, said
+    code, said = translate(*line, tmp_path / "some", "--norm-tiles", 4)
+    assert code == 0, said
+    exact, near = (rasters.read(tmp_path / out / "a.tif").values for out in ("all", "some"))
+    assert np.isnan(near[:64]).all()
+    known = ~np.isnan(exact)
+    assert known.sum() == 192 * 192
+    spread = exact[known].std()
+    assert np.abs(exact[known] - near[known]).mean() < 0.5 * spread
+
+
+def test_transparency_is_refused_and_not_lost(painter, wall, tmp_path):
+    alpha = np.dstack([wall, np.full(wall.shape[:2], 128, np.uint8)])
+    tifffile.imwrite(tmp_path / "a.tif", alpha, photometric="rgb", extrasamples=["unassalpha"])
+    code, said = translate(tmp_path / "a.tif", "-m", painter.path, "-o", tmp_path / "out")
+    assert (code, "without transparency" in said) == (5, True)
+    assert not list((tmp_path / "out").glob(".img2img-*"))
 
 
 def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
@@ -338,7 +388,7 @@ def test_what_can_not_be_done_in_parts_is_told(painter, wall, tmp_path, monkeypa
     assert (code, "upright" in said) == (5, True)
     tifffile.imwrite(tmp_path / "deep.tif", wall.astype(np.uint16), photometric="rgb")
     code, said = translate(tmp_path / "deep.tif", "-m", painter.path, "-o", out)
-    assert (code, "the model is for photographs" in said) == (5, True)
+    assert (code, "photographs of this size are read as" in said) == (5, True)
     monkeypatch.setattr(
         scene_translate.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0)
     )
