@@ -84,7 +84,7 @@ train three-styles --preset modern --mode stargan --size 64 --width 32 --blocks 
     --discriminator mixture --d-norm instance --generator-lr 4e-4 --discriminator-lr 6e-4 \
     --batch 4 --steps 6000 --precision bf16 --eval-every 0 \
     --data "$small-three/train" --test-data "$small-three/test" --licence "MIT AND Apache-2.0"
-img2img export "$runs/three-styles" --half-weights
+img2img export "$runs/three-styles"
 
 ship flat-to-3d flat-to-3d flat-to-3d "$emoji" flat
 ship strokes-to-3d strokes-to-3d-int8 strokes-to-3d "$emoji" strokes
