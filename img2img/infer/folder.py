@@ -326,7 +326,9 @@ def _translate_scene(
         item.scene, item.picture = scene, replace(item.picture, notes=notes)
     except Img2ImgError as error:
         item.error = str(error).removeprefix(f"{scene.sources[0]}: ")
-    except Exception as error:  # the runtimes' types; or the disk's
+    except OSError as error:
+        item.error = f"can't be read or written: {error}"
+    except Exception as error:  # the runtimes' types
         item.error = f"the model failed ({session.reason(error)})"
 
 

@@ -303,6 +303,19 @@ def test_norms_see_tiles_that_have_a_value(tmp_path):
     assert np.abs(exact[known] - near[known]).mean() < 0.5 * spread
 
 
+def test_a_folder_that_can_not_be_written_is_told(painter, wall, tmp_path, monkeypatch):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(out))
+
+    monkeypatch.setattr(scene_translate.Scene, "save_state", refuse)
+    code, said = translate(path, "-m", painter.path, "-o", out)
+    assert (code, "can't be read or written" in said) == (5, True)
+    assert not (out / "a.tif").exists()
+
+
 def test_transparency_is_refused_and_not_lost(painter, wall, tmp_path):
     alpha = np.dstack([wall, np.full(wall.shape[:2], 128, np.uint8)])
     tifffile.imwrite(tmp_path / "a.tif", alpha, photometric="rgb", extrasamples=["unassalpha"])
