@@ -126,8 +126,14 @@ def stack_values(
 
 def _read_photograph(source: File, intensity: Intensity, max_pixels: int) -> Stored:
     picture = images.read(source, intensity.file_bands, max_pixels)
-    values = picture.pixels[..., list(intensity.picked)] if intensity.picked else picture.pixels
-    return Stored(values, None, Raster(values, notes=picture.notes))
+    return photograph_as_stored(Raster(picture.pixels, notes=picture.notes), intensity)
+
+
+def photograph_as_stored(raster: Raster, intensity: Intensity) -> Stored:
+    """The sRGB pixels of a photograph, or of a part of one, as an input of a model takes them."""
+    pixels = raster.values
+    values = pixels[..., list(intensity.picked)] if intensity.picked else pixels
+    return Stored(values, None, replace(raster, values=values))
 
 
 def _read_page(source: File, intensity: Intensity, max_pixels: int, page: int) -> Stored:

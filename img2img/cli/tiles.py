@@ -37,7 +37,7 @@ def tiles(
 
     console = stderr_console()
     files = named_files(inputs)
-    stems: dict[str, Path] = {}  # of the outputs
+    stems: dict[str, Path] = {}  # of the outputs, each with its input
     for path, relative in files:
         if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
             raise DataError(f"{path}: only TIFF and .npy are cut into tiles. Leave it out.")
@@ -46,11 +46,11 @@ def tiles(
             raise UsageError(f"{other} and {path} would give tiles of the same names. Rename one.")
     written, empty = 0, 0
     notes: dict[str, Path] = {}
-    for path, relative in files:
+    for stem, path in stems.items():
         with windows.opened(path, level) as page:
             digits = len(str(max(page.shape)))
             parts = boxes(*page.shape, size, step or size)
-            for box in track(parts, relative.name, console=console, transient=True):
+            for box in track(parts, path.name, console=console, transient=True):
                 raster = page.read(box)
                 for note in raster.notes:
                     notes.setdefault(note, path)
@@ -58,7 +58,7 @@ def tiles(
                     empty += 1
                     continue
                 place = f"-y{box.top:0{digits}}-x{box.left:0{digits}}.tif"
-                target = output / f"{split_suffix(str(relative))[0]}{place}"
+                target = output / f"{stem}{place}"
                 if isinstance(raster.carried, TiffMetadata):
                     raster = replace(raster, carried=moved(raster.carried, box.top, box.left))
                 content = rasters.encode(raster.values, raster, ".tif")

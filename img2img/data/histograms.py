@@ -148,7 +148,7 @@ def _values_of(side: str, paths: Sequence[Path], intensity: Intensity) -> SideVa
         histograms.append(histogram(band, column[:, 0], limits, (first, last), integers))
     return SideValues(
         side=side,
-        kind=f"{intensity.describe()} ({intensity.rule})",
+        kind=intensity.described,
         files=len(paths),
         files_seen=len(seen),
         pixels_seen=len(values),

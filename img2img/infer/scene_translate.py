@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from img2img.manifest import Manifest
 from img2img.rasters import Raster, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.tiff_metadata import ICC_PROFILE, ORIENTATION, TiffMetadata
-from img2img.stored import Stored, as_stored, require_files, stack_pages
+from img2img.stored import Stored, as_stored, photograph_as_stored, require_files, stack_pages
 
 SAVE_EVERY = 10.0  # seconds, after which the state is saved
 
@@ -154,7 +155,7 @@ def _as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
         return as_stored(raster, intensity, name)
     _require_photograph(raster)
     pixels = _in_srgb(raster, intensity.file_bands)
-    return Stored(pixels[..., list(intensity.picked)] if intensity.picked else pixels, None, raster)
+    return photograph_as_stored(replace(raster, values=pixels), intensity)
 
 
 class _Canvas:
