@@ -14,7 +14,8 @@ def describe(threads: int) -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line for line in lines if line.startswith("flags")), "")
-    special = [name for name in ("avx512f", "avx512_vnni", "amx_bf16", "amx_int8") if name in flags]
+    known = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    special = [name for name in known if name in flags]
     processor = models[0] if models else platform.machine()
     parts = [processor, f"{os.cpu_count()} cores", f"{threads} threads", *special]
     return ", ".join(parts)

@@ -1,6 +1,7 @@
 """Train every objective alike, and each preset; measure them; write docs/objectives.md's tables.
 
     python examples/emoji/build.py data/emoji --size 64
+    python examples/emoji/build.py data/emoji128 --size 128     # for the task "authors" alone
     python examples/earth/build.py data/earth --size 64
     python benchmarks/objectives.py data                    # hours on a CPU
     python benchmarks/objectives.py data --cost             # minutes, with nothing else running
@@ -35,6 +36,7 @@ METRICS = {  # as `img2img evaluate` calls them -> as the tables do
     "lite0_kernel": "kernel distance",
     "lite2_kernel": "kernel distance",
     "l1": "L1 to truth",
+    "psnr": "PSNR",
     "lite0_perceptual": "feature distance to truth",
     "lite2_perceptual": "feature distance to truth",
     "recall": "recall",
@@ -58,7 +60,9 @@ class Task:
     def metrics(self) -> list[str]:
         """Those of the table that make sense: a domain has no truths, pairs no classifier."""
         domains = "stargan" in self.options
-        without = {"l1", f"{self.judge}_perceptual"} if domains else {"classification_error"}
+        without = (
+            {"l1", "psnr", f"{self.judge}_perceptual"} if domains else {"classification_error"}
+        )
         others = {metric for metric in METRICS if metric.startswith("lite")} - {
             f"{self.judge}_kernel",
             f"{self.judge}_perceptual",
@@ -78,6 +82,10 @@ BEFORE = (  # the modern preset of pix2pix until 2026-11-26
     "--augment colour,translation,cutout"
 )
 PAIRS = {**PRESETS, "modern before": BEFORE}
+DRAWN_ANEW = (  # for inputs whose lines have to go
+    "--preset modern --residual off --discriminator patch --objective rpgan --r1 2 --r2 2 "
+    "--penalty-every 4 --generator-lr 4e-4"
+)
 PIX2PIX = {
     **PAIRS,
     "without the input added": "--preset modern --residual off",
@@ -127,10 +135,20 @@ TASKS = {
         ("lineart", "3d"),
         {
             **PAIRS,
-            "modern, drawn anew": "--preset modern --residual off --discriminator patch "
-            "--objective rpgan --r1 2 --r2 2 --penalty-every 4 --generator-lr 4e-4",
+            "modern, drawn anew": DRAWN_ANEW,
         },
         judge="lite2",
+    ),
+    "authors": Task(
+        "pix2pix, line art -> 3D at 128 px",
+        "--mode pix2pix --size 128 --batch 1 --steps 10000 --no-check --workers 0 --eval-every 0",
+        ("lineart", "3d"),
+        {
+            **PRESETS,
+            "modern, drawn anew": DRAWN_ANEW,
+        },
+        judge="lite2",
+        data="emoji128",
     ),
     "earth": Task(
         "pix2pix, relief -> satellite, South America held out",

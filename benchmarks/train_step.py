@@ -217,36 +217,43 @@ def ours(
     return lambda: trainer.update(placed)
 
 
-def pair(mode: str, size: int, batch: int, device: str) -> dict[str, Step]:
-    """The textbook's step and ours, with networks of the same weights."""
+def each(mode: str, size: int, batch: int, device: str) -> dict[str, Step]:
+    """The textbook's step and ours in each precision, with networks of the same weights."""
     return {
         "textbook": textbook(mode, size, batch, device),
-        "img2img": ours(mode, size, batch, device),
+        "fp32": ours(mode, size, batch, device, precision="fp32"),
+        "bf16": ours(mode, size, batch, device, precision="bf16"),
     }
 
 
 def seconds(steps: dict[str, Step], turn: int, rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of a step. A round is a turn's steps of the one, then of the other."""
+    """Median seconds of a step. A round is a turn's steps of the one, then of the other.
+
+    On a CPU they are seconds of its processor time, which other programs hardly change.
+    """
+    clock = time.process_time if device == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):  # the first one only warms up
         for name, step in steps.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(turn):
                 step()
             if device != "cpu":
                 torch.cuda.synchronize()
-            times[name].append((time.perf_counter() - began) / turn)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+            times[name].append((clock() - began) / turn)
+    return {name: statistics.median(measured[1:]) for name, measured in times.items()}
 
 
 def table(result: dict) -> str:
-    lines = ["| | size | batch | textbook | img2img | times faster |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| | size | batch | textbook | img2img fp32 | img2img bf16 |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in result["steps"]:
-        plain, ours = row["textbook"], row["img2img"]
-        lines.append(
-            f"| {row['mode']} | {row['size']} | {row['batch']} | {plain:.3f} s | {ours:.3f} s "
-            f"| {plain / ours:.2f} |"
-        )
+        plain = row["textbook"]
+        ours = [f"{row[name]:.3f} s, {plain / row[name]:.2f}x" for name in ("fp32", "bf16")]
+        case = f"{row['mode']} | {row['size']} | {row['batch']}"
+        lines.append(f"| {case} | {plain:.3f} s | {' | '.join(ours)} |")
     source = f"{result['machine']}; torch {result['torch']}; {result['date']}"
     return "\n".join([*lines, "", f"{source}; `benchmarks/train_step.py`."])
 
@@ -261,18 +268,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if given.device == "cpu":
+        torch.set_num_threads(1)  # others would spin while they wait for one another
     rows = []
     for mode in given.modes:
         for size in given.sizes:
             for batch in given.batches:
                 batch = max(batch, 2) if mode == "stargan" else batch  # it permutes labels
-                steps = pair(mode, size, batch, given.device)
+                steps = each(mode, size, batch, given.device)
                 turn = 5 if mode == "stargan" else 1
-                found = seconds(steps, turn, given.rounds, given.device)
-                rows.append({"mode": mode, "size": size, "batch": batch, **found})
+                measured = seconds(steps, turn, given.rounds, given.device)
+                rows.append({"mode": mode, "size": size, "batch": batch, **measured})
                 if not given.json:
-                    ratio = found["textbook"] / found["img2img"]
-                    print(f"{mode} {size} px, batch {batch}: {ratio:.2f}x", flush=True)
+                    ratios = [measured["textbook"] / measured[name] for name in ("fp32", "bf16")]
+                    faster = "fp32 {:.2f}x, bf16 {:.2f}x".format(*ratios)
+                    print(f"{mode} {size} px, batch {batch}: {faster}", flush=True)
     described = machine.describe(torch.get_num_threads())
     if given.device != "cpu":
         described = torch.cuda.get_device_name()
