@@ -306,29 +306,37 @@ def test_the_last_line_that_fits_tells_the_license():
 
 
 def test_degraded_crops_are_small_files_of_the_sharp_ones(tmp_path, monkeypatch):
-    for split, style, seed in (
-        ("train", "photo", 1),
-        ("train", "painting", 2),
-        ("test", "photo", 3),
+    small, large, out = tmp_path / "small", tmp_path / "large", tmp_path / "out"
+    for data, split, style, seed in (
+        (small, "train", "photo", 1),
+        (small, "train", "painting", 2),
+        (large, "train", "photo", 1),  # the same name in both sizes
+        (large, "test", "photo", 3),
     ):
-        (tmp_path / split / style).mkdir(parents=True)
-        photograph(seed).save(tmp_path / split / style / f"{style}.png")
-    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path)])
+        (data / split / style).mkdir(parents=True)
+        picture = photograph(seed)
+        if data == large:
+            picture = picture.resize((picture.width * 2, picture.height * 2))
+        picture.save(data / split / style / f"{style}.png")
+    monkeypatch.setattr(sys, "argv", ["degrade.py", str(small), str(large), "--out", str(out)])
     degrade.main()
-    inputs, truths = tmp_path / "train" / "degraded", tmp_path / "train" / "sharp"
+    inputs, truths = out / "train" / "degraded", out / "train" / "sharp"
     assert names(inputs) == names(truths)
-    assert len(names(inputs)) == 2 * degrade.VERSIONS
+    assert len(names(inputs)) == 3 * degrade.VERSIONS
+    assert len(names(out / "test" / "degraded")) == degrade.VERSIONS
+    size = photograph(1).height
     sharp = np.asarray(photograph(1)).astype(int)
     versions = []
-    for file in sorted(inputs.glob("*photo.png")):
+    for file in sorted(inputs.glob(f"*-{size}-photo.png")):
         assert (np.asarray(Image.open(truths / file.name)) == sharp).all()
         versions.append(np.asarray(Image.open(file)).astype(int))
         assert versions[-1].shape == sharp.shape
         assert 1 < np.abs(versions[-1] - sharp).mean() < 20  # the same picture, and not whole
+    assert len(versions) == degrade.VERSIONS
     assert not (versions[0] == versions[1]).all()
 
 
 def test_degrading_needs_crops(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"build\.py makes them"):
         degrade.main()
