@@ -175,7 +175,8 @@ class MethodConfig(PictureLosses, Preprocessing):
     init: Init = Field(
         "normal",
         description="Initial weights: normal (standard deviation 0.02), xavier, or torch (its "
-        "defaults).",
+        "defaults, and the default for a generator without norm layers, whose features such small "
+        "weights would let vanish).",
     )
 
     @classmethod
@@ -187,7 +188,10 @@ class MethodConfig(PictureLosses, Preprocessing):
 
         Raises ValueError for an unknown setting, UsageError for an unknown network.
         """
-        return route(cls, values, cls._fitting(preset or {}, values))
+        nested = route(cls, values, cls._fitting(preset or {}, values))
+        if nested["generator"].get("norm") == "none":
+            nested.setdefault("init", "torch")
+        return nested
 
     @classmethod
     def _fitting(cls, preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

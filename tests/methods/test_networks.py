@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from img2img.errors import UsageError
@@ -44,6 +45,23 @@ def test_the_papers_networks_are_the_default(mode, generator, discriminator):
     values = METHODS[mode].Config().model_dump()
     assert values["generator"].items() >= generator.items()
     assert values["discriminator"].items() >= {"spectral": False, **discriminator}.items()
+
+
+def test_without_norm_layers_pictures_still_reach_the_last_layer():
+    """The papers' initial weights let a narrow generator's features vanish."""
+    settings = {"size": 64, "generator": "resnet", "width": 16, "blocks": 4, "norm": "none"}
+    pictures = torch.rand(2, 3, 64, 64) * 2 - 1
+    spreads = {}
+    for init in ("normal", None):
+        given = settings if init is None else {**settings, "init": init}
+        torch.manual_seed(0)
+        generator = METHODS["pix2pix"](PIX2PIX(**given)).generators["ab"]
+        spreads[init] = generator(pictures).std().item()
+    assert spreads[None] > 1e-2
+    assert spreads["normal"] < 1e-4
+    assert PIX2PIX(norm="none").init == "torch"
+    assert PIX2PIX(norm="none", init="xavier").init == "xavier"
+    assert PIX2PIX(d_norm="none").init == "normal"
 
 
 def test_another_network_has_the_methods_defaults_where_it_has_such_settings():
