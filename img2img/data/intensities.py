@@ -13,7 +13,8 @@ import numpy as np
 from img2img import images, rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import spread, usable_cores
-from img2img.intensity import Intensity, Statistics, fitted, stacked
+from img2img.intensity import Intensity, stacked
+from img2img.ranges import Statistics, fitted
 from img2img.rasters import Header, Raster
 from img2img.stored import form
 

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from img2img.intensity import GRAMMAR, Intensity
+from img2img.intensity import Intensity
 from img2img.manifest import Palette
+from img2img.ranges import GRAMMAR
 from img2img.sizes import Fit, Margin, Size, TrainingSize
 
 # 0: do not resize. None: the method's default.
