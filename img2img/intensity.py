@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from img2img.errors import UsageError
+from img2img.false_colors import FalseColors
 
 Dtype = Literal["uint8", "uint16", "int16", "int32", "float32"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
@@ -41,6 +42,7 @@ class Intensity(BaseModel):
     name: str = ""  # of the input folder, of a part
     photographs: bool = False  # whether the files of a part are decoded to 8-bit gray or RGB
     parts: tuple["Intensity", ...] = ()  # of several input folders, whose bands follow each other
+    show: FalseColors | None = None  # the declared ones; None: those of the first bands
 
     @model_validator(mode="after")
     def _has_ranges(self) -> Self:
@@ -51,6 +53,8 @@ class Intensity(BaseModel):
             raise ValueError("low must be less than high, and both finite")
         if self.parts and sum(len(part.bands) for part in self.parts) != len(self.bands):
             raise ValueError("the bands must be those of the parts")
+        if self.show and max(self.show.bands) >= len(self.bands):
+            raise ValueError("the bands that are shown must be among those that are used")
         return self
 
     @property
@@ -66,6 +70,10 @@ class Intensity(BaseModel):
         ends = np.cumsum([len(part.bands) for part in self.parts]).tolist()
         places = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         return list(zip(self.parts, places, strict=True))
+
+    def part_of(self, band: int) -> "Intensity":
+        """The intensity of the file that has a band."""
+        return [part for part in self.inputs for _ in part.bands][band]
 
     @property
     def named(self) -> bool:
@@ -103,6 +111,35 @@ class Intensity(BaseModel):
     def least(self) -> float:
         """With decibels, a power far below the range, in place of 0, which has no logarithm."""
         return float(10 ** (min(self.low) / 10 - 1))
+
+    @property
+    def false_colors(self) -> FalseColors:
+        """How the values are shown: as it is declared, else the first three bands, or the first one
+        of fewer, each in its range.
+        """
+        if self.show:
+            return self.show
+        bands = (0, 1, 2) if len(self.bands) >= 3 else (0,)
+        return FalseColors(
+            bands=bands,
+            low=tuple(self.low[band] for band in bands),
+            high=tuple(self.high[band] for band in bands),
+            decibels=tuple(self.part_of(band).decibels for band in bands),
+        )
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """Stored values [..., bands] as people and feature networks see them: uint8 [..., 1], or
+        [..., 3] in RGB. Missing pixels, which are nodata or NaN in any band, are gray.
+        """
+        return self.false_colors.of(values, self.missing(values))
+
+    def missing(self, values: np.ndarray) -> np.ndarray:
+        """Where any of the stored values [..., bands] is nodata or NaN: bool [...]."""
+        lost = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+        for part, bands in self.slices:
+            if part.nodata is not None:
+                lost[..., bands] |= values[..., bands] == part.nodata
+        return np.asarray(lost.any(-1))
 
     def to_network(self, values: np.ndarray) -> np.ndarray:
         """Stored values [..., bands], NaN where they are missing -> float32 in [-1, 1], with the
@@ -173,6 +210,10 @@ class Intensity(BaseModel):
         unit = " dB" if self.decibels else f" {self.unit}" if self.unit else ""
         ranges = dict.fromkeys(f"{low:.9g}:{high:.9g}{unit}" for low, high in self._ranges())
         return f"{self.dtype}, {bands}, {', '.join(ranges)}"
+
+    def describe_show(self) -> str:
+        """How the values are shown, in words: "red 4, green 3, blue 2 (0:3000)"."""
+        return self.false_colors.describe(self.bands, self.unit)
 
     @property
     def described(self) -> str:

@@ -1,7 +1,7 @@
 """Translations of pictures that are not photographs against their ground truths, in their units."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +13,12 @@ from img2img.data.parts import stacks
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Case
 from img2img.evaluate.measure import Evaluation, Metric, mean_of, measured
-from img2img.evaluate.metrics import similarity
 from img2img.evaluate.run import folder_cases
+from img2img.evaluate.units import HIGHER_IS_BETTER, NAMES, Compared, in_units, widths_of
 from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 from img2img.rasters import Raster
 from img2img.stored import read_stored
-
-HIGHER_IS_BETTER = {"psnr", "ssim"}
-OF_SEVERAL_BANDS = ("sam", "ergas")
-NAMES = ("mae", "rmse", "bias", "psnr", "ssim", *OF_SEVERAL_BANDS)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """An output and its ground truth [H, W, bands], and where both are known, bool [H, W]."""
-
-    output: np.ndarray
-    truth: np.ndarray
-    known: np.ndarray
 
 
 def evaluate_values(
@@ -71,7 +58,7 @@ def evaluate_values(
     bands, width = _bands_and_ranges(cases, translator, console)
     rows: list[dict[str, float]] = []
     for case in track(cases, "translations", console=console, transient=True):
-        rows.append(_measured(_compared(case, translator), bands, width))
+        rows.append(in_units(_compared(case, translator), bands, width))
     result = Evaluation(scored_by="mae")
     for name in rows[0]:
         if not wanted or name in wanted or name.partition("/")[0] in wanted:
@@ -117,10 +104,7 @@ def _bands_and_ranges(
     """The names of the bands, and the width of the range of each."""
     intensity = translator.manifest.intensity_out if translator else None
     if intensity:
-        if intensity.decibels:  # compared as they are stored, in powers
-            low, high = (10 ** (np.array(limit) / 10) for limit in (intensity.low, intensity.high))
-            return intensity.bands, high - low
-        return intensity.bands, np.array(intensity.high) - np.array(intensity.low)
+        return intensity.bands, widths_of(intensity)
     names: tuple[str, ...] = ()
     low, high = np.array(np.inf), np.array(-np.inf)
     for case in track(cases, "ranges", console=console, transient=True):
@@ -162,54 +146,6 @@ def _known(raster: Raster) -> np.ndarray:
     """bool [H, W]: where no band is missing."""
     missing = raster.missing
     return np.ones(raster.values.shape[:2], bool) if missing is None else ~missing
-
-
-def _measured(pair: Compared, bands: Sequence[str], width: np.ndarray) -> dict[str, float]:
-    """All metrics of one picture; NaN where it has no known pixel."""
-    error = (pair.output - pair.truth)[pair.known]
-    if not len(error):
-        names = NAMES if len(bands) > 1 else NAMES[: -len(OF_SEVERAL_BANDS)]
-        each = [f"mae/{band}" for band in bands] if len(bands) > 1 else []
-        return dict.fromkeys([*names, *each], float("nan"))
-    relative = float(np.square(error / width).mean())
-    row = {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt(np.square(error).mean())),
-        "bias": float(error.mean()),
-        "psnr": min(-10 * float(np.log10(relative)), 100.0) if relative else 100.0,
-        "ssim": _ssim(pair, width),
-    }
-    if len(bands) > 1:
-        truth = pair.truth[pair.known]
-        row["sam"] = _angle(pair.output[pair.known], truth)
-        mean = np.abs(truth.mean(0)).clip(min=1e-12)
-        row["ergas"] = float(100 * np.sqrt((np.square(error).mean(0) / mean**2).mean()))
-        row |= {
-            f"mae/{band}": float(value)
-            for band, value in zip(bands, np.abs(error).mean(0), strict=True)
-        }
-    return row
-
-
-def _ssim(pair: Compared, width: np.ndarray) -> float:
-    """The mean of the structural similarity's map (Wang et al. 2004) over known pixels and bands;
-    missing pixels are equal in both.
-    """
-    if min(pair.known.shape) < 11:  # the window's size
-        return float("nan")
-    output, truth = (np.where(pair.known[..., None], x, 0) for x in (pair.output, pair.truth))
-    _, each = similarity(output / width, truth / width, 1.0)
-    return float(each[pair.known].mean())
-
-
-def _angle(output: np.ndarray, truth: np.ndarray) -> float:
-    """The mean angle between the spectra [N, bands], in degrees; of spectra that are not 0."""
-    lengths = np.linalg.norm(output, axis=1) * np.linalg.norm(truth, axis=1)
-    some = lengths > 0
-    if not some.any():
-        return 0.0
-    cosine = (output[some] * truth[some]).sum(1) / lengths[some]
-    return float(np.degrees(np.arccos(cosine.clip(-1, 1))).mean())
 
 
 def _mean(name: str, values: np.ndarray, seed: int, resamples: int) -> Metric:

@@ -47,6 +47,7 @@ FILLED = {
 GROUPS = {"method", "sources", "test"}
 # Fields of a method's config that are no settings.
 READ_FROM_DATA = {"labels", "palettes", "intensities"}
+BY_SIDE = {"range", "bands", "show"}  # may be given several times, for one side each
 OF_VALUES = {"in_channels", "out_channels", "identity"}  # set by the bands of the data
 
 
@@ -189,7 +190,15 @@ def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting])
                 raise UsageError(f"{argument} needs a value.")
             else:
                 text = left.popleft()
-        values[name] = setting.parse(text)
+        if name in BY_SIDE and name in values:
+            if "=" not in text.partition(",")[0]:
+                raise UsageError(
+                    f"{spelled} {text}: it is given before. Name the side of each: {spelled} "
+                    f"a=... {spelled} b=..."
+                )
+            values[name] += setting.parse(text)
+        else:
+            values[name] = setting.parse(text)
     return values
 
 
