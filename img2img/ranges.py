@@ -1,4 +1,4 @@
-"""The ranges of values by rules: percentiles, decibels, windows; and what `auto` chooses."""
+"""The ranges of values by rules, such as percentiles and decibels, and what `auto` chooses."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,43 @@ RULES = (
 )
 GRAMMAR = f"auto, {RULES}"
 FARTHEST = 2**10  # times its width, that a range may be from 0: fp32 has 2**24 steps
+SIDES = ("a", "b")
 ROUGHLY = 1 / 8  # of a range: where less of it is used, percentiles serve better
+
+
+def items_of(option: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The items of an option that may be given several times, for a side each. Raises UsageError
+    where a text after the first one names no side, to which one would the items belong.
+    """
+    for text in texts[1:]:
+        if "=" not in text.partition(",")[0]:
+            raise UsageError(
+                f"{option} {text}: it is given before. Name the side of each: {option} a=... "
+                f"{option} b=..."
+            )
+    items = [item.strip() for text in texts for item in text.split(",")]
+    return tuple(item for item in items if item)
+
+
+def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
+    Items before the first side are for both.
+
+    inputs: the names of the input folders of a, which items may be for, too, where there are
+    several. Raises UsageError for another side.
+    """
+    chosen: dict[str, list[str]] = {}
+    sides: tuple[str, ...] = SIDES
+    for item in items:
+        side, equals, rest = item.partition("=")
+        if equals:
+            if side.strip() not in (*SIDES, *inputs):
+                named = f", and the inputs {', '.join(inputs)}" if inputs else ""
+                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
+            sides = (side.strip(),)
+        for name in sides:
+            chosen.setdefault(name, []).append((rest if equals else item).strip())
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,36 @@ import numpy as np
 from img2img.errors import UsageError
 from img2img.false_colors import FalseColors
 from img2img.intensity import Intensity
-from img2img.ranges import limits_of
+from img2img.ranges import by_side, limits_of
 
 USE = (
     "which bands are shown as red, green and blue, or the one that is shown as gray, by name or "
     "number as in bands: 4,3,2. After @, the values that are black and white, in the notation of "
     "range, for the bands before it: 4,3,2@0:3000, 4,3,2@2%:98%, @soft-tissue"
 )
+
+
+def declared(
+    show: Sequence[str],
+    intensities: Mapping[str, Intensity],
+    values: Mapping[str, Sequence[np.ndarray]] | None = None,
+) -> dict[str, Intensity]:
+    """The intensities of sides with the false colors that the setting declares for them.
+
+    values: some of each band of a side, [N], finite; None if stretches are to be two numbers.
+    Raises UsageError for sides without values, and as `false_colors` does.
+    """
+    inputs = [part.name for part in intensities["a"].parts] if "a" in intensities else []
+    items = by_side(show, "--show", inputs)
+    named = {item.partition("=")[0].strip() for item in show if "=" in item}
+    if show and (not intensities or named - {*intensities, *inputs}):
+        raise UsageError(f"--show {','.join(show)}: photographs are shown as they are.")
+    with_colors = {}
+    for side, intensity in intensities.items():
+        colors = false_colors(items, side, intensity, values[side] if values else None)
+        update = {"show": colors} if colors else {}
+        with_colors[side] = intensity.model_copy(update=update)
+    return with_colors
 
 
 def false_colors(

@@ -14,12 +14,11 @@ from img2img import images, rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import spread, usable_cores
 from img2img.intensity import Intensity, stacked
-from img2img.ranges import Statistics, fitted
+from img2img.ranges import SIDES, Statistics, by_side, fitted
 from img2img.rasters import Header, Raster
-from img2img.show import false_colors
+from img2img.show import declared
 from img2img.stored import form
 
-SIDES = ("a", "b")
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
@@ -40,27 +39,6 @@ class Fitted(NamedTuple):
 
     intensity: Intensity
     values: np.ndarray  # [N, bands], finite
-
-
-def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
-    Items before the first side are for both.
-
-    inputs: the names of the input folders of a, which items may be for, too, where there are
-    several. Raises UsageError for another side.
-    """
-    chosen: dict[str, list[str]] = {}
-    sides: tuple[str, ...] = SIDES
-    for item in items:
-        side, equals, rest = item.partition("=")
-        if equals:
-            if side.strip() not in (*SIDES, *inputs):
-                named = f", and the inputs {', '.join(inputs)}" if inputs else ""
-                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
-            sides = (side.strip(),)
-        for name in sides:
-            chosen.setdefault(name, []).append((rest if equals else item).strip())
-    return chosen
 
 
 def names_of_inputs(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -114,18 +92,12 @@ def fit_intensities(
             continue
         header = _common_header(side, paths)
         fits[side] = [_fitted(side, paths, header, rules.get(side), picks.get(side, []))]
-    shown = by_side(show, "--show", names)
-    named = {item.partition("=")[0].strip() for item in show if "=" in item}
-    if show and (not fits or named - {*fits, *names}):
-        raise UsageError(f"--show {','.join(show)}: photographs are shown as they are.")
-    intensities = {}
+    intensities, values = {}, {}
     for side, each in fits.items():
         parts = [fit.intensity for fit in each]
-        intensity = stacked(parts) if inputs and side == "a" else parts[0]
-        columns = [column for fit in each for column in fit.values.T]
-        declared = false_colors(shown, side, intensity, columns)
-        intensities[side] = intensity.model_copy(update={"show": declared})
-    return intensities
+        intensities[side] = stacked(parts) if inputs and side == "a" else parts[0]
+        values[side] = [band for fit in each for band in fit.values.T]
+    return declared(show, intensities, values)
 
 
 def _are_values(paths: Sequence[Path]) -> bool:

@@ -1,17 +1,70 @@
-"""Metrics of one picture that is not a photograph against its ground truth, in its units."""
+"""Metrics of pictures that are not photographs against their ground truths, in their units."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from img2img.errors import DataError
 from img2img.evaluate.metrics import similarity
 from img2img.intensity import Intensity
 
 HIGHER_IS_BETTER = {"psnr", "ssim"}
 OF_SEVERAL_BANDS = ("sam", "ergas")
 NAMES = ("mae", "rmse", "bias", "psnr", "ssim", *OF_SEVERAL_BANDS)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What outputs of values are measured by: the names of the bands, and the width of the range of
+    each, in the units of stored values.
+    """
+
+    bands: tuple[str, ...]
+    widths: np.ndarray
+    source: str  # of the ranges, in words
+
+    @classmethod
+    def of_model(cls, intensity: Intensity) -> Self:
+        """By the model's range. Decibels are compared as they are stored, in powers."""
+        low, high = np.array(intensity.low), np.array(intensity.high)
+        if intensity.decibels:
+            low, high = (10 ** (limit / 10) for limit in (low, high))
+        return cls(intensity.bands, high - low, "the model")
+
+    @classmethod
+    def of_truths(cls, bands: tuple[str, ...], truths: Iterable[np.ndarray]) -> Self:
+        """By the least and the largest value of all truths [H, W, bands], of which NaN are
+        missing. Raises DataError where all are.
+        """
+        low, high = np.full(len(bands), np.inf), np.full(len(bands), -np.inf)
+        for truth in truths:
+            known = truth[~np.isnan(truth).any(-1)]
+            if len(known):
+                low, high = np.minimum(low, known.min(0)), np.maximum(high, known.max(0))
+        widths = high - low
+        if not np.isfinite(widths).all():
+            raise DataError("The real files have no value that is not missing.")
+        return cls(bands, np.where(widths > 0, widths, 1), "all truths")
+
+    def describe(self) -> str:
+        """The ranges, in words."""
+        each = zip(self.bands, self.widths, strict=True)
+        return f"{', '.join(f'{band} {width:g}' for band, width in each)} ({self.source})"
+
+    def measure(
+        self, output: np.ndarray, truth: np.ndarray, with_ssim: bool = True
+    ) -> dict[str, float]:
+        """All metrics of an output against its truth, float64 [H, W, bands], NaN where they are
+        missing; of a picture without a pixel that both have, they are NaN.
+
+        mae, rmse and bias (output minus truth) are in units; psnr in dB, and ssim, are by the range
+        of each band; with several bands also the spectral angle sam in degrees (Kruse et al. 1993),
+        ergas (Wald 2000, for pictures of one resolution), and mae/BAND. with_ssim: whether SSIM,
+        which needs the extra eval, is among them.
+        """
+        return _measured(Compared.of(output, truth), self.bands, self.widths, with_ssim)
 
 
 @dataclass(frozen=True)
@@ -28,23 +81,9 @@ class Compared:
         return cls(output, truth, ~(np.isnan(output) | np.isnan(truth)).any(-1))
 
 
-def widths_of(intensity: Intensity) -> np.ndarray:
-    """The width of each band's range, in the units of stored values."""
-    low, high = np.array(intensity.low), np.array(intensity.high)
-    if intensity.decibels:  # compared as they are stored, in powers
-        low, high = (10 ** (limit / 10) for limit in (low, high))
-    widths: np.ndarray = high - low
-    return widths
-
-
-def in_units(
-    pair: Compared, bands: Sequence[str], width: np.ndarray, with_ssim: bool = True
+def _measured(
+    pair: Compared, bands: Sequence[str], width: np.ndarray, with_ssim: bool
 ) -> dict[str, float]:
-    """All metrics of one picture; NaN where it has no known pixel.
-
-    bands: their names. width: of the range of each. with_ssim: whether SSIM, which needs the extra
-    eval, is among them.
-    """
     error = (pair.output - pair.truth)[pair.known]
     if not len(error):
         names = NAMES if len(bands) > 1 else NAMES[: -len(OF_SEVERAL_BANDS)]

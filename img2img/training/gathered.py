@@ -9,7 +9,7 @@ from torch import Tensor
 
 from img2img import images
 from img2img.evaluate import diagnose, metrics
-from img2img.evaluate.units import Compared, in_units, widths_of
+from img2img.evaluate.units import Units
 from img2img.intensity import Intensity
 from img2img.methods.base import Way
 from img2img.training.colors import as_shown, stored_values
@@ -98,11 +98,9 @@ class Gathered:
             return [{"l1": metrics.l1(*pair)} for pair in zip(shown, real, strict=True)]
         outputs = stored_values(output, intensity, way.source_valid)
         truths = stored_values(way.real, intensity, way.real_valid)
-        widths, with_ssim = widths_of(intensity), find_spec("skimage") is not None
-        return [
-            in_units(Compared.of(*pair), intensity.bands, widths, with_ssim)
-            for pair in zip(outputs, truths, strict=True)
-        ]
+        units, with_ssim = Units.of_model(intensity), find_spec("skimage") is not None
+        pairs = zip(outputs, truths, strict=True)
+        return [units.measure(*pair, with_ssim=with_ssim) for pair in pairs]
 
     def _small(self, picture: np.ndarray) -> np.ndarray:
         """The picture's colors without alpha, in the input size of the feature network."""
