@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from img2img.errors import DataError, UsageError
-from img2img.ranges import Statistics, fitted
+from img2img.ranges import Statistics, by_side, fitted, items_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -115,3 +115,18 @@ def test_an_infinite_end_is_refused():
 def test_decibels_are_chosen_for_powers():
     chosen = fitted("-20dB:10dB", of(np.array([0.01, 0.5, 10], np.float32)))
     assert (chosen.low, chosen.high, chosen.decibels) == ((-20,), (10,), True)
+
+
+def test_items_of_an_option_are_for_both_sides_or_for_one():
+    assert by_side(["4", "3"], "--bands") == {"a": ["4", "3"], "b": ["4", "3"]}
+    assert by_side(["a=4", "3", "b=1"], "--bands") == {"a": ["4", "3"], "b": ["1"]}
+    with pytest.raises(UsageError, match=r"--range c=full: the sides are a and b\."):
+        by_side(["c=full"], "--range")
+
+
+def test_an_option_may_be_given_once_for_each_side():
+    assert items_of("--show", ["a=4,3,2@0:3000", "b=1"]) == ("a=4", "3", "2@0:3000", "b=1")
+    assert items_of("--show", ["4, 3 ,2"]) == ("4", "3", "2")
+    assert items_of("--show", []) == ()
+    with pytest.raises(UsageError, match=r"--show 1: it is given before\. Name the side of each"):
+        items_of("--show", ["a=4,3,2", "1"])

@@ -39,11 +39,13 @@ class Kinds(NamedTuple):
         """Those of a model, with the false colors that the setting `show` declares in place of the
         model's; none without a model. Raises UsageError for bands and stretches that can't be had.
         """
-        sides = ("b", "a") if manifest and manifest.direction == "ba" else ("a", "b")
-        each = (manifest.intensity_in, manifest.intensity_out) if manifest else (None, None)
-        both = dict(zip(sides, each, strict=True))
+        if manifest is None or not manifest.has_values:
+            declared(show, {})  # photographs are shown as they are
+            return cls()
+        source, target = ("b", "a") if manifest.direction == "ba" else ("a", "b")
+        both = {source: manifest.intensity_in, target: manifest.intensity_out}
         known = declared(show, {side: each for side, each in both.items() if each})
-        return cls(*(known.get(side) for side in sides))
+        return cls(known.get(source), known.get(target))
 
 
 @dataclass(frozen=True)
