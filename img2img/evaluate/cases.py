@@ -47,6 +47,23 @@ class Kinds(NamedTuple):
         known = declared(show, {side: each for side, each in both.items() if each})
         return cls(known.get(source), known.get(target))
 
+    def shown_as(self, others: "Kinds") -> "Kinds":
+        """The same, shown as the others are, where these have the same bands."""
+        pairs = zip(self, others, strict=True)
+        return Kinds(
+            *(
+                mine.model_copy(update={"show": other.false_colors})
+                if mine and other and mine.bands == other.bands
+                else mine
+                for mine, other in pairs
+            )
+        )
+
+    def describe(self) -> str:
+        """How values are shown, in words; "" of photographs."""
+        names = zip(("inputs", "outputs"), self, strict=True)
+        return "; ".join(f"{name}: {kind.describe_show()}" for name, kind in names if kind)
+
 
 @dataclass(frozen=True)
 class Translations:

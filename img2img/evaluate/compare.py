@@ -31,16 +31,21 @@ def compare(
 
     inputs: folder of pictures that all models translate, or one for each of their inputs; real:
     folder of real pictures, to measure the translations against; show: the setting, in place of the
-    runs'. Raises DataError for runs that are not exported, UsageError for two runs of the same
-    name, for models of photographs beside others of values, and for bands that can't be shown.
+    first run's, by which the values of all runs are shown. Raises DataError for runs that are not
+    exported, UsageError for two runs of the same name, for runs of photographs beside others of
+    values, and for bands that can't be shown.
     """
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         raise UsageError("Two of the runs have the same name. Rename one of the folders.")
-    models: dict[str, Translations] = {}
-    for name, run in zip(names, runs, strict=True):
-        translator = Translator(run, "auto", direction)
-        models[name] = Translations(translator, given=Kinds.of(translator.manifest, show))
+    translators = {
+        name: Translator(run, "auto", direction) for name, run in zip(names, runs, strict=True)
+    }
+    shown = Kinds.of(translators[names[0]].manifest, show)
+    models = {
+        name: Translations(translator, given=Kinds.of(translator.manifest).shown_as(shown))
+        for name, translator in translators.items()
+    }
     if len({bool(each.kinds.outputs) for each in models.values()}) > 1:
         raise UsageError("Some runs give photographs, and others values, which can't be compared.")
     results: dict[str, Evaluation] = {}
@@ -66,6 +71,8 @@ def compare(
         assert translations.translator
         cases = with_further(cases, translations.translator.manifest, inputs)
     sections = [report.heading("The same inputs"), _pictures(models, cases)]
+    if told := shown.describe():
+        sections.append(report.paragraph(f"Values are shown as {told}."))
     if results:
         sections += [report.heading("Numbers"), report.metrics_table(results)]
     losses = {name: report.read_curves(run) for name, run in zip(names, runs, strict=True)}
