@@ -127,11 +127,15 @@ class Intensity(BaseModel):
             decibels=tuple(self.part_of(band).decibels for band in bands),
         )
 
-    def shown(self, values: np.ndarray) -> np.ndarray:
+    def shown(self, values: np.ndarray, missing: np.ndarray | None = None) -> np.ndarray:
         """Stored values [..., bands] as people and feature networks see them: uint8 [..., 1], or
         [..., 3] in RGB. Missing pixels, which are nodata or NaN in any band, are gray.
+
+        missing: bool [...], others that are missing, too, such as those of an output whose type has
+        no value for them.
         """
-        return self.false_colors.of(values, self.missing(values))
+        lost = self.missing(values)
+        return self.false_colors.of(values, lost if missing is None else lost | missing)
 
     def missing(self, values: np.ndarray) -> np.ndarray:
         """Where any of the stored values [..., bands] is nodata or NaN: bool [...]."""

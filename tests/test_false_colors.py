@@ -50,6 +50,7 @@ def test_missing_pixels_are_gray_whatever_band_misses_them():
     assert shown.ravel().tolist() == [MISSING, 255]
     zero = np.zeros((1, 1, 1), np.uint16)  # is not missing where nothing is
     assert plain(1).shown(zero).item() == 0
+    assert plain(1).shown(zero, np.array([[True]])).item() == MISSING
 
 
 def test_a_stack_shows_the_bands_of_its_parts_each_in_its_unit():
