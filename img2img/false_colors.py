@@ -50,15 +50,17 @@ class FalseColors(BaseModel):
         return shown
 
     def describe(self, names: Sequence[str], unit: str = "") -> str:
-        """In words: "red 4, green 3, blue 2 (0:3000)". names: of all bands. unit: of the values."""
-        colors = ("red", "green", "blue") if len(self.bands) == 3 else ("gray",)
+        """In words: "4, 3, 2 as red, green, blue (0:3000)". names: of all bands. unit: of the
+        values.
+        """
+        colors = "red, green, blue" if len(self.bands) == 3 else "gray"
         each = zip(self.low, self.high, self.decibels, strict=True)
         stretches = [
             f"{low:.9g}:{high:.9g}{' dB' if decibels else f' {unit}' if unit else ''}"
             for low, high, decibels in each
         ]
-        bands = [f"{color} {names[band]}" for color, band in zip(colors, self.bands, strict=True)]
+        bands = [names[band] for band in self.bands]
         if len(set(stretches)) == 1:
-            return f"{', '.join(bands)} ({stretches[0]})"
+            return f"{', '.join(bands)} as {colors} ({stretches[0]})"
         both = zip(bands, stretches, strict=True)
-        return ", ".join(f"{band} ({stretch})" for band, stretch in both)
+        return f"{', '.join(f'{band} ({stretch})' for band, stretch in both)} as {colors}"

@@ -216,7 +216,7 @@ class Intensity(BaseModel):
         return f"{self.dtype}, {bands}, {', '.join(ranges)}"
 
     def describe_show(self) -> str:
-        """How the values are shown, in words: "red 4, green 3, blue 2 (0:3000)"."""
+        """How the values are shown, in words: "4, 3, 2 as red, green, blue (0:3000)"."""
         return self.false_colors.describe(self.bands, self.unit)
 
     @property

@@ -67,17 +67,17 @@ def test_the_declaration_is_kept_in_json_and_older_files_have_none():
     assert Intensity.model_validate_json(declared.model_dump_json()) == declared
     older = Intensity.model_validate_json('{"dtype":"uint16","bands":["1"],"low":[0],"high":[9]}')
     assert older.show is None
-    assert older.describe_show() == "gray 1 (0:9)"
+    assert older.describe_show() == "1 as gray (0:9)"
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (of(3, 2, 1, high=3000), "red 4, green 3, blue 2 (0:3000 HU)"),
-        (of(0, low=-25, high=5, decibels=True), "gray 1 (-25:5 dB)"),
+        (of(3, 2, 1, high=3000), "4, 3, 2 as red, green, blue (0:3000 HU)"),
+        (of(0, low=-25, high=5, decibels=True), "1 as gray (-25:5 dB)"),
         (
             FalseColors(bands=(0, 1, 2), low=(0, 0, 0), high=(1, 2, 3), decibels=(0, 0, 0)),
-            "red 1 (0:1 HU), green 2 (0:2 HU), blue 3 (0:3 HU)",
+            "1 (0:1 HU), 2 (0:2 HU), 3 (0:3 HU) as red, green, blue",
         ),
     ],
 )

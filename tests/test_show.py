@@ -28,16 +28,16 @@ def told(text: str, intensity: Intensity = CHOSEN, values=VALUES) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("4,3,2", "red 4, green 3, blue 2 (0:10000)"),
-        ("8", "gray 8 (0:10000)"),
-        ("4,3,2@0:3000", "red 4, green 3, blue 2 (0:3000)"),
-        ("8@0:1,4,3@0:2", "red 8 (0:1), green 4 (0:2), blue 3 (0:2)"),
-        ("8@0:1,4,3", "red 8 (0:1), green 4 (0:10000), blue 3 (0:10000)"),
-        ("@-20dB:0dB", "red 8, green 4, blue 3 (-20:0 dB)"),
-        ("8@2%:98%", "gray 8 (20:980)"),
-        ("4@2%:98%", "gray 4 (40:1960)"),
-        ("8@full", "gray 8 (0:65535)"),
-        ("8@Soft-Tissue", "gray 8 (-160:240)"),
+        ("4,3,2", "4, 3, 2 as red, green, blue (0:10000)"),
+        ("8", "8 as gray (0:10000)"),
+        ("4,3,2@0:3000", "4, 3, 2 as red, green, blue (0:3000)"),
+        ("8@0:1,4,3@0:2", "8 (0:1), 4 (0:2), 3 (0:2) as red, green, blue"),
+        ("8@0:1,4,3", "8 (0:1), 4 (0:10000), 3 (0:10000) as red, green, blue"),
+        ("@-20dB:0dB", "8, 4, 3 as red, green, blue (-20:0 dB)"),
+        ("8@2%:98%", "8 as gray (20:980)"),
+        ("4@2%:98%", "4 as gray (40:1960)"),
+        ("8@full", "8 as gray (0:65535)"),
+        ("8@Soft-Tissue", "8 as gray (-160:240)"),
     ],
 )
 def test_bands_and_stretches(text, words):
@@ -45,8 +45,8 @@ def test_bands_and_stretches(text, words):
 
 
 def test_bands_are_named_too():
-    assert told("vh@10m", NAMED) == "gray vh@10m (0:1)"
-    assert told("vv@0:5", NAMED) == "gray vv (0:5)"
+    assert told("vh@10m", NAMED) == "vh@10m as gray (0:1)"
+    assert told("vv@0:5", NAMED) == "vv as gray (0:5)"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_is_not_there_is_refused(text, message):
 
 
 def test_without_training_pictures_there_are_no_percentiles():
-    assert told("8@0:300", values=None) == "gray 8 (0:300)"
+    assert told("8@0:300", values=None) == "8 as gray (0:300)"
     with pytest.raises(UsageError, match="so only train takes it"):
         told("8@2%:98%", values=None)
 
@@ -81,7 +81,7 @@ def test_bands_of_several_inputs_are_given_by_input_or_by_their_names_in_the_sta
     )
     stack = stacked([optical, radar])
     by_input = false_colors({"optical": ["4", "3@0:3000"], "sar": ["1"]}, "a", stack)
-    words = "red optical 4 (0:3000), green optical 3 (0:3000), blue sar 1 (-25:5 dB)"
+    words = "optical 4 (0:3000), optical 3 (0:3000), sar 1 (-25:5 dB) as red, green, blue"
     assert by_input.describe(stack.bands) == words
     assert false_colors({"sar": ["1"]}, "a", stack).bands == (4,)
     by_name = false_colors({"a": ["sar 1", "optical 8", "optical 2"]}, "a", stack)

@@ -62,7 +62,7 @@ class Kinds(NamedTuple):
     def describe(self) -> str:
         """How values are shown, in words; "" of photographs."""
         names = zip(("inputs", "outputs"), self, strict=True)
-        return "; ".join(f"{name}: {kind.describe_show()}" for name, kind in names if kind)
+        return "; ".join(f"{name} {kind.describe_show()}" for name, kind in names if kind)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def compare(
         cases = with_further(cases, translations.translator.manifest, inputs)
     sections = [report.heading("The same inputs"), _pictures(models, cases)]
     if told := shown.describe():
-        sections.append(report.paragraph(f"Values are shown as {told}."))
+        sections.append(report.paragraph(f"Bands that are shown: {told}."))
     if results:
         sections += [report.heading("Numbers"), report.metrics_table(results)]
     losses = {name: report.read_curves(run) for name, run in zip(names, runs, strict=True)}

@@ -288,10 +288,10 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     remark = part_in_training(known_sha256(config.measured_by), config.feature_networks)
     remark = f"\n{remark}.\n" if remark else ""
     shown = "; ".join(
-        f"{side}: {intensity.describe_show()}"
+        f"{side} {intensity.describe_show()}"
         for side, intensity in config.method.intensities.items()
     )
-    shown = f"Values are shown as {shown}.\n" if shown else ""
+    shown = f"Bands that are shown: {shown}.\n" if shown else ""
     towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 

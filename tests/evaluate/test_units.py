@@ -208,7 +208,7 @@ def test_sets_are_compared_in_their_false_colors(folders, quiet):
     distances = [result.metrics[0] for result in (blind, seeing)]
     assert {metric.name for metric in distances} == {"color_kernel"}
     assert abs(distances[0].value) < 0.02 < 0.2 < distances[1].value
-    assert seeing.protocol["shown"] == "gray 4 (0:300)"
+    assert seeing.protocol["shown"] == "4 as gray (0:300)"
     assert seeing.left_out["mae"] == "no fake has a real picture of the same name"
     assert "nearest real picture" in seeing.scored_by
     assert measured(real, fake, quiet, wanted=["color_kernel"]).keys() == {"color_kernel"}
@@ -255,7 +255,7 @@ def test_a_report_of_values_shows_false_colors(folders, tmp_path, monkeypatch):
     arguments = ["evaluate", "-m", model, "--a", fake, "--b", real, "--report", page]
     arguments += ["--show", "a=4", "--show", "b=3,2,1@0:100", "--json"]
     told = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).stdout
-    assert json.loads(told)["protocol"]["shown"] == "red 3, green 2, blue 1 (0:100)"
+    assert json.loads(told)["protocol"]["shown"] == "3, 2, 1 as red, green, blue (0:100)"
     shown = images_in(page.read_text())
     assert len(shown) == 3 * 3 * 3  # input, translation and truth, of a sample, the best, the worst
     assert np.ptp(shown[0].astype(int), axis=2).max() <= 2  # gray
@@ -280,11 +280,11 @@ def test_runs_of_values_are_compared_as_the_first_one_shows_them(folders, tmp_pa
     runs = [tmp_path / name for name in ("first", "second")]
     real, fake = folders(small(1, 1), small(1, 1))
     page = compare(runs, [fake], None, quiet)
-    assert "Values are shown as inputs: gray 4 (0:200); outputs: gray 4 (0:200)." in page
+    assert "Bands that are shown: inputs 4 as gray (0:200); outputs 4 as gray (0:200)." in page
     first, *others = images_in(page)
     assert [np.array_equal(first, other) for other in others] == [True, True]
     page = compare(runs[::-1], [fake], None, quiet, show=["1@0:50"])
-    assert "inputs: gray 1 (0:50); outputs: gray 1 (0:50)" in page
+    assert "inputs 1 as gray (0:50); outputs 1 as gray (0:50)" in page
     with pytest.raises(UsageError, match="takes one"):
         compare(runs, [fake, real], None, quiet)
 

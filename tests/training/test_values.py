@@ -157,7 +157,7 @@ def test_values_are_shown_and_measured_as_declared(mode, folders, quiet, tmp_pat
     [(path, _), *_] = export_run(tmp_path / "run", quiet, tmp_path / "m.onnx")
     assert Translator(path, "cpu").manifest.intensity_in == kinds["a"]
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "Values are shown as a: gray 2 (0:500)" in card
+    assert "Bands that are shown: a 2 as gray (0:500)" in card
 
 
 def test_an_older_config_has_no_declaration_and_resumes(folders, quiet, tmp_path):
