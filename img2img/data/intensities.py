@@ -13,11 +13,12 @@ import numpy as np
 from img2img import images, rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import spread, usable_cores
-from img2img.intensity import Intensity, Statistics, fitted, stacked
+from img2img.intensity import Intensity, stacked
+from img2img.ranges import SIDES, Statistics, by_side, fitted
 from img2img.rasters import Header, Raster
+from img2img.show import declared
 from img2img.stored import form
 
-SIDES = ("a", "b")
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
@@ -33,25 +34,11 @@ class Sampled(NamedTuple):
     missing: float  # share of all pixels
 
 
-def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
-    Items before the first side are for both.
+class Fitted(NamedTuple):
+    """The intensity of the files of a side or an input, and some of their values."""
 
-    inputs: the names of the input folders of a, which items may be for, too, where there are
-    several. Raises UsageError for another side.
-    """
-    chosen: dict[str, list[str]] = {}
-    sides: tuple[str, ...] = SIDES
-    for item in items:
-        side, equals, rest = item.partition("=")
-        if equals:
-            if side.strip() not in (*SIDES, *inputs):
-                named = f", and the inputs {', '.join(inputs)}" if inputs else ""
-                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
-            sides = (side.strip(),)
-        for name in sides:
-            chosen.setdefault(name, []).append((rest if equals else item).strip())
-    return chosen
+    intensity: Intensity
+    values: np.ndarray  # [N, bands], finite
 
 
 def names_of_inputs(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -76,35 +63,41 @@ def fit_intensities(
     ranges: Sequence[str],
     bands: Sequence[str],
     inputs: Mapping[str, Sequence[Path]] | None = None,
+    show: Sequence[str] = (),
 ) -> dict[str, Intensity]:
     """The intensities of the sides whose pictures are not photographs, from all of their headers
     and some of their values.
 
-    files: by side. ranges and bands: the settings of these names; a side for which one is given is
-    read as values in any case. Else most of its files have to be values: a photograph of 16 bits
-    among others of 8 is read as one. inputs: the files of a by the name of the folder, where they
-    are stacked from several; each may have photographs, too. Raises DataError for files that differ
-    in type or bands, which it names, and UsageError for a range or bands that the files don't have.
+    files: by side. ranges, bands and show: the settings of these names; a side for which a range or
+    bands are given is read as values in any case. Else most of its files have to be values: a
+    photograph of 16 bits among others of 8 is read as one. inputs: the files of a by the name of
+    the folder, where they are stacked from several; each may have photographs, too. Raises
+    DataError for files that differ in type or bands, which it names, and UsageError for a range or
+    bands that the files don't have.
     """
     names = tuple(inputs or ())
     rules = by_side(ranges, "--range", names)
     picks = by_side(bands, "--bands", names)
-    intensities = {}
+    fits: dict[str, list[Fitted]] = {}  # one of each part
     if inputs:
-        parts = [
+        fits["a"] = [
             _fitted_part(
                 name, paths, rules.get(name, rules.get("a")), picks.get(name, picks.get("a", []))
             )
             for name, paths in inputs.items()
         ]
-        intensities["a"] = stacked(parts)
     for side, paths in files.items():
         wanted = side in rules or side in picks
-        if side in intensities or not paths or not (wanted or _are_values(paths)):
+        if side in fits or not paths or not (wanted or _are_values(paths)):
             continue
         header = _common_header(side, paths)
-        intensities[side] = _fitted(side, paths, header, rules.get(side), picks.get(side, []))
-    return intensities
+        fits[side] = [_fitted(side, paths, header, rules.get(side), picks.get(side, []))]
+    intensities, values = {}, {}
+    for side, each in fits.items():
+        parts = [fit.intensity for fit in each]
+        intensities[side] = stacked(parts) if inputs and side == "a" else parts[0]
+        values[side] = [band for fit in each for band in fit.values.T]
+    return declared(show, intensities, values)
 
 
 def _are_values(paths: Sequence[Path]) -> bool:
@@ -115,12 +108,13 @@ def _are_values(paths: Sequence[Path]) -> bool:
 
 def _fitted_part(
     name: str, paths: Sequence[Path], rules: Sequence[str] | None, picks: Sequence[str]
-) -> Intensity:
+) -> Fitted:
     """The intensity of one of several inputs."""
     photographs = not _are_values(paths)
     header = _common_photograph(paths) if photographs else _common_header(name, paths)
-    intensity = _fitted(name, paths, header, rules, picks)
-    return intensity.model_copy(update={"name": name, "photographs": photographs})
+    intensity, values = _fitted(name, paths, header, rules, picks)
+    named = intensity.model_copy(update={"name": name, "photographs": photographs})
+    return Fitted(named, values)
 
 
 def _fitted(
@@ -129,14 +123,16 @@ def _fitted(
     header: Header,
     rules: Sequence[str] | None,
     picks: Sequence[str],
-) -> Intensity:
+) -> Fitted:
     """The intensity of the files of a side or an input, which have the same header."""
     [*others, rule] = rules or ["auto"]
     if others:
         raise UsageError(f"--range: {name} has several ranges. Give one for each side.")
     picked = _picked(name, picks, header)
     seen = [paths[index] for index in spread(SEEN, len(paths))]
-    return fitted(rule, _statistics(seen, header, picked))
+    statistics = _statistics(seen, header, picked)
+    intensity, values = fitted(rule, statistics), statistics.values
+    return Fitted(intensity, values[np.isfinite(values).all(1)])
 
 
 def _common_photograph(paths: Sequence[Path]) -> Header:
