@@ -1,0 +1,83 @@
+"""Pictures and a line of facts, for people, of what a model takes and gives."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from img2img import images
+from img2img.app.values import pages_of
+from img2img.images import Picture
+from img2img.infer.values import Values
+from img2img.intensity import Intensity
+from img2img.manifest import Manifest
+
+ROWS = 256  # of values that are mapped at a time, to bound memory
+
+
+def shown_page(source: Picture | Values) -> int:
+    """The index of the page that is shown: the one in the middle."""
+    return len(pages_of(source)) // 2
+
+
+def before(source: Picture | Values, manifest: Manifest) -> np.ndarray:
+    """What was sent, as a picture: uint8 [H, W, 1 or 3]."""
+    if isinstance(source, Picture):
+        return images.on_white(source)
+    page = shown_page(source)
+    return false_colors(source.pages[page], _missing(source, page), manifest.intensity_in)
+
+
+def after(
+    source: Picture | Values, results: Sequence[np.ndarray], manifest: Manifest
+) -> np.ndarray:
+    """What the model made of its pages, as a picture: uint8 [H, W, 1 or 3]."""
+    page = shown_page(source)
+    if isinstance(source, Picture) and not manifest.intensity_out:
+        return images.on_white(source.translated(results[page]))
+    return false_colors(results[page], _missing(source, page), manifest.intensity_out)
+
+
+def false_colors(
+    page: np.ndarray, missing: np.ndarray | None, intensity: Intensity | None
+) -> np.ndarray:
+    """Values [H, W, bands] as uint8 [H, W, 1 or 3]: the range of the model from black to white, and
+    gray where they are missing. Photographs, without an intensity, are shown as they are.
+    """
+    if intensity is None:
+        return images.as_shown(page)
+    parts = []
+    for top in range(0, len(page), ROWS):
+        rows = page[top : top + ROWS].astype(np.float64)
+        if missing is not None:
+            rows[missing[top : top + ROWS]] = np.nan
+        levels = np.rint((intensity.to_network(rows) + 1) * 127.5)
+        parts.append(images.as_shown(levels.astype(np.uint8)))
+    return np.concatenate(parts)
+
+
+def facts(source: Picture | Values, results: Sequence[np.ndarray], manifest: Manifest) -> str:
+    """Size, type, bands and range of the result, and which of its pages is shown."""
+    height, width, bands = results[0].shape
+    size = f"{width}x{height}"
+    if len(results) > 1:
+        size = f"{len(results)} pages of {size}, page {shown_page(source) + 1} is shown"
+    intensity = manifest.intensity_out
+    if not intensity:
+        return size
+    missing = source.missing if isinstance(source, Values) else None
+    lost = [None] * len(results) if missing is None else missing.reshape(-1, height, width)
+    known = [r if m is None else r[~m] for r, m in zip(results, lost, strict=True)]
+    if not sum(part.size for part in known):
+        return f"{size}; {intensity.dtype} without a value"
+    least = min(float(part.min()) for part in known if part.size)
+    most = max(float(part.max()) for part in known if part.size)
+    unit = f" {intensity.unit}" if intensity.unit else ""
+    several = "s" if bands > 1 else ""
+    return f"{size}; {intensity.dtype}, {bands} band{several}, {least:.6g} to {most:.6g}{unit}"
+
+
+def _missing(source: Picture | Values, page: int) -> np.ndarray | None:
+    """Where the page has no value: bool [H, W]; None if it has values everywhere."""
+    if isinstance(source, Picture) or source.missing is None:
+        return None
+    return source.missing[page] if source.missing.ndim == 3 else source.missing
