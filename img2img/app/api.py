@@ -45,7 +45,15 @@ from img2img.app.parameters import (
     require_known,
     sentence,
 )
-from img2img.app.values import MEDIA_TYPES, encoded, inputs_of, pages_of, read, suffix_of_answer
+from img2img.app.values import (
+    BYTES,
+    MEDIA_TYPES,
+    encoded,
+    inputs_of,
+    pages_of,
+    read,
+    suffix_of_answer,
+)
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
@@ -344,7 +352,8 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         if translator.manifest.has_values:  # browsers show few of its formats
             file_name = body.file_name(inputs[0]) + answer.suffix
             headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
-        return Response(answer.content, media_type=MEDIA_TYPES[answer.suffix], headers=headers)
+        media_type = MEDIA_TYPES.get(answer.suffix, BYTES)
+        return Response(answer.content, media_type=media_type, headers=headers)
 
     return app
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from img2img.app.parameters import Parameters
-from img2img.app.values import MEDIA_TYPES
+from img2img.app.values import BYTES, MEDIA_TYPES
 
 PHOTOGRAPHS = ("image/png", "image/webp", "image/jpeg")
-SENT = ("application/octet-stream", *PHOTOGRAPHS, "image/tiff", "application/dicom")
+SENT = (BYTES, *PHOTOGRAPHS, "image/tiff", "application/dicom")
 PICTURE = {"type": "string", "format": "binary"}
 FORM = {
     "type": "object",
@@ -48,7 +48,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "number"},
             },
         },
-        "content": {kind: {"schema": PICTURE} for kind in dict.fromkeys(MEDIA_TYPES.values())},
+        "content": {kind: {"schema": PICTURE} for kind in (*MEDIA_TYPES.values(), BYTES)},
     },
     **{status: {"description": text, "content": SENTENCE} for status, text in ERRORS.items()},
     **REFUSED,

@@ -55,25 +55,31 @@ def false_colors(
     return np.concatenate(parts)
 
 
-def facts(source: Picture | Values, results: Sequence[np.ndarray], manifest: Manifest) -> str:
-    """Size, type, bands and range of the result, and which of its pages is shown."""
-    height, width, bands = results[0].shape
-    size = f"{width}x{height}"
-    if len(results) > 1:
-        size = f"{len(results)} pages of {size}, page {shown_page(source) + 1} is shown"
+def size_of(source: Picture | Values, results: Sequence[np.ndarray]) -> str:
+    """The size of the result, and which of its pages is shown."""
+    height, width = results[0].shape[:2]
+    if len(results) == 1:
+        return f"{width}x{height}"
+    page = shown_page(source) + 1
+    return f"{len(results)} pages of {width}x{height} (page {page} is shown)"
+
+
+def values_of(source: Picture | Values, results: Sequence[np.ndarray], manifest: Manifest) -> str:
+    """Type, bands and range of the result; empty for photographs."""
     intensity = manifest.intensity_out
     if not intensity:
-        return size
-    missing = source.missing if isinstance(source, Values) else None
-    lost = [None] * len(results) if missing is None else missing.reshape(-1, height, width)
-    known = [r if m is None else r[~m] for r, m in zip(results, lost, strict=True)]
-    if not sum(part.size for part in known):
-        return f"{size}; {intensity.dtype} without a value"
-    least = min(float(part.min()) for part in known if part.size)
-    most = max(float(part.max()) for part in known if part.size)
-    unit = f" {intensity.unit}" if intensity.unit else ""
-    several = "s" if bands > 1 else ""
-    return f"{size}; {intensity.dtype}, {bands} band{several}, {least:.6g} to {most:.6g}{unit}"
+        return ""
+    known = []
+    for page, result in enumerate(results):
+        missing = _missing(source, page)
+        known.append(result if missing is None else result[~missing])
+    values = [part for part in known if part.size]
+    bands = len(intensity.bands)
+    form = f"{intensity.dtype}, {bands} band{'s' * (bands > 1)}"
+    if not values:
+        return f"{form}, without a value"
+    least, most = min(part.min() for part in values), max(part.max() for part in values)
+    return f"{form}, {least:.6g} to {most:.6g} {intensity.unit}".rstrip()
 
 
 def _missing(source: Picture | Values, page: int) -> np.ndarray | None:

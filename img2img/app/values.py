@@ -24,17 +24,16 @@ SUFFIXES: dict[Format, str] = {
     "npy": ".npy",
 }
 OF_VALUES: tuple[Format, ...] = ("tiff", "npy")  # which models of photographs do not answer with
-MEDIA_TYPES = {
+MEDIA_TYPES = {  # of other suffixes: BYTES
     ".png": "image/png",
     ".webp": "image/webp",
     ".jpg": "image/jpeg",
     ".tif": "image/tiff",
     ".dcm": "application/dicom",
-    ".npy": "application/octet-stream",
     ".npz": "application/zip",
-    ".nii": "application/octet-stream",
     ".nii.gz": "application/gzip",
 }
+BYTES = "application/octet-stream"
 ONE = "image"  # the name of the input of a model that has one
 
 
