@@ -27,7 +27,7 @@ def made(intensity: Intensity) -> Manifest:
 
 
 def test_three_bands_are_shown_over_their_range_and_missing_pixels_are_gray():
-    page = np.arange(600 * 2 * 4).reshape(600, 2, 4).astype(np.uint16)
+    page = np.arange(1, 600 * 2 * 4 + 1).reshape(600, 2, 4).astype(np.uint16)
     missing = np.zeros((600, 2), bool)
     missing[-1, 0] = True
     shown = false_colors(page, missing, BANDS)
