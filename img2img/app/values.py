@@ -117,12 +117,15 @@ def encoded(
     """The answer's file, and notes on it: values with the metadata of their file, photographs
     without, since who sent them has it.
 
-    results: what the model made of each page of the source.
+    results: what the model made of each page of the source. Raises DataError for what the format
+    can't hold.
     """
     intensity = manifest.intensity_out
     if isinstance(source, Values) and (intensity or suffix in rasters.WRITES):
         result = np.stack(results) if source.values.ndim == 4 else results[0]
         return values.encode(result, source.raster, source.missing, intensity, suffix)
+    if len(results) > 1:
+        raise DataError(f"{suffix} holds one page, not {len(results)}. Choose the format tiff.")
     [result] = results
     if intensity:
         return values.encode(result, None, None, intensity, suffix)

@@ -174,6 +174,15 @@ def test_frames_of_dicom_come_back_together(client):
     assert np.array_equal(pydicom.dcmread(io.BytesIO(answer.content)).pixel_array, frames)
 
 
+def test_a_format_of_one_page_is_refused_for_several(client):
+    pages = drawn("uint8", 3, 8, 6, 3)
+    sent = written(tifffile.imwrite, pages, photometric="rgb", metadata=None)
+    assert np.array_equal(read_tiff(ask(client, "seen", sent).content), pages)
+    for format in ("png", "webp", "npy"):
+        answer = ask(client, "seen", sent, format=format)
+        assert (answer.status_code, "holds one page, not 3" in detail(answer)) == (400, True)
+
+
 def test_a_deep_png_comes_back_as_png_and_as_what_is_asked_for(client):
     array = drawn("uint16", 9, 7)
     content = written(Image.fromarray(array).save, "PNG")
