@@ -7,6 +7,7 @@ decoders that do not respect the header, there are additional checks.
 import importlib
 import io
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ MAX_DRAFTED = 250_000_000  # of a JPEG that is decoded at a fraction; phones tak
 MAX_SCANS = (
     100  # of a progressive JPEG, each of which costs a full decoding; encoders write about 10
 )
+# Pixels times scans of a JPEG on a server: encoders write at most 24 scans, here of 25 megapixels.
+MAX_SCANNED = 600_000_000
 MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # JPEG's with a length, and its end
 MAX_SEGMENTS = 10_000  # of a JPEG; cameras write tens
 MAX_BOXES = 10_000  # of a JPEG 2000 or JPEG XL
@@ -119,13 +122,22 @@ def require_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def require_bounded(content: bytes) -> None:
-    """Raises DataError for a format whose decoder can't be limited, which a server should refuse.
+    """Raises DataError for a picture whose decoding can't be limited, which a server should refuse.
 
     A few bytes of JPEG XL can describe a frame of any size and any number of layers, and the
-    decoder decodes all of them.
+    decoder decodes all of them. A few bytes of a JPEG can be another scan of all its pixels.
     """
-    if _kind(content[:HEAD]) == "JXL":
+    kind = _kind(content[:HEAD])
+    if kind == "JXL":
         raise DataError("the picture: JPEG XL is not accepted here. Send it as PNG or JPEG.")
+    if kind == "JPEG":
+        with open_header(content, sys.maxsize) as header:
+            width, height = header.size
+        if (scans := _scans(content)) * width * height > MAX_SCANNED:
+            raise DataError(
+                f"the picture: a JPEG of {width}x{height} and {scans} scans takes too long to "
+                "decode. Send it without progressive scans, or as PNG."
+            )
 
 
 def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) -> None:

@@ -427,3 +427,16 @@ def test_pictures_of_other_formats_are_made_smaller_after_they_are_decoded(chann
     assert picture.notes == ("made smaller, from 80x40",)
     small = images.read(content, channels, max_side=80)
     assert small.notes == ()
+
+
+def test_a_server_refuses_a_large_jpeg_of_many_scans():
+    """As many as any encoder writes are accepted, and more of a small picture."""
+    photo = saved(plain(size=(5000, 5000)), "JPEG", progressive=True)
+    start, end = photo[: photo.rindex(b"\xff\xd9")], b"\xff\xd9"
+    scan = start[start.rindex(b"\xff\xda") :]
+    images.require_bounded(start + scan * (24 - formats._scans(photo)) + end)
+    with pytest.raises(DataError, match="JPEG of 5000x5000 and 25 scans takes too long to decode"):
+        images.require_bounded(start + scan * (25 - formats._scans(photo)) + end)
+    small = saved(plain(size=(500, 500)), "JPEG", progressive=True)
+    start = small[: small.rindex(b"\xff\xd9")]
+    images.require_bounded(start + start[start.rindex(b"\xff\xda") :] * 60 + end)

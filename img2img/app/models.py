@@ -30,7 +30,7 @@ class Models:
         self._manifests: dict[str, Manifest] = {}
         for entry in entries or registry.entries():
             try:
-                manifest = session.manifest(entry.path)
+                manifest = session.manifest(registry.require_intact(entry).path)
             except DataError as error:
                 if entries:
                     raise

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -69,6 +70,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # which may be unable to encode the names of files
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    formatted = warnings.formatwarning  # they name files, too
+    warnings.formatwarning = lambda *arguments: printable(formatted(*arguments))
     try:
         code = app(prog_name="img2img", standalone_mode=False)
         if code == 130:

@@ -52,6 +52,7 @@ RAFD = LabelSet(
         *("happy", "neutral", "sad", "surprised"),
     ),
 )
+MAX_NAME = 500  # characters of a tensor's name, which lists the modules around it
 PUBLISHED_LABELS = [Labels(sets=sets) for sets in ((CELEBA,), (RAFD,), (CELEBA, RAFD))]
 
 
@@ -335,9 +336,15 @@ def _is_state(value: dict[str, object]) -> bool:
 def _tensors(state: State, path: Path) -> State:
     """The tensors without the prefixes that DataParallel and torch.compile add to their names.
 
-    Raises DataError for tensors that are not plain numbers in memory.
+    Raises DataError for names that no network has, and for tensors that are not plain numbers in
+    memory.
     """
     for key, tensor in state.items():
+        if len(str(key)) > MAX_NAME:
+            raise DataError(
+                f"{path}: the name of a tensor has {len(str(key)):,} characters "
+                f"({str(key)[:40]}...). Expected {EXPECTED}."
+            )
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.is_quantized or tensor.is_complex():
             raise DataError(f"{path}: {key} is not a plain tensor of numbers.")

@@ -21,7 +21,13 @@ MESSAGES = {
         ("name", 8, "string"),
         ("raw_data", 9, "bytes"),
     ),
-    "Attribute": (("name", 1, "string"), ("i", 3, "int64"), ("type", 20, "int32")),
+    "Attribute": (
+        ("name", 1, "string"),
+        ("i", 3, "int64"),
+        ("g", 6, "Graph"),
+        ("graphs", 11, "Graph*"),
+        ("type", 20, "int32"),
+    ),
     "Node": (
         ("input", 1, "string*"),
         ("output", 2, "string*"),
@@ -36,7 +42,12 @@ MESSAGES = {
         ("output", 12, "Value*"),
         ("value_info", 13, "Value*"),
     ),
-    "Model": (("graph", 7, "Graph"), ("metadata_props", 14, "Entry*")),
+    "Function": (("node", 7, "Node*"),),
+    "Model": (
+        ("graph", 7, "Graph"),
+        ("metadata_props", 14, "Entry*"),
+        ("functions", 25, "Function*"),
+    ),
 }
 
 
@@ -48,6 +59,18 @@ def parse(content: bytes) -> Any:
 def metadata(model: Any) -> dict[str, str]:
     """The metadata of a parsed file."""
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def operators(model: Any) -> set[str]:
+    """The operators of a parsed file, with those inside of branches, loops and functions."""
+    names: set[str] = set()
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        for node in waiting.pop().node:
+            names.add(node.op_type)
+            for attribute in node.attribute:
+                waiting += [attribute.g, *attribute.graphs]
+    return names
 
 
 def message(name: str) -> Any:

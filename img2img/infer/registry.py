@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
@@ -72,7 +73,7 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
                 f"{path} holds a network's weights, not an exported model. To export a published "
                 f"generator: img2img import {shlex.quote(str(path))}"
             )
-        return Entry(path.stem, path)
+        return require_intact(Entry(path.stem, path, _sums(path.parent).get(path.name)))
     known, name = _exported(path), path.resolve().name
     if not known and not (path.is_dir() and len(path.parts) > 1):  # not the folder of a run
         known = list(entries())
@@ -90,12 +91,27 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
     if not exact and len({entry.name for entry in matches}) > 1:
         names = " or ".join(entry.name for entry in matches)
         raise UsageError(f"{model} has two directions: choose one with --direction, or -m {names}.")
-    entry = (exact or matches)[0]
-    if entry.sha256 and hashlib.sha256(entry.path.read_bytes()).hexdigest() != entry.sha256:
+    return require_intact((exact or matches)[0])
+
+
+def require_intact(entry: Entry) -> Entry:
+    """The entry. Raises DataError where SHA256SUMS lists the file with another digest."""
+    if not entry.sha256 or not entry.path.is_file():
+        return entry
+    status = entry.path.stat()
+    if _digest(entry.path, status.st_size, status.st_mtime_ns) != entry.sha256:
         raise DataError(
-            f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again."
+            f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again, or, "
+            "if you have changed it, correct its line there."
         )
     return entry
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file, computed once for each of its versions."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_run(path: Path) -> bool:
@@ -144,5 +160,5 @@ def _sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.exists():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines())
-    return {pair[1].lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+    pairs = (line.split(maxsplit=1) for line in path.read_text(errors="replace").splitlines())
+    return {pair[1].lstrip("*"): pair[0].lower() for pair in pairs if len(pair) == 2}

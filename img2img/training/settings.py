@@ -217,12 +217,9 @@ def read_file(path: Path) -> dict[str, Any]:
     the names of options (`a: horses`, `size: 128`). Raises DataError if it can't be read, or has no
     settings.
     """
-    import yaml
+    from img2img.training import yaml_file
 
-    try:
-        values = yaml.safe_load(path.read_text())  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"The config {path} can't be read: {error}") from None
+    values = yaml_file.load(path)  # JSON is YAML
     if not isinstance(values, dict) or not all(
         isinstance(values.get(group, {}), dict) for group in GROUPS
     ):
@@ -230,14 +227,14 @@ def read_file(path: Path) -> dict[str, Any]:
     return _grouped(values)
 
 
-def _grouped(values: Mapping[Any, Any]) -> dict[str, Any]:
+def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a file with those in `sources`, `test` and `method` that stand beside these
     groups, by their options' names; they win over what the groups have.
     """
     groups: dict[str, dict[str, Any]] = {name: dict(values.get(name, {})) for name in GROUPS}
     grouped: dict[str, Any] = {}
     for key, value in values.items():
-        name = str(key).replace("-", "_")
+        name = key.replace("-", "_")
         if name in RunConfig.model_fields:
             grouped[name] = value
         elif name == "direction":

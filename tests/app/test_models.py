@@ -1,5 +1,7 @@
 """Which models an application offers."""
 
+import hashlib
+
 import pytest
 
 from img2img.app.models import Models
@@ -17,6 +19,10 @@ def damaged(bundle, tmp_path, monkeypatch):
     (tmp_path / "weights" / "utf.onnx").write_bytes(good.replace(b'"method"', b'"m\xffthod"'))
     (tmp_path / "weights" / "folder.onnx").mkdir()
     bundle("weights/foreign.onnx", manifest=False)
+    bundle("weights/swapped.onnx", name="another")
+    (tmp_path / "weights" / "SHA256SUMS").write_text(
+        f"{hashlib.sha256(good).hexdigest()}  good.onnx\n{'0' * 64}  swapped.onnx\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("img2img.infer.registry.shipped", lambda folder: tmp_path / "none")
     return tmp_path
@@ -27,11 +33,11 @@ def test_a_damaged_model_that_was_not_asked_for_is_left_out_with_a_warning(damag
         models = Models([], "cpu")
     assert models.names == ["good"]
     assert models.get("good").manifest.name == "good"
-    for name in ("cut", "empty", "text", "manifest", "utf", "folder", "foreign"):
+    for name in ("cut", "empty", "text", "manifest", "utf", "folder", "foreign", "swapped"):
         assert any(f"{name}.onnx" in str(each.message) for each in warned), name
 
 
-@pytest.mark.parametrize("name", ["cut", "empty", "text", "manifest", "utf", "foreign"])
+@pytest.mark.parametrize("name", ["cut", "empty", "text", "manifest", "utf", "foreign", "swapped"])
 def test_a_damaged_model_that_was_asked_for_is_an_error(damaged, name):
     with pytest.raises(DataError, match=f"{name}.onnx"):
         Models(["weights/good.onnx", f"weights/{name}.onnx"], "cpu")

@@ -470,6 +470,26 @@ def test_check_takes_and_prints_names_of_any_bytes(beside):
     assert r"\x1b[31m\xff.png: not a picture" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names without control characters")
+def test_warnings_print_names_without_control_characters(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "\x1b[31mred.onnx").write_bytes(b"no model")
+    code = """
+import sys
+from img2img.app.models import Models
+from img2img.cli import main
+sys.argv = ["img2img", "--version"]
+try:
+    main()
+except SystemExit:
+    Models([])
+"""
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert r"\x1b[31mred.onnx is not an ONNX model" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_bf16_is_not_compiled_on_a_cpu(folders):
     small = ["--size", "32", "--width", "4", "--d-width", "4", "--steps", "1", "--eval-every", "0"]
     done = run(

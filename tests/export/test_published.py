@@ -292,6 +292,12 @@ REFUSED = {
         ),
         "not all numbers are finite",
     ),
+    "a name of thousands of parts": (
+        lambda p: torch.save(
+            {"a." * 3000 + k: v for k, v in ResNet(3, 3, 4, 1).state_dict().items()}, p
+        ),
+        r"the name of a tensor has 6,\d+ characters \(a\.a\.",
+    ),
     "a larger claim than the file": (
         lambda p: torch.save(
             ResNet(3, 3, 4, 1).state_dict()

@@ -104,6 +104,41 @@ def test_a_damaged_file_is_refused_by_name():
         registry.find("night")
 
 
+@pytest.mark.parametrize("path", ["weights/night.onnx", "checkout/weights/night.onnx"])
+def test_a_damaged_file_is_refused_by_path(path):
+    make(path, b"mode1")
+    sums(str(Path(path).parent), night=digest())
+    for model in (path, Path(path).resolve()):
+        with pytest.raises(DataError, match=r"night\.onnx is damaged"):
+            registry.find(model)
+    make(path)
+    assert registry.find(path).sha256 == digest()
+
+
+def test_a_digest_is_computed_once_for_each_version_of_a_file(monkeypatch):
+    path = make("weights/night.onnx")
+    sums("weights", night=digest())
+    computed, digested = [], hashlib.file_digest
+
+    def counted(*arguments):
+        computed.append(arguments)
+        return digested(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    for _ in range(3):
+        registry.find(path)
+    assert len(computed) == 1
+    make("weights/night.onnx", b"another")
+    with pytest.raises(DataError, match="damaged"):
+        registry.find(path)
+
+
+def test_sums_may_have_capitals_and_bytes_that_are_no_text():
+    make("weights/night.onnx")
+    make("weights/SHA256SUMS", f"{digest().upper()}  night.onnx\n".encode() + b"\xff  \xff\n")
+    assert registry.find("night").sha256 == digest()
+
+
 def test_a_damaged_neighbour_does_not_matter():
     make("weights/night.onnx")
     make("weights/day.onnx", b"damaged")

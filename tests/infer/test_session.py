@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from img2img.errors import DataError, DeviceError, UsageError
-from img2img.infer import session
+from img2img.infer import onnx_file, session
 from img2img.infer.registry import shipped
 
 
@@ -122,6 +122,79 @@ def test_weights_in_other_files_are_refused_without_noise(
     with pytest.raises(DataError, match="weights in other files"):
         session.load(path, provider)
     assert capfd.readouterr() == ("", "")
+
+
+def endless(kind: str) -> bytes:
+    """A model with an endless loop: in its graph, in a branch of it, in a function, or under a name
+    whose length is written in two bytes.
+    """
+
+    def value(name: str, dtype: int = TensorProto.BOOL) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, dtype, [])
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [value("i", TensorProto.INT64), value("go")],
+        [value("on")],
+    )
+    yes = onnx.numpy_helper.from_array(np.array(True), "yes")
+    nodes = [helper.make_node("Loop", ["", "yes"], [], body=body)]
+    functions = []
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
+    if kind == "branch":
+        both = {
+            f"{name}_branch": helper.make_graph(
+                [*nodes, helper.make_node("Identity", ["yes"], [f"{name}_out"])],
+                name, [], [value(f"{name}_out")],
+            )
+            for name in ("then", "else")
+        }  # fmt: skip
+        nodes = [helper.make_node("If", ["yes"], ["unused"], **both)]
+    elif kind == "function":
+        made = helper.make_function("own", "Endless", ["yes"], ["same"], [
+            *nodes, helper.make_node("Identity", ["yes"], ["same"])], opsets[:1])  # fmt: skip
+        functions = [made]
+        nodes = [helper.make_node("Endless", ["yes"], ["unused"], domain="own")]
+    nodes.append(helper.make_node("Identity", ["yes"], ["y"]))
+    graph = helper.make_graph(nodes, "g", [], [value("y")], [yes])
+    model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+    content = model.SerializeToString()
+    if kind != "overlong":
+        return content
+    # Two bytes that hold the same length; the node's is one more, and so is the graph's.
+    node = nodes[0].SerializeToString()
+    longer = node.replace(b"\x22\x04Loop", b"\x22\x84\x00Loop")
+    inner = graph.SerializeToString()
+
+    def size(number: int) -> bytes:
+        return bytes([number]) if number < 128 else bytes([number % 128 + 128, number // 128])
+
+    outer = inner.replace(b"\x0a" + size(len(node)) + node, b"\x0a" + size(len(longer)) + longer)
+    return content.replace(b"\x3a" + size(len(inner)) + inner, b"\x3a" + size(len(outer)) + outer)
+
+
+@pytest.mark.parametrize("kind", ["graph", "branch", "function", "overlong"])
+def test_a_model_that_could_run_without_end_is_refused(tmp_path, kind):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(endless(kind))
+    operators = onnx_file.operators(onnx_file.parse(path.read_bytes()))
+    assert "Loop" in operators
+    for opened in (session.read, session.open_session, session.manifest):
+        with pytest.raises(DataError, match=r"has loops \(Loop\), which could run without end"):
+            opened(path)
+
+
+def test_the_name_of_a_loop_in_other_places_is_no_loop(bundle):
+    path = bundle()
+    model = onnx.load(path)
+    model.graph.name = "Loop"
+    path.write_bytes(model.SerializeToString())
+    assert b"\x04Loop" in path.read_bytes()
+    assert session.manifest(path).name == "invert"
+    path.write_bytes(b"\x04Loop")
+    with pytest.raises(DataError, match="not an ONNX model"):
+        session.manifest(path)
 
 
 @without_driver
