@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -27,15 +27,18 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.formparsers import MultiPartException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from img2img import __version__, images
+from img2img.app.access import LOCAL, Access, bearer, guards
 from img2img.app.batcher import Batcher
 from img2img.app.body import read_body
+from img2img.app.body_limit import OVERHEAD, LimitBody
 from img2img.app.described import ModelInfo, describe
+from img2img.app.json_bodies import JsonBodies
 from img2img.app.models import Models, NoModel
 from img2img.app.openapi import REFUSED, REQUEST_BODY, RESPONSES
 from img2img.app.parameters import (
@@ -45,6 +48,7 @@ from img2img.app.parameters import (
     require_known,
     sentence,
 )
+from img2img.app.proxy import AtPath
 from img2img.app.values import (
     BYTES,
     MEDIA_TYPES,
@@ -58,8 +62,6 @@ from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 from img2img.infer.values import Values
-
-OVERHEAD = 64 * 2**10  # bytes of a multipart body beside the picture
 
 
 @dataclass(frozen=True)
@@ -231,28 +233,13 @@ class Service:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
 
-class LimitBody:
-    """Middleware that refuses a body larger than allowed, with or without a content length."""
+def create_app(
+    models: Models, limits: Limits = Limits(), access: Access = LOCAL, root_path: str = ""
+) -> FastAPI:
+    """The application. /readyz answers 200 once every model is loaded.
 
-    def __init__(self, app: ASGIApp, most: int):
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.most:
-                raise HTTPException(413, f"The body is larger than {self.most:,} bytes.")
-            return message
-
-        await self.app(scope, counted if scope["type"] == "http" else receive, send)
-
-
-def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
-    """The application. /readyz answers 200 once every model is loaded."""
+    root_path: the path at which a proxy offers it, such as /pictures.
+    """
     service = Service(models, limits)
 
     @asynccontextmanager
@@ -271,10 +258,16 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        middleware=[
+            *guards(access),
+            Middleware(AtPath, root_path=root_path),
+            Middleware(LimitBody, most=limits.max_bytes + OVERHEAD),
+            Middleware(JsonBodies),
+        ],
     )
     app.openapi_version = "3.0.3"  # the bundled Swagger UI does not support 3.1
     app.state.ready = False
-    app.add_middleware(LimitBody, most=limits.max_bytes + OVERHEAD)
+    guarded = [Depends(bearer(access.token))] if access.token else []
     app.mount("/static", StaticFiles(directory=swagger_ui_path), name="static")
 
     @app.exception_handler(RequestValidationError)
@@ -286,28 +279,40 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
     def docs() -> Response:
         """Swagger UI, served from here, so that the browser contacts no other server."""
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url=f"{root_path}/openapi.json",
             title="img2img",
-            swagger_js_url="/static/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui.css",
-            swagger_favicon_url="/static/favicon-32x32.png",
+            swagger_js_url=f"{root_path}/static/swagger-ui-bundle.js",
+            swagger_css_url=f"{root_path}/static/swagger-ui.css",
+            swagger_favicon_url=f"{root_path}/static/favicon-32x32.png",
         )
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether the process is alive.")
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", summary="Whether the models are loaded.", responses={503: {}})
     def readyz() -> dict[str, str]:
         if not app.state.ready:
             raise HTTPException(503, "The models are being loaded.")
         return {"status": "ready"}
 
-    @app.get("/metrics", summary="Metrics for Prometheus.", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Metrics for Prometheus.",
+        response_class=Response,
+        dependencies=guarded,
+    )
     def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/models", summary="The models to translate with.", responses=REFUSED)
+    @app.get(
+        "/v1/models",
+        summary="The models to translate with.",
+        responses=REFUSED,
+        dependencies=guarded,
+    )
     def list_models(request: Request) -> list[ModelInfo]:
         require_known(request.query_params, (), "query parameter")
         return [describe(name, models.get(name)) for name in models.names]
@@ -318,6 +323,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         response_class=Response,
         openapi_extra={"requestBody": REQUEST_BODY},
         responses=RESPONSES,
+        dependencies=guarded,
     )
     async def translate(request: Request, query: Annotated[Parameters, Query()]) -> Response:
         require_known(request.query_params, Parameters.model_fields, "query parameter")

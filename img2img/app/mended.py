@@ -2,12 +2,18 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
-from gradio import component_meta, processing_utils
+import uvicorn
+from gradio import component_meta, http_server, processing_utils, routes
 from gradio.blocks import Block
 from PIL import Image
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from img2img.app import connections
 
 _move = Block.async_move_resource_to_block_cache
 _save = processing_utils.save_pil_to_cache
@@ -38,6 +44,23 @@ def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: st
     return str(path)
 
 
+class NoCors:
+    """In place of Gradio's middleware, which lets almost every page read answers with the visitor's
+    cookies. `Gate` and Starlette's CORSMiddleware, both within it, decide instead.
+    """
+
+    def __init__(self, app: ASGIApp, **_: object):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 Block.async_move_resource_to_block_cache = own_files  # type: ignore[method-assign]  # a patch
 processing_utils.save_pil_to_cache = save_whole
+routes.CustomCORSMiddleware = NoCors  # type: ignore[attr-defined, assignment]  # a patch
+# Gradio offers no way to choose uvicorn's settings.
+http_server.uvicorn = SimpleNamespace(  # type: ignore[attr-defined, assignment]  # a patch
+    Config=partial(uvicorn.Config, **connections.settings())
+)
 component_meta.create_or_modify_pyi = lambda *_: None  # it would write files beside the source

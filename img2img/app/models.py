@@ -20,8 +20,15 @@ class NoModel(DataError):
 class Models:
     """Translators by name. Names in requests are only looked up here, and are never paths."""
 
-    def __init__(self, models: Iterable[str], provider: str = "auto", precision: str = "auto"):
+    def __init__(
+        self,
+        models: Iterable[str],
+        provider: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ):
         """models: paths or names; by default the shipped ones and those in ./weights and ./runs.
+        threads: of one model, by default all cores.
 
         Raises DataError where there are none, or where a named one is missing or not a model.
         """
@@ -40,7 +47,7 @@ class Models:
                 self._manifests.setdefault(entry.name, manifest)
         if not self._paths:
             raise DataError("There are no models here. Name some with --model FILE.")
-        self.provider, self.precision = provider, precision
+        self.provider, self.precision, self.threads = provider, precision, threads
         self._loaded: dict[str, Translator] = {}
         self._loading = threading.Lock()
 
@@ -70,7 +77,10 @@ class Models:
         with self._loading:
             if name not in self._loaded:
                 self._loaded[name] = Translator(
-                    self._paths[name], self.provider, precision=self.precision
+                    self._paths[name],
+                    self.provider,
+                    threads=self.threads,
+                    precision=self.precision,
                 )
             return self._loaded[name]
 

@@ -16,6 +16,7 @@ from gradio.events import Dependency
 from starlette.middleware import Middleware
 
 from img2img import images
+from img2img.app.access import Access, guards
 from img2img.app.canvas import canvas
 from img2img.app.demo import EMPTY, KEPT, Demo, Shown, Update
 from img2img.app.models import Models
@@ -320,14 +321,18 @@ def _many(demo: Demo, chosen: Choices) -> None:
 def launch(
     models: Models,
     runs: Path,
-    host: str,
+    access: Access,
     port: int | None,
+    root_path: str,
     share: bool,
     auth: tuple[str, str] | None,
     max_mb: int,
     browser: bool,
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM, and then delete the visitors' files."""
+    """Serve the page until SIGINT or SIGTERM, and then delete the visitors' files.
+
+    root_path: the path at which a proxy offers it.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # one request may carry many files
     with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
@@ -339,8 +344,9 @@ def launch(
         page = build(Demo(models, results), runs)
         page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
         page.launch(
-            server_name=host,
+            server_name=access.host,
             server_port=port,
+            root_path=root_path or None,
             share=share,
             auth=auth,
             max_file_size=max_mb * 2**20,
@@ -355,5 +361,5 @@ def launch(
             ),
             css=CSS,
             footer_links=[],
-            app_kwargs={"middleware": [Middleware(Guard, max_upload=largest)]},
+            app_kwargs={"middleware": [*guards(access), Middleware(Guard, max_upload=largest)]},
         )

@@ -3,11 +3,14 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
+from img2img.app import connections
+from img2img.app.access import Access
 from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
 from img2img.app.ports import require_free
@@ -16,18 +19,27 @@ from img2img.errors import Img2ImgError
 SETTINGS = "IMG2IMG_SERVE"  # environment variable with the workers' settings
 
 
-def run(
-    models: list[str],
-    provider: str,
-    precision: str,
-    limits: Limits,
-    host: str,
-    port: int,
-    workers: int,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to create the application."""
+
+    models: tuple[str, ...]  # paths or names; empty for all
+    provider: str
+    precision: str
+    threads: int | None  # of a model; None for all cores
+    limits: Limits
+    access: Access
+    root_path: str  # the path at which a proxy offers it
+
+    def load(self) -> Models:
+        return Models(self.models, self.provider, self.precision, self.threads)
+
+
+def run(settings: Settings, port: int, workers: int) -> None:
     """Serve until SIGINT or SIGTERM. Requests that were accepted are finished first."""
+    host = settings.access.host.strip("[]")
     require_free(host, port)
-    app = _app(models, provider, precision, limits, workers)
+    app = _app(settings, workers)
     with tempfile.TemporaryDirectory() as folder:
         if workers > 1:  # where the workers' metrics are collected
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -38,10 +50,9 @@ def run(
                 host=host,
                 port=port,
                 workers=workers,
-                timeout_graceful_shutdown=int(limits.seconds) + 1,
-                timeout_keep_alive=10,
-                limit_concurrency=None,
+                timeout_graceful_shutdown=int(settings.limits.seconds) + 1,
                 server_header=False,
+                **connections.settings(),
             )
         except SystemExit as ended:  # uvicorn's exit codes differ from those of img2img
             if ended.code:
@@ -49,24 +60,20 @@ def run(
                 raise Img2ImgError("The server did not start; see the lines above.") from None
 
 
-def _app(
-    models: list[str], provider: str, precision: str, limits: Limits, workers: int
-) -> FastAPI | str:
+def _app(settings: Settings, workers: int) -> FastAPI | str:
     """The application, or, for several workers, the name of the function that creates it in each.
     Errors of the models are raised before a worker starts.
     """
-    checked = Models(models, provider, precision)
+    checked = settings.load()
     checked.get(checked.names[0])
     if workers == 1:
-        return create_app(checked, limits)
-    chosen = {"models": models, "provider": provider, "precision": precision}
-    settings = {**chosen, "limits": asdict(limits)}
-    os.environ[SETTINGS] = json.dumps(settings)
+        return create_app(checked, settings.limits, settings.access, settings.root_path)
+    os.environ[SETTINGS] = json.dumps(asdict(settings))
     return "img2img.app.server:from_environment"
 
 
 def from_environment() -> FastAPI:
     """The application of one worker."""
-    settings = json.loads(os.environ[SETTINGS])
-    models = Models(settings["models"], settings["provider"], settings["precision"])
-    return create_app(models, Limits(**settings["limits"]))
+    given = json.loads(os.environ[SETTINGS])
+    settings = TypeAdapter(Settings).validate_python(given)
+    return create_app(settings.load(), settings.limits, settings.access, settings.root_path)

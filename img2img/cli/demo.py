@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from img2img.cli.options import Precision, option
+from img2img.cli.options import AllowHost, Cors, Precision, RootPath, Threads, option
 
 
 def demo(
@@ -33,6 +33,10 @@ def demo(
     auth: Annotated[str | None, option("Require this NAME:PASSWORD; needed for --share.")] = None,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest upload, MB.")] = 64,
     browser: Annotated[bool, option("Open the page in a browser.")] = False,
+    threads: Threads = None,
+    allow_host: AllowHost = None,
+    cors: Cors = None,
+    root_path: RootPath = "",
 ) -> None:
     """Serve a web page that translates pictures.
 
@@ -48,10 +52,17 @@ def demo(
         raise UsageError("--share makes the page public, so it needs --auth NAME:PASSWORD.")
     require_free(host.strip("[]"), port or 0)
     try:
+        from img2img.app.access import Access
         from img2img.app.page import launch
+        from img2img.app.proxy import root_path_of
     except ImportError as error:
         raise needs_extra("demo", error) from None
     from img2img.app.models import Models
 
-    models = Models(model or [], provider, precision)
-    launch(models, runs, host, port, share, (name, password) if auth else None, max_mb, browser)
+    # A shared page has a name of Gradio's, and a password.
+    names = ("*",) if share else tuple(allow_host or ())
+    access, path = Access(host, names, tuple(cors or ())), root_path_of(root_path)
+    models = Models(model or [], provider, precision, threads)
+    launch(
+        models, runs, access, port, path, share, (name, password) if auth else None, max_mb, browser
+    )

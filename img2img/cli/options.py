@@ -22,3 +22,23 @@ Show = Annotated[
         "of the model's: a=@0:100, b=4,3,2@0:3000."
     ),
 ]
+
+# Of the servers.
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A name by which clients may call this server, beside localhost and its address; "
+        "repeatable. * stands for any."
+    ),
+]
+Cors = Annotated[
+    list[str] | None,
+    typer.Option(help="A page that may call this server, such as https://example.org; repeatable."),
+]
+RootPath = Annotated[
+    str, option("The path at which a proxy offers this server, such as /pictures.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that compute one picture. Default: the usable cores."),
+]

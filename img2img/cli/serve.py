@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from img2img.cli.options import Precision, option
+from img2img.cli.options import AllowHost, Cors, Precision, RootPath, Threads, option
 
 
 def serve(
@@ -33,6 +33,18 @@ def serve(
     waiting: Annotated[
         int, typer.Option(min=1, help="Most requests in one process at a time.")
     ] = 96,
+    threads: Threads = None,
+    allow_host: AllowHost = None,
+    cors: Cors = None,
+    root_path: RootPath = "",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IMG2IMG_TOKEN",
+            help="Requests need `Authorization: Bearer TOKEN`; other users of this machine can "
+            "read the option, but not the variable.",
+        ),
+    ] = None,
 ) -> None:
     """Serve models over HTTP: POST a picture to /v1/translate. The API is documented at /docs.
 
@@ -41,11 +53,16 @@ def serve(
     from img2img.errors import needs_extra
 
     try:
+        from img2img.app.access import Access
         from img2img.app.api import Limits
-        from img2img.app.server import run
+        from img2img.app.proxy import root_path_of
+        from img2img.app.server import Settings, run
     except ImportError as error:
         raise needs_extra("serve", error) from None
     limits = Limits(
         max_bytes=max_mb * 2**20, max_pixels=max_pixels, seconds=seconds, waiting=waiting
     )
-    run(model or [], provider, precision, limits, host, port, workers)
+    access = Access(host, tuple(allow_host or ()), tuple(cors or ()), token)
+    path = root_path_of(root_path)
+    models = tuple(model or ())
+    run(Settings(models, provider, precision, threads, limits, access, path), port, workers)

@@ -1,7 +1,16 @@
 import shutil
+from functools import partialmethod
 
 import pytest
 from bundles import attributes, bundle, classes, invert, joint, noise, save  # noqa: F401
+from starlette.testclient import TestClient
+
+
+@pytest.fixture(autouse=True)
+def _named_localhost(monkeypatch):
+    """Starlette's client calls the server `testserver`, a name that it does not answer to."""
+    named = partialmethod(TestClient.__init__, base_url="http://localhost")
+    monkeypatch.setattr(TestClient, "__init__", named)
 
 
 @pytest.fixture(scope="module")

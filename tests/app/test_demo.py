@@ -31,6 +31,7 @@ from PIL import Image
 from img2img.app import demo as demo_module
 from img2img.app import page as page_module
 from img2img.app import uploads
+from img2img.app.access import LOCAL
 from img2img.app.canvas import PNG, canvas
 from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
@@ -595,7 +596,7 @@ def test_what_is_remembered_of_visitors_is_bounded(demo, tmp_path, monkeypatch):
         self.close()
 
     monkeypatch.setattr(gr.Blocks, "launch", launch_and_visit)
-    page_module.launch(demo.models, tmp_path, "127.0.0.1", None, False, None, 64, False)
+    page_module.launch(demo.models, tmp_path, LOCAL, None, "", False, None, 64, False)
     assert remembered == ["session-3", "session-4", "session-5"]
 
 

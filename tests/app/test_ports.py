@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from img2img.app import ports, server
+from img2img.app.access import LOCAL
 from img2img.app.ports import require_free
 from img2img.cli import main
 from img2img.errors import Img2ImgError, UsageError
@@ -97,6 +98,8 @@ def test_a_server_that_does_not_start_has_failed(monkeypatch, invert):
         raise SystemExit(3)
 
     monkeypatch.setattr(server, "uvicorn", SimpleNamespace(run=fail))
+    files = (str(invert.path),)
+    settings = server.Settings(files, "cpu", "auto", None, server.Limits(), LOCAL, "")
     with pytest.raises(Img2ImgError, match="did not start") as raised:
-        server.run([str(invert.path)], "cpu", "auto", server.Limits(), "127.0.0.1", 0, 1)
+        server.run(settings, 0, 1)
     assert raised.value.exit_code == 1
