@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from img2img import control_groups
 from img2img.errors import DataError
 
 PICTURE_SUFFIXES = frozenset(
@@ -380,10 +381,16 @@ def require_utf8(path: Path) -> None:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use; in a container, fewer than the machine has."""
+    """The cores that this process may use: in a container, fewer than the machine has. Of a quota
+    of 2.5 cores, 2, because a third thread would be stopped for half of the time, and the others
+    would wait for it; at least 1.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = control_groups.cores()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def split_suffix(path: str) -> tuple[str, str]:

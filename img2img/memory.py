@@ -5,17 +5,12 @@ from pathlib import Path
 
 import psutil
 
-CGROUPS = Path("/sys/fs/cgroup")
-PROCESS_GROUPS = Path("/proc/self/cgroup")
-FILES = {  # of a control group: its limit, its usage, and the reclaimable part of the usage
-    "": ("memory.max", "memory.current", "inactive_file"),  # version 2
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
+from img2img import control_groups
 
 
 def available() -> int:
     """Bytes that this process can still allocate, by the system's memory or a container's limit."""
-    return min([psutil.virtual_memory().available, *_available_in_groups()])
+    return min([psutil.virtual_memory().available, *control_groups.memory_left()])
 
 
 def peak() -> int | None:
@@ -46,29 +41,3 @@ def forget_peak() -> int | None:
     except OSError:
         return peak()
     return psutil.Process().memory_info().rss
-
-
-def _available_in_groups() -> list[int]:
-    """Bytes left below the limits of this process's control groups and of their parents."""
-    available = []
-    try:
-        lines = PROCESS_GROUPS.read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        _, controllers, name = line.split(":", 2)
-        if controllers not in FILES:
-            continue
-        top, (limit, used, cached) = CGROUPS / controllers, FILES[controllers]
-        group = top / name.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder == top.parent:
-                break
-            try:
-                stat = (folder / "memory.stat").read_text().splitlines()
-                reclaimable = [int(row.split()[1]) for row in stat if row.split()[0] == cached]
-                maximum, usage = (int((folder / file).read_text()) for file in (limit, used))
-            except (OSError, ValueError, IndexError):  # this group has no limit
-                continue
-            available.append(maximum - usage + sum(reclaimable))
-    return available

@@ -38,6 +38,8 @@ class Runtime:
         if deterministic:
             prepare_cuda()
         self.device = _device(device, ranks)
+        # Torch does not know the quota of a container.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         self.bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
         self.layout = (
             torch.channels_last if channels_last and self.bf16 else torch.contiguous_format
