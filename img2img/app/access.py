@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from img2img.errors import UsageError
 
-ALL_ADDRESSES = ("0.0.0.0", "::", "")  # what a server listens to that other machines reach
+# What a server listens to that other machines reach. (It is compared with, and not bound.)
+ALL_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
 

@@ -172,7 +172,7 @@ class Augment:
         those of albumentations 2.0.8 (Compose of RandomCrop and HorizontalFlip, which share one
         generator), with which runs were trained that can still be resumed.
         """
-        draws = Random(int(random.integers(2**31)))
+        draws = Random(int(random.integers(2**31)))  # noqa: S311, no secret
         draws.random()  # Compose: whether to do anything, which is always so
         [shape] = {picture.shape[:2] for picture in pictures.values()}
         height, width = self.size.shape

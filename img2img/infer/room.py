@@ -66,7 +66,9 @@ def measured(translator: Translator) -> float | None:
     # -P: no module is imported from the current folder, which may hold anything.
     line = [sys.executable, "-P", "-m", "img2img.infer.room", str(translator.path)]
     try:
-        done = subprocess.run([*line, translator.provider], capture_output=True)
+        done = subprocess.run(  # noqa: S603, no shell
+            [*line, translator.provider], capture_output=True
+        )
         each = float(done.stdout)
     except (OSError, ValueError):
         return None

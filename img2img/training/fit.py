@@ -72,7 +72,8 @@ def _peak(config: RunConfig, batch: int) -> int | None:
     values = config.with_method(batch=batch, accumulate=1).model_dump(mode="json")
     # -P: modules in the current folder can't shadow others.
     line = [sys.executable, "-P", "-m", "img2img.training.fit"]
-    done = subprocess.run(line, input=json.dumps(values), capture_output=True, text=True)
+    sent = json.dumps(values)
+    done = subprocess.run(line, input=sent, capture_output=True, text=True)  # noqa: S603, no shell
     if done.returncode == 0:
         return int(done.stdout)
     if done.returncode < 0 or "OutOfMemoryError" in done.stderr or "allocate" in done.stderr:

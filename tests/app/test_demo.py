@@ -619,6 +619,22 @@ def test_routes_that_the_page_does_not_need_are_closed(address, path):
         assert httpx.request(method, address + path).status_code in (403, 404, 405)
 
 
+def test_a_page_of_a_stranger_reads_nothing_and_sends_nothing(address):
+    """By a name that is pointed here, or from its own address."""
+    rebound = {"Host": "evil.example:7860"}
+    foreign = {"Origin": "https://evil.example"}
+    both = rebound | {"Origin": "http://evil.example:7860"}
+    for headers in (rebound, foreign, both, {"Origin": "null"}):
+        for path in ("/", "/config", "/gradio_api/info"):
+            refused = httpx.get(address + path, headers=headers)
+            assert refused.status_code == 403
+            assert not [name for name in refused.headers if name.startswith("access-control")]
+        sent = {"files": b"x"}
+        upload = httpx.post(address + "/gradio_api/upload", files=sent, headers=headers)
+        assert upload.status_code == 403
+    assert httpx.get(address + "/config", headers={"Origin": address}).status_code == 200
+
+
 def test_too_large_an_upload_is_told_before_it_is_sent(address):
     head = {"content-length": str(2**30), "content-type": "multipart/form-data; boundary=a"}
     with socket.create_connection(address.removeprefix("http://").split(":")) as asked:
