@@ -1,6 +1,7 @@
 """The HTTP API: pictures in, translated pictures out."""
 
 import asyncio
+import logging
 import math
 import os
 import sys
@@ -370,7 +371,7 @@ def _require_at_most(pixels: int, width: int, height: int, hint: str = "") -> No
 
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:
-    """The HTTP status and the message of an error. Raises it again if it is unexpected."""
+    """The HTTP status and the message of an error. One that is unexpected is logged."""
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if isinstance(error, DataError):
@@ -386,4 +387,6 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
         return 499, "The client closed the connection."
     if isinstance(error, TimeoutError):
         return 504, "The request took too long. Send a smaller picture, or try again later."
-    raise error
+    logging.getLogger("uvicorn.error").error("A translation failed.", exc_info=error)
+    name = type(error).__name__
+    return 500, f"The server failed to translate this picture ({name}). Its log has the details."

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 import schemathesis
 from bundles import make_bundle
@@ -358,6 +359,23 @@ def test_when_too_many_wait_the_next_is_told_to_come_again(client, monkeypatch, 
     assert all(answer.headers["retry-after"] for answer in found if answer.status_code == 429)
 
 
+def test_after_a_failure_of_the_runtime_the_next_is_answered(client, monkeypatch, invert):
+    original = type(invert).__call__
+    errors = iter([RuntimeError("of onnxruntime"), MemoryError()])
+
+    def failing(self, *arguments):
+        for error in errors:
+            raise error
+        return original(self, *arguments)
+
+    monkeypatch.setattr(type(invert), "__call__", failing)
+    for name in ("RuntimeError", "MemoryError"):
+        failed = client.post("/v1/translate", content=SMALL)
+        assert failed.status_code == 500
+        assert f"failed to translate this picture ({name})" in failed.json()["detail"]
+    assert client.post("/v1/translate", content=SMALL).status_code == 200
+
+
 def test_what_takes_too_long_ends(invert, monkeypatch):
     monkeypatch.setattr(type(invert), "__call__", lambda *_: time.sleep(0.5))
     models = Models([str(invert.path)], "cpu")
@@ -463,8 +481,8 @@ def test_what_was_accepted_is_finished_before_the_end(server, noise):
     assert process.wait(20) is not None
 
 
-def test_several_workers_serve_and_count_together(server):
-    _, address = server("--workers", "2", "--provider", "cpu")
+def test_several_workers_serve_and_count_together_and_one_may_die(server):
+    process, address = server("--workers", "2", "--provider", "cpu")
     for _ in range(12):
         deadline = time.monotonic() + 60
         while True:
@@ -476,3 +494,17 @@ def test_several_workers_serve_and_count_together(server):
                 time.sleep(0.2)
     told = ask(address, b"", "/metrics")[1].decode()
     assert 'img2img_requests_total{model="flat-to-3d",status="200"} 12.0' in told
+    workers = [
+        each
+        for each in psutil.Process(process.pid).children()
+        if "spawn_main" in str(each.cmdline())
+    ]
+    workers[0].kill()  # as a crash of the runtime ends it
+    deadline = time.monotonic() + 60
+    answered = 0
+    while answered < 12:
+        try:
+            answered += ask(address, SMALL)[0] == 200
+        except OSError:  # its connection was the dead worker's
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
