@@ -128,6 +128,21 @@ def test_translate_is_quiet(watched, provider):
     watched.require_quiet()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["info", MODEL],
+        ["doctor"],
+        ["check", "--a", SAMPLE / "test" / "flat", "--b", SAMPLE / "test" / "3d"],
+    ],
+    ids=lambda line: line[0],
+)
+def test_commands_that_write_nothing_are_quiet(watched, line):
+    watched.run(*IMG2IMG, *line)
+    watched.require_quiet()
+    assert list(watched.work.iterdir()) == []
+
+
 def test_train_is_quiet(watched):
     small = "--size 32 --resize 36 --width 4 --d-width 4 --d-layers 2 --batch 2 --steps 4"
     folders = ["--a", SAMPLE / "test" / "flat", "--b", SAMPLE / "test" / "3d"]
