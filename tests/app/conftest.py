@@ -6,11 +6,13 @@ from bundles import attributes, bundle, classes, invert, joint, noise, save  # n
 from starlette.testclient import TestClient
 
 
-@pytest.fixture(autouse=True)
-def _named_localhost(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def _named_localhost():
     """Starlette's client calls the server `testserver`, a name that it does not answer to."""
     named = partialmethod(TestClient.__init__, base_url="http://localhost")
-    monkeypatch.setattr(TestClient, "__init__", named)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestClient, "__init__", named)
+        yield
 
 
 @pytest.fixture(scope="module")
