@@ -10,12 +10,12 @@ def doctor(
 ) -> None:
     """Show versions, devices and execution providers, and problems with them."""
     import json
-    import os
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
     from img2img import __version__
     from img2img.errors import Img2ImgError
+    from img2img.files import usable_cores
 
     def installed(package: str) -> str | None:
         try:
@@ -60,7 +60,7 @@ def doctor(
         "img2img": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "packages": versions,
         "providers": providers,
         "training devices": devices if versions["torch"] else "none: pip install 'img2img[train]'",

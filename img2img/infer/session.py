@@ -5,9 +5,10 @@ import ctypes
 import hashlib
 import io
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -316,12 +317,24 @@ def _open(
             ) from None
         if explicit:
             raise _unbound(name, reason(error)) from None
+        _tell_once(name, reason(error))
         return None
     if full_name not in session.get_providers():
         if explicit:
             raise _unbound(name, _missing_library(name))
+        _tell_once(name, _missing_library(name))
         return None
     return session
+
+
+@cache
+def _tell_once(provider: str, reason: str) -> None:
+    """Print why "auto" does without a GPU that is there: everything works, but takes longer."""
+    print(
+        f"img2img: {provider} does not work here ({reason}), so another provider is used. "
+        "To see which work: img2img doctor",
+        file=sys.stderr,
+    )
 
 
 def reason(error: Exception) -> str:

@@ -214,6 +214,20 @@ def test_auto_falls_back_to_the_cpu_without_noise(bundle, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@without_driver
+@pytest.mark.skipif("cuda" not in session.available(), reason="an onnxruntime without CUDA")
+def test_a_driver_without_its_libraries_is_told_in_one_line_once(bundle, capfd, monkeypatch):
+    session._tell_once.cache_clear()
+    monkeypatch.setattr(session, "_has_nvidia_driver", lambda: True)
+    for _ in range(2):
+        assert session.load(bundle(), "auto").provider in ("cpu", "openvino")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("img2img: cuda does not work here (")
+    assert err.endswith("img2img doctor\n")
+    assert err.count("\n") == 1
+
+
 def test_a_provider_that_this_onnxruntime_lacks_is_a_device_error(bundle):
     missing = next(name for name in session.PROVIDERS if name not in session.available())
     with pytest.raises(DeviceError, match=f"no {missing} provider; it has .*cpu"):
