@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import gradio as gr
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.utils import get_upload_folder
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -220,7 +221,9 @@ class Guard:
                 return {"type": "http.disconnect"}
             return message
 
-        await self.app(scope, counted, send)
+        # Otherwise each interrupted upload would be a traceback in the log.
+        with contextlib.suppress(ClientDisconnect):
+            await self.app(scope, counted, send)
 
 
 def stored() -> int:

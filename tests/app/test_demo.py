@@ -27,6 +27,7 @@ import tifffile
 from bundles import make_between, make_bundle
 from gradio.data_classes import FileData, ListFiles
 from PIL import Image
+from starlette.requests import ClientDisconnect, Request
 
 from img2img.app import demo as demo_module
 from img2img.app import page as page_module
@@ -633,6 +634,19 @@ def test_a_page_of_a_stranger_reads_nothing_and_sends_nothing(address):
         upload = httpx.post(address + "/gradio_api/upload", files=sent, headers=headers)
         assert upload.status_code == 403
     assert httpx.get(address + "/config", headers={"Origin": address}).status_code == 200
+
+
+def test_an_interrupted_upload_is_no_error():
+    async def reading(scope, receive, send) -> None:
+        await Request(scope, receive).body()
+
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(reading(scope, receive, None))
+    asyncio.run(uploads.Guard(reading, 1000)(scope, receive, None))
 
 
 def test_too_large_an_upload_is_told_before_it_is_sent(address):
