@@ -152,7 +152,7 @@ def guards(access: Access) -> list[Middleware]:
             allow_origins=access.origins,
             allow_methods=("GET", "HEAD", "POST"),
             allow_headers=("Authorization", "Content-Type"),
-            expose_headers=("Img2img-Notes", "Retry-After", "Server-Timing"),
+            expose_headers=("Img2img-Clipped", "Img2img-Notes", "Retry-After", "Server-Timing"),
         ),
     ]
 

@@ -2,6 +2,7 @@
 hostile or too large is refused.
 """
 
+import base64
 import gzip
 import io
 import struct
@@ -244,6 +245,17 @@ def test_a_form_has_a_file_for_each_input(client):
     wrong = {**files, "sar": ("b.npy", written(np.save, optical))}
     answer = client.post("/v1/translate?model=several", files=wrong)
     assert detail(answer) == "sar: 2 bands of uint16, where 1 band of float32 is expected."
+
+
+def test_json_has_a_file_for_each_input_and_gives_one_back(client):
+    optical, sar = drawn("uint16", 9, 7, 2), drawn("float32", 9, 7)
+    files = {"optical": tiff(optical), "sar": written(np.save, sar)}
+    fields = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    asked = {"model": "several", **fields}
+    answer = client.post("/v1/translate", json=asked, headers={"Accept": "application/json"})
+    assert answer.json()["media_type"] == "image/tiff"
+    given = base64.b64decode(answer.json()["image"])
+    assert np.array_equal(read_tiff(given), np.dstack([optical, sar]))
 
 
 def test_models_tell_what_they_take_and_give(client):
