@@ -24,6 +24,8 @@ from img2img.errors import UsageError
 
 # What a server listens to that other machines reach. (It is compared with, and not bound.)
 ALL_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104
+# Headers of answers, beside the few that pages of other origins may always read.
+READABLE = "Content-Disposition Img2img-Clipped Img2img-Notes Retry-After Server-Timing".split()
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
 
@@ -152,7 +154,7 @@ def guards(access: Access) -> list[Middleware]:
             allow_origins=access.origins,
             allow_methods=("GET", "HEAD", "POST"),
             allow_headers=("Authorization", "Content-Type"),
-            expose_headers=("Img2img-Clipped", "Img2img-Notes", "Retry-After", "Server-Timing"),
+            expose_headers=READABLE,
         ),
     ]
 
