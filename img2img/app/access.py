@@ -25,7 +25,13 @@ from img2img.errors import UsageError
 # What a server listens to that other machines reach. (It is compared with, and not bound.)
 ALL_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104
 # Headers of answers, beside the few that pages of other origins may always read.
-READABLE = "Content-Disposition Img2img-Clipped Img2img-Notes Retry-After Server-Timing".split()
+READABLE = [
+    "Content-Disposition",
+    "Img2img-Clipped",
+    "Img2img-Notes",
+    "Retry-After",
+    "Server-Timing",
+]
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
 
