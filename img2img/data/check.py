@@ -14,6 +14,7 @@ from img2img import images
 from img2img.data.dataset import Dataset
 from img2img.errors import DataError
 from img2img.files import usable_cores
+from img2img.rasters.pages import split_name
 from img2img.sizes import Size
 
 
@@ -24,7 +25,8 @@ def fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     for path in dataset.files():
         parts = path.absolute().parts[-2:]  # the same from any working directory
-        digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % path.stat().st_size)
+        size = split_name(path)[0].stat().st_size
+        digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % size)
     digest.update(dataset.identity())
     return digest.hexdigest()
 

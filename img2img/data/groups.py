@@ -12,10 +12,12 @@ from typing import Self, TypeVar
 
 from img2img.data.sources import Sources
 from img2img.errors import DataError
-from img2img.files import data_folders
+from img2img.files import data_folders, split_suffix
+from img2img.rasters.pages import split_name
 
 HELD_OUT = 16  # samples that a run holds out by default
 PARENT = "parent"  # the rule by which the folder of a file is its group
+FILE = "file"  # the rule by which each file is a group, of its pages
 T = TypeVar("T")
 
 
@@ -39,15 +41,18 @@ class Groups:
         return cls(rule, tuple(folders))
 
     def name(self, path: Path) -> str:
-        """The group of a file. Raises DataError for a path that the regex does not match, and by
-        `parent` for a file that is not in a sub-folder.
+        """The group of a file, and of its pages. Raises DataError for a path that the regex does
+        not match, and by `parent` for a file that is not in a sub-folder.
         """
+        path, _ = split_name(path)
         above = [folder for folder in self.folders if path.is_relative_to(folder)]
         if not above:
             raise DataError(f"--group: {path} is in none of the folders of the data.")
         folder = max(above, key=lambda folder: len(folder.parts))
         # macOS writes names in NFD.
         relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+        if self.rule == FILE:
+            return split_suffix(relative)[0]
         if self.rule == PARENT:
             if "/" not in relative:
                 raise DataError(
@@ -153,5 +158,5 @@ def _all_in_few(kind: str, count: Counter[str]) -> str:
     return (
         f"--group: the {count.total():,} {kind} are of {len(names):,} {which}, none of which can "
         "be held out so that others are left to train on. Give more of them, held-out folders "
-        "(--test-...), or another --group."
+        "(--test-...), or another --group; --held-out 0 holds nothing out."
     )

@@ -12,10 +12,11 @@ import numpy as np
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.pages import named_pictures, pictures_of
 from img2img.data.parts import Located, match, stacks, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.files import PassedOver, by_name, pictures
+from img2img.files import PassedOver
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -40,10 +41,10 @@ class Unpaired(Dataset):
         assert sources.b
         left_over = PassedOver()
         if not sources.more_a:
-            a, b = pictures(sources.a, left_over), pictures(sources.b, left_over)
+            a, b = (pictures_of(folder, sources, left_over) for folder in (sources.a, sources.b))
             return cls(a=a, b=b, channels=channels, passed_over=left_over)
-        inputs, stacked = stacks(sources.inputs, left_over)
-        a, b = tuple(inputs.values()), pictures(sources.b, left_over)
+        inputs, stacked = stacks(sources, left_over)
+        a, b = tuple(inputs.values()), pictures_of(sources.b, sources, left_over)
         return cls(a=a, b=b, channels=channels, passed_over=left_over, stacks=stacked)
 
     @classmethod
@@ -145,8 +146,8 @@ class PartlyPaired(Unpaired):
         assert sources.a
         assert sources.b
         left_over = PassedOver()
-        inputs, stacked = stacks(sources.inputs, left_over)
-        pairs, alone_a, alone_b = match(inputs, by_name(sources.b, left_over))
+        inputs, stacked = stacks(sources, left_over)
+        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources, left_over))
         empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over, stacks=stacked)
         return empty._with(pairs, alone_a, alone_b)
 

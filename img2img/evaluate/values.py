@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img import __version__, rasters
+from img2img.data.intensities import is_raster
 from img2img.data.parts import stacks
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Case
 from img2img.evaluate.measure import Evaluation, Metric, mean_of, measured
@@ -18,6 +20,8 @@ from img2img.evaluate.run import folder_cases
 from img2img.files import PassedOver
 from img2img.infer.translator import Translator
 from img2img.rasters import Raster
+from img2img.rasters.pages import names
+from img2img.rasters.pages import read as read_picture
 from img2img.stored import read_stored
 
 HIGHER_IS_BETTER = {"psnr", "ssim"}
@@ -53,8 +57,10 @@ def evaluate_values(
     is the model's, or that of all truths; with several bands also the spectral angle sam in degrees
     (Kruse et al. 1993), ergas (Wald 2000, for pictures of one resolution), and mae/BAND.
 
-    Raises DataError where files have no ground truth, differ from it in size or bands, or are not
-    in all folders of inputs, UsageError for an unknown metric or another number of inputs.
+    Files of several pages are compared page by page.
+
+    Raises DataError where files have no ground truth, differ from it in size, bands or pages, or
+    are not in all folders of inputs, UsageError for an unknown metric or another number of inputs.
     """
     if unknown := [name for name in wanted if name.partition("/")[0] not in NAMES]:
         raise UsageError(
@@ -68,6 +74,7 @@ def evaluate_values(
             f"{len(without)} of {len(cases)} files have no real one of the same name (first: "
             f"{without[0]}), without which values can't be compared."
         )
+    cases = [page for case in cases for page in _pages(case, translator)]
     bands, width = _bands_and_ranges(cases, translator, console)
     rows: list[dict[str, float]] = []
     for case in track(cases, "translations", console=console, transient=True):
@@ -102,13 +109,41 @@ def _with_further(
         raise UsageError(f"{translator.manifest.name} takes {wanted}.")
     if not parts:
         return list(cases)
-    _, inputs = stacks(folders, PassedOver())
+    _, inputs = stacks(Sources(a=folders[0], more_a=tuple(folders[1:])), PassedOver())
     if inputs.alone:
         raise DataError(
             f"{len(inputs.alone)} files are not in all folders of inputs (first: "
             f"{inputs.alone[0]}). Remove them, or add the others."
         )
     return [replace(case, further=inputs.further[case.path]) for case in cases]
+
+
+def _pages(case: Case, translator: Translator | None) -> list[Case]:
+    """The case, or one for each page of its files, by their names; not for a model that takes all
+    pages of a file, or the first one, as a picture.
+    """
+    intensity = translator.manifest.intensity_in if translator else None
+    assert case.truth  # of all cases
+    files = case.path, case.truth, *case.further
+    if (intensity and intensity.inputs[0].pages != "each") or not any(map(is_raster, files)):
+        return [case]
+    counts = [header.pages if (header := rasters.header(file)) else 1 for file in files]
+    if len(set(counts)) > 1:
+        raise DataError(
+            f"{', '.join(map(str, files))} have different numbers of pages: "
+            f"{', '.join(map(str, counts))}. Give files with as many pages as each other."
+        )
+    pages = zip(*(names(file, counts[0]) for file in files), strict=True)
+    return [
+        replace(
+            case,
+            name=case.name if counts[0] == 1 else f"{case.name}/{path.name}",
+            path=path,
+            truth=truth,
+            further=tuple(further),
+        )
+        for path, truth, *further in pages
+    ]
 
 
 def _bands_and_ranges(
@@ -125,7 +160,7 @@ def _bands_and_ranges(
     low, high = np.array(np.inf), np.array(-np.inf)
     for case in track(cases, "ranges", console=console, transient=True):
         assert case.truth  # of all cases
-        raster = rasters.read(case.truth)
+        raster = read_picture(case.truth)
         known = raster.values[_known(raster)].astype(np.float64)
         if len(known):
             low, high = np.minimum(low, known.min(0)), np.maximum(high, known.max(0))
@@ -147,7 +182,7 @@ def _compared(case: Case, translator: Translator | None) -> Compared:
             output = translator(case.path, to=case.to)
         made = Raster(output, nodata=intensity.nodata)
     else:
-        truth, made = rasters.read(case.truth), rasters.read(case.path)
+        truth, made = read_picture(case.truth), read_picture(case.path)
     if made.values.shape != truth.values.shape:
         sizes = [
             f"{raster.values.shape[1]}x{raster.values.shape[0]} of {raster.values.shape[2]} bands"

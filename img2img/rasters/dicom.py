@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.rasters.raster import Carried, Header, Raster, opened, require_bounded
 from img2img.rasters.scaling import scaled, stored_range, type_scaled
 
@@ -106,7 +106,7 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
         import pydicom
         from pydicom.uid import generate_uid
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     if like is None or not isinstance(like.carried, DicomMetadata):
         raise DataError("DICOM is written only for values that were read from DICOM. Write .tif")
     metadata = like.carried
@@ -141,7 +141,7 @@ def _dataset(file: BinaryIO) -> "FileDataset":
         import pydicom
         from pydicom.filereader import read_dataset
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file.seek(132)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.rasters.raster import type_read
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def require_decodable(page: "TiffPage", max_pixels: int) -> None:
         )
     needed = kind in BY_CODECS or page.predictor == FLOATING_POINT or bits not in (1, 8, 16, 32, 64)
     if needed and not has_codecs():
-        raise DataError(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
+        raise MissingPackage(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
     if page.is_tiled and segment_area(page) > max(max_pixels, 2**20):
         raise DataError(f"its tiles of {page.tilewidth}x{page.tilelength} are too large")
     segments = _segments(page)

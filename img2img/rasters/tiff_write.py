@@ -15,7 +15,7 @@ from xml.dom import minidom
 import numpy as np
 
 from img2img.box import Box
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.files import usable_cores
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, require_safe_xml
@@ -74,7 +74,7 @@ def _write(
     try:
         import tifffile
     except ImportError:
-        raise DataError(f"writing a TIFF of these values {INSTALL}") from None
+        raise MissingPackage(f"writing a TIFF of these values {INSTALL}") from None
     metadata = TiffMetadata()
     if like and isinstance(like.carried, TiffMetadata):
         metadata = like.carried

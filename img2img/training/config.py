@@ -75,6 +75,8 @@ class PastSettings(BaseModel):
     patience: int | None
 
 
+# Fields of the training sources that hold for held-out ones, too.
+GIVEN_ONCE = ("swap", "attributes", "attribute", "pages", "neighbors")
 # Settings that may change when a run is resumed.
 CHANGEABLE = tuple(name for name in PastSettings.model_fields if name != "until")
 
@@ -334,7 +336,7 @@ class RunConfig(BaseModel):
     @property
     def held_out_sources(self) -> Sources:
         """The held-out folders, read in the same way as the training folders."""
-        shared = self.sources.model_dump(include={"swap", "attributes", "attribute"})
+        shared = self.sources.model_dump(include={*GIVEN_ONCE})
         return self.test.model_copy(update=shared)
 
 

@@ -155,7 +155,7 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
         _report_groups(config, held_out, console)
-    if held_out is not training and (config.test.given() or config.group):
+    if held_out is not training and (config.test.given() or groups_of(config)):
         _refuse_leaks(config, training, held_out, decode, console)
     if str(passed_over):
         console.print(f"{passed_over}.")
@@ -183,7 +183,7 @@ def _refuse_leaks(
         found += leaked_files(training, held_out)
     for leak in found:
         told = f"{leak.what} The first: {', '.join(leak.files[:5])}"
-        if groups:
+        if config.group:
             raise DataError(f"{told}.")
         console.print(told, highlight=False, markup=False, soft_wrap=True)
 
@@ -210,7 +210,8 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     if sources.more_a:  # named as they were given, without /train
         inputs = dataset.files_by_input(names_of_inputs(config.sources.inputs))
     files = dataset.files_by_side()
-    intensities = fit_intensities(files, given.range, given.bands, inputs)
+    pages, neighbors = dataset.pages, dataset.neighbors
+    intensities = fit_intensities(files, given.range, given.bands, inputs, pages, neighbors)
     _require_fitting(config, intensities)
     if not intensities:
         return config

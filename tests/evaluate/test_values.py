@@ -157,3 +157,16 @@ def test_a_model_with_several_inputs_is_measured_on_their_files(folders, tmp_pat
     (inputs[1] / "1.tif").unlink()
     with pytest.raises(DataError, match="1 files are not in all folders of inputs"):
         measured(tmp_path / "truth", inputs[0], quiet, translator, further=inputs[1:])
+
+
+def test_volumes_are_compared_page_by_page(tmp_path, quiet):
+    truth = np.linspace(0, 1000, 3 * 20 * 30).reshape(3, 20, 30).astype(np.float32)
+    for name, offset in (("real", 0), ("fake", 10 * np.arange(3, dtype=np.float32))):
+        (tmp_path / name).mkdir()
+        values = truth + np.reshape(offset, (-1, 1, 1))
+        tifffile.imwrite(tmp_path / name / "v.tif", values, photometric="minisblack")
+    result = evaluate_values(tmp_path / "real", tmp_path / "fake", None, quiet, resamples=0)
+    assert [round(score) for score in result.scores.values()] == [0, 10, 20]
+    tifffile.imwrite(tmp_path / "fake" / "v.tif", truth[:2], photometric="minisblack")
+    with pytest.raises(DataError, match=r"have different numbers of pages: 2, 3\."):
+        evaluate_values(tmp_path / "real", tmp_path / "fake", None, quiet, resamples=0)
