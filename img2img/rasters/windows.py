@@ -20,15 +20,14 @@ from img2img.rasters import npy, tiff
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, as_read, named, type_read
 from img2img.rasters.tiff_page import (
-    DEFLATE,
     JPEG,
     colored,
     form_of,
-    has_codecs,
     joined,
-    require_bounded_segment,
     require_decodable,
+    require_sound_segment,
     segment_area,
+    trusts_its_data,
 )
 
 if TYPE_CHECKING:
@@ -205,8 +204,8 @@ class _Planes:
         if offset and count:
             self.file.seek(offset)
             content = self.file.read(min(count, 2 * LARGEST_SEGMENT))
-            if page.compression == JPEG or (page.compression in DEFLATE and not has_codecs()):
-                require_bounded_segment(content, page, segment_area(page))
+            if trusts_its_data(page):
+                require_sound_segment(content, page, segment_area(page))
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         jpeg = tables if page.compression == JPEG else {}
         values, (plane, _, top, left, _), shape = page.decode(content, index, **jpeg)

@@ -5,7 +5,7 @@ import pytest
 
 from img2img.box import Box
 from img2img.errors import DataError
-from img2img.rasters import windows
+from img2img.rasters import tiff_page, windows
 
 rasterio = pytest.importorskip("rasterio")
 tifffile = pytest.importorskip("tifffile")
@@ -192,6 +192,6 @@ def test_a_tile_that_expands_beyond_its_size_is_refused(tmp_path, monkeypatch):
             tag = file.pages.first.tags[name]
             content[tag.valueoffset : tag.valueoffset + 2] = (64).to_bytes(2, "little")
     path.write_bytes(content)
-    monkeypatch.setattr(windows, "has_codecs", lambda: False)
+    monkeypatch.setattr(tiff_page, "has_codecs", lambda: False)
     with pytest.raises(DataError, match="larger than its header"):
         read_last_pixel(path)
