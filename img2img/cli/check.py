@@ -90,6 +90,7 @@ def check(
 
     try:
         from img2img.data.check import require_same_domains
+        from img2img.data.findings import Finding
         from img2img.data.groups import HELD_OUT, Groups
         from img2img.data.intensities import names_of_inputs
         from img2img.data.parts import entered
@@ -98,7 +99,7 @@ def check(
         from img2img.data.survey import survey
         from img2img.methods import METHODS
         from img2img.training.config import GIVEN_ONCE
-        from img2img.training.held_out import rule_of
+        from img2img.training.held_out import count_unused, rule_of
         from img2img.training.settings import settings_of
     except ImportError as error:
         raise needs_extra("train", error) from None
@@ -139,10 +140,14 @@ def check(
         require_same_domains(training, held_out)
     elif groups:
         training, held_out = whole.split_groups(wanted or HELD_OUT, groups)
+    unused = 0 if held_out is None or training is whole else count_unused(whole, training, held_out)
     console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     result = survey(training, held_out, console, groups)
+    if unused:
+        what = f"{unused:,} files near the held-out ones are not used."
+        result.findings.append(Finding("note", what))
     names = names_of_inputs(sources.inputs) if sources.more_a else ()
     values = _examined_values(whole, ranges, picked, names, result)
     if as_json:

@@ -14,7 +14,7 @@ from rich.console import Console
 from img2img.data.attributes import nfc, read_attributes
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.groups import Groups, held_out_groups
 from img2img.data.pages import pages_of, pictures_of
 from img2img.data.parts import Located, domain_folders, has_domains, has_two_sets, main_part
 from img2img.data.sources import Sources
@@ -153,7 +153,9 @@ class Labelled(Dataset):
         names = {kind: [groups.name(path) for path, *_ in kinds[kind]] for kind in kinds}
         in_words = {f"pictures of {kind or 'the attribute list'}": names[kind] for kind in kinds}
         chosen = held_out_groups(in_words, -(-held_out // len(kinds)))
-        shares = [divided(kinds[kind], names[kind], chosen) for kind in kinds]
+        shares = [
+            groups.divided(items, [path for path, *_ in items], chosen) for items in kinds.values()
+        ]
         rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
         return replace(self, items=rest), replace(self, items=out)
 

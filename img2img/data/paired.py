@@ -14,7 +14,7 @@ from rich.console import Console
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.groups import Groups, held_out_groups
 from img2img.data.pages import named_pictures, pictures_of
 from img2img.data.parts import (
     Located,
@@ -229,8 +229,9 @@ class PairsAndInputs(Pairs):
         """As `split`. Inputs without a partner of the groups that are held out are not used."""
         names = [groups.name(a) for a, _ in self.items]
         chosen = held_out_groups({"pairs": names}, held_out)
-        rest, out = divided(self.items, names, chosen)
-        extra, unused = divided(self.extra, [groups.name(path) for path in self.extra], chosen)
+        rest, out = groups.divided(self.items, self.inputs("ab"), chosen)
+        held = [a for a, _ in out]
+        extra, unused = groups.divided(self.extra, self.extra, chosen, held)
         if unused and not extra:
             raise DataError(
                 f"--group: all {len(unused):,} inputs without a partner are of groups that are "

@@ -121,8 +121,8 @@ class Unpaired(Dataset):
         """A group that is held out is held out of both sets."""
         of_a, of_b = ([groups.name(path) for path in paths] for paths in (self.a, self.b))
         chosen = held_out_groups({"pictures of a": of_a, "pictures of b": of_b}, held_out)
-        rest_a, out_a = divided(self.a, of_a, chosen)
-        rest_b, out_b = divided(self.b, of_b, chosen)
+        rest_a, out_a = groups.divided(self.a, self.a, chosen)
+        rest_b, out_b = groups.divided(self.b, self.b, chosen)
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
     def describe(self) -> str:
@@ -201,9 +201,11 @@ class PartlyPaired(Unpaired):
         kinds = {"pairs": of_pairs, "pictures of a": of_a, "pictures of b": of_pairs + of_alone_b}
         chosen = held_out_groups(kinds, held_out)
         pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
-        rest_pairs, out_pairs = divided(pairs, of_pairs, chosen)
-        rest_a, out_a = divided(self.a[self.pairs :], of_a[self.pairs :], chosen)
-        rest_b, out_b = divided(alone_b, of_alone_b, chosen)
+        _, held_a = divided(self.a, of_a, chosen)
+        rest_pairs, out_pairs = groups.divided(pairs, self.a[: self.pairs], chosen, held_a)
+        alone_a, held_b = self.a[self.pairs :], [b for _, b in out_pairs]
+        rest_a, out_a = groups.divided(alone_a, alone_a, chosen, held_a)
+        rest_b, out_b = groups.divided(alone_b, alone_b, chosen, held_b)
         return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
 
     def deciding_files(self) -> Iterator[Path]:

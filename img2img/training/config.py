@@ -104,7 +104,8 @@ class RunConfig(BaseModel):
     group: Annotated[str | None, AfterValidator(as_rule)] = Field(
         None,
         description="Hold out whole groups, such as patients: the files in whose paths this regex "
-        "finds the same (in its first parentheses, if any); parent: those of one folder.",
+        "finds the same (in its first parentheses, if any); parent: those of one folder; "
+        "blocks:2048: the tiles of one square of a scene, and none of training touches them.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")

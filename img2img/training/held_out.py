@@ -22,6 +22,16 @@ def rule_of(group: str | None, sources: Sources, held_out: Sources) -> str | Non
     return group or (FILE if by_file else None)
 
 
+def count_unused(whole: Dataset, training: Dataset, held_out: Dataset) -> int:
+    """The files that are in neither part of a split, because they are near held-out ones, or have
+    no partner and are of their group. Without a split, both parts are the whole.
+    """
+    if training is held_out:
+        return 0
+    used = {*training.files(), *held_out.files()}
+    return sum(path not in used for path in whole.files())
+
+
 def split(config: RunConfig, data: Dataset) -> tuple[Dataset, Dataset]:
     """Split pictures into those to train on and those that are held out, which may be none.
 

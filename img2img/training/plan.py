@@ -23,7 +23,7 @@ from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
-from img2img.training.held_out import groups_of, split
+from img2img.training.held_out import count_unused, groups_of, split
 from img2img.training.schedule import Schedule, steps_per_epoch
 
 
@@ -152,9 +152,10 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
     if not config.test.given():
+        whole = training
         rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-        _report_groups(config, held_out, console)
+        _report_groups(config, whole, training, held_out, console)
     if held_out is not training and (config.test.given() or groups_of(config)):
         _refuse_leaks(config, training, held_out, decode, console)
     if str(passed_over):
@@ -162,13 +163,19 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
     return training, held_out
 
 
-def _report_groups(config: RunConfig, held_out: Dataset, console: Console) -> None:
-    """Print which groups are held out, with the names of the first ten."""
+def _report_groups(
+    config: RunConfig, whole: Dataset, training: Dataset, held_out: Dataset, console: Console
+) -> None:
+    """Print which groups are held out, with the names of the first ten, and how many pictures are
+    in neither part.
+    """
     if groups := groups_of(config):
         names = groups.names(held_out.deciding_files())
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         line = f"held out: {', '.join(names[:10])}{more} ({held_out.describe()})"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if unused := count_unused(whole, training, held_out):
+            console.print(f"{unused:,} files near the held-out ones are not used", highlight=False)
 
 
 def _refuse_leaks(
