@@ -49,7 +49,7 @@ def tiles(
     files = named_files(inputs)
     stems: dict[str, Path] = {}  # of the outputs, each with its input
     for path, relative in files:
-        if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
+        if not windows.reads(path):
             raise DataError(f"{path}: only TIFF and .npy are cut into tiles. Leave it out.")
         stem = split_suffix(str(relative))[0]
         if (other := stems.setdefault(stem, path)) != path:

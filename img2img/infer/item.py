@@ -14,14 +14,16 @@ import numpy as np
 from img2img import images, rasters
 from img2img.errors import DataError
 from img2img.files import split_suffix, write_whole
+from img2img.formats import TooLarge
 from img2img.images import Metadata, Picture
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
-from img2img.infer.scene import Scene, described, is_scene, unmarked
-from img2img.intensity import Intensity, gap_of
+from img2img.infer.scene import Scene, described, gap_of_output, is_scene
+from img2img.intensity import Intensity
 from img2img.rasters import Raster
 from img2img.stored import Stored, read_pages, require_files, stack_pages
 
+LARGE = 2**24  # bytes of a file that may be a scene, and is not read to find out
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -67,20 +69,25 @@ def read_all(jobs: Sequence[Job], reading: Reading) -> list[Item]:
     return [_read(job, reading) for job in jobs]
 
 
-def save_all(items: Sequence[Item], quality: int | None, intensity: Intensity | None) -> list[Item]:
+def save_all(
+    items: Sequence[Item], quality: int | None, intensity: Intensity | None, maker: str = ""
+) -> list[Item]:
     """Encode and write several outputs, with notes on metadata that a format can't hold. Returns
     the items without their pixels.
 
-    intensity: of the outputs, if they are values, which are written without loss.
+    intensity: of the outputs, if they are values, which are written without loss. maker: what
+    tells the outputs of another model, or with other options, from these.
     """
-    return [_save(item, quality, intensity) for item in items]
+    return [_save(item, quality, intensity, maker) for item in items]
 
 
 def _read(job: Job, reading: Reading) -> Item:
     paths, raster, missing = [Path(file) for file in job.files], None, None
     most, side = reading.max_pixels, reading.max_side
     try:
-        if reading.in_parts and any(is_scene(path, most) for path in paths):
+        # The headers of small files are read once, with their pixels.
+        large = any(path.stat().st_size > LARGE for path in paths)
+        if reading.in_parts and large and any(is_scene(path, most) for path in paths):
             return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         contents, sources = zip(*(_loaded(path, most) for path in paths), strict=True)
         if reading.intensity:
@@ -99,6 +106,9 @@ def _read(job: Job, reading: Reading) -> Item:
             [content] = contents
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
+        in_parts = isinstance(error, TooLarge) and reading.in_parts
+        if in_parts and any(is_scene(path, most) for path in paths):
+            return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
         message = str(system_message or error)
         reason = message.removeprefix("the picture: ").removeprefix(f"{paths[0]}: ")
@@ -137,7 +147,8 @@ def _pages(
         try:
             each.append(read_pages(content, part, max_pixels))
         except DataError as error:
-            raise DataError(f"{path}: {str(error).removeprefix('the picture: ')}") from None
+            reason = str(error).removeprefix("the picture: ")
+            raise type(error)(f"{path}: {reason}") from None  # TooLarge stays one
     return stack_pages(each, [str(path) for path in paths], intensity)
 
 
@@ -156,7 +167,7 @@ def _beyond(pages: Sequence[Stored], intensity: Intensity) -> tuple[str, ...]:
     return (f"values beyond the model's range are clipped, {share:.2%} of them",) if share else ()
 
 
-def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
+def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: str) -> Item:
     notes: tuple[str, ...] = ()
     if item.scene and not item.error:
         try:
@@ -167,7 +178,7 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
         try:
             suffix = split_suffix(item.job.target)[1]
             if intensity or (item.raster and suffix.lower() in rasters.WRITES):
-                content, notes = _encoded_values(item, item.result, intensity, suffix)
+                content, notes = _encoded_values(item, item.result, intensity, suffix, maker)
             else:
                 content, notes = _encoded(item.picture.translated(item.result), suffix, quality)
             write_whole(Path(item.job.target), content)
@@ -181,23 +192,21 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
 
 
 def _encoded_values(
-    item: Item, result: np.ndarray, intensity: Intensity | None, suffix: str
+    item: Item, result: np.ndarray, intensity: Intensity | None, suffix: str, maker: str
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file of exact values with the input's metadata, and notes. Missing pixels have
     the value that the outputs' intensity declares, or else the input's, if the type can hold it.
     """
-    nodata = intensity.nodata if intensity else None
-    notes: tuple[str, ...] = ()
+    declared = item.raster.nodata if item.raster else None
+    gap = gap_of_output(declared, intensity, result.dtype.name, item.missing is not None)
     if item.missing is not None and not (intensity and intensity.may_miss):
-        declared = item.raster.nodata if item.raster else None
-        value, nodata = gap_of(intensity, declared, result.dtype.name)
-        result = result.copy()
-        result[item.missing] = value
-        notes = (unmarked(result.dtype.name),) if nodata is None else ()
-    like = described(item.raster, intensity, result.shape[-1], nodata) if item.raster else None
+        result = result.copy()  # else the model has marked them
+        result[item.missing] = gap.value
+    bands, nodata = result.shape[-1], gap.declared
+    like = described(item.raster, intensity, bands, nodata) if item.raster else None
     if like is None and nodata is not None:
         like = Raster(result, nodata=nodata)
-    return rasters.encode(result, like, suffix), notes
+    return rasters.encode(result, like, suffix, maker), gap.notes
 
 
 def _encoded(picture: Picture, suffix: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:

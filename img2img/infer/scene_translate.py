@@ -78,13 +78,14 @@ def _translate_locked(
         with scene.pixels.open("r+b" if state else "w+b") as file:
             canvas = _Canvas(ArrayFile(file, 0, shape, dtype), value)
             if state:
-                picture.beyond, picture.known, canvas.lost = state["seen"]
+                canvas.lost = state["lost"]
+                picture.remarks |= dict.fromkeys(state["remarks"])
 
             def save() -> None:
                 file.flush()
                 os.fsync(file.fileno())
-                seen = picture.beyond, picture.known, canvas.lost
-                content = {"side": tiler.side, "seen": seen, "progress": done.as_dict()}
+                content = {"side": tiler.side, "progress": done.as_dict(), "lost": canvas.lost}
+                content |= {"remarks": list(picture.remarks)}
                 scene.save_state(content | {"shape": shape, "dtype": dtype.name})
 
             steps, total = tiler.done(picture.shape, done), tiler.count(picture.shape)
@@ -97,7 +98,9 @@ def _translate_locked(
                     save()
                     saved = time.monotonic()
             save()
-    return picture.notes
+    share = done.clipped / max(done.known, 1)
+    clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
+    return (*picture.remarks, *((clipped,) if share else ()))
 
 
 class _Picture:
@@ -109,14 +112,13 @@ class _Picture:
         """
         self.pages, self.names = pages, names
         self.channels, self.intensity = manifest.in_channels, manifest.intensity_in
-        self.beyond, self.known = 0.0, 0  # values that are clipped, and all that were read
-        self._remarks = dict.fromkeys(note for page in pages for note in page.raster.notes)
+        # Notes on the files, in their order.
+        self.remarks = dict.fromkeys(note for page in pages for note in page.raster.notes)
         if self.intensity:
             require_files(len(pages), self.intensity)
         else:
             _require_photograph(pages[0].raster)
         self.read(Box(0, 1, 0, 1))  # so that another type or number of bands is named at once
-        self.beyond, self.known = 0.0, 0
         for name, page in zip(names, pages, strict=True):
             if page.shape != pages[0].shape:
                 raise DataError(f"{names[0]} and {name} differ in size. Resample them to one grid")
@@ -125,15 +127,9 @@ class _Picture:
     def shape(self) -> tuple[int, int]:
         return self.pages[0].shape
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        share = self.beyond / max(self.known, 1)
-        clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
-        return (*self._remarks, *((clipped,) if share else ()))
-
     def read(self, box: Box) -> Part:
         rasters = [page.read(box) for page in self.pages]
-        self._remarks |= dict.fromkeys(note for raster in rasters for note in raster.notes)
+        self.remarks |= dict.fromkeys(note for raster in rasters for note in raster.notes)
         if not self.intensity:
             return Part(_in_srgb(rasters[0], self.channels))
         each = [
@@ -143,10 +139,8 @@ class _Picture:
         [stored] = stack_pages(each, self.names, self.intensity)
         values, missing = stored.values, stored.missing
         known = values if missing is None else values[~missing]
-        if known.size:
-            self.beyond += self.intensity.outside(known) * known.size
-            self.known += known.size
-        return Part(values, missing)
+        clipped = round(self.intensity.outside(known) * known.size) if known.size else 0
+        return Part(values, missing, clipped, known.size)
 
 
 def _as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:

@@ -93,8 +93,9 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
     return Raster(results, (), nodata, _unit(dataset), metadata, tuple(notes))
 
 
-def encode(pages: np.ndarray, like: Raster | None) -> bytes:
-    """pages: [P, H, W, bands], all frames of the file, or one of them.
+def encode(pages: np.ndarray, like: Raster | None, maker: str = "") -> bytes:
+    """pages: [P, H, W, bands], all frames of the file, or one of them. The series is a new one,
+    which is the same for all slices of one series with the same maker.
 
     Integers are written exactly, with the file's slope and intercept if these allow it, else with 1
     and 0. float32 is rounded to the file's own steps, because DICOM stores integers.
@@ -130,6 +131,9 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
         kind = list(dataset.get("ImageType") or [])
         dataset.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
         dataset.DerivationDescription = DESCRIPTION
+        series = str(dataset.get("SeriesInstanceUID", ""))
+        if series:
+            dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["img2img", maker, series])
         dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return _written(dataset)

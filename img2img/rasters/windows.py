@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".npy")
-KEPT = 2**28  # bytes of decoded strips and tiles that are kept
+KEPT = 2**28  # bytes of decoded tiles that are kept
+# Strips are as wide as the picture, and all that a row of parts needs are needed by each of them.
+KEPT_STRIPS = 2**29
 LARGEST_PART = 2**30  # bytes
 LARGEST_SEGMENT = 2**27  # bytes of a decoded strip or tile
 
@@ -72,6 +74,11 @@ class Windows:
         return replace(self.raster, values=values, notes=tuple(dict.fromkeys(notes)))
 
 
+def reads(path: Path) -> bool:
+    """Whether files of this suffix are read in parts."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 @contextmanager
 def opened(path: Path, level: int = 0) -> Iterator[Windows]:
     """A context with the file's page. level: of a pyramid, whose place and pixel size are not
@@ -90,7 +97,7 @@ def opened(path: Path, level: int = 0) -> Iterator[Windows]:
 
 def _page(path: Path, level: int, files: ExitStack) -> Windows:
     """The page of a file, which is closed with `files`."""
-    if not path.name.lower().endswith(SUFFIXES):
+    if not reads(path):
         raise DataError(f"only {', '.join(SUFFIXES)} are read in parts. Save it as a tiled TIFF")
     file = files.enter_context(path.open("rb"))
     if path.suffix.lower() == ".npy":
@@ -213,7 +220,8 @@ class _Planes:
             values = np.full(shape, page.nodata, np.dtype(page.dtype))
         self._decoded[key] = values[0]
         self._kept += values.nbytes
-        while self._kept > KEPT and len(self._decoded) > 1:
+        most = KEPT if page.is_tiled else KEPT_STRIPS
+        while self._kept > most and len(self._decoded) > 1:
             self._kept -= self._decoded.popitem(last=False)[1].nbytes
         return values[0], plane, top, left
 

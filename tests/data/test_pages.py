@@ -1,11 +1,13 @@
 """Pages of files as the pictures of a data set: which ones, in which pairs and groups."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from rich.console import Console
 
 from img2img.data.check import fingerprint, verify
 from img2img.data.groups import Groups
@@ -169,6 +171,17 @@ def test_a_page_that_another_volume_has_too_is_a_leak(tmp_path):
     trained = replace(trained, items=trained.items[:3])
     [(first, second)] = same_files(trained, held)
     assert (first.name, second.name) == ("page-1", "page-1")
+
+
+def test_values_among_photographs_are_told(tmp_path):
+    for number in range(5):
+        Image.new("L", (9, 9)).save(tmp_path / f"{number}.png")
+    Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(tmp_path / "deep.png")
+    console = Console(file=io.StringIO(), width=500)
+    verify(SideBySide.open(Sources(pairs=tmp_path), (1, 1)), None, True, console)
+    told = console.file.getvalue()
+    assert "a: 1 of its files have other values, such as 16 bits" in told
+    assert "deep.png" in told
 
 
 def test_the_fingerprint_covers_every_page(volumes):

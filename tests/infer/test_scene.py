@@ -16,15 +16,17 @@ from img2img.cli import app
 from img2img.export import graph
 from img2img.files import find_pictures
 from img2img.infer import scene_translate
-from img2img.infer.folder import Settings, translate_files
-from img2img.infer.plan import make_plan
+from img2img.infer.folder import Settings, Summary, translate_files
+from img2img.infer.plan import Job, make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
+from img2img.infer.scene import Scene
 from img2img.infer.translator import Translator
 from img2img.intensity import Intensity, stacked
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
+from img2img.rasters import windows
 from img2img.sizes import Size
 from img2img.training.config import RunConfig
 
@@ -172,6 +174,68 @@ def test_values_beyond_the_range_are_counted(tmp_path):
     settings = Settings(tile=64, max_pixels=5000)
     summary = translate_files(Translator(model, "cpu"), jobs, Record(tmp_path / "out"), settings)
     assert "values beyond the model's range are clipped" in summary.notes
+
+
+def test_what_was_told_before_an_interruption_is_told_and_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_translate, "SAVE_EVERY", 0.0)
+    values = drawn("uint16", 128, 192, 1).astype(np.float64)
+    values[:64] = 2000
+    np.save(tmp_path / "a.npy", values)
+    model = make_identity(tmp_path / "m.onnx", of("float32"), reach=4)
+
+    def notes(out: str, stops: int) -> list[str]:
+        jobs = [Job(str(tmp_path / "a.npy"), str(tmp_path / out / "a.npy"))]
+        told: list[str] = []
+        monkeypatch.setattr(Summary, "add_notes", lambda self, source, notes: told.extend(notes))
+
+        def show(source: str, done: int, total: int) -> None:
+            if done == stops:
+                raise KeyboardInterrupt
+
+        record = Record(tmp_path / out)
+        options = Settings(tile=64, max_pixels=5000), "skip", print, show
+        translator = Translator(model, "cpu")
+        if stops > 0:
+            with pytest.raises(KeyboardInterrupt):
+                translate_files(translator, jobs, record, *options)
+            stops = -1
+        monkeypatch.setattr(windows, "as_read", lambda values, _: rounded(values, []))
+        translate_files(translator, jobs, record, *options)
+        monkeypatch.setattr(windows, "as_read", rounded)
+        return told
+
+    rounded = windows.as_read
+    clipped = "values beyond the model's range are clipped, "
+    whole = notes("whole", -1)
+    again = notes("again", 3)
+    assert [note for note in again if note.startswith(clipped)] == whole[-1:]
+    assert "float64 values are rounded to float32" in again
+
+
+def test_what_a_kill_leaves_after_the_end_is_deleted_by_the_next_run(tmp_path, monkeypatch):
+    """The record has the picture, and its folder of work is still there."""
+    np.save(tmp_path / "a.npy", drawn("uint16", 100, 100, 1))
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(Scene, "clear", lambda self: None)
+        code, said = translate(tmp_path / "a.npy", "-m", model, "-o", tmp_path / "out")
+        assert code == 0, said
+    [left] = (tmp_path / "out").glob(".img2img-*.parts")
+    other = left.with_name(".img2img-0123456789abcdef.parts")
+    other.mkdir()
+    code, said = translate(tmp_path / "a.npy", "-m", model, "-o", tmp_path / "out")
+    assert (code, "1 skipped" in said) == (0, True)
+    assert list((tmp_path / "out").glob(".img2img-*.parts")) == [other]
+
+
+def test_a_small_file_of_many_pixels_is_read_in_parts(tmp_path):
+    """Its header is read only after its pixels are refused."""
+    values = np.zeros((100, 100), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=(64, 64), compression="zlib")
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    assert tifffile.imread(tmp_path / "out/a.tif").shape == (100, 100)
 
 
 def test_a_photograph_in_parts_is_that_of_the_whole(painter, wall, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from img2img.box import Box
+from img2img.box import Box, boxes
 from img2img.errors import DataError
 from img2img.rasters import tiff_page, windows
 
@@ -181,6 +181,24 @@ def test_what_can_not_be_read_in_parts_is_refused_with_advice(tmp_path, monkeypa
     np.save(cut, values_of("uint16", 1)[..., 0])
     cut.write_bytes(cut.read_bytes()[:300])
     assert "truncated" in reason(cut)
+
+
+def test_a_row_of_parts_decodes_each_strip_once(tmp_path, monkeypatch):
+    """Also where strips take more memory than tiles may."""
+    values = np.arange(128 * 640, dtype=np.uint16).reshape(128, 640)
+    tifffile.imwrite(tmp_path / "a.tif", values, rowsperstrip=8, compression="zlib")
+    monkeypatch.setattr(windows, "KEPT", 1000)
+    monkeypatch.setattr(windows, "KEPT_STRIPS", 9 * 8 * 640 * 2)  # 64 rows, and another strip
+    decoded = []
+    sound = tiff_page.require_sound_segment
+    monkeypatch.setattr(windows, "trusts_its_data", lambda page: True)
+    monkeypatch.setattr(
+        windows, "require_sound_segment", lambda *args: (decoded.append(1), sound(*args))
+    )
+    with windows.opened(tmp_path / "a.tif") as page:
+        for box in boxes(128, 640, 64, 64):
+            np.testing.assert_array_equal(page.read(box).values[..., 0], box.of(values))
+    assert len(decoded) == 16
 
 
 def test_a_tile_that_expands_beyond_its_size_is_refused(tmp_path, monkeypatch):
