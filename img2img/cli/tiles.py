@@ -59,6 +59,11 @@ def tiles(
     for stem, path in stems.items():
         chosen = level_of(path, magnification) if magnification else level or 0
         with windows.opened(path, chosen) as page:
+            if page.pages > 1:
+                raise DataError(
+                    f"{path}: it has {page.pages} pages. Save them as files with img2img slices "
+                    "first."
+                )
             digits = len(str(max(page.shape)))
             parts = boxes(*page.shape, size, step or size)
             for box in track(parts, path.name, console=console, transient=True):

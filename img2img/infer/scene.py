@@ -11,10 +11,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from img2img.rasters import Raster, npy, tiff_write, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import BYTES_PER_PIXEL
 from img2img.rasters.tiff_metadata import COLORS, ICC_PROFILE, TiffMetadata, renamed
+from img2img.stored import MOST
 
 try:
     import fcntl
@@ -34,12 +35,13 @@ except ImportError:  # Windows
 
 WRITES = (".tif", ".tiff", ".npy")
 STATE = "state.json"
+PREMULTIPLIED, ALPHA = (1,), (2,)  # extra bands of TIFF, section 18
 PARTS = ".parts"  # the suffix of a folder of unfinished work
 
 
 def is_scene(path: Path, most: int) -> bool:
-    """Whether a file can be read in parts, and has more pixels than `most`, or more bands than are
-    read at once of so many. A broken file is none: it is named where it is read.
+    """Whether a file can be read in parts, and has more pixels than `most`, or more bands or pages
+    than are read at once of so many. A broken file is none: it is named where it is read.
     """
     if not windows.reads(path):
         return False
@@ -51,7 +53,8 @@ def is_scene(path: Path, most: int) -> bool:
         return False
     pixels = header.size[0] * header.size[1]
     stored = pixels * header.bands * np.dtype(header.dtype).itemsize
-    return pixels > most or stored > BYTES_PER_PIXEL * most
+    several = header.pages > 1 and header.pages * pixels > MOST * most
+    return pixels > most or stored > BYTES_PER_PIXEL * most or several
 
 
 @dataclass(frozen=True)
@@ -97,20 +100,21 @@ class Scene:
         with windows.opened(self.sources[0]) as page:
             like = page.raster
         if not intensity and is_photograph(like):
-            like = _without_color(like)
+            like = _as_photograph(like, state["alpha"], shape[-1])
         gap = gap_of_output(like.nodata, intensity, dtype, lost)
-        like = described(like, intensity, shape[2], gap.declared)
+        if not state["alpha"]:
+            like = described(like, intensity, shape[-1], gap.declared)
         with whole_file(self.target) as temporary, self.pixels.open("rb") as file:
-            array = ArrayFile(file, 0, shape, np.dtype(dtype))
+            pages = pages_in(file, shape, np.dtype(dtype))
             if split_suffix(self.target.name)[1].lower() == ".npy":
-                npy.save(temporary, array)
+                npy.save(temporary, pages[0])
             else:
-                tiff_write.save(temporary, array, like)
+                tiff_write.save(temporary, pages, like)
         return self.target.stat().st_size, gap.notes
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """state: how far the work is, with the pixels' `shape` and `dtype`, and `lost`, whether any
-        is missing.
+        """state: how far the work is, with the pixels' `shape` [pages, H, W, bands] and `dtype`,
+        `alpha`, whether the last band is that, and `lost`, whether any pixel is missing.
         """
         write_whole(self.folder / STATE, json.dumps({"key": self.key, **state}))
 
@@ -189,16 +193,36 @@ def gap_of_output(
     return Gap(value, marker if lost or by_model else None, notes)
 
 
+def pages_in(file: BinaryIO, shape: Sequence[int], dtype: np.dtype[np.generic]) -> list[ArrayFile]:
+    """The pages of an array [pages, H, W, bands] that is a file."""
+    count, height, width, bands = shape
+    size = height * width * bands * dtype.itemsize
+    return [ArrayFile(file, n * size, (height, width, bands), dtype) for n in range(count)]
+
+
+def has_alpha(raster: Raster) -> bool:
+    """Whether a photograph's last band is its transparency."""
+    assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
+    extra = raster.carried.extra
+    return (raster.values.shape[2], extra) in ((2, ALPHA), (4, ALPHA), (4, PREMULTIPLIED))
+
+
 def is_photograph(raster: Raster) -> bool:
-    """Whether the values are gray or RGB of 8 bits."""
+    """Whether the values are gray or RGB of 8 bits, or these with transparency."""
     carried, bands = raster.carried, raster.values.shape[2]
     if not isinstance(carried, TiffMetadata) or raster.values.dtype != np.uint8:
         return False
-    return bands == 1 or (carried.rgb and bands == 3)
+    colors = bands - has_alpha(raster)
+    return colors == 1 or (carried.rgb and colors == 3)
 
 
-def _without_color(raster: Raster) -> Raster:
-    """Without what says how colors are stored, since those of outputs are in sRGB."""
+def _as_photograph(raster: Raster, alpha: bool, bands: int) -> Raster:
+    """Without what says how colors are stored, since those of outputs are in sRGB. alpha: whether
+    the last of the output's bands is its transparency.
+    """
     assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
     tags = tuple(tag for tag in raster.carried.tags if tag[0] != ICC_PROFILE)
-    return replace(raster, carried=replace(raster.carried, tags=tags))
+    carried = replace(raster.carried, tags=tags)
+    if alpha:
+        carried = replace(carried, rgb=bands == 4, extra=ALPHA)
+    return replace(raster, carried=carried)
