@@ -4,38 +4,19 @@ Photographs need none of this: they are uint8, and all of 0 to 255 is used. Othe
 those of microscopes, scanners and satellites, have other types, and use a part of their range.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from img2img.errors import DataError, UsageError
+from img2img.errors import UsageError
+from img2img.false_colors import FalseColors
 from img2img.rasters.pages import Mode
 
 Dtype = Literal["uint8", "uint16", "int16", "int32", "float32"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
-# Windows of computed tomography in Hounsfield units (level minus and plus half of the width), as
-# radiologists' workstations name them.
-WINDOWS = {
-    "hu": (-1024.0, 3071.0),  # all that a scanner of 12 bits stores
-    "lung": (-1350.0, 150.0),
-    "soft-tissue": (-160.0, 240.0),
-    "mediastinum": (-125.0, 225.0),
-    "brain": (0.0, 80.0),
-    "bone": (-500.0, 1300.0),
-}
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-GRAMMAR = (
-    "auto, full (of the type), 0:10000, 0.1%:99.9% (percentiles of the training pictures, for each "
-    "band), -25dB:5dB (of powers), 4sigma (around the mean, for each band), or a CT window: "
-    + ", ".join(WINDOWS)
-)
-FARTHEST = 2**10  # times its width, that a range may be from 0: fp32 has 2**24 steps
-ROUGHLY = 1 / 8  # of a range: where less of it is used, percentiles serve better
 
 
 class Intensity(BaseModel):
@@ -64,6 +45,7 @@ class Intensity(BaseModel):
     pages: Mode = "each"  # of files with several, which make up a picture
     neighbors: int = 0  # pages before and after one whose bands the picture has, too
     parts: tuple["Intensity", ...] = ()  # of several input folders, whose bands follow each other
+    show: FalseColors | None = None  # the declared ones; None: those of the first bands
 
     @model_validator(mode="after")
     def _has_ranges(self) -> Self:
@@ -74,6 +56,8 @@ class Intensity(BaseModel):
             raise ValueError("low must be less than high, and both finite")
         if self.parts and sum(len(part.bands) for part in self.parts) != len(self.bands):
             raise ValueError("the bands must be those of the parts")
+        if self.show and max(self.show.bands) >= len(self.bands):
+            raise ValueError("the bands that are shown must be among those that are used")
         return self
 
     @property
@@ -89,6 +73,10 @@ class Intensity(BaseModel):
         ends = np.cumsum([len(part.bands) for part in self.parts]).tolist()
         places = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         return list(zip(self.parts, places, strict=True))
+
+    def part_of(self, band: int) -> "Intensity":
+        """The intensity of the file that has a band."""
+        return [part for part in self.inputs for _ in part.bands][band]
 
     @property
     def named(self) -> bool:
@@ -126,6 +114,39 @@ class Intensity(BaseModel):
     def least(self) -> float:
         """With decibels, a power far below the range, in place of 0, which has no logarithm."""
         return float(10 ** (min(self.low) / 10 - 1))
+
+    @property
+    def false_colors(self) -> FalseColors:
+        """How the values are shown: as it is declared, else the first three bands, or the first one
+        of fewer, each in its range.
+        """
+        if self.show:
+            return self.show
+        bands = (0, 1, 2) if len(self.bands) >= 3 else (0,)
+        return FalseColors(
+            bands=bands,
+            low=tuple(self.low[band] for band in bands),
+            high=tuple(self.high[band] for band in bands),
+            decibels=tuple(self.part_of(band).decibels for band in bands),
+        )
+
+    def shown(self, values: np.ndarray, missing: np.ndarray | None = None) -> np.ndarray:
+        """Stored values [..., bands] as people and feature networks see them: uint8 [..., 1], or
+        [..., 3] in RGB. Missing pixels, which are nodata or NaN in any band, are gray.
+
+        missing: bool [...], others that are missing, too, such as those of an output whose type has
+        no value for them.
+        """
+        lost = self.missing(values)
+        return self.false_colors.of(values, lost if missing is None else lost | missing)
+
+    def missing(self, values: np.ndarray) -> np.ndarray:
+        """Where any of the stored values [..., bands] is nodata or NaN: bool [...]."""
+        lost = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+        for part, bands in self.slices:
+            if part.nodata is not None:
+                lost[..., bands] |= values[..., bands] == part.nodata
+        return np.asarray(lost.any(-1))
 
     def to_network(self, values: np.ndarray) -> np.ndarray:
         """Stored values [..., bands], NaN where they are missing -> float32 in [-1, 1], with the
@@ -200,6 +221,10 @@ class Intensity(BaseModel):
             pages = f" of pages with {self.neighbors} before and after"
         return f"{self.dtype}, {bands}{pages}, {', '.join(ranges)}"
 
+    def describe_show(self) -> str:
+        """How the values are shown, in words: "4, 3, 2 as red, green, blue (0:3000)"."""
+        return self.false_colors.describe(self.bands, self.unit)
+
     @property
     def described(self) -> str:
         """`describe`, and the rule by which the range was chosen, if there is one."""
@@ -225,7 +250,7 @@ def stacked(parts: Sequence[Intensity]) -> Intensity:
     holding = "float32" if "float32" in by_type else np.result_type(*by_type).name
     names = Counter(band for part in parts for band in set(part.bands))
     return Intensity(
-        dtype=_dtype(holding),
+        dtype=as_dtype(holding),
         bands=tuple(
             f"{part.name} {band}" if band.isdecimal() or names[band] > 1 else band
             for part in parts
@@ -237,150 +262,9 @@ def stacked(parts: Sequence[Intensity]) -> Intensity:
     )
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Of a side's training pictures: the type, the names of the bands, and some of their values."""
-
-    dtype: str
-    bands: tuple[str, ...]
-    values: np.ndarray  # [N, bands], of pixels that are not missing
-    unit: str = ""
-    nodata: float | None = None
-    is_map: bool = False  # the files are georeferenced
-    picked: tuple[int, ...] = ()
-    file_bands: int = 0
-
-
-def fitted(rule: str, statistics: Statistics) -> Intensity:
-    """The intensity by a rule of GRAMMAR. Raises UsageError for another text, and for a rule that
-    does not go with the values.
-    """
-    text, values = rule.strip().lower(), statistics.values
-    values = values[np.isfinite(values).all(1)]
-    bands = len(statistics.bands)
-    if not len(values):
-        raise DataError("The pictures have no pixel with a value, so no range can be chosen.")
-    why = text
-    if text == "auto":
-        text, why = _chosen(statistics, values)
-    decibels = False
-    if text == "full":
-        low, high = _full(statistics.dtype, bands)
-    elif text in WINDOWS:
-        low, high = _same(WINDOWS[text], bands)
-    elif match := re.fullmatch(rf"({NUMBER})%:({NUMBER})%", text):
-        low, high = percentiles(values, float(match[1]), float(match[2]))
-    elif match := re.fullmatch(rf"({NUMBER})db:({NUMBER})db", text):
-        low, high = _same((float(match[1]), float(match[2])), bands)
-        decibels = True
-        if values.min() < 0:
-            raise UsageError(
-                f"--range {rule}: decibels are of powers, and some values are negative."
-            )
-    elif match := re.fullmatch(rf"({NUMBER})sigma", text):
-        low, high = _around_mean(values, float(match[1]))
-    elif match := re.fullmatch(rf"({NUMBER}):({NUMBER})", text):
-        low, high = _same((float(match[1]), float(match[2])), bands)
-    else:
-        raise UsageError(f"--range {rule}: there is no such range. Choose {GRAMMAR}.")
-    low, high = _apart(low, high)
-    limits = list(zip(low, high, strict=True))
-    if not np.isfinite(limits).all():
-        raise UsageError(f"--range {rule}: both ends must be finite numbers.")
-    if not all(a < b for a, b in limits):
-        raise UsageError(f"--range {rule}: the first number must be less than the second.")
-    steps = [max(abs(a), abs(b)) / (b - a) for a, b in limits]
-    if max(steps) > FARTHEST:
-        raise UsageError(
-            f"--range {rule}: {low[0]:g} to {high[0]:g} is too narrow so far from 0 for the fp32 "
-            "of an exported model. Subtract a constant from the files first."
-        )
-    return Intensity(
-        dtype=_dtype(statistics.dtype),
-        bands=statistics.bands,
-        picked=statistics.picked,
-        file_bands=statistics.file_bands,
-        low=low,
-        high=high,
-        decibels=decibels,
-        unit=statistics.unit,
-        nodata=representable(statistics.nodata, statistics.dtype),
-        rule=why,
-    )
-
-
-def _chosen(statistics: Statistics, values: np.ndarray) -> tuple[str, str]:
-    """The rule that `auto` chooses, and the reason in words. values: those that are finite."""
-    if statistics.dtype == "uint8":
-        return "full", "all of uint8"
-    low, high = float(values.min()), float(values.max())
-    if statistics.unit == "HU":
-        return "hu", "Hounsfield units of 12 bits"
-    if statistics.dtype == "float32":
-        if low >= 0 and high <= 1:
-            return "0:1", "all values are from 0 to 1"
-        if low >= -1 and high <= 1:
-            return "-1:1", "all values are from -1 to 1"
-    if statistics.dtype != "uint16":
-        return "0.1%:99.9%", "the percentiles 0.1 and 99.9 of each band"
-    usual = float(np.percentile(values, 99.9))
-    if statistics.is_map and len(statistics.bands) > 2 and 2000 < usual <= 10_000:
-        return "0:10000", "reflectance times 10,000, as satellites have it"
-    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
-    if usual < ROUGHLY * 2**bits:
-        return "0.1%:99.9%", f"few of {bits} bits are used: the percentiles 0.1 and 99.9"
-    if bits == 16:
-        return "full", "all of uint16"
-    return f"0:{2**bits - 1}", f"{bits} bits in 16"
-
-
-def _dtype(name: str) -> Dtype:
+def as_dtype(name: str) -> Dtype:
     assert name in DTYPES, name
     return name  # type: ignore[return-value]  # checked above
-
-
-def _full(dtype: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if dtype == "float32":
-        raise UsageError(
-            f"--range full: float32 has no range of values to use. Choose another one: {GRAMMAR}."
-        )
-    limits = np.iinfo(dtype)
-    return _same((float(limits.min), float(limits.max)), bands)
-
-
-def _same(limits: tuple[float, float], bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return (limits[0],) * bands, (limits[1],) * bands
-
-
-def percentiles(
-    values: np.ndarray, low: float, high: float
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Two percentiles of the values [N, bands] of each band, or, where these are equal, its least
-    and its largest value. Raises UsageError for percentiles that are none.
-    """
-    if not 0 <= low < high <= 100:
-        raise UsageError(
-            f"--range {low:g}%:{high:g}%: percentiles are from 0% to 100%, the lower one first."
-        )
-    limits = np.percentile(values, [low, high], axis=0)
-    # Of a band in which few pixels are not 0, both may be 0.
-    equal = limits[0] == limits[1]
-    limits = np.where(equal, [values.min(0), values.max(0)], limits)
-    return _floats(limits[0]), _floats(limits[1])
-
-
-def _around_mean(values: np.ndarray, sigmas: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, deviation = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
-    return _floats(mean - sigmas * deviation), _floats(mean + sigmas * deviation)
-
-
-def _apart(
-    low: Sequence[float], high: Sequence[float]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The limits of bands of which all values are equal, such as an empty one, moved apart."""
-    return tuple(low), tuple(
-        b + (b == a) * max(1.0, abs(b) / 1000) for a, b in zip(low, high, strict=True)
-    )
 
 
 def representable(nodata: float | None, dtype: str) -> float | None:
@@ -408,7 +292,3 @@ def gap_of(
         return intensity.missing_value, intensity.nodata
     value = representable(declared, dtype)
     return value or 0.0, value
-
-
-def _floats(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

@@ -1,6 +1,6 @@
 """Reading the bands that an intensity uses, of one file or of one for each of its parts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from img2img.formats import TooLarge
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
 from img2img.rasters import pages as pages_of_file
-from img2img.rasters.pages import split_name
+from img2img.rasters.pages import header_of_picture, split_name
 
 File = Path | bytes  # its path, or its content
 MOST = 4  # times the limit of a picture's pixels, of all pages of a file together
@@ -64,17 +64,26 @@ def read_stored(
 
 
 def read_pages(
-    source: File, intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
+    source: File,
+    intensity: Intensity,
+    max_pixels: int = rasters.MAX_PIXELS,
+    before_page: Callable[[], None] = lambda: None,
 ) -> list[Stored]:
     """All pictures of one file, by default of each page one, as `read_stored` reads a file of one.
-    Raises DataError, and TooLarge also for more pixels in all pages than four times max_pixels.
+
+    before_page: called before each page is decoded, and may raise. Raises DataError, and TooLarge
+    also for more pixels in all pages than four times max_pixels.
     """
     if intensity.photographs:
+        before_page()
         return [_read_photograph(source, intensity, max_pixels)]
     header = rasters.header(source)
     count = pages = header.pages if header else 1
     if intensity.pages == "first":
         pages = 1
+    if header:  # before anything is decoded
+        picture = header_of_picture(header, intensity.pages, intensity.neighbors)
+        _require_form(picture.bands, picture.dtype, intensity, _name(source))
     if header and pages > 1:
         width, height = header.size
         if pages * width * height > MOST * max_pixels:
@@ -82,7 +91,10 @@ def read_pages(
                 f"{_name(source)}: {pages} pages of {width}x{height} are too many to read at once. "
                 "Save them as files with img2img slices."
             )
-    read = [rasters.read(source, page, max_pixels) for page in range(pages)]
+    read = []
+    for page in range(pages):
+        before_page()
+        read.append(rasters.read(source, page, max_pixels))
     if count > pages:
         note = f"only the first page is read, of {count}"
         read[0] = replace(read[0], notes=(*read[0].notes, note))
@@ -158,12 +170,7 @@ def as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
     """A page, or a part of one, as a model of the intensity takes it. name: of the file, for
     errors, which are those of `read_stored`.
     """
-    wanted = intensity.file_bands or len(intensity.bands)
-    count, dtype = raster.values.shape[2], raster.values.dtype.name
-    if (count, dtype) != (wanted, intensity.dtype):
-        raise DataError(
-            f"{name}: {form(count, dtype)}, where {form(wanted, intensity.dtype)} is expected."
-        )
+    _require_form(raster.values.shape[2], raster.values.dtype.name, intensity, name)
     if intensity.picked:
         chosen = list(intensity.picked)
         names = tuple(raster.bands[i] for i in chosen) if raster.bands else ()
@@ -183,6 +190,15 @@ def as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
         )
     marker = np.array(intensity.missing_value, raster.values.dtype)
     return Stored(np.where(missing[..., None], marker, raster.values), missing, raster)
+
+
+def _require_form(bands: int, dtype: str, intensity: Intensity, name: str) -> None:
+    """Raises DataError for a file of another number of bands, or of another type."""
+    wanted = intensity.file_bands or len(intensity.bands)
+    if (bands, dtype) != (wanted, intensity.dtype):
+        raise DataError(
+            f"{name}: {form(bands, dtype)}, where {form(wanted, intensity.dtype)} is expected."
+        )
 
 
 def form(bands: int, dtype: str) -> str:

@@ -149,11 +149,18 @@ def make_identity(path: Path, intensity: Intensity, reach: int | None = None) ->
 
 
 def make_between(
-    path: Path, source: Intensity, target: Intensity | None, reach: int | None = None
+    path: Path,
+    source: Intensity | None,
+    target: Intensity | None,
+    reach: int | None = None,
+    name: str = "same",
+    multiple: int = 1,
+    min_size: int = 1,
 ) -> Path:
-    """x in another type; uint8, of a photograph, without a target."""
-    channels, dtype = len(source.bands), target.dtype if target else "uint8"
-    kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in (source.dtype, dtype)]
+    """x in another type; uint8, of a photograph, without a source or without a target."""
+    channels = len((source or target).bands)
+    types = [side.dtype if side else "uint8" for side in (source, target)]
+    kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in types]
     image, output = (
         helper.make_tensor_value_info(which, kind, ["N", "H", "W", channels])
         for which, kind in zip(("image", "translated"), kinds, strict=True)
@@ -162,14 +169,15 @@ def make_between(
     graph = helper.make_graph(nodes, "same", [image], [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     described = Manifest(
-        name="same",
+        name=name,
         method="pix2pix",
         direction="ab",
         in_channels=channels,
         out_channels=channels,
         intensity_in=source,
         intensity_out=target,
-        size_multiple=1,
+        size_multiple=multiple,
+        min_size=min_size,
         reach=reach,
         trained_size=8,
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "box", "errors", "files", "images", "intensity", "manifest", "memory"}
-FACE |= {"rasters", "sizes", "stored"}
+FACE = {"", "box", "errors", "false_colors", "files", "images", "intensity", "manifest", "memory"}
+FACE |= {"ranges", "rasters", "show", "sizes", "stored"}
 ALLOWED = {
     "features": {"features", *FACE},
     "nets": {"nets", "features", "table", "manifest", "sizes"},
     "methods": {"methods", "nets", "features", "data", "table"}
-    | {"errors", "intensity", "manifest", "sizes"},
+    | {"errors", "intensity", "manifest", "ranges", "show", "sizes"},
     "data": {"data", "table", *FACE},
     "training": {"training", "methods", "nets", "features", "data", "evaluate", *FACE},
     "export": {"export", "training", "methods", "nets", "data", "infer", *FACE},

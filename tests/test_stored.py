@@ -7,7 +7,7 @@ from PIL import Image
 
 from img2img.errors import DataError
 from img2img.intensity import Intensity, stacked
-from img2img.stored import read_stored, read_values
+from img2img.stored import read_pages, read_stored, read_values
 
 RANDOM = np.random.default_rng(0)
 
@@ -114,6 +114,22 @@ def test_the_file_that_is_wrong_is_named(files):
     paths, _ = files
     with pytest.raises(DataError, match=r"sar\.tif: 1 band of float32, where 4 bands of uint16"):
         read_stored(paths[::-1], STACK)
+
+
+def test_another_form_is_refused_before_a_pixel_is_decoded(files, monkeypatch):
+    (_, sar), _ = files
+    monkeypatch.setattr("img2img.rasters.read", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="1 band of float32, where 4 bands of uint16"):
+        read_stored(sar, STACK.parts[0])
+
+
+def test_reading_can_be_stopped_before_each_page(tmp_path):
+    pages, path = RANDOM.integers(0, 100, (5, 9, 7)).astype(np.uint16), tmp_path / "a.tif"
+    tifffile.imwrite(path, pages, photometric="minisblack", metadata=None)
+    left = iter([None, None])
+    with pytest.raises(StopIteration):
+        read_pages(path, part("a", "uint16"), before_page=lambda: next(left))
+    assert len(read_pages(path, part("a", "uint16"))) == 5
 
 
 @pytest.mark.parametrize(("number", "said"), [(1, "1 file is given"), (3, "3 files are given")])

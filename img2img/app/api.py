@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -26,9 +26,6 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from pydantic import BaseModel, Field
-from pydantic.json_schema import SkipJsonSchema
-from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
@@ -37,8 +34,10 @@ from swagger_ui_bundle import swagger_ui_path
 
 from img2img import __version__, images
 from img2img.app.batcher import Batcher
+from img2img.app.body import read_body
+from img2img.app.described import ModelInfo, describe
 from img2img.app.models import Models, NoModel
-from img2img.app.openapi import REFUSED, REQUEST_BODY, RESPONSES, SUFFIXES
+from img2img.app.openapi import REFUSED, REQUEST_BODY, RESPONSES
 from img2img.app.parameters import (
     LARGEST_SIDE,
     Parameters,
@@ -46,13 +45,21 @@ from img2img.app.parameters import (
     require_known,
     sentence,
 )
+from img2img.app.values import (
+    BYTES,
+    MEDIA_TYPES,
+    encoded,
+    inputs_of,
+    pages_of,
+    read,
+    suffix_of_answer,
+)
 from img2img.errors import DataError, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
-from img2img.sizes import Size
+from img2img.infer.values import Values
 
 OVERHEAD = 64 * 2**10  # bytes of a multipart body beside the picture
-MAX_FIELDS = 8  # of a form: more than exist, so that an unknown one can be named in the error
 
 
 @dataclass(frozen=True)
@@ -71,17 +78,15 @@ class TooManyRequests(Exception):
     """The limit of concurrent requests is reached."""
 
 
-class ModelInfo(BaseModel):
-    """A model that can be requested."""
+@dataclass(frozen=True)
+class Answer:
+    """A translation as it is sent."""
 
-    name: str
-    method: str
-    direction: str
-    trained_size: Size  # 256, or width x height as "512x256"
-    domains: list[str]
-    several: bool  # whether `to` may name several attributes, separated by commas
-    licence: str | SkipJsonSchema[None] = Field(json_schema_extra={"nullable": True})
-    provider: str
+    content: bytes
+    suffix: str  # of the format
+    notes: tuple[str, ...]  # on the picture, for example that it was made smaller
+    clipped: float | None  # the share of values beyond the model's range; None of a photograph
+    seconds: dict[str, float]  # of each stage
 
 
 class Metrics:
@@ -154,32 +159,45 @@ class Service:
         return self._batchers[name]
 
     async def translate(
-        self, content: bytes, name: str, parameters: Parameters
-    ) -> tuple[bytes, tuple[str, ...], dict[str, float]]:
-        """The answer's bytes, notes on the picture, and the seconds of each stage."""
-        translator, loop = self.models.get(name), asyncio.get_running_loop()
-        domain, format = translator.domain(parameters.to), parameters.format or "png"
+        self, contents: list[bytes], translator: Translator, name: str, parameters: Parameters
+    ) -> Answer:
+        """contents: of a file for each input of the model `name`."""
+        manifest, loop = translator.manifest, asyncio.get_running_loop()
+        domain = translator.domain(parameters.to)
+        suffix = await run_in_threadpool(suffix_of_answer, contents[0], manifest, parameters.format)
         began = time.perf_counter()
-        picture = await loop.run_in_executor(
-            self._decoders, self._decode, content, translator, parameters.max_side
+        source = await loop.run_in_executor(
+            self._decoders, self._decode, contents, translator, parameters.max_side
         )
-        longest = max(picture.pixels.shape[:2])
-        if longest > images.LONGEST.get(format.upper(), sys.maxsize):
+        pages = pages_of(source)
+        longest = max(pages[0].shape[:2])
+        if longest > images.LONGEST.get(images.WRITERS.get(suffix, ""), sys.maxsize):
+            format = suffix.removeprefix(".")
             raise HTTPException(413, f"{longest} px are more than a side of {format} may have.")
         decoded = time.perf_counter()
-        result = await self.batcher(name, translator)(picture.pixels, domain)
+        batcher = self.batcher(name, translator)
+        results = await asyncio.gather(*(batcher(page, domain) for page in pages))
         translated = time.perf_counter()
-        # Without the file's metadata, which the client already has.
-        answer = replace(picture.translated(result), metadata=images.Metadata())
-        encoded = await run_in_threadpool(images.encode, answer, SUFFIXES[format])
+        content, notes = await run_in_threadpool(encoded, source, results, manifest, suffix)
         seconds = {
             "decode": decoded - began,
             "translate": translated - decoded,
             "encode": time.perf_counter() - translated,
         }
-        return encoded, picture.notes, seconds
+        clipped = source.clipped if isinstance(source, Values) else None
+        return Answer(content, suffix, (*source.notes, *notes), clipped, seconds)
 
     def _decode(
+        self, contents: list[bytes], translator: Translator, max_side: int | None
+    ) -> images.Picture | Values:
+        if not translator.manifest.intensity_in:
+            return self._photograph(contents[0], translator, max_side)
+        if max_side:
+            raise HTTPException(400, "`max_side` is for photographs; leave it out.")
+        limits = self.limits
+        return read(contents, translator.manifest, limits.max_pixels, limits.seconds)
+
+    def _photograph(
         self, content: bytes, translator: Translator, max_side: int | None
     ) -> images.Picture:
         limits = self.limits
@@ -292,7 +310,7 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
     @app.get("/v1/models", summary="The models to translate with.", responses=REFUSED)
     def list_models(request: Request) -> list[ModelInfo]:
         require_known(request.query_params, (), "query parameter")
-        return [_info(name, models.get(name)) for name in models.names]
+        return [describe(name, models.get(name)) for name in models.names]
 
     @app.post(
         "/v1/translate",
@@ -307,10 +325,13 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
         try:
             with service.admitted():
                 async with asyncio.timeout(limits.seconds):
-                    content, fields = await _content(request, limits)
-                    parameters = merge(query, fields)
+                    body = await read_body(request)
+                    parameters = merge(query, body.fields)
                     name = parameters.model or models.names[0]
-                    answer, notes, stages = await service.translate(content, name, parameters)
+                    translator = models.get(name)
+                    inputs = inputs_of(translator.manifest)
+                    contents = body.contents(inputs, limits.max_bytes)
+                    answer = await service.translate(contents, translator, name, parameters)
             status = 200
         except Exception as error:
             status, detail = _status_and_detail(error)
@@ -321,12 +342,18 @@ def create_app(models: Models, limits: Limits = Limits()) -> FastAPI:
             service.metrics.requests.labels(label, str(status)).inc()
             service.metrics.seconds.labels(label).observe(time.perf_counter() - began)
         timing = ", ".join(
-            f"{stage};dur={1000 * duration:.1f}" for stage, duration in stages.items()
+            f"{stage};dur={1000 * duration:.1f}" for stage, duration in answer.seconds.items()
         )
         headers = {"Server-Timing": timing}
-        if notes:  # for example, that the picture was animated or made smaller
-            headers["Img2img-Notes"] = "; ".join(notes)
-        return Response(answer, media_type=f"image/{parameters.format}", headers=headers)
+        if answer.notes:
+            headers["Img2img-Notes"] = "; ".join(answer.notes)
+        if answer.clipped is not None:
+            headers["Img2img-Clipped"] = f"{answer.clipped:.6g}"
+        if translator.manifest.has_values:  # browsers show few of its formats
+            file_name = body.file_name(inputs[0]) + answer.suffix
+            headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+        media_type = MEDIA_TYPES.get(answer.suffix, BYTES)
+        return Response(answer.content, media_type=media_type, headers=headers)
 
     return app
 
@@ -336,47 +363,13 @@ def _require_at_most(pixels: int, width: int, height: int, hint: str = "") -> No
         raise HTTPException(413, f"{width}x{height} is more than {pixels:,} pixels.{hint}")
 
 
-def _info(name: str, translator: Translator) -> ModelInfo:
-    manifest = translator.manifest
-    return ModelInfo(
-        name=name,
-        method=manifest.method,
-        direction=manifest.direction,
-        trained_size=manifest.trained_size,
-        domains=list(manifest.labels.names),
-        several=any(labelled.kind == "attributes" for labelled in manifest.labels.sets),
-        licence=manifest.licence,
-        provider=translator.provider,
-    )
-
-
-async def _content(request: Request, limits: Limits) -> tuple[bytes, dict[str, object]]:
-    """The picture's bytes, from the body or a form's field `image`, and the form's other fields."""
-    fields: dict[str, object] = {}
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        async with request.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS) as form:
-            require_known(form, ("image", *Parameters.model_fields), "form field")
-            upload = form.get("image")
-            if not isinstance(upload, UploadFile):
-                raise HTTPException(400, "The form has no file in the field `image`.")
-            content = await upload.read()
-            # Browsers send fields that are not filled in as empty.
-            fields = {name: value for name, value in form.items() if name != "image" and value}
-    else:
-        content = await request.body()
-    if not content:
-        raise HTTPException(400, "The body contains no picture.")
-    if len(content) > limits.max_bytes:
-        raise HTTPException(413, f"The picture is larger than {limits.max_bytes:,} bytes.")
-    return content, fields
-
-
 def _status_and_detail(error: Exception) -> tuple[int, str]:
     """The HTTP status and the message of an error. Raises it again if it is unexpected."""
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     if isinstance(error, DataError):
-        return (404 if isinstance(error, NoModel) else 400), str(error)
+        too_large = 413 if isinstance(error, images.TooLarge) else 400
+        return (404 if isinstance(error, NoModel) else too_large), str(error)
     if isinstance(error, UsageError):
         return 400, str(error).replace("--to", "?to=")
     if isinstance(error, MultiPartException):

@@ -15,7 +15,7 @@ Run = Callable[[list[np.ndarray], np.ndarray | None], list[np.ndarray]]
 class Waiting:
     """A request in the queue."""
 
-    pixels: np.ndarray  # uint8 [H, W, C]
+    pixels: np.ndarray  # [H, W, C], uint8 of photographs, else of the model's type
     domain: np.ndarray | None
     answer: "asyncio.Future[np.ndarray]"
 

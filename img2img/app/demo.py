@@ -7,8 +7,8 @@ import shutil
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,23 @@ import numpy as np
 from img2img import images
 from img2img.app.canvas import drawn
 from img2img.app.models import Models
+from img2img.app.shown import after, before, size_of, values_of
 from img2img.app.uploads import MAX_STORED, members, stored
+from img2img.app.values import encoded, inputs_of, pages_of, read, suffix_of_answer
 from img2img.errors import DataError, Img2ImgError
-from img2img.files import PassedOver
+from img2img.files import PassedOver, split_suffix
+from img2img.images import Picture
 from img2img.infer.translator import Translator
+from img2img.infer.values import Values
+from img2img.manifest import Manifest
 
 Update = dict[str, Any]  # Gradio's change of a component
 Shown = tuple[Any, Update, str]  # a value for the picture, the download button, a message
 
 MAX_SIDE = 2048  # px; larger pictures are made smaller, so that a phone's photo just works
 MAX_DECODED = 25_000_000  # pixels of a file: what cameras and phones make
+MAX_VALUES = MAX_SIDE**2  # pixels of a file of values, which is not made smaller
+MAX_READING = 60.0  # seconds, of its pages
 MAX_SECONDS = 600.0  # of a batch: others wait
 MAX_ZIP = 2**29  # bytes of its results
 SHOWN = 24  # of a batch's results
@@ -44,9 +51,24 @@ class Choice:
     to: str | list[str] | None
 
     @property
+    def manifest(self) -> Manifest:
+        return self.translator.manifest
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the files of values that it takes for a picture; none if it takes
+        photographs.
+        """
+        return inputs_of(self.manifest) if self.manifest.intensity_in else ()
+
+    def translated(self, source: Picture | Values, to: str | list[str] | None) -> list[np.ndarray]:
+        """What the model makes of each page."""
+        return [self.translator(page, to) for page in pages_of(source)]
+
+    @property
     def title(self) -> str:
         domain = [self.to] if isinstance(self.to, str) else (self.to or [])
-        return "-".join([self.translator.manifest.name, *map(str, domain)])
+        return "-".join([self.manifest.name, *map(str, domain)])
 
 
 class Demo:
@@ -72,23 +94,29 @@ class Demo:
             return Choice(name, translator, ticked if attributes else None)
         return Choice(name, translator, domain if domain in classes else classes[0])
 
-    def read(self, path: str | Path, choice: Choice) -> images.Picture:
-        """A visitor's file, decoded by img2img and not by Gradio."""
+    def load(self, path: str | Path) -> bytes:
+        """A visitor's file."""
         try:
-            content = Path(path).read_bytes()
+            return Path(path).read_bytes()
         except FileNotFoundError:
             raise DataError("The picture was deleted in the meantime. Drop it in again.") from None
-        return self.decode(content, choice)
 
-    def decode(self, content: bytes, choice: Choice) -> images.Picture:
-        channels = choice.translator.manifest.in_channels
+    def decode(self, contents: Sequence[bytes], choice: Choice) -> Picture | Values:
+        """A picture, decoded by img2img and not by Gradio. contents: of a file, or of one for each
+        input of the model.
+        """
+        if choice.inputs:
+            return read(contents, choice.manifest, MAX_VALUES, MAX_READING)
+        [content] = contents
         images.require_bounded(content)
+        channels = choice.manifest.in_channels
         return images.read(content, channels, MAX_DECODED, MAX_SIDE, to_translate=True)
 
-    def save(self, picture: images.Picture, source: str, title: str) -> Path:
-        """The result as a lossless file to download, named after the picture and the model."""
-        path = self.new_folder() / f"{plain(Path(source).stem)}-{plain(title)}.png"
-        path.write_bytes(images.encode(picture, ".png"))
+    def save(self, content: bytes, source: str, title: str, suffix: str) -> Path:
+        """The result as a file to download, named after the picture and the model."""
+        stem = split_suffix(Path(source).name)[0]
+        path = self.new_folder() / f"{plain(stem)}-{plain(title)}{suffix}"
+        path.write_bytes(content)
         return path
 
     def new_folder(self) -> Path:
@@ -108,16 +136,27 @@ class Demo:
         return folder
 
     def translate(
-        self, path: str | None, title: str, way: str | None, domain: str | None, several: list[str]
+        self,
+        sent: str | Sequence[str | None] | None,
+        title: str,
+        way: str | None,
+        domain: str | None,
+        several: list[str],
     ) -> Shown:
-        """For the first tab: before and after, the file, and how long it took."""
-        if not path:
-            return EMPTY
+        """For the first tab: before and after, the file, and what there is to know about it.
+
+        sent: the path of a photograph, or of a file for each input of a model of values.
+        """
+        paths = [sent] if isinstance(sent, str) else [path for path in sent or () if path]
         choice = self.choose(title, way, domain, several)
-        picture = self.read(path, choice)
-        result, download, message = self._translated(picture, path, choice)
+        if not paths or len(paths) < len(choice.inputs):
+            return EMPTY
+        contents = [self.load(path) for path in paths]
+        source = self.decode(contents, choice)
+        suffix = suffix_of_answer(contents[0], choice.manifest)
+        result, download, message = self._translated(source, paths[0], suffix, choice)
         # Before and after on one background, where there is transparency.
-        return (colour(images.on_white(picture)), result), download, message
+        return (color(before(source, choice.manifest)), result), download, message
 
     def draw(
         self,
@@ -133,39 +172,53 @@ class Demo:
         if not drawing:
             return EMPTY
         choice = self.choose(title, way, domain, several)
-        picture = self.decode(drawn(drawing), choice)
-        small = images.shrink(picture, max(choice.translator.manifest.trained_size))
-        return self._translated(images.Picture(images.on_white(small)), "drawing", choice)
+        if choice.inputs:
+            raise DataError(f"{choice.title} takes files of values, and no drawings.")
+        content = drawn(drawing)
+        picture = self.decode([content], choice)
+        assert isinstance(picture, Picture)  # as the model takes no values
+        small = images.shrink(picture, max(choice.manifest.trained_size))
+        suffix = suffix_of_answer(content, choice.manifest)
+        return self._translated(Picture(images.on_white(small)), "drawing", suffix, choice)
 
-    def _translated(self, picture: images.Picture, source: str, choice: Choice) -> Shown:
+    def _translated(
+        self, source: Picture | Values, name: str, suffix: str, choice: Choice
+    ) -> Shown:
+        """The result as it is shown, its file, and a message. name: of the sent file."""
         began = time.perf_counter()
-        result = choice.translator(picture.pixels, choice.to)
+        results = choice.translated(source, choice.to)
         took = time.perf_counter() - began
-        height, width = result.shape[:2]
-        notes = "".join(f"; {note}" for note in picture.notes)
-        answer = _answer(picture, result)
-        saved = str(self.save(answer, source, choice.title))
-        message = f"{width}x{height} in {1000 * took:.0f} ms on {choice.translator.provider}{notes}"
-        shown = saved if picture.alpha is None else colour(images.on_white(answer))
-        return shown, gr.update(value=saved, visible=True), message
+        content, remarks = encoded(source, results, choice.manifest, suffix)
+        saved = str(self.save(content, name, choice.title, suffix))
+        notes = "".join(f"; {note}" for note in (*source.notes, *remarks))
+        size, values = size_of(source, results), values_of(source, results, choice.manifest)
+        ran = f"{size} in {1000 * took:.0f} ms on {choice.translator.provider}"
+        message = f"{ran}{f'; {values}' if values else ''}{notes}"
+        as_it_is = not choice.manifest.has_values and (
+            isinstance(source, Picture) and source.alpha is None
+        )
+        result = saved if as_it_is else color(after(source, results, choice.manifest))
+        label = f"Download {suffix.removeprefix('.').upper()}"
+        return result, gr.update(value=saved, visible=True, label=label), message
 
     def all_domains(
-        self, path: str | None, title: str, way: str | None
+        self, sent: str | Sequence[str | None] | None, title: str, way: str | None
     ) -> Iterator[list[tuple[np.ndarray, str]] | Update]:
         """The picture in every domain.
 
         Yields an update that changes nothing before each domain, so that Gradio can stop between
         two of them, and all pictures at the end.
         """
-        if not path:
-            raise gr.Error("Drop a picture in first.")
+        paths = [sent] if isinstance(sent, str) else [path for path in sent or () if path]
         choice = self.choose(title, way, None, [])
-        picture = self.read(path, choice)
+        if not paths or len(paths) < len(choice.inputs):
+            raise gr.Error("Drop a picture in first.")
+        source = self.decode([self.load(path) for path in paths], choice)
         shown: list[tuple[np.ndarray, str]] = []
-        for name in choice.translator.manifest.labels.names:
+        for name in choice.manifest.labels.names:
             yield gr.skip()
-            answer = _answer(picture, choice.translator(picture.pixels, name))
-            shown.append((colour(images.on_white(answer)), name))
+            results = choice.translated(source, name)
+            shown.append((color(after(source, results, choice.manifest)), name))
         yield shown
 
     def batch(
@@ -185,13 +238,18 @@ class Demo:
         if not paths:
             raise gr.Error("Choose some pictures, or a zip of them.")
         choice = self.choose(title, way, domain, several)
+        if len(choice.inputs) > 1:
+            raise gr.Error(
+                f"{choice.title} takes a file of each of {', '.join(choice.inputs)}. For many, use "
+                "img2img translate."
+            )
         target = self.new_folder() / f"{plain(choice.title)}.zip"
         shown: list[tuple[np.ndarray, str]] = []
         failed: list[str] = []
         done, left_out = 0, 0
         notes: Counter[str] = Counter()
         passed_over = PassedOver()
-        pictures = list(members([Path(path) for path in paths], passed_over))
+        pictures = list(members([Path(path) for path in paths], passed_over, bool(choice.inputs)))
         began = time.monotonic()
         cleanup = deleted_unless_complete(target.parent)
         # Stored, because PNG is compressed already.
@@ -207,17 +265,18 @@ class Demo:
                     failed.append(f"- {name}: it can't be read ({type(error).__name__}).")
                     continue
                 try:
-                    picture = self.decode(content, choice)
-                    result = choice.translator(picture.pixels, choice.to)
+                    source = self.decode([content], choice)
+                    suffix = suffix_of_answer(content, choice.manifest)
+                    results = choice.translated(source, choice.to)
+                    answer, remarks = encoded(source, results, choice.manifest, suffix)
                 except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
                     continue
-                answer = _answer(picture, result)
-                notes.update(note.partition(",")[0] for note in picture.notes)
-                file.writestr(f"{number + 1:04d}-{plain(name)}.png", images.encode(answer, ".png"))
+                notes.update(note.partition(",")[0] for note in (*source.notes, *remarks))
+                file.writestr(f"{number + 1:04d}-{plain(name)}{suffix}", answer)
                 done += 1
                 if len(shown) < SHOWN:
-                    shown.append((colour(images.on_white(answer)), name))
+                    shown.append((color(after(source, results, choice.manifest)), name))
         more = f" {left_out} left out: too many for one batch here." if left_out else ""
         summary = f"{done} translated, {len(failed)} failed.{more}"
         if str(passed_over):
@@ -230,12 +289,18 @@ class Demo:
         )
 
     def card(self, choice: Choice) -> str:
-        manifest = choice.translator.manifest
+        manifest = choice.manifest
         lines = [
             f"### {manifest.name}",
             f"{manifest.method}, trained at {manifest.trained_size} px for {manifest.step:,} steps",
             f"Licence: {manifest.licence or 'not stated'}",
         ]
+        if manifest.has_values:
+            taken, given = (
+                intensity.describe() if intensity else "photographs"
+                for intensity in (manifest.intensity_in, manifest.intensity_out)
+            )
+            lines += [f"From {taken}", f"To {given}"]
         data = ", ".join(f"{k} {v}" for k, v in manifest.data.items() if k != "fingerprint")
         lines += [f"Weights: {data}"] if data else []
         to = choice.to or manifest.direction
@@ -262,16 +327,11 @@ def deleted_unless_complete(folder: Path) -> Iterator[None]:
         raise
 
 
-def _answer(picture: images.Picture, result: np.ndarray) -> images.Picture:
-    """The translation as it is downloaded: transparent as the picture is, without its metadata."""
-    return replace(picture.translated(result), metadata=images.Metadata())
-
-
 def plain(text: str) -> str:
     """A visitor's name as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:40] or "picture"
 
 
-def colour(pixels: np.ndarray) -> np.ndarray:
+def color(pixels: np.ndarray) -> np.ndarray:
     """uint8 [H, W, C] as the page shows it: three channels or four."""
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

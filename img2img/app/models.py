@@ -10,6 +10,7 @@ from img2img.files import find_pictures
 from img2img.infer import registry, session
 from img2img.infer.registry import Entry
 from img2img.infer.translator import Translator
+from img2img.manifest import Manifest
 
 
 class NoModel(DataError):
@@ -26,20 +27,17 @@ class Models:
         """
         entries = [entry for model in models for entry in _both_ways(model)]
         self._paths: dict[str, Path] = {}
+        self._manifests: dict[str, Manifest] = {}
         for entry in entries or registry.entries():
             try:
                 manifest = session.manifest(entry.path)
-                if manifest.has_values:
-                    raise DataError(
-                        f"{entry.path} translates values, and not photographs. Use img2img "
-                        "translate."
-                    )
             except DataError as error:
                 if entries:
                     raise
                 warnings.warn(f"Left out: {error}", stacklevel=2)
             else:
                 self._paths.setdefault(entry.name, entry.path)
+                self._manifests.setdefault(entry.name, manifest)
         if not self._paths:
             raise DataError("There are no models here. Name some with --model FILE.")
         self.provider, self.precision = provider, precision
@@ -50,8 +48,18 @@ class Models:
     def names(self) -> list[str]:
         return list(self._paths)
 
+    @property
+    def most_files(self) -> int:
+        """The largest number of files of values that one of the models takes for a picture."""
+        taken = [manifest.intensity_in for manifest in self._manifests.values()]
+        return max(len(intensity.inputs) if intensity else 0 for intensity in taken)
+
     def examples(self, name: str) -> list[Path]:
-        """Example inputs of the model: the pictures in examples/NAME/ beside it."""
+        """Example inputs of a model that takes photographs: the pictures in examples/NAME/ beside
+        it.
+        """
+        if self._manifests[name].intensity_in:
+            return []
         folder = self._paths[name].parent / "examples" / self._paths[name].stem
         return list(find_pictures(folder)) if folder.is_dir() else []
 

@@ -3,14 +3,13 @@
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
-import numpy as np
 from gradio import routes
 from gradio.components import Component
 from gradio.events import Dependency
@@ -20,20 +19,18 @@ from img2img import images
 from img2img.app.canvas import canvas
 from img2img.app.demo import EMPTY, KEPT, Demo, Shown, Update
 from img2img.app.models import Models
-from img2img.app.runs import diagnoses, losses, samples, shown_runs
+from img2img.app.runs import runs_tab
 from img2img.app.uploads import (
     MAX_UNPACKED,
     ChosenAttributes,
     ChosenDomain,
     Guard,
+    UploadedFile,
     UploadedFiles,
     UploadedPicture,
 )
 from img2img.errors import Img2ImgError
 from img2img.files import PICTURE_SUFFIXES
-
-if TYPE_CHECKING:
-    import pandas
 
 T = TypeVar("T")
 Listener = Callable[..., Dependency]  # a component's event: called with what it runs
@@ -140,7 +137,7 @@ def build(demo: Demo, runs: Path) -> gr.Blocks:
         with gr.Tab("Many"):
             _many(demo, chosen)
         with gr.Tab("Runs"):
-            _runs(runs, page)
+            runs_tab(runs, page)
     return page
 
 
@@ -179,6 +176,10 @@ def _one(demo: Demo, chosen: Choices, loaded: Dependency, after: list[Dependency
                 label="Your picture",
                 elem_id="picture",
             )
+            files = [
+                UploadedFile(type="filepath", visible=False, elem_id=f"file-{number + 1}")
+                for number in range(demo.models.most_files)
+            ]
             examples = {
                 name: _examples(found, picture)
                 for name in demo.models.names
@@ -201,25 +202,49 @@ def _one(demo: Demo, chosen: Choices, loaded: Dependency, after: list[Dependency
         try:
             choice = demo.choose(title, way, domain, several)
         except Img2ImgError:  # _choices shows it
-            return "", *[gr.update(visible=False)] * (1 + len(examples))
-        several_domains = len(choice.translator.manifest.labels.names) > 1
+            return "", *[gr.update(visible=False)] * (1 + len(examples)), *sources_of(())
+        several_domains = len(choice.manifest.labels.names) > 1
         shown = [gr.update(visible=example == choice.name) for example in examples]
-        return demo.card(choice), gr.update(visible=several_domains), *shown
+        sources = sources_of(choice.inputs)
+        return demo.card(choice), gr.update(visible=several_domains), *shown, *sources
 
-    described = [card, all_domains, *examples.values()]
+    def sources_of(inputs: Sequence[str]) -> list[Update]:
+        """Where the photograph, or the files of values, are dropped in."""
+        names = inputs if len(inputs) > 1 else ("Your file",) * len(inputs)
+        shown = [gr.update(visible=True, label=name) for name in names]
+        hidden = [gr.update(visible=False)] * (len(files) - len(names))
+        return [gr.update(visible=not inputs), *shown, *hidden]
+
+    def sent(picture: str | None, *given: Any) -> tuple[Any, ...]:
+        """What the chosen model translates, and the choices."""
+        paths, choices = given[: len(files)], given[len(files) :]
+        takes_values = bool(files) and bool(demo.choose(*choices).inputs)
+        return (paths if takes_values else picture), *choices
+
+    described = [card, all_domains, *examples.values(), picture, *files]
     opened: list[Listener] = [loaded.then, *(done.then for done in after)]
     opened += [chosen.way.input, chosen.several.input]
     for event in opened:
         event(describe, [*chosen], described, trigger_mode="always_last")
     grid = all_domains.click(
-        steps_with_messages(demo.all_domains), [picture, chosen.title, chosen.way], gallery
+        steps_with_messages(lambda *given: demo.all_domains(*sent(*given)[:3])),
+        [picture, *files, *chosen],
+        gallery,
     )
     grid.success(lambda: gr.update(visible=True), None, gallery)
-    other = [chosen.title.change, chosen.way.input, picture.change]
+    given = [picture.change, *(file.change for file in files)]
+    other = [chosen.title.change, chosen.way.input, *given]
     gr.on(other, None, cancels=[grid])
     gr.on(other, lambda: gr.update(visible=False), None, gallery)
     outputs = [slider, download, timing]
-    _translate(demo.translate, picture, picture.change, chosen, after, outputs)
+    _translate(
+        lambda *given: demo.translate(*sent(*given)),
+        [picture, *files],
+        given,
+        chosen,
+        after,
+        outputs,
+    )
 
 
 def _examples(paths: list[Path], picture: UploadedPicture) -> gr.Row:
@@ -234,19 +259,19 @@ def _examples(paths: list[Path], picture: UploadedPicture) -> gr.Row:
 
 def _translate(
     translate: Callable[..., Shown],
-    source: Component,
-    given: Listener,
+    sources: Sequence[Component],
+    given: Sequence[Listener],
     chosen: Choices,
     after: list[Dependency],
     outputs: list[Component],
 ) -> None:
-    """Translate the value of `source` when it is `given`, when a choice is made, and `after` a
+    """Translate the values of `sources` when one is `given`, when a choice is made, and `after` a
     choice has changed the other choices.
 
     outputs: the picture, its download button, the message.
     """
-    inputs, listener = [source, *chosen], latest_only(translate)
-    triggers = [given, chosen.way.input, chosen.several.input]
+    inputs, listener = [*sources, *chosen], latest_only(translate)
+    triggers = [*given, chosen.way.input, chosen.several.input]
     gr.on(triggers, listener, inputs, outputs, trigger_mode="always_last", api_name="translate")
     for done in after:
         done.then(listener, inputs, outputs, trigger_mode="always_last")
@@ -270,13 +295,13 @@ def _draw(demo: Demo, chosen: Choices, after: list[Dependency]) -> None:
             timing = gr.Markdown()
             download = gr.DownloadButton("Download PNG", visible=False)
     outputs = [result, download, timing]
-    _translate(demo.draw, drawing, drawing.input, chosen, after, outputs)
+    _translate(demo.draw, [drawing], [drawing.input], chosen, after, outputs)
 
 
 def _many(demo: Demo, chosen: Choices) -> None:
     files = UploadedFiles(
         file_count="multiple",
-        file_types=ACCEPTED,
+        file_types=None if demo.models.most_files else ACCEPTED,  # values have any suffix
         type="filepath",
         label="Pictures, or a zip",
         elem_id="files",
@@ -290,60 +315,6 @@ def _many(demo: Demo, chosen: Choices) -> None:
     files.change(lambda paths: gr.update(interactive=bool(paths)), files, start)
     outputs = [gallery, zipped, message]
     start.click(steps_with_messages(demo.batch), [files, *chosen], outputs, concurrency_limit=1)
-
-
-def _runs(folder: Path, page: gr.Blocks) -> None:
-    """A live run's curves, its sample grids over time and its diagnoses."""
-    names = shown_runs(folder)
-    with gr.Row():
-        run = gr.Dropdown(names, value=names[0] if names else None, label="Run")
-        refresh = gr.Button("Refresh")
-    curves = gr.LinePlot(x="step", y="value", color="term", title="Losses", height=300)
-    with gr.Row():
-        step = gr.Slider(0, 1, value=0, step=1, label="Sample grid", visible=False)
-    grid = gr.Image(
-        type="filepath",
-        label="Held-out pictures",
-        interactive=False,
-        format="png",
-        buttons=["download", "fullscreen"],
-    )
-    findings = gr.Dataframe(headers=["step", "what", "what it means", "what to try"], wrap=True)
-
-    def path_of(name: str | None) -> Path | None:
-        """A visitor sends names of the list only, never paths."""
-        return folder / name if name and name in shown_runs(folder) else None
-
-    def follow(name: str | None) -> tuple["pandas.DataFrame | None", list[list[str]]]:
-        """The curves and findings, which are updated without touching the grid."""
-        import pandas
-
-        if not (path := path_of(name)):
-            return None, []
-        return pandas.DataFrame(losses(path), columns=["step", "term", "value"]), diagnoses(path)
-
-    def show(
-        name: str | None,
-    ) -> tuple["pandas.DataFrame | None", Update, np.ndarray | None, list[list[str]]]:
-        path = path_of(name)
-        last = len(samples(path)) - 1 if path else -1
-        slider = gr.update(visible=last > 0, maximum=max(last, 1), value=max(last, 0))
-        rows, latest = follow(name)
-        return rows, slider, sample_grid(name, last), latest
-
-    def sample_grid(name: str | None, number: int) -> np.ndarray | None:
-        path = path_of(name)
-        grids = samples(path) if path else []
-        if not 0 <= number < len(grids):
-            return None
-        return images.read(grids[int(number)]).pixels
-
-    outputs = [curves, step, grid, findings]
-    gr.Timer(10).tick(follow, run, [curves, findings])
-    for opened in (page.load, run.change):
-        opened(show, run, outputs)
-    refresh.click(lambda: gr.update(choices=shown_runs(folder)), None, run).then(show, run, outputs)
-    step.input(sample_grid, [run, step], grid, trigger_mode="always_last")
 
 
 def launch(

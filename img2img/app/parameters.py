@@ -11,7 +11,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 LARGEST_SIDE = 8192  # px, of max_side
 
-Format = Literal["png", "webp", "jpeg"]
+Format = Literal["png", "webp", "jpeg", "tiff", "npy"]
 Name = Annotated[str, Field(min_length=1)]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Missing = SkipJsonSchema[None]  # None is not part of the schema: clients can't send it
@@ -26,9 +26,13 @@ class Parameters(BaseModel):
     to: Name | Missing = Field(
         None, description="Target domain, or attributes separated by commas, or none."
     )
-    format: Format | Missing = Field(None, description="Format of the answer. Default: png.")
+    format: Format | Missing = Field(
+        None,
+        description="Format of the answer: png (default), webp or jpeg; for models of values tiff, "
+        "npy or png, by default the format that was sent, if it can hold the answer.",
+    )
     max_side: Side | Missing = Field(
-        None, description="Shrink a larger picture to this side first, px."
+        None, description="Shrink a larger photograph to this side first, px."
     )
 
 
@@ -50,8 +54,8 @@ def require_known(
 
 
 def merge(query: Parameters, fields: dict[str, object]) -> Parameters:
-    """The parameters of the query and of a form's fields together, with a format. Raises
-    HTTPException 422 for an invalid value, and for different values of one parameter.
+    """The parameters of the query and of a form's fields together. Raises HTTPException 422 for an
+    invalid value, and for different values of one parameter.
     """
     try:
         form = Parameters.model_validate(fields)
@@ -62,7 +66,7 @@ def merge(query: Parameters, fields: dict[str, object]) -> Parameters:
         if in_query.get(name, value) != value:
             both = f"{in_query[name]!r} in the query and {value!r} in the form"
             raise HTTPException(422, f"`{name}` is {both}. Give it once.")
-    return query.model_copy(update={"format": query.format or "png", **in_form})
+    return query.model_copy(update=in_form)
 
 
 def sentence(error: RequestValidationError | ValidationError) -> str:

@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import img2img.app.mended  # noqa: F401
-from img2img.files import SIGNATURE_BYTES, PassedOver, is_hidden, is_picture_name
+from img2img import rasters
+from img2img.files import SIGNATURE_BYTES, PassedOver, is_hidden, is_picture_name, split_suffix
 
 MAX_FILES = 500  # of a batch
 MAX_LISTED = 10 * MAX_FILES  # files of any kind in a zip
@@ -77,6 +78,16 @@ class UploadedFiles(gr.File):
         return [uploaded(file.path) for file in files]
 
 
+class UploadedFile(gr.File):
+    """The path of one upload, unopened."""
+
+    is_template = True  # of a component of Gradio itself: not of UploadedFiles
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> str | None:
+        files = payload.root if isinstance(payload, ListFiles) else [payload]
+        return uploaded(files[0].path) if files and files[0] else None
+
+
 class ChosenDomain(gr.Radio):
     """The chosen name. gr.Radio would refuse a name that only the previous model has, which a call
     that waits in the queue may contain.
@@ -99,18 +110,19 @@ class ChosenAttributes(gr.CheckboxGroup):
 
 
 def members(
-    paths: list[Path], passed_over: PassedOver
+    paths: list[Path], passed_over: PassedOver, values: bool = False
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Names and readers of the pictures in files and zips.
 
-    passed_over: receives the other files in zips. Raises gr.Error for too many files, and for a
+    passed_over: receives the other files in zips. values: whether files of values are pictures,
+    too. Raises gr.Error for too many files, and for a
     broken zip; a reader raises for a damaged member.
     """
     count, unpacked = 0, 0
     pictures: list[tuple[str, Callable[[], bytes]]]
     for path in dict.fromkeys(paths):
         if path.suffix.lower() != ".zip":
-            pictures = [(path.stem, path.read_bytes)]
+            pictures = [(split_suffix(path.name)[0], path.read_bytes)]
         else:
             try:
                 archive = zipfile.ZipFile(path)
@@ -118,10 +130,13 @@ def members(
                 raise gr.Error(f"{path.name} is not a readable zip file.") from None
             if len(archive.infolist()) > MAX_LISTED:
                 raise gr.Error(f"{path.name} lists more than {MAX_LISTED:,} files.")
-            inside = [i for i in archive.infolist() if _is_picture(archive, i, passed_over)]
+            suffixes = rasters.SUFFIXES if values else ()
+            listed = archive.infolist()
+            inside = [i for i in listed if _is_picture(archive, i, passed_over, suffixes)]
             unpacked += sum(info.file_size for info in inside)
             pictures = [
-                (Path(info.filename).stem, partial(_read, archive, info)) for info in inside
+                (split_suffix(Path(info.filename).name)[0], partial(_read, archive, info))
+                for info in inside
             ]
         count += len(pictures)
         if count > MAX_FILES or unpacked > MAX_UNPACKED:
@@ -132,15 +147,25 @@ def members(
         yield from pictures
 
 
-def _is_picture(archive: zipfile.ZipFile, info: zipfile.ZipInfo, passed_over: PassedOver) -> bool:
-    """Whether a member is a picture, by its name or its first bytes. Other members are counted."""
+def _is_picture(
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    passed_over: PassedOver,
+    suffixes: tuple[str, ...],
+) -> bool:
+    """Whether a member is a picture, by its name or its first bytes. Other members are counted.
+
+    suffixes: of files that are pictures beside the usual ones.
+    """
     path = PurePosixPath(info.filename)
     if info.is_dir() or any(is_hidden(part) for part in path.parts if part != ".."):
         return False
     # With other methods, zipfile would unpack all of it before the size is checked.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         passed_over.files["compressed by another method than deflate"] += 1
-    elif is_picture_name(path.name, lambda: _head(archive, info)):
+    elif path.name.lower().endswith(suffixes) or is_picture_name(
+        path.name, lambda: _head(archive, info)
+    ):
         return True
     else:
         passed_over.files[path.suffix.lower() or "without suffix"] += 1

@@ -5,12 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from img2img.cli.options import option
+from img2img.cli.options import Show, option
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Exported runs.")],
-    inputs: Annotated[Path, option("Folder of pictures that every run translates.")],
+    inputs: Annotated[
+        list[Path],
+        option("Folder of pictures that every run translates; repeat for several inputs."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
         "compare.html"
     ),
@@ -21,6 +24,7 @@ def compare(
         Literal["ab", "ba"] | None, option("For models with two directions.")
     ] = None,
     to: Annotated[str | None, option("Target domain.")] = None,
+    show: Show = None,
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Resamples for the confidence intervals.")
     ] = 200,
@@ -32,11 +36,13 @@ def compare(
     from img2img.cli import stderr_console
     from img2img.errors import needs_extra
     from img2img.files import write_whole
+    from img2img.ranges import items_of
 
     try:
         from img2img.evaluate.compare import compare as make_page
     except ImportError as error:
         raise needs_extra("eval", error) from None
     console = stderr_console()
-    write_whole(output, make_page(runs, inputs, real, console, direction, to, bootstrap))
+    shown = items_of("--show", show or ())
+    write_whole(output, make_page(runs, inputs, real, console, direction, to, bootstrap, shown))
     print(f"see {output}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from img2img.cli.options import option
+from img2img.cli.options import Show, option
 
 if TYPE_CHECKING:
     from img2img.evaluate.measure import Evaluation
@@ -74,6 +74,7 @@ def evaluate(
         _labels("Scale of its input: ImageNet's mean and deviation, 0..1, -1..1, or 0..255."),
     ] = "imagenet",
     palette: Annotated[Path | None, _labels("JSON file with the color of each class.")] = None,
+    show: Show = None,
     seed: Annotated[int, option("Seed of the bootstrap.")] = 0,
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Resamples for the confidence intervals.")
@@ -110,38 +111,33 @@ def evaluate(
         raise UsageError("--back and --to go with --model.")
     try:
         from img2img.evaluate import features
-        from img2img.evaluate.cases import Translations
+        from img2img.evaluate.cases import Kinds, Translations
         from img2img.evaluate.report import evaluation_page
         from img2img.evaluate.run import evaluate as measure
+        from img2img.evaluate.run import kinds_of_files
         from img2img.evaluate.segmentation import Segmenter
-        from img2img.evaluate.values import evaluate_values
     except ImportError as error:
         raise needs_extra("eval", error) from None
-    from img2img.files import write_whole
+    from img2img.files import pictures, write_whole
+    from img2img.ranges import items_of
 
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
     translator, way_back, run = _models(model, direction, back) if model else (None, None, None)
     folder, further = (a[0], a[1:]) if a else (fake, [])
-    if target and folder and _has_values(target, translator):
-        for option_name, given in (
-            ("--back", back),
-            ("--segmenter", segmenter),
-            ("--report", report),
-            ("--weights", weights),
-        ):
-            if given:
-                raise UsageError(f"{option_name} is for photographs, and these are values.")
-        result = evaluate_values(
-            target, folder, translator, console, to, wanted, seed, bootstrap, further
-        )
-        return _output(result, csv, as_json)
-    if further:
-        raise UsageError(
-            "Several --a are for models with several inputs that give values. For one that gives "
-            "photographs, run translate first, and evaluate --real and --fake."
-        )
-    translations = Translations(translator, translator if data else way_back)
+    shown = items_of("--show", show or ())
+    if translator:
+        kinds = Kinds.of(translator.manifest, shown)
+    elif target and _has_values(target):
+        kinds = kinds_of_files(pictures(target), shown)
+    else:
+        kinds = Kinds.of(None, shown)
+    if any(kinds):
+        way_back = None  # which a run may have
+        for_photographs = {"--back": back, "--data": data, "--segmenter": segmenter}
+        if wrong := [name for name, given in for_photographs.items() if given]:
+            raise UsageError(f"{wrong[0]} is for photographs, and these are values.")
+    translations = Translations(translator, translator if data else way_back, kinds)
     trained = translations.feature_networks.values()
     network = features.extractor(extractor, weights, trained=trained)
     if data and translator:  # by domain
@@ -162,7 +158,17 @@ def evaluate(
             Segmenter(segmenter, labels, segmenter_input, palette) if segmenter and labels else None
         )
         result = measure(
-            target, folder, translations, network, console, to, wanted, seed, bootstrap, labelled
+            target,
+            folder,
+            translations,
+            network,
+            console,
+            to,
+            wanted,
+            seed,
+            bootstrap,
+            labelled,
+            further=further,
         )
         title = f"{translations.describe(folder.name)} against {target.name}"
     if report:
@@ -171,13 +177,11 @@ def evaluate(
     return _output(result, csv, as_json)
 
 
-def _has_values(real: Path, translator: "Translator | None") -> bool:
-    """Whether what is compared are values, and not photographs."""
+def _has_values(real: Path) -> bool:
+    """Whether the files of a folder are values, and not photographs, by the first of them."""
     from img2img.data.intensities import is_raster
     from img2img.files import find_pictures
 
-    if translator:
-        return translator.manifest.is_exact
     first = next(find_pictures(real), None) if real.is_dir() else None
     return first is not None and is_raster(first)
 

@@ -46,6 +46,14 @@ def info(
         "pads to": f"multiples of {manifest.size_multiple} px, at least {manifest.min_size} px",
         "gives": f"the same size: {_form(manifest.intensity_out, manifest.out_channels)}"
         + (f", a label map of {len(manifest.palette)} colors" if manifest.palette else ""),
+        **{
+            f"shown {what}": intensity.describe_show()
+            for what, intensity in (
+                ("inputs", manifest.intensity_in),
+                ("outputs", manifest.intensity_out),
+            )
+            if intensity
+        },
         "trained at": f"{manifest.trained_size} px, "
         + (f"imported from {origin}" if origin else f"{steps:,} steps, seed {manifest.seed}")
         + (f", starting from {start}" if (start := manifest.data.get("pretrained")) else ""),

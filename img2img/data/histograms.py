@@ -11,7 +11,8 @@ from img2img.data.dataset import Dataset
 from img2img.data.findings import Finding
 from img2img.data.intensities import SEEN, fit_intensities, sampled
 from img2img.files import spread, usable_cores
-from img2img.intensity import ROUGHLY, Intensity, percentiles
+from img2img.intensity import Intensity
+from img2img.ranges import ROUGHLY, percentiles
 
 BINS = 32
 MOST_CLIPPED = 0.005  # share of a band's values beyond the range, above which it is told
@@ -118,8 +119,8 @@ def values_of_sides(
     """
     files = dataset.files_by_side()
     by_input = dataset.files_by_input(inputs) if inputs else {}
-    pages, neighbors = dataset.pages, dataset.neighbors
-    intensities = fit_intensities(files, ranges, bands, by_input, pages, neighbors)
+    kind = dataset.pages, dataset.neighbors
+    intensities = fit_intensities(files, ranges, bands, by_input, (), *kind)
     sides = {side: side for side in intensities}
     if len(sides) == 2 and files["a"] == files["b"] and intensities["a"] == intensities["b"]:
         sides = {"a": BOTH}

@@ -13,13 +13,14 @@ import numpy as np
 from img2img import images, rasters
 from img2img.errors import DataError, MissingPackage, UsageError
 from img2img.files import spread, usable_cores
-from img2img.intensity import Intensity, Statistics, fitted, stacked
+from img2img.intensity import Intensity, stacked
+from img2img.ranges import SIDES, Statistics, by_side, fitted
 from img2img.rasters import Header, Raster
 from img2img.rasters.pages import Mode, header_of_picture, split_name
 from img2img.rasters.pages import read as read_picture
+from img2img.show import declared
 from img2img.stored import form
 
-SIDES = ("a", "b")
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
@@ -43,25 +44,11 @@ class _Pictures(NamedTuple):
     neighbors: int = 0
 
 
-def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
-    Items before the first side are for both.
+class Fitted(NamedTuple):
+    """The intensity of the files of a side or an input, and some of their values."""
 
-    inputs: the names of the input folders of a, which items may be for, too, where there are
-    several. Raises UsageError for another side.
-    """
-    chosen: dict[str, list[str]] = {}
-    sides: tuple[str, ...] = SIDES
-    for item in items:
-        side, equals, rest = item.partition("=")
-        if equals:
-            if side.strip() not in (*SIDES, *inputs):
-                named = f", and the inputs {', '.join(inputs)}" if inputs else ""
-                raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
-            sides = (side.strip(),)
-        for name in sides:
-            chosen.setdefault(name, []).append((rest if equals else item).strip())
-    return chosen
+    intensity: Intensity
+    values: np.ndarray  # [N, bands], finite
 
 
 def names_of_inputs(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -86,25 +73,27 @@ def fit_intensities(
     ranges: Sequence[str],
     bands: Sequence[str],
     inputs: Mapping[str, Sequence[Path]] | None = None,
+    show: Sequence[str] = (),
     pages: Mode = "each",
     neighbors: int = 0,
 ) -> dict[str, Intensity]:
     """The intensities of the sides whose pictures are not photographs, from all of their headers
     and some of their values.
 
-    files: by side. ranges and bands: the settings of these names; a side for which one is given is
-    read as values in any case. Else most of its files have to be values: a photograph of 16 bits
-    among others of 8 is read as one. inputs: the files of a by the name of the folder, where they
-    are stacked from several; each may have photographs, too. pages and neighbors: those of the
-    data set, of which the neighbors are for a alone. Raises DataError for files that differ
-    in type or bands, which it names, and UsageError for a range or bands that the files don't have.
+    files: by side. ranges, bands and show: the settings of these names; a side for which a range or
+    bands are given is read as values in any case. Else most of its files have to be values: a
+    photograph of 16 bits among others of 8 is read as one. inputs: the files of a by the name of
+    the folder, where they are stacked from several; each may have photographs, too. pages and
+    neighbors: those of the data set, of which the neighbors are for a alone. Raises
+    DataError for files that differ in type or bands, which it names, and UsageError for a range or
+    bands that the files don't have.
     """
     names = tuple(inputs or ())
     rules = by_side(ranges, "--range", names)
     picks = by_side(bands, "--bands", names)
-    intensities = {}
+    fits: dict[str, list[Fitted]] = {}  # one of each part
     if inputs:
-        parts = [
+        fits["a"] = [
             _fitted_part(
                 name,
                 _Pictures(paths, pages, neighbors),
@@ -113,15 +102,19 @@ def fit_intensities(
             )
             for name, paths in inputs.items()
         ]
-        intensities["a"] = stacked(parts)
     for side, paths in files.items():
         wanted = side in rules or side in picks
-        if side in intensities or not paths or not (wanted or _are_values(paths)):
+        if side in fits or not paths or not (wanted or _are_values(paths)):
             continue
         pictures = _Pictures(paths, pages, neighbors if side == "a" else 0)
         header = _common_header(side, pictures)
-        intensities[side] = _fitted(side, pictures, header, rules.get(side), picks.get(side, []))
-    return intensities
+        fits[side] = [_fitted(side, pictures, header, rules.get(side), picks.get(side, []))]
+    intensities, values = {}, {}
+    for side, each in fits.items():
+        parts = [fit.intensity for fit in each]
+        intensities[side] = stacked(parts) if inputs and side == "a" else parts[0]
+        values[side] = [band for fit in each for band in fit.values.T]
+    return declared(show, intensities, values)
 
 
 def _are_values(paths: Sequence[Path]) -> bool:
@@ -132,7 +125,7 @@ def _are_values(paths: Sequence[Path]) -> bool:
 
 def _fitted_part(
     name: str, pictures: _Pictures, rules: Sequence[str] | None, picks: Sequence[str]
-) -> Intensity:
+) -> Fitted:
     """The intensity of one of several inputs."""
     photographs = not _are_values(pictures.paths)
     if photographs:
@@ -140,8 +133,9 @@ def _fitted_part(
         header = _common_photograph(pictures.paths)
     else:
         header = _common_header(name, pictures)
-    intensity = _fitted(name, pictures, header, rules, picks)
-    return intensity.model_copy(update={"name": name, "photographs": photographs})
+    intensity, values = _fitted(name, pictures, header, rules, picks)
+    named = intensity.model_copy(update={"name": name, "photographs": photographs})
+    return Fitted(named, values)
 
 
 def _fitted(
@@ -150,15 +144,17 @@ def _fitted(
     header: Header,
     rules: Sequence[str] | None,
     picks: Sequence[str],
-) -> Intensity:
+) -> Fitted:
     """The intensity of the files of a side or an input, which have the same header."""
     [*others, rule] = rules or ["auto"]
     if others:
         raise UsageError(f"--range: {name} has several ranges. Give one for each side.")
     picked = _picked(name, picks, header)
-    intensity = fitted(rule, _statistics(pictures, header, picked))
+    statistics = _statistics(pictures, header, picked)
+    intensity, values = fitted(rule, statistics), statistics.values
     update = {"pages": pictures.pages, "neighbors": pictures.neighbors}
-    return intensity.model_copy(update=update)
+    intensity = intensity.model_copy(update=update)
+    return Fitted(intensity, values[np.isfinite(values).all(1)])
 
 
 def _common_photograph(paths: Sequence[Path]) -> Header:

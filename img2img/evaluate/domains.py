@@ -75,8 +75,7 @@ def evaluate_domains(
     sizes = [(int(domain.has.sum()), int((~domain.has).sum())) for domain in domains]
     evaluator.require(sizes, cycle=True)
     files = list(dataset.files())
-    channels = translator.manifest.out_channels
-    real = evaluator.activations(files, channels)
+    real = evaluator.activations(files, translations)
     fakes: dict[str, np.ndarray] = {}
     for domain in domains:
         with_domain = [index for index, has in zip(domain.members, domain.has, strict=True) if has]
@@ -86,7 +85,9 @@ def evaluate_domains(
             f"{domain.name}/", translations, cases, reals, real.features[with_domain]
         ).style
     if evaluator.wants(ERROR) or evaluator.wants(REAL_ERROR):
-        style = evaluator.activations(list(training.files()), channels).style if training else None
+        style = (
+            evaluator.activations(list(training.files()), translations).style if training else None
+        )
         _add_errors(evaluator, dataset, domains, real.style, fakes, training, style)
     result = evaluator.result
     counts = ", ".join(f"{d.name} {int(d.has.sum())}" for d in domains)

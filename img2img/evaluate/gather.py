@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from img2img import images
+from img2img.errors import DataError
 from img2img.evaluate import diagnose, metrics
 from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.segmentation import Segmenter
@@ -46,44 +48,52 @@ class Gatherer:
         self,
         translations: Translations,
         count: int,
-        paired: Mapping[str, Measure],
+        compared: Callable[[np.ndarray, np.ndarray], dict[str, float]],
         cycle: Mapping[str, Measure],
         segmenter: Segmenter | None = None,
     ):
-        """count: cases that will be added; paired, cycle: what to measure against the ground truth
-        and after a cycle, by the names of metrics. L1 is always measured, because it ranks the
-        pictures.
+        """count: cases that will be added; compared: measures a translation against its ground
+        truth; cycle: what to measure after a cycle, by the names of metrics.
         """
         self.translations, self.segmenter = translations, segmenter
-        self._paired, self._cycle = {"l1": metrics.l1, **paired}, cycle
-        self.gathered = Gathered(
-            paired={name: [] for name in self._paired}, cycle={name: [] for name in cycle}
-        )
+        self._compared, self._cycle = compared, cycle
+        self.gathered = Gathered(cycle={name: [] for name in cycle})
         self._sampled = set(spread(CHECKED_PICTURES, count))
         self._count = 0
 
     def add(self, case: Case) -> np.ndarray:
-        """Measure the case; returns its translation without alpha, uint8 [H, W, 1 or 3]."""
+        """Measure the case; returns its translation as it is seen, without alpha, uint8
+        [H, W, 1 or 3]. Raises DataError for values of another size than their ground truth.
+        """
         source, output = self.translations.translate(case)
+        seen = self.translations.look(output)
         samples = self.gathered.samples if self._count in self._sampled else None
         self._count += 1
         if case.truth:
-            truth = images.read(case.truth, output.shape[-1]).pixels
-            if truth.shape != output.shape:
-                truth = images.resize(truth, output.shape[1], output.shape[0])
-            for name, values in self.gathered.paired.items():
-                values.append(self._paired[name](output, truth))
+            truth = self._truth(case.path, case.truth, output)
+            for name, value in self._compared(output, truth).items():
+                self.gathered.paired.setdefault(name, []).append(value)
             if samples:
-                samples.truths.append(crop_sample(truth))
+                samples.truths.append(crop_sample(self.translations.look(truth)))
         if self.gathered.cycle:
             self._add_cycle(case, source, output, samples)
         if self.segmenter:
             self.gathered.confusions.append(self.segmenter.confusion(case.name, output))
         if samples:
-            samples.outputs.append(crop_sample(output))
+            samples.outputs.append(crop_sample(seen))
             if self.translations.translator:
                 samples.sources.append(crop_sample(source))
-        return output[..., :3]
+        return seen[..., :3]
+
+    def _truth(self, path: Path, truth: Path, output: np.ndarray) -> np.ndarray:
+        """The ground truth in the size of the output, to which photographs are resized."""
+        expected = self.translations.read(truth)
+        if expected.shape == output.shape:
+            return expected
+        if self.translations.kinds.outputs:
+            sizes = [f"{x.shape[1]}x{x.shape[0]} of {x.shape[2]} bands" for x in (output, expected)]
+            raise DataError(f"{path} is {sizes[0]}, and {truth} {sizes[1]}.")
+        return images.resize(expected, output.shape[1], output.shape[0])
 
     def _add_cycle(
         self, case: Case, source: np.ndarray, output: np.ndarray, samples: Samples | None

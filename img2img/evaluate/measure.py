@@ -9,9 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from img2img import __version__, images
+from img2img import __version__
 from img2img.errors import DataError, UsageError
-from img2img.evaluate import diagnose
+from img2img.evaluate import diagnose, metrics
 from img2img.evaluate.cases import Case, Translations
 from img2img.evaluate.diagnose import Finding
 from img2img.evaluate.distances import (
@@ -41,6 +41,7 @@ from img2img.evaluate.gather import (
     crop_sample,
 )
 from img2img.evaluate.segmentation import Segmenter
+from img2img.evaluate.units import NAMES, Units
 from img2img.files import spread
 
 NEIGHBOURHOOD = ("precision", "recall", "density", "coverage")
@@ -61,7 +62,7 @@ class Metric:
     value: float
     low: float | None
     high: float | None
-    better: str  # "higher" or "lower"
+    better: str  # "higher", "lower" or "nearer 0"
     pictures: int  # how many translations it is computed over
 
 
@@ -96,36 +97,47 @@ class Evaluator:
         segmenter: Segmenter | None = None,
         additional: Sequence[str] = (),
         trained: Mapping[str, str] | None = None,
+        units: Units | None = None,
     ):
         """wanted: names of metrics, all by default; additional: names of metrics that the caller
         adds by itself; trained: SHA-256 of the feature networks that took part in training the
-        model, by name. Raises UsageError for an unknown name.
+        model, by name; units: of values, which are measured against their ground truths in these.
+        Raises UsageError for an unknown name.
         """
         self.network, self.console, self.wanted = network, console, wanted
         self.seed, self.resamples, self.segmenter = seed, resamples, segmenter
-        self.result, self.trained = Evaluation(), trained or {}
-        self.perceptual = perceptual(network, self.trained.values())
-        self.paired: dict[str, Measure] = {**PAIRED, self.perceptual.name: self.perceptual}
+        self.result, self.trained, self.units = Evaluation(), trained or {}, units
+        self.judges = {network.name: network.sha256}
+        self.paired: dict[str, Measure] = {}  # of photographs
+        if not units:
+            distance = perceptual(network, self.trained.values())
+            self.paired = {**PAIRED, distance.name: distance}
+            self.judges[distance.lite.name] = distance.lite.sha256
         self.cycle = {f"cycle_{name}": measure for name, measure in self.paired.items()}
         sets = [network.kernel, *NEIGHBOURHOOD, network.frechet]
         sets += ["is"] if network.name == "inception" else []
         segmentation = Segmenter.METRICS if segmenter else ()
-        available = [*sets, *self.paired, *self.cycle, *segmentation, *additional]
-        if unknown := [name for name in wanted if name not in available]:
+        paired = NAMES if units else (*self.paired, *self.cycle, *segmentation)
+        available = [*sets, *paired, *additional]
+        if unknown := [name for name in wanted if not self._names(name) & {*available}]:
+            kind = " of values" if units else ""
             raise UsageError(
-                f"There is no metric {unknown[0]} with {network.name}. Available metrics: "
+                f"There is no metric {unknown[0]}{kind} with {network.name}. Available metrics: "
                 f"{', '.join(available)}."
             )
 
     def wants(self, name: str) -> bool:
-        """Whether the metric is to be measured."""
-        return not self.wanted or name in self.wanted
+        """Whether the metric is to be measured: by its name, or mae/BAND by mae."""
+        return not self.wanted or bool(self._names(name) & {*self.wanted})
+
+    def _names(self, name: str) -> set[str]:
+        """The names by which a metric can be wanted: mae/BAND of values also by mae."""
+        return {name, name.partition("/")[0]} if self.units else {name}
 
     def protocol(self) -> dict[str, object]:
         """How the numbers are made, as far as it is the same for every evaluation."""
-        network, lite = self.network, self.perceptual.lite
-        judges = {network.name: network.sha256, lite.name: lite.sha256}
-        part = part_in_training(judges, self.trained)
+        network = self.network
+        part = part_in_training(self.judges, self.trained)
         return {
             "features": f"{network.name}, weights sha256 {network.sha256[:16]}",
             **({"feature networks": part} if part else {}),
@@ -153,6 +165,7 @@ class Evaluator:
     def complete_result(self) -> Evaluation:
         """The result. Raises DataError where a wanted metric is missing from it."""
         measured = {metric.name.rpartition("/")[2] for metric in self.result.metrics}
+        measured |= {metric.name for metric in self.result.metrics}
         for name in self.wanted:
             if name not in measured:
                 reasons = [
@@ -163,10 +176,13 @@ class Evaluator:
                 raise _misleading(name, (reasons or ["there is nothing to measure it on"])[0])
         return self.result
 
-    def activations(self, files: Sequence[Path], channels: int) -> Activations[np.ndarray]:
-        """What the network computes from real pictures, read with the translations' channels."""
+    def activations(
+        self, files: Sequence[Path], translations: Translations
+    ) -> Activations[np.ndarray]:
+        """What the network computes from real pictures, read as the translations' targets."""
         paths = track(files, "real", console=self.console, transient=True)
-        return extract(self.network, (images.read(p, channels).pixels[..., :3] for p in paths))
+        seen = (translations.look(translations.read(path)) for path in paths)
+        return extract(self.network, (picture[..., :3] for picture in seen))
 
     def measure(
         self,
@@ -181,11 +197,8 @@ class Evaluator:
         reals: the real pictures of the target domain; real: their features, float32 [N, D].
         Returns what the network computes from the translations.
         """
-        paired, cycle = (
-            {name: measure for name, measure in measures.items() if self.wants(name)}
-            for measures in (self.paired, self.cycle)
-        )
-        gatherer = Gatherer(translations, len(cases), paired, cycle, self.segmenter)
+        cycle = {name: measure for name, measure in self.cycle.items() if self.wants(name)}
+        gatherer = Gatherer(translations, len(cases), self._compared, cycle, self.segmenter)
         title = f"translations {prefix}".rstrip(" /")
         shown = track(cases, title, console=self.console, transient=True)
         activations = extract(self.network, (gatherer.add(case) for case in shown))
@@ -193,18 +206,18 @@ class Evaluator:
         with self.console.status("measuring distances"):
             self._add_distances(prefix, real, fake, activations.logits)
         self._add_gathered(prefix, gathered, cases)
-        self._add_scores(cases, gathered.paired["l1"], real, fake)
+        self._add_scores(cases, gathered.paired, real, fake)
         direction = prefix.strip("/") or cases[0].path.parent.name
-        self._add_findings(
-            direction, gathered.samples, reals, translations.channels, real=real, fake=fake
-        )
+        self._add_findings(direction, gathered.samples, reals, translations, real=real, fake=fake)
         return activations
 
     def add(
         self, name: str, statistic: Statistic, sizes: tuple[int, ...], interval: bool = True
     ) -> None:
         """The statistic's value over all pictures, with its interval; name: as `prefix/metric`."""
-        better = "higher" if name.rpartition("/")[2] in HIGHER_IS_BETTER else "lower"
+        short = name.rpartition("/")[2]
+        better = "higher" if short in HIGHER_IS_BETTER else "lower"
+        better = "nearer 0" if short == "bias" and self.units else better
         resamples = self.resamples if interval else 0
         metric = measured(name, statistic, sizes, better, self.seed, resamples)
         self.result.metrics.append(metric)
@@ -212,6 +225,15 @@ class Evaluator:
     def add_mean(self, name: str, values: Sequence[float] | np.ndarray) -> None:
         """The mean of one value a picture, [N]."""
         self.add(name, mean_of(np.array(values)), (len(values),))
+
+    def _compared(self, output: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """The metrics of a translation against its ground truth. L1 of photographs and MAE of
+        values are always among them, because they rank the pictures.
+        """
+        if self.units:
+            return self.units.measure(output, truth)
+        measures = {name: each for name, each in self.paired.items() if self.wants(name)}
+        return {name: each(output, truth) for name, each in ({"l1": metrics.l1} | measures).items()}
 
     def _fewest(self, name: str) -> int:
         """The fewest pictures in a set with which the metric can be trusted."""
@@ -248,15 +270,16 @@ class Evaluator:
 
     def _add_gathered(self, prefix: str, gathered: Gathered, cases: Sequence[Case]) -> None:
         """The means of what was measured on each picture by itself."""
-        with_truth = len(gathered.paired["l1"])
+        with_truth = max(map(len, gathered.paired.values()), default=0)
         if with_truth == len(cases):
             for name, values in gathered.paired.items():
                 if self.wants(name):
-                    self.add_mean(f"{prefix}{name}", values)
+                    self._add_mean_of_known(f"{prefix}{name}", np.array(values))
         elif not any(case.target for case in cases):  # another domain has no ground truth
             have = f"only {with_truth} of {len(cases)} fakes have" if with_truth else "no fake has"
             reason = f"{have} a real picture of the same name"
-            self.result.left_out |= dict.fromkeys(map(prefix.__add__, self.paired), reason)
+            names = NAMES if self.units else tuple(self.paired)
+            self.result.left_out |= dict.fromkeys(map(prefix.__add__, names), reason)
         for name, values in gathered.cycle.items():
             if values:
                 self.add_mean(f"{prefix}{name}", values)
@@ -267,12 +290,30 @@ class Evaluator:
                     statistic = _of_confusions(score, confusions)
                     self.add(f"{prefix}{name}", statistic, (len(confusions),))
 
+    def _add_mean_of_known(self, name: str, values: np.ndarray) -> None:
+        """The mean of the values that are numbers, [N]: a picture may have none, such as SSIM of
+        one that is smaller than its window.
+        """
+        known = values[np.isfinite(values)]
+        if len(known):
+            self.add_mean(name, known)
+        else:
+            self.result.left_out[name] = "no picture has a pixel to measure it on"
+
     def _add_scores(
-        self, cases: Sequence[Case], l1: Sequence[float], real: np.ndarray, fake: np.ndarray
+        self,
+        cases: Sequence[Case],
+        paired: Mapping[str, Sequence[float]],
+        real: np.ndarray,
+        fake: np.ndarray,
     ) -> None:
-        """Rank the cases by L1 where all of them have a ground truth, else by their features."""
-        if len(l1) == len(cases):
-            self.result.scored_by, scores = "l1", l1
+        """Rank the cases by L1, or MAE, where all of them have a ground truth, else by their
+        features.
+        """
+        name = "mae" if self.units else "l1"
+        scores = paired.get(name, ())
+        if len(scores) == len(cases):
+            self.result.scored_by = name
         else:
             name = self.network.name
             self.result.scored_by = f"distance to the nearest real picture, {name} features"
@@ -285,13 +326,14 @@ class Evaluator:
         direction: str,
         samples: Samples,
         reals: Sequence[Path],
-        channels: int,
+        translations: Translations,
         *,
         real: np.ndarray,
         fake: np.ndarray,
     ) -> None:
         chosen = (reals[index] for index in spread(CHECKED_PICTURES, len(reals)))
-        real_pictures = [crop_sample(images.read(path, channels).pixels) for path in chosen]
+        seen = (translations.look(translations.read(path)) for path in chosen)
+        real_pictures = [crop_sample(picture) for picture in seen]
         sources, outputs, truths = samples.sources, samples.outputs, samples.truths
         dropping = diagnose.dropping(direction, real, fake, self.seed)
         findings = [

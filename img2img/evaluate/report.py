@@ -136,7 +136,7 @@ def evaluation_page(
     """
     ranked = sorted(result.scores, key=result.scores.__getitem__)
     sections = [heading("Numbers"), metrics_table({"value": result})]
-    sections += [heading("Signs of trouble in these pictures"), _findings(result)]
+    sections += [heading("Signs of trouble in these pictures"), _findings(result, translations)]
     if any(case.target for case in result.cases.values()):
         sections += [heading("To every domain"), _grid(result, translations)]
     for name, chosen in (
@@ -175,13 +175,13 @@ def diagnosis(run: Path) -> str:
     return table(["check", "way", "steps", "at last", "what it means", "pictures"], rows)
 
 
-def _findings(result: Evaluation) -> str:
+def _findings(result: Evaluation, translations: Translations) -> str:
     if not result.findings:
         return paragraph("None.")
     rows = []
     for finding in result.findings:
         examples = result.examples.get(finding.way, []) if finding.pictures else []
-        shown = [images.read(Path(path)).pixels for path in examples]
+        shown = [translations.look(translations.read(Path(path))) for path in examples]
         sheet = Sheet(images.sheet_of(shown)) if shown else ""
         rows.append(
             [
@@ -204,8 +204,8 @@ def _grid(result: Evaluation, translations: Translations) -> str:
     rows = []
     for path in sample_of(list(targets)):
         cases = targets[path]
-        outputs = {name: translations.translate(case)[1] for name, case in cases.items()}
-        row: list[object] = [translations.translate(next(iter(cases.values())))[0]]
+        outputs = {name: translations.pictures(case)[1] for name, case in cases.items()}
+        row: list[object] = [translations.pictures(next(iter(cases.values())))[0]]
         rows.append(row + [outputs.get(name, "-") for name in names])
     return table(["input", *names], rows)
 
@@ -214,10 +214,10 @@ def _rows(result: Evaluation, translations: Translations, names: Sequence[str]) 
     cases, rows = [result.cases[name] for name in names], []
     truths = any(case.truth for case in cases)
     for case in cases:
-        source, output = translations.translate(case)
+        source, output = translations.pictures(case)
         cells: list[object] = [case.name, *([source] if translations.translator else []), output]
         if truths:
-            cells.append(images.read(case.truth).pixels if case.truth else "-")
+            cells.append(translations.look(translations.read(case.truth)) if case.truth else "-")
         rows.append([*cells, result.scores[case.name]])
     columns = ["name", *(["input"] if translations.translator else []), "translation"]
     columns += ["truth"] if truths else []

@@ -2,18 +2,25 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 
-from img2img.data.intensities import SEEN, is_raster
-from img2img.errors import DataError
-from img2img.evaluate.cases import Case, Translations
+from img2img.data.intensities import SEEN, fit_intensities, is_raster
+from img2img.data.pages import pages_of
+from img2img.data.parts import stacks
+from img2img.data.sources import Sources
+from img2img.errors import DataError, UsageError
+from img2img.evaluate.cases import Case, Kinds, Translations
 from img2img.evaluate.features import Extractor
 from img2img.evaluate.measure import Evaluation, Evaluator
 from img2img.evaluate.segmentation import Segmenter
-from img2img.files import pictures, spread, stem
+from img2img.evaluate.units import Units
+from img2img.files import PassedOver, pictures, spread, stem
+from img2img.manifest import Manifest
 
 
 def folder_cases(folder: Path, real: Path | None = None, to: str | None = None) -> list[Case]:
@@ -53,30 +60,47 @@ def evaluate(
     seed: int = 0,
     resamples: int = 200,
     segmenter: Segmenter | None = None,
-    real_features: dict[tuple[Path, int], np.ndarray] | None = None,
+    real_features: dict[tuple[Path, Kinds, int], np.ndarray] | None = None,
+    further: Sequence[Path] = (),
 ) -> Evaluation:
     """Compare the translations of a folder's pictures with a folder of real pictures.
 
     Where every translation has a real picture of its name, that is its ground truth, and the paired
-    metrics are measured, too. wanted: names of metrics, by default all for which there are enough
-    pictures. real_features: a cache by folder and channels, which the caller keeps between calls.
-    Raises DataError for folders without pictures and for wanted metrics that would need more.
+    metrics are measured, too: those of values in their units. Distances are those of photographs,
+    or of the false colors of values. wanted: names of metrics, by default all for which there are
+    enough pictures. real_features: a cache, which the caller keeps between calls. further: the
+    folders of the model's further inputs, in their order.
+
+    Files of values with several pages are compared page by page.
+
+    Raises DataError for folders without pictures, for files with other numbers of pages than their
+    ground truths, for wanted metrics that would need more, for
+    files of another kind, for files that are not in all folders of inputs, and where a part of the
+    files of values has no ground truth; UsageError for another number of folders than of inputs.
     """
-    cases = folder_cases(folder, real, to)
-    reals = pictures(real)
-    for files in (reals, [case.path for case in cases]):
-        if values := [files[i] for i in spread(SEEN, len(files)) if is_raster(files[i])]:
-            raise DataError(
-                f"{values[0]} has values, and is not a photograph, as the others are. Both folders "
-                "must be of one kind."
-            )
-    trained = translations.feature_networks
-    evaluator = Evaluator(network, console, wanted, seed, resamples, segmenter, trained=trained)
+    cases, reals = folder_cases(folder, real, to), pictures(real)
+    if translations.translator:
+        cases = with_further(cases, translations.translator.manifest, [folder, *further])
+    _require_kinds(cases, reals, translations)
+    if translations.kinds.outputs and _has_pages(translations):
+        reals = pages_of(reals, Sources(pages="each"))
+        cases = [page for case in cases for page in _pages(case)]
+    units = _units(cases, translations, console) if translations.kinds.outputs else None
+    evaluator = Evaluator(
+        network,
+        console,
+        wanted,
+        seed,
+        resamples,
+        segmenter,
+        trained=translations.feature_networks,
+        units=units,
+    )
     evaluator.require([(len(reals), len(cases))], bool(translations.back))
     real_features = {} if real_features is None else real_features
-    key = (real, translations.channels)
+    key = (real, translations.kinds, translations.channels)
     if key not in real_features:
-        real_features[key] = evaluator.activations(reals, translations.channels).features
+        real_features[key] = evaluator.activations(reals, translations).features
     evaluator.measure("", translations, cases, reals, real_features[key])
     result = evaluator.result
     result.protocol = {
@@ -85,6 +109,102 @@ def evaluate(
         **evaluator.protocol(),
         "paired by": "relative path without suffix",
     }
+    if units and translations.kinds.outputs:
+        result.protocol["ranges"] = units.describe()
+        result.protocol["shown"] = translations.kinds.outputs.describe_show()
     if segmenter:
         result.protocol["segmenter"] = segmenter.describe()
     return evaluator.complete_result()
+
+
+def _has_pages(translations: Translations) -> bool:
+    """Whether each page of a file is a picture; not for a model that takes all pages, or the first
+    one, as a picture.
+    """
+    inputs = translations.kinds.inputs if translations.translator else None
+    return inputs is None or all(part.pages == "each" for part in inputs.inputs)
+
+
+def _pages(case: Case) -> list[Case]:
+    """The case, or one for each page of its files, by their names."""
+    files = (case.path, *((case.truth,) if case.truth else ()), *case.further)
+    each = [pages_of([file], Sources(pages="each")) for file in files]
+    if len({len(pages) for pages in each}) > 1:
+        raise DataError(
+            f"{', '.join(map(str, files))} have different numbers of pages: "
+            f"{', '.join(str(len(pages)) for pages in each)}. Give files with as many pages as "
+            "each other."
+        )
+    if len(each[0]) == 1:
+        return [case]
+    cases = []
+    for path, *others in zip(*each, strict=True):
+        truth, further = (others[0], others[1:]) if case.truth else (None, others)
+        name = f"{case.name}/{path.name}"
+        cases.append(replace(case, name=name, path=path, truth=truth, further=tuple(further)))
+    return cases
+
+
+def with_further(cases: Sequence[Case], manifest: Manifest, folders: Sequence[Path]) -> list[Case]:
+    """The cases of the first folder with the files of a model's further inputs. Raises DataError
+    for files that are not in all folders, and UsageError for another number of them.
+    """
+    parts = manifest.intensity_in.parts if manifest.intensity_in else ()
+    if len(folders) != max(len(parts), 1):
+        names = ", ".join(part.name for part in parts)
+        wanted = f"{len(parts)} folders of inputs, in this order: {names}" if parts else "one"
+        raise UsageError(f"{manifest.name} takes {wanted}.")
+    if not parts:
+        return list(cases)
+    _, inputs = stacks(Sources(a=folders[0], more_a=tuple(folders[1:])), PassedOver())
+    if inputs.alone:
+        raise DataError(
+            f"{len(inputs.alone)} files are not in all folders of inputs (first: "
+            f"{inputs.alone[0]}). Remove them, or add the others."
+        )
+    return [replace(case, further=inputs.further[case.path]) for case in cases]
+
+
+def kinds_of_files(files: Sequence[Path], show: Sequence[str] = ()) -> Kinds:
+    """What the values of translations mean that come without a model: the range is that which
+    `auto` chooses for the files.
+
+    show: the setting, in which they are b. Raises DataError for files that differ in type or bands,
+    and UsageError for bands and stretches that can't be had.
+    """
+    pages = pages_of(files, Sources(pages="each"))
+    return Kinds(outputs=fit_intensities({"b": pages}, ("b=auto",), (), show=show)["b"])
+
+
+def _require_kinds(
+    cases: Sequence[Case], reals: Sequence[Path], translations: Translations
+) -> None:
+    """Raises DataError for values among files that are to be photographs."""
+    kinds = translations.kinds
+    of_cases = kinds.inputs if translations.translator else kinds.outputs
+    for files, kind in ((reals, kinds.outputs), ([case.path for case in cases], of_cases)):
+        some = [] if kind else [files[i] for i in spread(SEEN, len(files)) if is_raster(files[i])]
+        if some:
+            raise DataError(
+                f"{some[0]} has values, and is not a photograph, as the others are. Both folders "
+                "must be of one kind."
+            )
+
+
+def _units(cases: Sequence[Case], translations: Translations, console: Console) -> Units:
+    """What values are measured by: the range of the model, or of all truths.
+
+    Raises DataError where a part of the files has no ground truth.
+    """
+    kind = translations.kinds.outputs
+    assert kind  # of values
+    without = [case.name for case in cases if not case.truth]
+    if 0 < len(without) < len(cases):
+        raise DataError(
+            f"{len(without)} of {len(cases)} files have no real one of the same name (first: "
+            f"{without[0]}). Remove them, or add the others."
+        )
+    if translations.translator or without:
+        return Units.of_model(kind)
+    truths = track([case.truth for case in cases], "ranges", console=console, transient=True)
+    return Units.of_truths(kind.bands, (translations.read(path) for path in truths if path))

@@ -14,14 +14,14 @@ import numpy as np
 from img2img import images, rasters
 from img2img.errors import DataError
 from img2img.files import split_suffix, write_whole
-from img2img.formats import TooLarge
 from img2img.images import Metadata, Picture
+from img2img.infer import values
 from img2img.infer.plan import Job
 from img2img.infer.record import Source
-from img2img.infer.scene import Scene, described, gap_of_output, is_scene
+from img2img.infer.scene import Scene, is_scene
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
-from img2img.stored import Stored, read_pages, require_files, stack_pages
+from img2img.rasters.raster import TooLarge
 
 LARGE = 2**24  # bytes of a file that may be a scene, and is not read to find out
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
@@ -91,17 +91,9 @@ def _read(job: Job, reading: Reading) -> Item:
             return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         contents, sources = zip(*(_loaded(path, most) for path in paths), strict=True)
         if reading.intensity:
-            pages = _pages(paths, contents, reading.intensity, most)
-            raster = pages[0].raster
-            notes = raster.notes + _beyond(pages, reading.intensity)
-            values, missing = pages[0].values, pages[0].missing
-            if len(pages) > 1:
-                values, missing = np.stack([page.values for page in pages]), _missing(pages)
-            picture = Picture(values, notes=notes)
-            # Only its size matters from here on.
-            first = raster.values
-            empty = np.broadcast_to(np.zeros((), first.dtype), first.shape)
-            raster = replace(raster, values=empty)
+            read = values.read(contents, [str(path) for path in paths], reading.intensity, most)
+            picture = Picture(read.values, notes=read.notes)
+            raster, missing = read.raster, read.missing
         else:
             [content] = contents
             picture = images.read(content, reading.channels, most, side, to_translate=True)
@@ -135,38 +127,6 @@ def _source_of_scene(path: Path) -> Source:
     return Source(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, digest)
 
 
-def _pages(
-    paths: Sequence[Path], contents: Sequence[bytes], intensity: Intensity, max_pixels: int
-) -> list[Stored]:
-    """The pages of a picture, of one file for each input of the intensity. Raises DataError, with
-    the file's name first.
-    """
-    require_files(len(paths), intensity)
-    each = []
-    for path, content, part in zip(paths, contents, intensity.inputs, strict=True):
-        try:
-            each.append(read_pages(content, part, max_pixels))
-        except DataError as error:
-            reason = str(error).removeprefix("the picture: ")
-            raise type(error)(f"{path}: {reason}") from None  # TooLarge stays one
-    return stack_pages(each, [str(path) for path in paths], intensity)
-
-
-def _missing(pages: Sequence[Stored]) -> np.ndarray | None:
-    """Where pixels of the pages are missing, bool [P, H, W]; None if none is."""
-    if all(page.missing is None for page in pages):
-        return None
-    shape = pages[0].values.shape[:2]
-    return np.stack([np.zeros(shape, bool) if p.missing is None else p.missing for p in pages])
-
-
-def _beyond(pages: Sequence[Stored], intensity: Intensity) -> tuple[str, ...]:
-    """A note on the share of values that the intensity clips."""
-    known = [page.values if page.missing is None else page.values[~page.missing] for page in pages]
-    share = float(np.mean([intensity.outside(values) for values in known]))
-    return (f"values beyond the model's range are clipped, {share:.2%} of them",) if share else ()
-
-
 def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: str) -> Item:
     notes: tuple[str, ...] = ()
     if item.scene and not item.error:
@@ -178,7 +138,9 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
         try:
             suffix = split_suffix(item.job.target)[1]
             if intensity or (item.raster and suffix.lower() in rasters.WRITES):
-                content, notes = _encoded_values(item, item.result, intensity, suffix, maker)
+                content, notes = values.encode(
+                    item.result, item.raster, item.missing, intensity, suffix, maker
+                )
             else:
                 content, notes = _encoded(item.picture.translated(item.result), suffix, quality)
             write_whole(Path(item.job.target), content)
@@ -189,24 +151,6 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
     item.picture = Picture(NO_PIXELS, notes=(*item.picture.notes, *notes))
     item.raster = item.missing = None
     return item
-
-
-def _encoded_values(
-    item: Item, result: np.ndarray, intensity: Intensity | None, suffix: str, maker: str
-) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of a file of exact values with the input's metadata, and notes. Missing pixels have
-    the value that the outputs' intensity declares, or else the input's, if the type can hold it.
-    """
-    declared = item.raster.nodata if item.raster else None
-    gap = gap_of_output(declared, intensity, result.dtype.name, item.missing is not None)
-    if item.missing is not None and not (intensity and intensity.may_miss):
-        result = result.copy()  # else the model has marked them
-        result[item.missing] = gap.value
-    bands, nodata = result.shape[-1], gap.declared
-    like = described(item.raster, intensity, bands, nodata) if item.raster else None
-    if like is None and nodata is not None:
-        like = Raster(result, nodata=nodata)
-    return rasters.encode(result, like, suffix, maker), gap.notes
 
 
 def _encoded(picture: Picture, suffix: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:

@@ -32,7 +32,6 @@ from img2img.rasters import Raster, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.tiff_metadata import ICC_PROFILE, ORIENTATION, TiffMetadata
 from img2img.stored import Stored, as_stored, photograph_as_stored, require_files, stack_pages
-from img2img.transparency import BAND
 
 SAVE_EVERY = 10.0  # seconds, after which the state is saved
 
@@ -223,7 +222,7 @@ class _Picture:
         if not self.intensity:
             # The colors of transparent pixels are those of visible ones nearby.
             height, width = self.shape
-            around = box.grown(BAND if self.alpha else 0).common(Box(0, height, 0, width))
+            around = box.grown(images.AROUND if self.alpha else 0).common(Box(0, height, 0, width))
             return Part(box.within(around).of(self.photograph(around).pixels))
         rasters = [page.read(box) for page in self.pages]
         self._note(rasters)

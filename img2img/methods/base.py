@@ -57,6 +57,15 @@ class ExportSpec:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of the sample grid."""
+
+    side: str  # "a" or "b", whose pictures it has
+    images: Tensor  # [N, C, H, W] in [-1, 1]
+    valid: Tensor | None = None  # [N, 1, H, W], 0 at missing pixels; None if none can be
+
+
+@dataclass(frozen=True)
 class Way:
     """A direction of translation, for evaluation and diagnosis. Images are [N, C, H, W]."""
 
@@ -67,6 +76,9 @@ class Way:
     critic: Callable[[Tensor], Tensor] | None
     back: Callable[[Tensor], Tensor] | None = None  # translates back to the source's domain
     paired: bool = False
+    sides: tuple[str, str] = ("a", "b")  # of the source and of the target
+    source_valid: Tensor | None = None  # [N, 1, H, W], 0 at missing pixels; None if none can be
+    real_valid: Tensor | None = None
 
 
 class Method(Critics, ABC):
@@ -251,8 +263,8 @@ class Method(Critics, ABC):
         return self.g_terms(batch, scene, draws)
 
     @abstractmethod
-    def grid(self, batch: Batch) -> dict[str, Tensor]:
-        """The columns of the sample grid by title: images [N, C, H, W] in [-1, 1]."""
+    def grid(self, batch: Batch) -> dict[str, Column]:
+        """The columns of the sample grid by title."""
 
     @abstractmethod
     def ways(self, batch: Batch) -> dict[str, Way]:

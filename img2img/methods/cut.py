@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.base import Column, ExportSpec, Way, in_one_call
 from img2img.methods.critics import flat
 from img2img.methods.objectives import Critic, wide
 from img2img.methods.step import Batch, Draws, Scene, Side
@@ -194,15 +194,28 @@ class CUT(TwoSets):
             terms["nce_identity"] = weight * self._contrast(real, scene["same_b"], draws, 1)
         return terms
 
-    def grid(self, batch: Batch) -> dict[str, Tensor]:
-        a, b = batch["a"], batch["b"]
-        generator = self.generator("ab")
-        return {"a": a, "a to b": generator(a), "b": b, "b to b": generator(b)}
+    def grid(self, batch: Batch) -> dict[str, Column]:
+        (a, b), generator = (batch["a"], batch["b"]), self.generator("ab")
+        a_valid, b_valid = batch.get("a_valid"), batch.get("b_valid")
+        return {
+            "a": Column("a", a, a_valid),
+            "a to b": Column("b", generator(a), a_valid),
+            "b": Column("b", b, b_valid),
+            "b to b": Column("b", generator(b), b_valid),
+        }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         critic = flat(self.discriminators["b"]) if self.objective.answers == 1 else None
-        a, b, paired = batch["a"], batch["b"], all_paired(batch)
-        return {"ab": Way(a, b, self.generators["ab"], critic, paired=paired)}
+        way = Way(
+            source=batch["a"],
+            real=batch["b"],
+            translate=self.generators["ab"],
+            critic=critic,
+            paired=all_paired(batch),
+            source_valid=batch.get("a_valid"),
+            real_valid=batch.get("b_valid"),
+        )
+        return {"ab": way}
 
     def exports(self) -> dict[str, ExportSpec]:
         return {"ab": self.direction_spec("ab")}

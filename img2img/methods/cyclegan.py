@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.methods.base import ExportSpec, Way, in_one_call
+from img2img.methods.base import Column, ExportSpec, Way, in_one_call
 from img2img.methods.critics import flat
 from img2img.methods.fidelity import l1
 from img2img.methods.objectives import OBJECTIVES, Critic
@@ -177,25 +177,44 @@ class CycleGAN(TwoSets):
             terms |= {f"{name}_{domain}": term for name, term in parts.items()}
         return terms
 
-    def grid(self, batch: Batch) -> dict[str, Tensor]:
+    def grid(self, batch: Batch) -> dict[str, Column]:
         fake_b, fake_a = self.generate("ab", batch["a"]), self.generate("ba", batch["b"])
+        a_valid, b_valid = batch.get("a_valid"), batch.get("b_valid")
         return {
-            "a": batch["a"],
-            "a to b": fake_b,
-            "back to a": self.generate("ba", fake_b),
-            "b": batch["b"],
-            "b to a": fake_a,
-            "back to b": self.generate("ab", fake_a),
+            "a": Column("a", batch["a"], a_valid),
+            "a to b": Column("b", fake_b, a_valid),
+            "back to a": Column("a", self.generate("ba", fake_b), a_valid),
+            "b": Column("b", batch["b"], b_valid),
+            "b to a": Column("a", fake_a, b_valid),
+            "back to b": Column("b", self.generate("ab", fake_a), b_valid),
         }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b, (ab, ba) = batch["a"], batch["b"], self.generators.values()
         judge_a, judge_b = (flat(judge) for judge in self.discriminators.values())
         paired, scored = all_paired(batch), self.objective.answers == 1
-        return {
-            "ab": Way(a, b, ab, judge_b if scored else None, back=ba, paired=paired),
-            "ba": Way(b, a, ba, judge_a if scored else None, back=ab, paired=paired),
-        }
+        there = Way(
+            source=a,
+            real=b,
+            translate=ab,
+            critic=judge_b if scored else None,
+            back=ba,
+            paired=paired,
+            source_valid=batch.get("a_valid"),
+            real_valid=batch.get("b_valid"),
+        )
+        other = Way(
+            source=b,
+            real=a,
+            translate=ba,
+            critic=judge_a if scored else None,
+            back=ab,
+            paired=paired,
+            sides=("b", "a"),
+            source_valid=there.real_valid,
+            real_valid=there.source_valid,
+        )
+        return {"ab": there, "ba": other}
 
     def exports(self) -> dict[str, ExportSpec]:
         return {direction: self.direction_spec(direction) for direction in self.generators}

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.errors import UsageError
-from img2img.methods.base import ExportSpec, Method, Way, in_one_call
+from img2img.methods.base import Column, ExportSpec, Method, Way, in_one_call
 from img2img.methods.config import MethodConfig
 from img2img.methods.critics import flat
 from img2img.methods.fidelity import l1
@@ -141,14 +141,27 @@ class Pix2Pix(Method):
             **self.matching_terms(self.discriminators["b"], plain, fake, real, paired=True),
         }
 
-    def grid(self, batch: Batch) -> dict[str, Tensor]:
-        output = self.generate("ab", batch["a"])
-        return {"input a": batch["a"], "output": output, "truth b": batch["b"]}
+    def grid(self, batch: Batch) -> dict[str, Column]:
+        a_valid, b_valid = batch.get("a_valid"), batch.get("b_valid")
+        return {
+            "input a": Column("a", batch["a"], a_valid),
+            "output": Column("b", self.generate("ab", batch["a"]), a_valid),
+            "truth b": Column("b", batch["b"], b_valid),
+        }
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         a, b = batch["a"], batch["b"]
         critic = flat(self._plain_critic(a)) if self.objective.answers == 1 else None
-        return {"ab": Way(a, b, self.generators["ab"], critic, paired=True)}
+        way = Way(
+            source=a,
+            real=b,
+            translate=self.generators["ab"],
+            critic=critic,
+            paired=True,
+            source_valid=batch.get("a_valid"),
+            real_valid=batch.get("b_valid"),
+        )
+        return {"ab": way}
 
     def exports(self) -> dict[str, ExportSpec]:
         return {"ab": self.direction_spec("ab")}

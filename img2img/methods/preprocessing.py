@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from img2img.intensity import GRAMMAR, Intensity
+from img2img.intensity import Intensity
 from img2img.manifest import Palette
+from img2img.ranges import GRAMMAR
+from img2img.show import USE
 from img2img.sizes import Fit, Margin, Size, TrainingSize
 
 # 0: do not resize. None: the method's default.
@@ -80,6 +82,13 @@ class Preprocessing(BaseModel):
         description="The bands that are used, by name or by number from 1 on, of pictures that are "
         "not photographs: 4,3,2, or for each side a=4,3,2,b=1; of several inputs for each by its "
         "folder's name: optical=4,3,2,sar=1. By default all.",
+    )
+    show: tuple[str, ...] = Field(
+        (),
+        description="How pictures that are not photographs are shown, in samples, reports and the "
+        f"demo, and to the networks that measure distances: {USE}. For both sides, or for each: "
+        "a=4,3,2@0:3000,b=1; of several inputs also by their folders' names. By default the first "
+        "three bands, or the first of fewer, in their range.",
     )
     intensities: dict[str, Intensity] = Field(
         {},

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from img2img.data.dataset import Dataset
 from img2img.manifest import Labels
-from img2img.methods.base import ExportSpec, Method, Way
+from img2img.methods.base import Column, ExportSpec, Method, Way
 from img2img.methods.config import MethodConfig
 from img2img.methods.domain_scores import DomainScores
 from img2img.methods.fidelity import l1
@@ -227,17 +227,19 @@ class StarGAN(Method):
             **self.matching_terms(whole, whole, scene["fake"], image),
         }
 
-    def grid(self, batch: Batch) -> dict[str, Tensor]:
+    def grid(self, batch: Batch) -> dict[str, Column]:
         """The input, and its translation to each domain."""
-        image = batch["image"]
-        columns = {"input": image}
+        image, valid = batch["image"], batch.get("image_valid")
+        columns = {"input": Column("a", image, valid)}
         for name in self.config.labels.names:
-            columns[name] = self.generators["any"](image, self._towards(batch["domain"], name))
+            output = self.generators["any"](image, self._towards(batch["domain"], name))
+            columns[name] = Column("b", output, valid)
         return columns
 
     def ways(self, batch: Batch) -> dict[str, Way]:
         """For each domain, the pictures of its data set that do not have it."""
         image, label, labels = batch["image"], batch["domain"], self.config.labels
+        valid = batch.get("image_valid")
         ways = {}
         for index, name in enumerate(labels.names):
             number, _ = self._place(name)
@@ -250,6 +252,8 @@ class StarGAN(Method):
                 translate=partial(self._switched, source_labels, name),
                 critic=partial(self._score, name) if self.objective.answers == 1 else None,
                 back=partial(self._translated, source_labels),
+                source_valid=None if valid is None else valid[~has_domain & in_set],
+                real_valid=None if valid is None else valid[has_domain],
             )
         return ways
 

@@ -29,6 +29,7 @@ __all__ = [
     "is_raster_name",
     "raster_suffix",
     "read",
+    "suffix_of",
 ]
 
 SUFFIXES = (".tif", ".tiff", ".npy", ".npz", ".png", ".dcm", ".nii", ".nii.gz", ".svs")
@@ -46,6 +47,25 @@ def is_raster_name(path: Path) -> bool:
 def raster_suffix(path: Path) -> str:
     """The suffix in lower case, .nii.gz as a whole."""
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def suffix_of(content: bytes) -> str | None:
+    """The suffix of SUFFIXES that a file has by its content; None for another format."""
+    try:
+        kind = _kind(content)
+    except Exception as error:  # of hostile bytes, almost any
+        raise named(content, error) from None
+    match kind:
+        case None:
+            return None
+        case "tiff":
+            return ".tif"
+        case "dicom":
+            return ".dcm"
+        case "nifti":
+            return ".nii.gz" if content.startswith(GZIP) else ".nii"
+        case _:
+            return f".{kind}"
 
 
 def header(source: Path | bytes) -> Header | None:
@@ -111,7 +131,7 @@ def holds(suffix: str, dtype: str, bands: int) -> bool:
     """Whether a file of this suffix can hold bands of this type."""
     if suffix == ".png":
         return dtype in ("uint8", "uint16") and bands <= 4
-    return suffix in WRITES and (suffix != ".dcm" or bands == 1)
+    return suffix in WRITES and (bands == 1 or suffix not in (".dcm", ".nii", ".nii.gz"))
 
 
 def encode(values: np.ndarray, like: Raster | None, suffix: str, maker: str = "") -> bytes:

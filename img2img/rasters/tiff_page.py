@@ -44,6 +44,8 @@ def form_of(page: "TiffPage") -> tuple[int, int, int, np.dtype[np.generic]]:
     if page.dtype is None:
         raise DataError(f"its values of {page.bitspersample} bits are of a type that is not read")
     separate, depth, height, width, together = page.shaped
+    if not all(isinstance(side, int) for side in page.shaped):  # a damaged tag has several values
+        raise DataError("its size is not valid")
     if depth != 1:
         raise DataError("a TIFF with a depth (SGI's volumes) is not read. Save slices as pages")
     if page.photometric == PALETTE:

@@ -7,7 +7,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,19 +21,19 @@ from img2img.data.augment import Augment
 from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, UsageError, needs_extra
-from img2img.evaluate import diagnose, features, metrics
+from img2img.evaluate import diagnose, features
 from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
 from img2img.files import spread, write_whole
-from img2img.methods.base import Method, Way
+from img2img.methods.base import Method
 from img2img.methods.step import Batch
 from img2img.nets.norm import image_statistics
 from img2img.training.config import RunConfig
-from img2img.training.runtime import Runtime, to_uint8
+from img2img.training.gathered import DIAGNOSED, Gathered, flat
+from img2img.training.runtime import Runtime
 from img2img.training.trainer import Trainer
 
-DIAGNOSED = 64  # pictures of each direction that the checks use
 CHUNK = 8
 FEWEST = 20  # pictures in a set, below which the kernel distance is mostly noise
 FEWEST_AROUND = 50  # the same for recall and coverage
@@ -52,29 +52,6 @@ History = Mapping[str, Sequence[float]]  # the columns of metrics.csv so far
 
 class LookStopped(Exception):
     """A look was abandoned, because training is to stop."""
-
-
-@dataclass
-class Gathered:
-    """The held-out pictures and translations of one direction.
-
-    Only DIAGNOSED of them are kept in full size. All are kept in the input size of the feature
-    network, so that large pictures don't fill the memory.
-    """
-
-    paired: bool = False  # whether each picture in `real` is the ground truth of its source
-    source: list[np.ndarray] = field(default_factory=list)  # uint8 [H, W, C]
-    output: list[np.ndarray] = field(default_factory=list)
-    real: list[np.ndarray] = field(default_factory=list)
-    small_output: list[np.ndarray] = field(default_factory=list)  # uint8 [side, side, C]
-    small_real: list[np.ndarray] = field(default_factory=list)
-    l1: list[float] = field(
-        default_factory=list
-    )  # distances from the ground truths, if there are any
-    fake_scores: list[np.ndarray] = field(default_factory=list)
-    real_scores: list[np.ndarray] = field(default_factory=list)
-    clean: list[float] = field(default_factory=list)  # L1 after a cycle, of each picture
-    noisy: list[float] = field(default_factory=list)  # the same with noise added between
 
 
 @dataclass(frozen=True)
@@ -201,20 +178,14 @@ class Examiner:
     def _gather(self, view: Method, runtime: Runtime) -> dict[str, Gathered]:
         """The held-out pictures and their translations, by direction."""
         by_way: dict[str, Gathered] = {}
+        kinds = view.config.intensities
+        side = self.features.side if self.features else None
         for number, batch in enumerate(self._chunks(self.held_out, self.indices)):
             for name, way in view.ways(runtime.place(batch)).items():
-                gathered = by_way.setdefault(name, Gathered(way.paired))
-                gathered.paired &= way.paired
-                if way.critic and len(way.real) and len(gathered.real) < DIAGNOSED:
-                    gathered.real_scores.append(_flat(way.critic(way.real)))
-                real, output = list(to_uint8(way.real)), []
-                if len(way.source):
-                    output = _translate(way, gathered, number)
-                gathered.l1 += map(metrics.l1, output, real) if way.paired else ()
-                gathered.real += real if len(gathered.real) < DIAGNOSED else []
-                if self.features:
-                    gathered.small_real += map(self._small, real)
-                    gathered.small_output += map(self._small, output)
+                if name not in by_way:
+                    kind_in, kind_out = (kinds.get(each) for each in way.sides)
+                    by_way[name] = Gathered(side, kind_in, kind_out)
+                by_way[name].add(way, number)
         return by_way
 
     @torch.no_grad()
@@ -224,7 +195,7 @@ class Examiner:
         for batch in self._chunks(self.training, self.train_indices):
             for name, way in view.ways(runtime.place(batch)).items():
                 if way.critic and len(way.real):
-                    by_way.setdefault(name, []).append(_flat(way.critic(way.real)))
+                    by_way.setdefault(name, []).append(flat(way.critic(way.real)))
         return {name: np.concatenate(scores) for name, scores in by_way.items()}
 
     def _chunks(self, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
@@ -241,8 +212,7 @@ class Examiner:
             diagnose.colour_inversion(name, source, output, real, way.paired),
             diagnose.checkerboard(name, output, real),
         ]
-        if way.l1:
-            row[f"held_out/{name}/l1"] = float(np.mean(way.l1))
+        row |= {f"held_out/{name}/{metric}": value for metric, value in way.means().items()}
         if way.clean:
             clean, noisy = float(np.mean(way.clean)), float(np.mean(way.noisy))
             row[f"held_out/{name}/cycle_l1"] = clean
@@ -283,11 +253,6 @@ class Examiner:
     def _check_for_stop(self) -> None:
         if self.stopping():
             raise LookStopped
-
-    def _small(self, picture: np.ndarray) -> np.ndarray:
-        """The picture's colors without alpha, in the input size of the feature network."""
-        assert self.features
-        return images.resize(images.as_shown(picture), self.features.side, self.features.side)
 
     def _judge(self, name: str, way: Gathered, train: np.ndarray, scores: bool) -> Result:
         """The checks of the discriminator.
@@ -363,30 +328,3 @@ def gradient_norms(
     by_discriminators = ("adversarial", "feature_matching")
     others = [term for name, term in terms.items() if not name.startswith(by_discriminators)]
     return norm(adversarial), norm(others)
-
-
-def _translate(way: Way, gathered: Gathered, seed: int) -> list[np.ndarray]:
-    """The translations of the direction's source, uint8 [H, W, C].
-
-    The first DIAGNOSED are added to `gathered`, with the discriminator's scores and cycle errors.
-    """
-    output = way.translate(way.source)
-    pixels = to_uint8(output)
-    if len(gathered.output) < DIAGNOSED:
-        gathered.source += list(to_uint8(way.source))
-        gathered.output += list(pixels)
-        if way.critic:
-            gathered.fake_scores.append(_flat(way.critic(output)))
-        if way.back is not None:
-            for errors, intermediate in (
-                (gathered.clean, pixels),
-                (gathered.noisy, diagnose.noisy(pixels, seed)),
-            ):
-                levels = torch.from_numpy(intermediate).to(output.device).permute(0, 3, 1, 2)
-                difference = (way.back(levels / 127.5 - 1) - way.source).abs()
-                errors += difference.mean((1, 2, 3)).tolist()
-    return list(pixels)
-
-
-def _flat(scores: Tensor) -> np.ndarray:
-    return scores.float().cpu().numpy().ravel()

@@ -287,13 +287,18 @@ def model_card(config: RunConfig, step: int, total: int, data: str, row: dict[st
     size = f"at {config.method.size} px{shape.get(config.method.fit, '')}"
     remark = part_in_training(known_sha256(config.measured_by), config.feature_networks)
     remark = f"\n{remark}.\n" if remark else ""
+    shown = "; ".join(
+        f"{side} {intensity.describe_show()}"
+        for side, intensity in config.method.intensities.items()
+    )
+    shown = f"Bands that are shown: {shown}.\n" if shown else ""
     towards = METHODS[config.mode].translate_hint
     return f"""# {config.name}
 
 A {config.mode} translator trained with img2img {__version__}: {step:,} of {total:,} steps,
 seed {config.seed}, on {data}, {size}. License of the weights: {config.licence or "not stated"}.
 All settings: [config.json](config.json). Translations of held-out pictures: [samples](samples).
-{remark}
+{shown}{remark}
     img2img export {run}
     img2img translate PHOTOS -o OUT -m {name}{towards}
 

@@ -22,6 +22,7 @@ from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.training import checkpoint
 from img2img.training.callbacks import LOGGERS, Callback
+from img2img.training.colors import as_shown
 from img2img.training.feed import Feed, WorkerError
 from img2img.training.folder import RunFolder, is_begun, require_checkpoint
 from img2img.training.log import Display, Means, MetricsLog
@@ -29,7 +30,7 @@ from img2img.training.looks import Looks, OtherRankFailed
 from img2img.training.plan import Plan
 from img2img.training.precision import settled
 from img2img.training.ranks import LostRank, Ranks
-from img2img.training.runtime import Runtime, seed_step, to_uint8
+from img2img.training.runtime import Runtime, seed_step
 from img2img.training.stop import stop_signals
 from img2img.training.trainer import Trainer
 
@@ -307,7 +308,11 @@ class Loop:
         view.generators = image_statistics(trainer.best_generators())
         with torch.no_grad():
             columns = view.grid(trainer.runtime.place(self.samples))
-        pictures = {name: list(to_uint8(column)) for name, column in columns.items()}
+        kinds = self.config.method.intensities
+        pictures = {
+            name: list(as_shown(column.images, kinds.get(column.side), column.valid))
+            for name, column in columns.items()
+        }
         sheet = images.contact_sheet(pictures)
         write_whole(path, images.encode(images.Picture(sheet), ".png"))
         for callback in self.callbacks:

@@ -209,7 +209,8 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     first = chain.from_iterable(
         islice(find_pictures(folder), SEEN) for folder in sources.folders() if folder.is_dir()
     )
-    if not (given.range or given.bands or sources.more_a or any(map(is_raster, first))):
+    asked = given.range or given.bands or given.show
+    if not (asked or sources.more_a or any(map(is_raster, first))):
         _require_fitting(config, {})  # without listing all photographs once more
         return config
     dataset = described.open_data(sources, (3, 3), given)
@@ -218,13 +219,16 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
         inputs = dataset.files_by_input(names_of_inputs(config.sources.inputs))
     files = dataset.files_by_side()
     pages, neighbors = dataset.pages, dataset.neighbors
-    intensities = fit_intensities(files, given.range, given.bands, inputs, pages, neighbors)
+    intensities = fit_intensities(
+        files, given.range, given.bands, inputs, given.show, pages, neighbors
+    )
     _require_fitting(config, intensities)
     if not intensities:
         return config
     for side, intensity in intensities.items():
         lines = [f"{side}: {intensity.described}"]
         lines += [f"{side}, {part.name}: {part.described}" for part in intensity.parts]
+        lines += [f"{side}, shown: {intensity.describe_show()}"] if intensity.show else []
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     bands = {"a": given.in_channels, "b": given.out_channels}
@@ -261,7 +265,8 @@ def _require_fitting(config: RunConfig, intensities: dict[str, Intensity]) -> No
             )
     if method.conditional and intensities.get("a") != intensities.get("b"):
         raise UsageError(
-            f"{config.mode} has one kind of pictures: give --range and --bands without a side."
+            f"{config.mode} has one kind of pictures: give --range, --bands and --show without a "
+            "side."
         )
 
 

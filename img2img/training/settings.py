@@ -19,6 +19,7 @@ from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.methods.route import CHOOSING, of_other_networks, rows_of
+from img2img.ranges import items_of
 from img2img.training.config import (
     PLACE,
     RunConfig,
@@ -47,6 +48,7 @@ FILLED = {
 GROUPS = {"method", "sources", "test"}
 # Fields of a method's config that are no settings.
 READ_FROM_DATA = {"labels", "palettes", "intensities"}
+BY_SIDE = {"range", "bands", "show"}  # may be given several times, for one side each
 OF_VALUES = {"in_channels", "out_channels", "identity"}  # set by the bands of the data
 
 
@@ -165,6 +167,7 @@ def _choices_of_networks(arguments: Sequence[str], assignments: Sequence[str]) -
 def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting]) -> dict[str, Any]:
     """The values of options such as `--ema 0.999`, `--ema=0.999`, `--spectral`, `--no-flip`."""
     values: dict[str, Any] = {}
+    repeated: dict[str, list[str]] = {}
     left = deque(arguments)
     while left:
         argument = left.popleft()
@@ -189,8 +192,10 @@ def _read_options(arguments: Sequence[str], find: Callable[[str, str], Setting])
                 raise UsageError(f"{argument} needs a value.")
             else:
                 text = left.popleft()
+        if name in BY_SIDE:
+            repeated.setdefault(name, []).append(text)
         values[name] = setting.parse(text)
-    return values
+    return values | {name: items_of(option(name), texts) for name, texts in repeated.items()}
 
 
 def _read_assignments(

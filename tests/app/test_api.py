@@ -22,9 +22,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from img2img import images
-from img2img.app import api
 from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
+from img2img.app.values import SUFFIXES
 from img2img.infer.registry import shipped
 
 LIMITS = Limits(max_bytes=20_000, max_pixels=4096, max_decoded=10_000, seconds=5, waiting=4)
@@ -162,7 +162,8 @@ HUGE = file_of(np.zeros((300, 200, 3), np.uint8))
         ("?model=attributes", SMALL, 400, "?to= none or any of"),
         ("?model=attributes&to=beard", SMALL, 400, "?to= none or any of"),
         ("?to=hat", SMALL, 400, "no domains to choose from"),
-        ("?format=svg", SMALL, 422, "'png', 'webp' or 'jpeg'"),
+        ("?format=svg", SMALL, 422, "'png', 'webp', 'jpeg', 'tiff' or 'npy'"),
+        ("?format=tiff", SMALL, 400, "`format` is one of png, webp, jpeg, and not tiff"),
         ("?max_side=0", SMALL, 422, "greater than or equal to 1"),
         ("", LARGE, 413, "60x80 is more than 4,096 pixels. ?max_side=64 makes"),
         ("?max_side=75", LARGE, 413, "56x75 is more than 4,096 pixels. ?max_side=64 makes"),
@@ -199,7 +200,7 @@ def test_a_side_that_the_format_can_not_have_is_told(client, monkeypatch):
         assert "8 px are more than a side of webp" in refused.json()["detail"]
         assert client.post("/v1/translate?format=png", content=SMALL).status_code == 200
     for form, longest in (("webp", 16_383), ("jpeg", 65_500)):
-        images.encode(images.Picture(np.zeros((1, longest, 3), np.uint8)), api.SUFFIXES[form])
+        images.encode(images.Picture(np.zeros((1, longest, 3), np.uint8)), SUFFIXES[form])
 
 
 def came_in_parts(app, parts: Iterator[dict]) -> tuple[int, int]:
@@ -281,13 +282,17 @@ def test_what_a_form_asks_for_is_counted_for_its_model(client):
         ("max_size=64", {}, "no query parameter 'max_size'. Known: model, to, format, max_"),
         ("image=a", {}, "There is no query parameter 'image'"),
         ("to=hat&to=smile", {}, "`to` is given 2 times. Give it once."),
-        ("format=svg", {}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
+        ("format=svg", {}, "`format`: Input should be 'png', 'webp', 'jpeg', 'tiff' or 'npy'."),
         ("model=", {}, "`model`: String should have at least 1 character."),
         ("max_side=", {}, "`max_side`: Input should be a valid integer"),
         ("", {"max_size": "64"}, "no form field 'max_size'. Known: image, model, to, format"),
         ("", {"mask": ("a.png", SMALL)}, "There is no form field 'mask'"),
         ("", {"to": ["hat", "smile"]}, "`to` is given 2 times. Give it once."),
-        ("", {"format": "svg"}, "`format`: Input should be 'png', 'webp' or 'jpeg'."),
+        (
+            "",
+            {"format": "svg"},
+            "`format`: Input should be 'png', 'webp', 'jpeg', 'tiff' or 'npy'.",
+        ),
         ("", {"to": ("hat.txt", b"hat")}, "`to`: Input should be a valid string."),
         ("", {"max_side": "0"}, "`max_side`: Input should be greater than or equal to 1."),
         ("to=hat", {"to": "smile"}, "`to` is 'hat' in the query and 'smile' in the form."),

@@ -23,7 +23,8 @@ import gradio as gr
 import httpx
 import numpy as np
 import pytest
-from bundles import make_bundle
+import tifffile
+from bundles import make_between, make_bundle
 from gradio.data_classes import FileData, ListFiles
 from PIL import Image
 
@@ -35,10 +36,17 @@ from img2img.app.demo import Demo, plain
 from img2img.app.models import Models
 from img2img.app.page import build, latest_only
 from img2img.app.runs import diagnoses, losses, samples, shown_runs
-from img2img.app.uploads import ChosenAttributes, ChosenDomain, UploadedFiles, UploadedPicture
+from img2img.app.uploads import (
+    ChosenAttributes,
+    ChosenDomain,
+    UploadedFile,
+    UploadedFiles,
+    UploadedPicture,
+)
 from img2img.errors import DataError
 from img2img.files import PassedOver
 from img2img.infer.translator import Translator
+from img2img.intensity import Intensity, stacked
 from img2img.manifest import Labels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -53,14 +61,29 @@ SETS = {
 }
 
 
+SCAN = Intensity(dtype="int16", bands=("1",), low=(-100,), high=(155,), unit="HU", nodata=-999)
+TWO = Intensity(dtype="uint16", bands=("1", "2"), low=(0, 0), high=(255, 255), name="optical")
+HEIGHT = Intensity(dtype="float32", bands=("1",), low=(0,), high=(1,), name="height")
+THREE = Intensity(dtype="float32", bands=("1", "2", "3"), low=(0,) * 3, high=(255,) * 3)
+VALUES = {
+    "depth": (None, THREE),  # of photographs
+    "scan": (SCAN, SCAN),
+    "stack": (stacked([TWO, HEIGHT]), THREE),
+}
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """Models of every kind: 255 - x in two directions and alone, and x plus what domains add."""
+    """Models of every kind: 255 - x in two directions and alone, x plus what domains add, and x of
+    values.
+    """
     folder = tmp_path_factory.mktemp("weights")
     for name in ("alone", "both-ab", "both-ba"):
         make_bundle(folder / f"{name}.onnx", name=name)
     for name, sets in SETS.items():
         make_bundle(folder / f"{name}.onnx", name=name, labels=Labels(sets=sets))
+    for name, sides in VALUES.items():
+        make_between(folder / f"{name}.onnx", *sides, name=name)
     examples = folder / "examples" / "alone"
     examples.mkdir(parents=True)
     Image.new("RGB", (16, 16), "orange").save(examples / "one.png")
@@ -83,7 +106,13 @@ def last(steps: Iterator) -> object:
 
 
 def test_two_directions_are_one_choice(demo):
-    assert list(demo.ways) == ["alone", "attributes", "both", "classes", "joint"]
+    assert list(demo.ways) == [
+        "alone",
+        "attributes",
+        "both",
+        "classes",
+        *["depth", "joint", "scan", "stack"],
+    ]
     names = [demo.choose("both", way, None, []).translator.manifest.name for way in ("ab", "ba")]
     assert names == ["both-ab", "both-ba"]
 
@@ -180,6 +209,93 @@ def test_a_48_megapixel_photo_is_decoded_at_a_fraction(demo, save, tmp_path):
     (_, after), _, said = demo.translate(str(path), "alone", None, None, [])
     assert read(after).shape == (1536, 2048, 3)
     assert "made smaller, from 8064x6048" in said
+
+
+def test_values_are_shown_in_false_colors_and_come_back_exactly(demo, tmp_path):
+    values = np.array([[-200, -100, 0, 155], [-999, 20, 30, 40]], np.int16)
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, "s", 0, "-999", True)])
+    given = [str(tmp_path / "a.tif"), None], "scan", None, None, []
+    (before, after), download, said = demo.translate(*given)
+    assert before[..., 0].tolist() == [[0, 0, 100, 255], [128, 120, 130, 140]]
+    assert np.array_equal(before, after)
+    assert np.array_equal(tifffile.imread(download["value"]), values)
+    assert (Path(download["value"]).name, download["label"]) == ("a-scan.tif", "Download TIF")
+    assert re.fullmatch(
+        r"4x2 in \d+ ms on cpu; int16, 1 band, -200 to 155 HU; values beyond the model's range are "
+        "clipped, 14.29% of them",
+        said,
+    )
+    assert demo.translate([None, None], *given[1:])[0] is None
+
+
+def test_a_file_for_each_input_makes_one_picture(demo, noise, tmp_path):
+    optical, height = noise(0, 6, 8, 2).astype(np.uint16), np.full((6, 8), 0.5, np.float32)
+    np.save(tmp_path / "optical.npy", optical)
+    tifffile.imwrite(tmp_path / "height.tif", height)
+    paths = [str(tmp_path / name) for name in ("optical.npy", "height.tif")]
+    (before, _), download, _ = demo.translate(paths, "stack", None, None, [])
+    assert np.array_equal(np.load(download["value"]), np.dstack([optical, height]))
+    assert np.array_equal(before[..., :2], optical)
+    assert demo.translate(paths[:1], "stack", None, None, [])[0] is None  # one is missing yet
+    with pytest.raises(DataError, match="optical: 1 band of float32, where 2 bands of uint16"):
+        demo.translate(paths[::-1], "stack", None, None, [])
+    with pytest.raises(gr.Error, match="a file of each of optical, height"):
+        last(demo.batch(paths, "stack", None, None, []))
+
+
+def test_a_photograph_becomes_values(demo, save, noise, tmp_path):
+    pixels = noise(0, 20, 30)
+    path = str(save(tmp_path / "a.jpg", pixels, quality=100, subsampling=0))
+    (before, after), download, said = demo.translate(path, "depth", None, None, [])
+    assert np.array_equal(before, read(path))
+    assert np.array_equal(after, read(path))
+    assert np.array_equal(tifffile.imread(download["value"]), read(path).astype(np.float32))
+    assert re.match(r"30x20 in \d+ ms on cpu; float32, 3 bands, 0 to 255", said)
+
+
+def test_all_pages_are_translated_and_one_is_shown(demo, tmp_path):
+    pages = np.arange(5 * 6 * 8).reshape(5, 6, 8).astype(np.int16) - 100
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", metadata=None)
+    given = [str(tmp_path / "a.tif")], "scan", None, None, []
+    (before, _), download, said = demo.translate(*given)
+    assert np.array_equal(tifffile.imread(download["value"]), pages)
+    assert np.array_equal(before[..., 0], np.clip(pages[2] + 100, 0, 255))
+    assert said.startswith("5 pages of 8x6 (page 3 is shown) in ")
+
+
+def test_values_are_not_made_smaller_but_refused(demo, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.zeros((60, 80), np.int16))
+    monkeypatch.setattr(demo_module, "MAX_VALUES", 4000)
+    with pytest.raises(DataError, match=r"80x60 is more than 4,000 pixels.* img2img translate"):
+        demo.translate([str(tmp_path / "a.npy")], "scan", None, None, [])
+
+
+def test_a_drawing_is_no_file_of_values(demo):
+    with pytest.raises(DataError, match="scan takes files of values, and no drawings"):
+        demo.draw(PNG + "AAAA", "scan", None, None, [])
+
+
+def test_a_batch_of_values_has_their_formats(demo, tmp_path):
+    values = np.arange(12, dtype=np.int16).reshape(3, 4)
+    np.save(tmp_path / "a.npy", values)
+    tifffile.imwrite(tmp_path / "b.tif", values)
+    (tmp_path / "c.tif").write_bytes(b"II*\0 no picture")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
+        file.write(tmp_path / "a.npy", "deep/d.npy")
+    paths = [str(tmp_path / name) for name in ("a.npy", "b.tif", "c.tif", "more.zip")]
+    shown, zipped, said = last(demo.batch(paths, "scan", None, None, []))
+    assert said.startswith("3 translated, 1 failed.\n- c: ")
+    assert shown[0][0].shape == (3, 4, 3)
+    with zipfile.ZipFile(zipped["value"]) as file:
+        assert file.namelist() == ["0001-a.npy", "0002-b.tif", "0004-d.npy"]
+        assert np.array_equal(np.load(io.BytesIO(file.read("0004-d.npy"))), values)
+    *_, said = last(demo.batch([str(tmp_path / "more.zip")], "alone", None, None, []))
+    assert said == "0 translated, 0 failed. 1 file passed over: 1 .npy."
+
+
+def test_a_card_tells_what_values_are_taken_and_given(demo):
+    card = demo.card(demo.choose("scan", None, None, []))
+    assert "From int16, 1 band, -100:155 HU\n\nTo int16, 1 band, -100:155 HU" in card
 
 
 @pytest.mark.parametrize(
@@ -333,7 +449,10 @@ def test_a_picture_that_is_being_sent_is_not_written_again(tmp_path, noise):
 
 @pytest.mark.parametrize(
     "component",
-    [UploadedPicture(type="filepath"), UploadedFiles(), canvas(), gr.Dropdown(), gr.Image()],
+    [
+        UploadedPicture(type="filepath"),
+        *(UploadedFiles(), UploadedFile(), canvas(), gr.Dropdown(), gr.Image()),
+    ],
 )
 def test_no_address_is_fetched(component):
     with pytest.raises(gr.Error, match="not fetched"):
@@ -343,13 +462,17 @@ def test_no_address_is_fetched(component):
 def test_a_file_that_was_not_uploaded_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     own, other = tmp_path / "uploads" / "a.png", tmp_path / "secret.png"
-    picture, files = UploadedPicture(type="filepath"), UploadedFiles()
+    picture, files, file = UploadedPicture(type="filepath"), UploadedFiles(), UploadedFile()
     assert picture.preprocess(FileData(path=str(own))) == str(own)
     for path in (other, tmp_path / "uploads" / ".." / "secret.png"):
         with pytest.raises(gr.Error, match="Only uploaded"):
             picture.preprocess(FileData(path=str(path)))
         with pytest.raises(gr.Error, match="Only uploaded"):
             files.preprocess(ListFiles([FileData(path=str(path))]))
+        with pytest.raises(gr.Error, match="Only uploaded"):
+            file.preprocess(FileData(path=str(path)))
+    assert file.preprocess(FileData(path=str(own))) == str(own)
+    assert (file.preprocess(None), file.preprocess(ListFiles([]))) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "a\0b", "x" * 500, "CON/../a"])
@@ -441,16 +564,20 @@ def test_made_up_requests_reach_no_file_and_no_address(address, save, noise, tmp
     secret = save(tmp_path / "secret.png", noise(9, 8, 8))
     sent = httpx.post(address + "/gradio_api/upload", files={"files": secret.read_bytes()})
     upload = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
-    last = call(address, "translate", [upload, "alone", None, None, []])[-1]
+    last = call(address, "translate", [upload, None, None, "alone", None, None, []])[-1]
     assert last["success"]  # what was uploaded is translated
     assert last["output"]["data"][0]
     for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
         for source in (str(secret), "http://127.0.0.1:9/a.png", "file:///etc/hostname"):
             for picture in ({"path": source}, {"url": source}, {"path": source, "url": source}):
-                data = [picture | meta, "alone", None, None, []]
-                last = call(address, "translate", data)[-1]
-                shown = last["output"].get("data") or [None]
-                assert not last["success"] or not shown[0], picture
+                sent = picture | meta
+                for data in (
+                    [sent, None, None, "alone", None, None, []],
+                    [None, sent, None, "scan", None, None, []],
+                ):
+                    last = call(address, "translate", data)[-1]
+                    shown = last["output"].get("data") or [None]
+                    assert not last["success"] or not shown[0], data
 
 
 def test_what_is_remembered_of_visitors_is_bounded(demo, tmp_path, monkeypatch):
@@ -462,7 +589,7 @@ def test_what_is_remembered_of_visitors_is_bounded(demo, tmp_path, monkeypatch):
     def launch_and_visit(self, **settings) -> None:
         app, address, _ = launch(self, prevent_thread_lock=True, quiet=True, **settings)
         for number in range(6):
-            data = [None, "alone", None, None, []]
+            data = [None, None, None, "alone", None, None, []]
             call(address.rstrip("/"), "translate", data, f"session-{number}")
         remembered.extend(app.state_holder.session_data)
         self.close()
@@ -569,6 +696,30 @@ def test_a_dropped_picture_is_shown_translated_and_downloads_losslessly(
     assert waiting.value.suggested_filename == "mine-alone.png"
     assert np.array_equal(np.asarray(Image.open(waiting.value.path())), 255 - pixels)
     assert page.foreign == []
+
+
+@browser_there
+def test_a_model_of_values_takes_a_file_and_one_of_photographs_a_picture(
+    visit, save, noise, tmp_path
+):
+    page, values = visit(), np.arange(48, dtype=np.int16).reshape(6, 8)
+    tifffile.imwrite(tmp_path / "mine.tif", values)
+    choose(page, "Model", "scan")
+    page.locator("#picture").wait_for(state="hidden")
+    assert page.locator("#file-2").is_hidden()
+    page.set_input_files("#file-1 input[type=file]", str(tmp_path / "mine.tif"))
+    wait_until(lambda: len(pictures(page, "#slider")) == 2)
+    assert "int16, 1 band, 0 to 47 HU" in page.locator("#timing").inner_text()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download TIF").click()
+    assert waiting.value.suggested_filename == "mine-scan.tif"
+    assert np.array_equal(tifffile.imread(waiting.value.path()), values)
+    choose(page, "Model", "stack")
+    page.locator("#file-2").get_by_text("height").wait_for()
+    choose(page, "Model", "alone")
+    drop(page, save(tmp_path / "mine.png", noise(3, 40, 40)))
+    wait_until(lambda: [one.shape for one in pictures(page, "#slider")] == [(40, 40, 3)] * 2)
+    assert page.locator("#file-1").is_hidden()
 
 
 @browser_there

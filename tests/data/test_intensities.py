@@ -5,8 +5,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from img2img.data.intensities import by_side, fit_intensities, is_raster, names_of_inputs
+from img2img.data.intensities import fit_intensities, is_raster, names_of_inputs
 from img2img.errors import DataError, UsageError
+from img2img.ranges import by_side
 from img2img.stored import read_stored, read_values
 
 RANDOM = np.random.default_rng(0)
@@ -30,13 +31,6 @@ def saved(tmp_path):
         return paths
 
     return save
-
-
-def test_items_of_an_option_are_for_both_sides_or_for_one():
-    assert by_side(["4", "3"], "--bands") == {"a": ["4", "3"], "b": ["4", "3"]}
-    assert by_side(["a=4", "3", "b=1"], "--bands") == {"a": ["4", "3"], "b": ["1"]}
-    with pytest.raises(UsageError, match=r"--range c=full: the sides are a and b\."):
-        by_side(["c=full"], "--range")
 
 
 def test_photographs_have_no_intensity(tmp_path, saved):
@@ -252,3 +246,24 @@ def test_inputs_are_named_by_their_folders(tmp_path):
     assert names_of_inputs(same) == ("x/tif", "y/tif", f"{tmp_path.name}/b")
     with pytest.raises(UsageError, match=r"Several --a are named .*/sar\. Give each folder once"):
         names_of_inputs([tmp_path / "sar", tmp_path / "sar"])
+
+
+def test_a_stretch_for_looks_may_be_percentiles_of_the_training_pictures(saved):
+    files = saved(*(np.arange(1200, dtype=np.uint16).reshape(20, 20, 3) for _ in range(2)))
+    show = ("a=3", "2", "1@0%:50%")
+    intensity = fit_intensities({"a": files}, ["0:9000"], [], show=show)["a"]
+    assert intensity.high == (9000,) * 3
+    assert intensity.show.bands == (2, 1, 0)
+    assert intensity.show.low == (2, 1, 0)
+    assert intensity.show.high == pytest.approx((600.5, 599.5, 598.5))
+    assert fit_intensities({"a": files}, ["0:9000"], [])["a"].show is None
+
+
+def test_photographs_are_shown_as_they_are(tmp_path, saved):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "rgb.png")
+    files = {"a": saved(bits(12), bits(12)), "b": [tmp_path / "rgb.png"]}
+    intensities = fit_intensities(files, [], [], show=["1@0:100"])  # of the side that has values
+    assert intensities["a"].show.high == (100,)
+    for wrong, given in ((["b=1"], files), (["1"], {"b": files["b"]})):
+        with pytest.raises(UsageError, match=r"--show .*1: photographs are shown as they are\."):
+            fit_intensities(given, [], [], show=wrong)

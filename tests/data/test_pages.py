@@ -98,7 +98,7 @@ def opened(sources):
     dataset = METHODS["pix2pix"].open_data(sources, RGB)
     files = dataset.files_by_side()
     pages = dataset.pages, dataset.neighbors
-    return replace(dataset, intensities=fit_intensities(files, ["full"], [], None, *pages))
+    return replace(dataset, intensities=fit_intensities(files, ["full"], [], None, (), *pages))
 
 
 def test_each_page_is_read_with_its_neighbors_on_the_side_of_a_alone(volumes, quiet):
@@ -117,7 +117,7 @@ def test_neighbors_have_the_range_of_their_page(volumes):
     """The last page is repeated as its own neighbor, which would shift percentiles."""
     dataset = METHODS["pix2pix"].open_data(volumes.model_copy(update={"neighbors": 1}), RGB)
     files = dataset.files_by_side()
-    wide = fit_intensities(files, ["1%:99%"], [], None, "each", 1)["a"]
+    wide = fit_intensities(files, ["1%:99%"], [], None, (), "each", 1)["a"]
     alone = fit_intensities(files, ["1%:99%"], [])["a"]
     assert (wide.low, wide.high) == (alone.low * 3, alone.high * 3)
 

@@ -119,7 +119,7 @@ def test_long_curves_are_thinned_to_means():
 
 def test_runs_are_compared_on_the_same_inputs(exported, held_out, quiet):
     runs = [exported(mode) for mode in ("pix2pix", "cyclegan")]
-    page = compare(runs, held_out / "flat", None, quiet, direction="ab")
+    page = compare(runs, [held_out / "flat"], None, quiet, direction="ab")
     assert_self_contained(page)
     assert page.count("<img") == 3 * report.SHOWN  # the input, and what each makes of it
     for text in ("tiny-pix2pix", "tiny-cyclegan", "g/l1", "g/cycle_a", "mode", "Settings"):
@@ -129,9 +129,9 @@ def test_runs_are_compared_on_the_same_inputs(exported, held_out, quiet):
 def test_runs_of_one_name_or_without_config_are_refused(exported, held_out, quiet, tmp_path):
     run = exported("pix2pix")
     with pytest.raises(UsageError, match="have the same name"):
-        compare([run, run], held_out / "flat", None, quiet)
+        compare([run, run], [held_out / "flat"], None, quiet)
     (tmp_path / "bare" / "export").mkdir(parents=True)
     bundle = next((run / "export").iterdir())
     (tmp_path / "bare" / "export" / "bare.onnx").write_bytes(bundle.read_bytes())
     with pytest.raises(DataError, match="not a training run"):
-        compare([tmp_path / "bare"], held_out / "flat", None, quiet)
+        compare([tmp_path / "bare"], [held_out / "flat"], None, quiet)

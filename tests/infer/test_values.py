@@ -128,6 +128,7 @@ def test_a_file_of_another_type_fails_by_name_and_the_others_go_on(tmp_path):
         ("uint16", 7, "a.png", "a.tif"),
         ("float32", 1, "a.png", "a.tif"),
         ("int16", 1, "a.nii.gz", "a.nii.gz"),
+        ("int16", 3, "a.nii.gz", "a.tif"),
         ("uint8", 1, "a.jpg", "a.tif"),
         ("float32", 2, "A.NPY", "A.NPY"),
     ],

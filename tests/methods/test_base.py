@@ -57,7 +57,7 @@ def test_without_gradients_neither_cycles_nor_identity_are_computed():
     scene = method.scene(batch, draws)
     assert {"same_a", "cycle_a", "cycle_b"} <= scene.keys()
     for column, name in (("back to a", "cycle_a"), ("back to b", "cycle_b")):
-        assert torch.allclose(grid[column], scene[name], atol=1e-4)
+        assert torch.allclose(grid[column].images, scene[name], atol=1e-4)
 
 
 PROJECTED = {"discriminator": "projected", "d_width": 4, "objective": "hinge"}

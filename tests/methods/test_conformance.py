@@ -130,9 +130,10 @@ def test_grid_gives_pictures_of_the_batch(case):
     with torch.no_grad():
         columns = trainer.method.grid(data)
     size = trainer.method.config.size
-    for image in columns.values():
-        assert image.shape[-2:] == size.shape
-        assert image.abs().max() <= 1
+    for column in columns.values():
+        assert column.side in ("a", "b")
+        assert column.images.shape[-2:] == size.shape
+        assert column.images.abs().max() <= 1
 
 
 def test_config_round_trips_through_json(case, make_config):

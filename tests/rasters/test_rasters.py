@@ -1,5 +1,6 @@
 """The package as others use it: recognition of files, messages, and what is imported."""
 
+import gzip
 import io
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def test_other_names(name):
 def test_suffixes():
     assert rasters.raster_suffix(Path("a.b.NII.GZ")) == ".nii.gz"
     assert rasters.raster_suffix(Path("a.TIF")) == ".tif"
+
+
+def test_the_suffix_by_the_content():
+    values = np.zeros((4, 4, 1), np.uint16)
+    for suffix in (".tif", ".npy", ".npz", ".png"):
+        assert rasters.suffix_of(rasters.encode(values, None, suffix)) == suffix
+    assert rasters.suffix_of(bytes(128) + b"DICM" + bytes(400)) == ".dcm"
+    nifti = bytes(344) + b"n+1\0" + bytes(200)
+    assert rasters.suffix_of(nifti) == ".nii"
+    assert rasters.suffix_of(gzip.compress(nifti)) == ".nii.gz"
+    assert rasters.suffix_of(b"\xff\xd8\xff" + bytes(99)) is None
+    assert rasters.suffix_of(gzip.compress(nifti)[:12] + b"damaged") is None
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "GIF"])

@@ -1,6 +1,7 @@
 """Compressions of TIFF, and the limits of their decoders."""
 
 import io
+import struct
 import subprocess
 import sys
 import zlib
@@ -25,6 +26,14 @@ def saved(array, **options) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, array, **{"metadata": None, "photometric": "minisblack"} | options)
     return buffer.getvalue()
+
+
+def test_a_width_of_two_numbers_is_refused():
+    one, two = struct.pack("<HHII", 256, 4, 1, 4), struct.pack("<HHIHH", 256, 3, 2, 4, 4)
+    content = saved(values((3, 4)))
+    assert content.count(one) == 1
+    with pytest.raises(DataError, match="its size is not valid"):
+        rasters.header(content.replace(one, two))
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,6 @@ def test_what_can_not_be_read_in_parts_is_refused_with_advice(tmp_path, monkeypa
             read_last_pixel(path)
         return str(error.value)
 
-    pages = tmp_path / "pages.tif"
-    tifffile.imwrite(pages, np.zeros((3, 8, 8), np.uint16), photometric="minisblack")
-    assert "3 pages" in reason(pages)
     monkeypatch.setattr(windows, "LARGEST_SEGMENT", 1000)
     strip = tmp_path / "strip.tif"
     tifffile.imwrite(strip, values_of("uint16", 1)[..., 0], compression="zlib", rowsperstrip=300)
@@ -199,6 +196,21 @@ def test_a_row_of_parts_decodes_each_strip_once(tmp_path, monkeypatch):
         for box in boxes(128, 640, 64, 64):
             np.testing.assert_array_equal(page.read(box).values[..., 0], box.of(values))
     assert len(decoded) == 16
+
+
+def test_each_page_is_read_by_itself(tmp_path):
+    values = np.arange(3 * 70 * 80, dtype=np.uint16).reshape(3, 70, 80)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", tile=(16, 16))
+    for number in range(3):
+        with windows.opened(tmp_path / "a.tif", page=number) as page:
+            assert page.pages == 3
+            part = page.read(Box(9, 70, 20, 80)).values[..., 0]
+        np.testing.assert_array_equal(part, values[number, 9:, 20:])
+    with (
+        pytest.raises(DataError, match="no page 3, only 0 to 2"),
+        windows.opened(tmp_path / "a.tif", page=3),
+    ):
+        pass
 
 
 def test_a_tile_that_expands_beyond_its_size_is_refused(tmp_path, monkeypatch):

@@ -36,6 +36,17 @@ def test_options_are_parsed_as_their_fields_are_declared(arguments, values):
     assert read_texts(arguments, [], "pix2pix", {}) == values
 
 
+def test_settings_of_sides_may_be_given_once_for_each():
+    texts = ["--show", "a=4,3,2@0:3000", "--show=b=1", "--range", "a=0:1", "--bands", "3"]
+    assert read_texts(texts, [], "pix2pix", {}) == {
+        "show": ("a=4", "3", "2@0:3000", "b=1"),
+        "range": ("a=0:1",),
+        "bands": ("3",),
+    }
+    with pytest.raises(UsageError, match="--bands 1: it is given before"):
+        read_texts(["--bands", "a=3", "--bands", "1"], [], "pix2pix", {})
+
+
 def test_assignments_are_parsed_alike_and_win():
     texts = read_texts(
         ["--d-width", "8"], ["d_width=16", "generator=resnet", "blocks=3"], "pix2pix", {}

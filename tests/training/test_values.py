@@ -1,12 +1,14 @@
 """Training on pictures that are not photographs, from their files to a bundle that writes such."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from conftest import TINY
+from PIL import Image
 from rich.console import Console
 from states import assert_bitwise
 
@@ -15,6 +17,7 @@ from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, UsageError
 from img2img.export.run import export_run
 from img2img.methods import METHODS
+from img2img.run import Run
 from img2img.training.config import RunConfig
 from img2img.training.loop import train
 from img2img.training.plan import config_for_data, make_plan
@@ -130,6 +133,47 @@ def test_a_range_and_bands_of_the_settings_are_used(folders, quiet):
     a, b = (config.method.intensities[side] for side in "ab")
     assert (a.high, a.picked, a.bands) == ((1000, 1000), (2, 0), ("3", "1"))
     assert (b.low, b.high) == ((-10,), (20,))
+
+
+@pytest.mark.parametrize("mode", METHODS)
+def test_values_are_shown_and_measured_as_declared(mode, folders, quiet, tmp_path):
+    """In samples, by the checks, in config.json, and in the exported model."""
+    show = ("2@0:500",) if mode == "stargan" else ("a=2@0:500", "b=1@0:5")
+    values = values_of(mode, folders(mode), show=show) | {"eval_every": 1, "log_every": 1}
+    train(make_plan(config_for_data(values, quiet), quiet), tmp_path / "run", quiet)
+    kinds = RunConfig.load(tmp_path / "run").method.intensities
+    assert kinds["a"].show.bands == (1,)
+    assert kinds["a"].show.high == (500,)
+    [*_, sample] = sorted((tmp_path / "run" / "samples").glob("*.png"))
+    column = np.asarray(Image.open(sample))[20:, 4:36]
+    assert (column == 255).mean() > 0.5  # most of 0 to 4095 is white
+    measured = Run(tmp_path / "run").metrics[-1]
+    if mode == "pix2pix":
+        assert 0 < measured["held_out/ab/mae"] < 30
+        assert {f"held_out/ab/{name}" for name in ("rmse", "bias", "psnr", "ssim")} <= {*measured}
+        assert "held_out/ab/l1" not in measured
+    way = {"stargan": "dim"}.get(mode, "ab")
+    assert measured[f"health/{way}/diversity"] >= 0
+    [(path, _), *_] = export_run(tmp_path / "run", quiet, tmp_path / "m.onnx")
+    assert Translator(path, "cpu").manifest.intensity_in == kinds["a"]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "Bands that are shown: a 2 as gray (0:500)" in card
+
+
+def test_an_older_config_has_no_declaration_and_resumes(folders, quiet, tmp_path):
+    config = config_for_data(values_of("pix2pix", folders("pix2pix")), quiet)
+    train(make_plan(config, quiet), tmp_path / "run", quiet)
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["method"]["show"]
+    for intensity in saved["method"]["intensities"].values():
+        del intensity["show"]
+    path.write_text(json.dumps(saved))
+    older = RunConfig.load(tmp_path / "run")
+    assert older.method.intensities == config.method.intensities
+    again = resumed(tmp_path / "run", older, {"steps": 3})
+    train(make_plan(again, quiet), tmp_path / "run", quiet)
+    assert (tmp_path / "run" / "samples" / "step-0000003.png").exists()
 
 
 def test_samples_are_mapped_and_say_which_pixels_are_missing(folders, quiet):
