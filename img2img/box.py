@@ -30,6 +30,10 @@ class Box(NamedTuple):
         top, left = other.top, other.left
         return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
 
+    def grown(self, by: int) -> "Box":
+        """The box with so many more pixels on each side."""
+        return Box(self.top - by, self.bottom + by, self.left - by, self.right + by)
+
     def common(self, other: "Box") -> "Box":
         """What both have in common, of at least no height or width."""
         top, left = max(self.top, other.top), max(self.left, other.left)

@@ -23,6 +23,10 @@ class DataError(Img2ImgError):
     exit_code = 3
 
 
+class MissingPackage(DataError):
+    """A file needs an optional package that is not installed; the message has the command."""
+
+
 class DeviceError(Img2ImgError):
     """A requested device or execution provider is not available."""
 

@@ -58,6 +58,9 @@ WRITERS = {
 }
 
 
+AROUND = transparency.BAND  # px around a part of a transparent picture that it depends on
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture, upright and in sRGB."""

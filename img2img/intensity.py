@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from img2img.errors import UsageError
 from img2img.false_colors import FalseColors
+from img2img.rasters.pages import Mode
 
 Dtype = Literal["uint8", "uint16", "int16", "int32", "float32"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
@@ -41,6 +42,8 @@ class Intensity(BaseModel):
     rule: str = ""  # by which the range was chosen, for people
     name: str = ""  # of the input folder, of a part
     photographs: bool = False  # whether the files of a part are decoded to 8-bit gray or RGB
+    pages: Mode = "each"  # of files with several, which make up a picture
+    neighbors: int = 0  # pages before and after one whose bands the picture has, too
     parts: tuple["Intensity", ...] = ()  # of several input folders, whose bands follow each other
     show: FalseColors | None = None  # the declared ones; None: those of the first bands
 
@@ -213,7 +216,10 @@ class Intensity(BaseModel):
             return f"{self.dtype}, {bands} of {len(self.parts)} inputs: {names}"
         unit = " dB" if self.decibels else f" {self.unit}" if self.unit else ""
         ranges = dict.fromkeys(f"{low:.9g}:{high:.9g}{unit}" for low, high in self._ranges())
-        return f"{self.dtype}, {bands}, {', '.join(ranges)}"
+        pages = " of all pages" if self.pages == "stack" else ""
+        if self.neighbors:
+            pages = f" of pages with {self.neighbors} before and after"
+        return f"{self.dtype}, {bands}{pages}, {', '.join(ranges)}"
 
     def describe_show(self) -> str:
         """How the values are shown, in words: "4, 3, 2 as red, green, blue (0:3000)"."""

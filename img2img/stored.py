@@ -11,6 +11,8 @@ from img2img.errors import DataError
 from img2img.formats import TooLarge
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
+from img2img.rasters import pages as pages_of_file
+from img2img.rasters.pages import header_of_picture, split_name
 
 File = Path | bytes  # its path, or its content
 MOST = 4  # times the limit of a picture's pixels, of all pages of a file together
@@ -40,6 +42,7 @@ def read_stored(
     source: File | Sequence[File], intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
 ) -> Stored:
     """The values of the bands that the intensity uses, of a file, or of one for each of its parts.
+    A page's name (see rasters.pages) is read as a file of that page.
 
     Raises DataError for a file of another type, number or names of bands, of several pages, with
     missing pixels that the intensity does not know, for one that is no picture, and for another
@@ -48,14 +51,14 @@ def read_stored(
     files = [source] if isinstance(source, Path | bytes) else source
     require_files(len(files), intensity)
     each = [
-        read_pages(file, part, max_pixels)
+        _read_picture(file, part, max_pixels)
         for file, part in zip(files, intensity.inputs, strict=True)
     ]
     [page, *others] = stack_pages(each, [_name(file) for file in files], intensity)
     if others:
         raise DataError(
             f"{_name(files[0])}: it has {1 + len(others)} pages, where one is expected. Save each "
-            "as a file with img2img slices."
+            "as a file with img2img slices, or train with --pages."
         )
     return page
 
@@ -66,7 +69,7 @@ def read_pages(
     max_pixels: int = rasters.MAX_PIXELS,
     before_page: Callable[[], None] = lambda: None,
 ) -> list[Stored]:
-    """All pages of one file, as `read_stored` reads a file of one.
+    """All pictures of one file, by default of each page one, as `read_stored` reads a file of one.
 
     before_page: called before each page is decoded, and may raise. Raises DataError, and TooLarge
     also for more pixels in all pages than four times max_pixels.
@@ -75,9 +78,12 @@ def read_pages(
         before_page()
         return [_read_photograph(source, intensity, max_pixels)]
     header = rasters.header(source)
-    pages = header.pages if header else 1
+    count = pages = header.pages if header else 1
+    if intensity.pages == "first":
+        pages = 1
     if header:  # before anything is decoded
-        _require_form(header.bands, header.dtype, intensity, _name(source))
+        picture = header_of_picture(header, intensity.pages, intensity.neighbors)
+        _require_form(picture.bands, picture.dtype, intensity, _name(source))
     if header and pages > 1:
         width, height = header.size
         if pages * width * height > MOST * max_pixels:
@@ -88,8 +94,20 @@ def read_pages(
     read = []
     for page in range(pages):
         before_page()
-        read.append(_read_page(source, intensity, max_pixels, page))
-    return read
+        read.append(rasters.read(source, page, max_pixels))
+    if count > pages:
+        note = f"only the first page is read, of {count}"
+        read[0] = replace(read[0], notes=(*read[0].notes, note))
+    pictures = pages_of_file.pictures(read, intensity.pages, intensity.neighbors)
+    return [as_stored(picture, intensity, _name(source)) for picture in pictures]
+
+
+def _read_picture(source: File, intensity: Intensity, max_pixels: int) -> list[Stored]:
+    """The picture of a page's name, or the pictures of a file."""
+    if isinstance(source, bytes) or split_name(source)[1] is None:
+        return read_pages(source, intensity, max_pixels)
+    raster = pages_of_file.read(source, intensity.pages, intensity.neighbors, max_pixels)
+    return [as_stored(raster, intensity, _name(source))]
 
 
 def stack_pages(
@@ -146,10 +164,6 @@ def photograph_as_stored(raster: Raster, intensity: Intensity) -> Stored:
     pixels = raster.values
     values = pixels[..., list(intensity.picked)] if intensity.picked else pixels
     return Stored(values, None, replace(raster, values=values))
-
-
-def _read_page(source: File, intensity: Intensity, max_pixels: int, page: int) -> Stored:
-    return as_stored(rasters.read(source, page, max_pixels), intensity, _name(source))
 
 
 def as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:

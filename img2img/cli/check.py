@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -44,12 +44,23 @@ def check(
         Path | None, option("StarGAN: attribute list, CelebA's text or CSV.")
     ] = None,
     attribute: Annotated[list[str] | None, option("StarGAN: column of the list; repeat.")] = None,
+    pages: Annotated[
+        Literal["each", "first", "stack"] | None,
+        option("As of train: what is a picture in files of several pages."),
+    ] = None,
+    neighbors: Annotated[
+        int, typer.Option(min=0, help="As of train: pages before and after one as bands.")
+    ] = 0,
     group: Annotated[
         str | None,
         option(
             "Regex by which files are of one patient, scene or slide, or parent (see train "
             "--list-settings). Without --test, the groups that train would hold out are held out."
         ),
+    ] = None,
+    wanted: Annotated[
+        int | None,
+        typer.Option("--held-out", min=1, help="As of train: how many, with --group. Default: 16."),
     ] = None,
     value_range: Annotated[
         str | None,
@@ -79,6 +90,7 @@ def check(
 
     try:
         from img2img.data.check import require_same_domains
+        from img2img.data.findings import Finding
         from img2img.data.groups import HELD_OUT, Groups
         from img2img.data.intensities import names_of_inputs
         from img2img.data.parts import entered
@@ -86,6 +98,8 @@ def check(
         from img2img.data.sources import Sources
         from img2img.data.survey import survey
         from img2img.methods import METHODS
+        from img2img.training.config import GIVEN_ONCE
+        from img2img.training.held_out import count_unused, rule_of
         from img2img.training.settings import settings_of
     except ImportError as error:
         raise needs_extra("train", error) from None
@@ -112,20 +126,28 @@ def check(
         settings[name].parse(text or "")
         for name, text in (("range", value_range), ("bands", bands), ("group", group))
     )
+    sources = sources.model_copy(update={"pages": pages, "neighbors": neighbors})
     resolved = resolve(method.layouts, sources, test_sources)
     whole = training = method.open_data(resolved.training, (3, 3))
+    rule = rule_of(rule, resolved.training, resolved.held_out)
     groups = Groups.of(rule, resolved.training, resolved.held_out) if rule else None
+    if wanted and (resolved.held_out.given() or not groups):
+        raise UsageError("--held-out goes with --group, without held-out folders. Leave it out.")
     held_out = None
     if resolved.held_out.given():
-        update = {"attributes": attributes, "attribute": columns}
+        update = resolved.training.model_dump(include={*GIVEN_ONCE})
         held_out = method.open_data(resolved.held_out.model_copy(update=update), (3, 3))
         require_same_domains(training, held_out)
     elif groups:
-        training, held_out = whole.split_groups(HELD_OUT, groups)
+        training, held_out = whole.split_groups(wanted or HELD_OUT, groups)
+    unused = 0 if held_out is None or training is whole else count_unused(whole, training, held_out)
     console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     result = survey(training, held_out, console, groups)
+    if unused:
+        what = f"{unused:,} files near the held-out ones are not used."
+        result.findings.append(Finding("note", what))
     names = names_of_inputs(sources.inputs) if sources.more_a else ()
     values = _examined_values(whole, ranges, picked, names, result)
     if as_json:

@@ -73,6 +73,7 @@ def info(
         "on CPUs": _on_cpus(manifest),
         "on GPUs": _on_gpus(manifest),
         "parity": ", ".join(f"{k} {v:.4g}" for k, v in manifest.parity.items()) or "-",
+        **_in_units(manifest),
         "metrics": ", ".join(f"{k} {v:.4g}" for k, v in manifest.metrics.items()) or "-",
         "made with": f"{manifest.created_with}, {manifest.created}",
     }
@@ -119,6 +120,22 @@ def _on_gpus(manifest: "Manifest") -> str:
     if not manifest.is_near_in_fp16:
         return f"in fp32: the worst PSNR of fp16 is {psnr:.1f} dB ({NEAR_DB:.0f} are required)"
     return f"in fp16 on NVIDIA's (worst PSNR {psnr:.1f} dB against fp32)"
+
+
+def _in_units(manifest: "Manifest") -> dict[str, str]:
+    """A row on how far outputs are from torch's, in the units of the files; none for photographs,
+    and where bands have ranges of different widths.
+    """
+    intensity, parity = manifest.intensity_out, manifest.parity
+    if intensity is None or intensity.decibels or "mean_levels" not in parity:
+        return {}
+    widths = {high - low for low, high in zip(intensity.low, intensity.high, strict=True)}
+    if len(widths) > 1:
+        return {}
+    unit = widths.pop() / 255  # of a grey level
+    mean, most = (f"{parity[name] * unit:.3g}" for name in ("mean_levels", "max_levels"))
+    name = f" {intensity.unit}" if intensity.unit else ""
+    return {"in units": f"{mean}{name} from torch on average, at most {most}{name}"}
 
 
 def _of_range(precision: str, psnr: float | None) -> str:

@@ -22,7 +22,6 @@ def slices(
     img2img slices scans -o slices\n
     img2img slices volume.nii.gz -o slices --neighbors 1
     """
-    import numpy as np
     from rich.progress import track
 
     from img2img import rasters
@@ -30,6 +29,7 @@ def slices(
     from img2img.errors import DataError
     from img2img.files import named_files, split_suffix, write_whole
     from img2img.rasters import Raster
+    from img2img.rasters.pages import around, together
 
     console = stderr_console()
     files = named_files(inputs)
@@ -43,12 +43,9 @@ def slices(
             target = output / f"{split_suffix(str(relative))[0]}-{page:0{digits}}.tif"
             if target.exists():
                 raise DataError(f"{target} exists already. Choose another folder with -o.")
-            around = range(page - neighbors, page + neighbors + 1)
-            # Beyond the ends, the first or the last page is repeated.
-            numbers = [min(max(number, 0), header.pages - 1) for number in around]
-            pages = [rasters.read(path, number) for number in numbers]
-            values = np.concatenate([one.values for one in pages], -1)
-            plain = Raster(values, nodata=pages[0].nodata)
-            write_whole(target, rasters.encode(values, plain, ".tif"))
+            numbers = around(page, neighbors, header.pages)
+            picture = together([rasters.read(path, number) for number in numbers])
+            plain = Raster(picture.values, nodata=picture.nodata)
+            write_whole(target, rasters.encode(picture.values, plain, ".tif"))
             written += 1
     console.print(f"{written:,} pages of {len(files):,} files; see {output}")

@@ -14,14 +14,21 @@ def tiles(
         int | None, typer.Option(min=1, help="From tile to tile, px. Default: the size.")
     ] = None,
     level: Annotated[
-        int, typer.Option(min=0, help="Level of a pyramid; 0 is the full size, each is smaller.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Level of a pyramid; 0, the default, is the full size, each is smaller."
+        ),
+    ] = None,
+    magnification: Annotated[
+        float | None,
+        typer.Option(help="In place of --level: that of the objective, such as 20, by the file."),
+    ] = None,
 ) -> None:
     """Cut TIFFs (scenes and slides of any size) and .npy files into tiles of their exact values.
 
     A tile is named by its corner: slide-y01024-x00512.tif. GeoTIFFs keep their place.
 
-    img2img tiles slides -o tiles --size 512 --level 1
+    img2img tiles slides -o tiles --size 512 --magnification 20
     """
     from dataclasses import replace
 
@@ -33,13 +40,16 @@ def tiles(
     from img2img.errors import DataError, UsageError
     from img2img.files import named_files, split_suffix, write_whole
     from img2img.rasters import windows
+    from img2img.rasters.magnification import level_of
     from img2img.rasters.tiff_metadata import TiffMetadata, moved
 
+    if magnification is not None and (level is not None or magnification <= 0):
+        raise UsageError("--magnification is a number above 0, without --level.")
     console = stderr_console()
     files = named_files(inputs)
     stems: dict[str, Path] = {}  # of the outputs, each with its input
     for path, relative in files:
-        if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
+        if not windows.reads(path):
             raise DataError(f"{path}: only TIFF and .npy are cut into tiles. Leave it out.")
         stem = split_suffix(str(relative))[0]
         if (other := stems.setdefault(stem, path)) != path:
@@ -47,7 +57,13 @@ def tiles(
     written, empty = 0, 0
     notes: dict[str, Path] = {}
     for stem, path in stems.items():
-        with windows.opened(path, level) as page:
+        chosen = level_of(path, magnification) if magnification else level or 0
+        with windows.opened(path, chosen) as page:
+            if page.pages > 1:
+                raise DataError(
+                    f"{path}: it has {page.pages} pages. Save them as files with img2img slices "
+                    "first."
+                )
             digits = len(str(max(page.shape)))
             parts = boxes(*page.shape, size, step or size)
             for box in track(parts, path.name, console=console, transient=True):

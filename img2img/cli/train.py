@@ -53,6 +53,22 @@ def train(
             "domain; repeat for several sets."
         ),
     ] = None,
+    pages: Annotated[
+        Literal["each", "first", "stack"] | None,
+        _data(
+            "What is a picture in files of several pages or slices: each page, the first alone, or "
+            "all of them as its bands."
+        ),
+    ] = None,
+    neighbors: Annotated[
+        int | None,
+        typer.Option(
+            help="With --pages each: so many pages before and after one are further bands of the "
+            "input (2.5D).",
+            rich_help_panel="Data",
+            min=0,
+        ),
+    ] = None,
     attributes: Annotated[
         Path | None, _data("StarGAN: attribute list of the first --data, CelebA's text or CSV.")
     ] = None,
@@ -192,6 +208,7 @@ def train(
     sources = _given(
         {"a": a, "b": b, "pairs": pairs, "swap": swap, "data": data}
         | {"attributes": attributes, "attribute": attribute}
+        | {"pages": pages, "neighbors": neighbors}
     )
     test = _given({"a": test_a, "b": test_b, "pairs": test_pairs, "data": test_data})
     declared = [text for parameter in context.command.params for text in parameter.opts]

@@ -12,8 +12,10 @@ from rich.progress import track
 
 from img2img import images
 from img2img.data.dataset import Dataset
+from img2img.data.intensities import is_raster
 from img2img.errors import DataError
 from img2img.files import usable_cores
+from img2img.rasters.pages import split_name
 from img2img.sizes import Size
 
 
@@ -24,7 +26,8 @@ def fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     for path in dataset.files():
         parts = path.absolute().parts[-2:]  # the same from any working directory
-        digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % path.stat().st_size)
+        size = split_name(path)[0].stat().st_size
+        digest.update(os.fsencode("/".join(parts)) + b"\0%d\n" % size)
     digest.update(dataset.identity())
     return digest.hexdigest()
 
@@ -36,6 +39,7 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
     it is smaller than `crop`.
     """
     broken: list[str] = []
+    rounded: dict[str, list[Path]] = {}  # by side: values that are read as photographs
     worst = (0, Size(0, 0), Path())  # missing pixels on a side, picture size, file
     files = list(dataset.roles())
     shares: Iterable[int] = range(0, len(files), 256)  # in blocks, to bound the memory for results
@@ -45,7 +49,9 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
         for start in shares:
             block = files[start : start + 256]
             results = pool.map(lambda file: _look(dataset, file[0], file[1], decode), block)
-            for (_, path), (size, error) in zip(block, results, strict=True):
+            for (role, path), (size, error, is_rounded) in zip(block, results, strict=True):
+                if is_rounded:
+                    rounded.setdefault(dataset.sides(role)[0], []).append(path)
                 if error:
                     broken.append(error)
                 else:
@@ -58,6 +64,11 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
             f"{len(broken)} of {len(files)} pictures can't be read: {' '.join(broken[:5])}{more} "
             "Repair or remove them, then start again."
         )
+    for side, paths in rounded.items():
+        what = "are read as photographs, of 8 bits, like the others"
+        line = f"{side}: {len(paths):,} of its files have other values, such as 16 bits, and {what}"
+        line += f" (first: {paths[0]})"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     lacking, picture, path = worst
     if crop and lacking > 0:
         square = crop.width == crop.height
@@ -79,14 +90,17 @@ def require_same_domains(training: Dataset, held_out: Dataset) -> None:
 
 def _look(
     dataset: Dataset, role: str, path: Path, decode: bool
-) -> tuple[tuple[int, int], str | None]:
-    """Width and height of a picture, and the error if it can't be read."""
+) -> tuple[tuple[int, int], str | None, bool]:
+    """Width and height of a picture, the error if it can't be read, and whether it has values that
+    are read as a photograph's.
+    """
     side = dataset.sides(role)[0]
     try:
         if decode or side in dataset.intensities:
             pixels = dataset.read(side, path)
-            return (pixels.shape[1], pixels.shape[0]), None
+            rounded = side not in dataset.intensities and is_raster(path)
+            return (pixels.shape[1], pixels.shape[0]), None, rounded
         with images.open_header(path) as image:
-            return image.size, None
+            return image.size, None, False
     except (DataError, OSError) as error:
-        return (0, 0), str(error)
+        return (0, 0), str(error), False

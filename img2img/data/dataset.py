@@ -18,6 +18,7 @@ from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
 from img2img.intensity import Intensity
 from img2img.manifest import Labels, Palette
+from img2img.rasters.pages import Mode
 from img2img.stored import read_stored, read_values
 
 if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
@@ -53,6 +54,8 @@ class Dataset(ABC):
     labels: Labels = Labels()  # the domains of its pictures; empty if it has none
     left_out: tuple[Path, ...] = ()  # files without a partner, or listed but missing
     stacks: Stacks = field(default_factory=Stacks)  # the files of a's pictures in further folders
+    pages: Mode = "each"  # which pages of a file make up a picture; each one has a name here
+    neighbors: int = 0  # pages before and after one that are further bands of its a
     # Files that are not pictures, for a message.
     passed_over: PassedOver = field(default_factory=PassedOver, compare=False)
 

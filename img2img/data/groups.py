@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+from img2img.data.blocks import Blocks
 from img2img.data.sources import Sources
 from img2img.errors import DataError
-from img2img.files import data_folders
+from img2img.files import data_folders, split_suffix
+from img2img.rasters.pages import split_name
 
 HELD_OUT = 16  # samples that a run holds out by default
 PARENT = "parent"  # the rule by which the folder of a file is its group
+FILE = "file"  # the rule by which each file is a group, of its pages
 T = TypeVar("T")
 
 
@@ -39,15 +42,20 @@ class Groups:
         return cls(rule, tuple(folders))
 
     def name(self, path: Path) -> str:
-        """The group of a file. Raises DataError for a path that the regex does not match, and by
-        `parent` for a file that is not in a sub-folder.
+        """The group of a file, and of its pages. Raises DataError for a path that the regex does
+        not match, and by `parent` for a file that is not in a sub-folder.
         """
+        path, _ = split_name(path)
         above = [folder for folder in self.folders if path.is_relative_to(folder)]
         if not above:
             raise DataError(f"--group: {path} is in none of the folders of the data.")
         folder = max(above, key=lambda folder: len(folder.parts))
         # macOS writes names in NFD.
         relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+        if blocks := Blocks.of(self.rule):
+            return blocks.name(relative)
+        if self.rule == FILE:
+            return split_suffix(relative)[0]
         if self.rule == PARENT:
             if "/" not in relative:
                 raise DataError(
@@ -74,12 +82,39 @@ class Groups:
         """Split items of one kind, whose groups are those of the paths, into the rest and those
         that are held out (see `held_out_groups`).
         """
+        chosen = held_out_groups({kind: [self.name(path) for path in paths]}, held_out)
+        return self.divided(items, paths, chosen)
+
+    def divided(
+        self,
+        items: Sequence[T],
+        paths: Sequence[Path],
+        chosen: Collection[str],
+        beside: Sequence[Path] = (),
+    ) -> tuple[tuple[T, ...], tuple[T, ...]]:
+        """The items of other groups than the chosen ones, and those of these. By blocks, the first
+        are without the tiles that are near held-out ones (see `Blocks.near`).
+
+        paths: of the items. beside: further held-out files. Raises DataError where all are near.
+        """
         names = [self.name(path) for path in paths]
-        return divided(items, names, held_out_groups({kind: names}, held_out))
+        rest, out = divided(items, names, chosen)
+        blocks = Blocks.of(self.rule)
+        if not blocks or not rest:
+            return rest, out
+        around, held = divided(paths, names, chosen)
+        near = blocks.near(around, [*held, *beside])
+        if all(near):
+            raise DataError(
+                f"--group {self.rule}: all tiles that are not held out are near held-out ones, so "
+                "none is left to train on. Choose a smaller side, or hold out fewer (--held-out)."
+            )
+        return tuple(item for item, lost in zip(rest, near, strict=True) if not lost), out
 
 
 def as_rule(text: str | None) -> str | None:
-    """A rule of --group as it is. Raises ValueError for what is no regular expression."""
+    """A rule of --group as it is. Raises ValueError for one that can't be read."""
+    Blocks.of(text or "")
     try:
         re.compile(text or "")
     except re.error as error:
@@ -153,5 +188,5 @@ def _all_in_few(kind: str, count: Counter[str]) -> str:
     return (
         f"--group: the {count.total():,} {kind} are of {len(names):,} {which}, none of which can "
         "be held out so that others are left to train on. Give more of them, held-out folders "
-        "(--test-...), or another --group."
+        "(--test-...), or another --group; --held-out 0 holds nothing out."
     )

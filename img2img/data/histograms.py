@@ -119,7 +119,8 @@ def values_of_sides(
     """
     files = dataset.files_by_side()
     by_input = dataset.files_by_input(inputs) if inputs else {}
-    intensities = fit_intensities(files, ranges, bands, by_input)
+    kind = dataset.pages, dataset.neighbors
+    intensities = fit_intensities(files, ranges, bands, by_input, (), *kind)
     sides = {side: side for side in intensities}
     if len(sides) == 2 and files["a"] == files["b"] and intensities["a"] == intensities["b"]:
         sides = {"a": BOTH}
@@ -134,7 +135,8 @@ def _values_of(side: str, paths: Sequence[Path], intensity: Intensity) -> SideVa
     seen = [paths[index] for index in spread(SEEN, len(paths))]
     with ThreadPoolExecutor(usable_cores()) as pool:
         colors = intensity.file_bands if intensity.photographs else None
-        samples = list(pool.map(lambda path: sampled(path, colors), seen))
+        kind = colors, intensity.pages, intensity.neighbors
+        samples = list(pool.map(lambda path: sampled(path, *kind), seen))
     picked = list(intensity.picked) or slice(None)
     values = np.concatenate([sample.values[:, picked] for sample in samples])
     values = values[np.isfinite(values).all(1)]

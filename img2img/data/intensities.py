@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from img2img import images, rasters
-from img2img.errors import DataError, UsageError
+from img2img.errors import DataError, MissingPackage, UsageError
 from img2img.files import spread, usable_cores
 from img2img.intensity import Intensity, stacked
 from img2img.ranges import SIDES, Statistics, by_side, fitted
 from img2img.rasters import Header, Raster
+from img2img.rasters.pages import Mode, header_of_picture, split_name
+from img2img.rasters.pages import read as read_picture
 from img2img.show import declared
 from img2img.stored import form
 
@@ -32,6 +34,14 @@ class Sampled(NamedTuple):
     nodata: float | None
     unit: str
     missing: float  # share of all pixels
+
+
+class _Pictures(NamedTuple):
+    """Files, or pages by their names, and which pages of theirs make up a picture."""
+
+    paths: Sequence[Path]
+    pages: Mode = "each"
+    neighbors: int = 0
 
 
 class Fitted(NamedTuple):
@@ -64,6 +74,8 @@ def fit_intensities(
     bands: Sequence[str],
     inputs: Mapping[str, Sequence[Path]] | None = None,
     show: Sequence[str] = (),
+    pages: Mode = "each",
+    neighbors: int = 0,
 ) -> dict[str, Intensity]:
     """The intensities of the sides whose pictures are not photographs, from all of their headers
     and some of their values.
@@ -71,7 +83,8 @@ def fit_intensities(
     files: by side. ranges, bands and show: the settings of these names; a side for which a range or
     bands are given is read as values in any case. Else most of its files have to be values: a
     photograph of 16 bits among others of 8 is read as one. inputs: the files of a by the name of
-    the folder, where they are stacked from several; each may have photographs, too. Raises
+    the folder, where they are stacked from several; each may have photographs, too. pages and
+    neighbors: those of the data set, of which the neighbors are for a alone. Raises
     DataError for files that differ in type or bands, which it names, and UsageError for a range or
     bands that the files don't have.
     """
@@ -82,7 +95,10 @@ def fit_intensities(
     if inputs:
         fits["a"] = [
             _fitted_part(
-                name, paths, rules.get(name, rules.get("a")), picks.get(name, picks.get("a", []))
+                name,
+                _Pictures(paths, pages, neighbors),
+                rules.get(name, rules.get("a")),
+                picks.get(name, picks.get("a", [])),
             )
             for name, paths in inputs.items()
         ]
@@ -90,8 +106,9 @@ def fit_intensities(
         wanted = side in rules or side in picks
         if side in fits or not paths or not (wanted or _are_values(paths)):
             continue
-        header = _common_header(side, paths)
-        fits[side] = [_fitted(side, paths, header, rules.get(side), picks.get(side, []))]
+        pictures = _Pictures(paths, pages, neighbors if side == "a" else 0)
+        header = _common_header(side, pictures)
+        fits[side] = [_fitted(side, pictures, header, rules.get(side), picks.get(side, []))]
     intensities, values = {}, {}
     for side, each in fits.items():
         parts = [fit.intensity for fit in each]
@@ -107,19 +124,23 @@ def _are_values(paths: Sequence[Path]) -> bool:
 
 
 def _fitted_part(
-    name: str, paths: Sequence[Path], rules: Sequence[str] | None, picks: Sequence[str]
+    name: str, pictures: _Pictures, rules: Sequence[str] | None, picks: Sequence[str]
 ) -> Fitted:
     """The intensity of one of several inputs."""
-    photographs = not _are_values(paths)
-    header = _common_photograph(paths) if photographs else _common_header(name, paths)
-    intensity, values = _fitted(name, paths, header, rules, picks)
+    photographs = not _are_values(pictures.paths)
+    if photographs:
+        pictures = _Pictures(pictures.paths)
+        header = _common_photograph(pictures.paths)
+    else:
+        header = _common_header(name, pictures)
+    intensity, values = _fitted(name, pictures, header, rules, picks)
     named = intensity.model_copy(update={"name": name, "photographs": photographs})
     return Fitted(named, values)
 
 
 def _fitted(
     name: str,
-    paths: Sequence[Path],
+    pictures: _Pictures,
     header: Header,
     rules: Sequence[str] | None,
     picks: Sequence[str],
@@ -129,9 +150,10 @@ def _fitted(
     if others:
         raise UsageError(f"--range: {name} has several ranges. Give one for each side.")
     picked = _picked(name, picks, header)
-    seen = [paths[index] for index in spread(SEEN, len(paths))]
-    statistics = _statistics(seen, header, picked)
+    statistics = _statistics(pictures, header, picked)
     intensity, values = fitted(rule, statistics), statistics.values
+    update = {"pages": pictures.pages, "neighbors": pictures.neighbors}
+    intensity = intensity.model_copy(update=update)
     return Fitted(intensity, values[np.isfinite(values).all(1)])
 
 
@@ -152,21 +174,28 @@ def is_raster(path: Path) -> bool:
     """Whether a file has to be read as values, because it is no photograph. A broken file is not:
     it is named where it is read. Raises DataError where a package is missing to tell.
     """
-    if not rasters.is_raster_name(path):
+    file, _ = split_name(path)
+    if not rasters.is_raster_name(file):
         return False
     try:
-        header = rasters.header(path)
-    except DataError as error:
-        if "pip install" in str(error):
-            raise
+        header = rasters.header(file)
+    except MissingPackage:
+        raise
+    except DataError:
         return False
     return header is not None and not header.is_photograph
 
 
-def _common_header(side: str, paths: Sequence[Path]) -> Header:
-    """The header of a side's files. Raises DataError where they differ, or are no pictures."""
+def _common_header(side: str, pictures: _Pictures) -> Header:
+    """The header of a side's pictures. Raises DataError where they differ, or are no pictures."""
+    with_pages = {split_name(path) for path in pictures.paths}
+    paths = list(dict.fromkeys(split_name(path)[0] for path in pictures.paths))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        headers = list(pool.map(rasters.header, paths))
+        of_files = list(pool.map(rasters.header, paths))
+    headers = [
+        header and header_of_picture(header, pictures.pages, pictures.neighbors)
+        for header in of_files
+    ]
     first = headers[0]
     if first is None:
         raise DataError(f"{paths[0]}: this format is not read as values. Save it as TIFF or .npy.")
@@ -183,12 +212,14 @@ def _common_header(side: str, paths: Sequence[Path]) -> Header:
             "them, or move them away."
         )
     stacked = [
-        path for path, other in zip(paths, headers, strict=True) if other and other.pages > 1
+        path
+        for path, other in zip(paths, headers, strict=True)
+        if other and other.pages > 1 and (path, None) in with_pages
     ]
     if stacked:
         raise DataError(
-            f"{len(stacked)} pictures of {side} have several pages (first: {stacked[0]}). Save "
-            "each page as a file, with img2img slices."
+            f"{len(stacked)} pictures of {side} have several pages (first: {stacked[0]}). Choose "
+            "--pages each, first or stack."
         )
     return first
 
@@ -210,17 +241,25 @@ def _picked(name: str, items: Sequence[str], header: Header) -> tuple[int, ...]:
     return tuple(picked)
 
 
-def _statistics(paths: Sequence[Path], header: Header, picked: tuple[int, ...]) -> Statistics:
-    """Values of PIXELS pixels of each file, evenly spread, without those that are missing."""
+def _statistics(pictures: _Pictures, header: Header, picked: tuple[int, ...]) -> Statistics:
+    """Values of PIXELS pixels of up to SEEN pictures, evenly spread, without those that are
+    missing.
+    """
+    seen = [pictures.paths[index] for index in spread(SEEN, len(pictures.paths))]
+    kind = _colors(header), pictures.pages, pictures.neighbors
     with ThreadPoolExecutor(usable_cores()) as pool:
-        some = list(pool.map(lambda path: sampled(path, _colors(header)), paths))
+        some = list(pool.map(lambda path: sampled(path, *kind), seen))
+    values = np.concatenate([each.values for each in some])
+    if neighbors := pictures.neighbors:  # whose bands have the ranges of those of their page
+        of_page = values.reshape(len(values), 2 * neighbors + 1, -1)[:, neighbors]
+        values = np.tile(of_page, 2 * neighbors + 1)
     declared = [each.nodata for each in some if each.nodata is not None]
     names = header.band_names or tuple(str(number + 1) for number in range(header.bands))
     chosen = list(picked) or list(range(header.bands))
     return Statistics(
         dtype=header.dtype,
         bands=tuple(names[index] for index in chosen),
-        values=np.concatenate([each.values for each in some])[:, chosen],
+        values=values[:, chosen],
         unit=some[0].unit,
         nodata=declared[0] if declared else None,
         is_map=header.kind == "geotiff",
@@ -234,11 +273,16 @@ def _colors(header: Header) -> int | None:
     return header.bands if header.kind == "photograph" else None
 
 
-def sampled(path: Path, colors: int | None = None) -> Sampled:
-    """Some pixels of a file of values, or of a photograph that is decoded to so many colors. Raises
-    DataError for a file that can't be read so.
+def sampled(
+    path: Path, colors: int | None = None, pages: Mode = "each", neighbors: int = 0
+) -> Sampled:
+    """Some pixels of a picture of values, or of a photograph that is decoded to so many colors.
+    Raises DataError for a file that can't be read so.
     """
-    raster = Raster(images.read(path, colors).pixels) if colors else rasters.read(path)
+    if colors:
+        raster = Raster(images.read(path, colors).pixels)
+    else:
+        raster = read_picture(path, pages, neighbors)
     pixels = raster.values.reshape(-1, raster.values.shape[2])
     missing = raster.missing
     if missing is not None:

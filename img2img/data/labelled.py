@@ -14,7 +14,8 @@ from rich.console import Console
 from img2img.data.attributes import nfc, read_attributes
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.groups import Groups, held_out_groups
+from img2img.data.pages import pages_of, pictures_of
 from img2img.data.parts import Located, domain_folders, has_domains, has_two_sets, main_part
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
@@ -22,7 +23,6 @@ from img2img.files import (
     PassedOver,
     beside,
     data_folders,
-    pictures,
     require_folder,
     require_utf8,
 )
@@ -61,10 +61,15 @@ class Labelled(Dataset):
             require_folder(folder)
             if sources.attributes and number == 0:
                 listed = read_attributes(sources.attributes, folder, attributes, left_over)
-                members, missing, unlisted = listed.items, listed.missing, listed.unlisted
+                missing, unlisted = listed.missing, listed.unlisted
+                members = [
+                    (page, names)
+                    for path, names in listed.items
+                    for page in pages_of([path], sources)
+                ]
                 sets.append(LabelSet(kind="attributes", domains=attributes))
             else:
-                domains = _read_domains(folder, left_over)
+                domains = _read_domains(folder, sources, left_over)
                 sets.append(LabelSet(kind="classes", domains=tuple(domains)))
                 members = [(path, (name,)) for name, paths in domains.items() for path in paths]
             items += [(path, number, names) for path, names in members]
@@ -148,7 +153,9 @@ class Labelled(Dataset):
         names = {kind: [groups.name(path) for path, *_ in kinds[kind]] for kind in kinds}
         in_words = {f"pictures of {kind or 'the attribute list'}": names[kind] for kind in kinds}
         chosen = held_out_groups(in_words, -(-held_out // len(kinds)))
-        shares = [divided(kinds[kind], names[kind], chosen) for kind in kinds]
+        shares = [
+            groups.divided(items, [path for path, *_ in items], chosen) for items in kinds.values()
+        ]
         rest, out = (tuple(chain.from_iterable(side)) for side in zip(*shares, strict=True))
         return replace(self, items=rest), replace(self, items=out)
 
@@ -219,7 +226,9 @@ def _one_sided(name: str, count: int, total: int) -> str:
     )
 
 
-def _read_domains(folder: Path, left_over: PassedOver) -> dict[str, tuple[Path, ...]]:
+def _read_domains(
+    folder: Path, sources: Sources, left_over: PassedOver
+) -> dict[str, tuple[Path, ...]]:
     """The pictures of each sub-folder by domain, the sub-folder's name."""
     beside(folder, left_over)
     outputs = PassedOver()
@@ -238,4 +247,4 @@ def _read_domains(folder: Path, left_over: PassedOver) -> dict[str, tuple[Path, 
             f"least two domains.{f' {outputs}.' if outputs.outputs else ''}"
         )
     left_over.add(outputs)
-    return {name: pictures(path, left_over) for name, path in domains.items()}
+    return {name: pictures_of(path, sources, left_over) for name, path in domains.items()}

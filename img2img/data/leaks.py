@@ -7,18 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img import images, rasters
+from img2img import images
 from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import is_raster
 from img2img.errors import DataError
+from img2img.rasters.pages import read as read_picture
+from img2img.rasters.pages import split_name
 
 NAMED = 5  # groups that a message names
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content."""
+    """The SHA-256 of a file's content, or of the values of a page (by its name)."""
+    if split_name(path)[1] is not None:
+        return hashlib.sha256(read_picture(path).values.tobytes()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -61,15 +65,15 @@ def same_files(
 
     Of several inputs, the first counts: the same mask or terrain may belong to several pictures.
     Pictures of one color or value, such as empty slices, are alike without being a leak. Only files
-    of equal size are read.
+    of equal size are read, and all pages.
     """
     by_size: dict[tuple[tuple[str, ...], int], list[Path]] = defaultdict(list)
     for role, path in training.roles():
-        by_size[training.sides(role), path.stat().st_size].append(path)
+        by_size[training.sides(role), _size(path)].append(path)
     hashed: dict[tuple[tuple[str, ...], int], dict[str, Path]] = {}
     same = []
     for role, path in held_out.roles():
-        key = held_out.sides(role), path.stat().st_size
+        key = held_out.sides(role), _size(path)
         if key not in by_size:
             continue
         if key not in hashed:
@@ -95,13 +99,18 @@ def same_groups(
     return dict(sorted(shared.items()))
 
 
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 for a page, which may be like one of a file of another size."""
+    return 0 if split_name(path)[1] is not None else path.stat().st_size
+
+
 def _is_plain(path: Path) -> bool:
     """Whether all pixels are alike, or missing. A broken file is not: it is named elsewhere."""
     try:
         if not is_raster(path):
             pixels = images.read(path).pixels
         else:
-            raster = rasters.read(path)
+            raster = read_picture(path)
             missing = raster.missing
             pixels = raster.values if missing is None else raster.values[~missing][:, None]
     except (DataError, OSError):

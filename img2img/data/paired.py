@@ -14,7 +14,8 @@ from rich.console import Console
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.findings import Finding
-from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.groups import Groups, held_out_groups
+from img2img.data.pages import named_pictures, pictures_of
 from img2img.data.parts import (
     Located,
     has_two_sets,
@@ -26,7 +27,7 @@ from img2img.data.parts import (
 )
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
-from img2img.files import PassedOver, by_name, find_pictures, pictures, stem
+from img2img.files import PassedOver, find_pictures, stem
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -91,8 +92,8 @@ class Pairs(Paired):
                 "--direction ba is for --pairs. With two folders, exchange --a and --b."
             )
         left_over = PassedOver()
-        inputs, stacked = stacks(sources.inputs, left_over)
-        pairs, alone_a, alone_b = match(inputs, by_name(sources.b, left_over))
+        inputs, stacked = stacks(sources, left_over)
+        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources, left_over))
         if not pairs:
             raise DataError(
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
@@ -228,8 +229,9 @@ class PairsAndInputs(Pairs):
         """As `split`. Inputs without a partner of the groups that are held out are not used."""
         names = [groups.name(a) for a, _ in self.items]
         chosen = held_out_groups({"pairs": names}, held_out)
-        rest, out = divided(self.items, names, chosen)
-        extra, unused = divided(self.extra, [groups.name(path) for path in self.extra], chosen)
+        rest, out = groups.divided(self.items, self.inputs("ab"), chosen)
+        held = [a for a, _ in out]
+        extra, unused = groups.divided(self.extra, self.extra, chosen, held)
         if unused and not extra:
             raise DataError(
                 f"--group: all {len(unused):,} inputs without a partner are of groups that are "
@@ -271,7 +273,7 @@ class SideBySide(Paired):
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
         assert sources.pairs
         left_over = PassedOver()
-        files = pictures(sources.pairs, left_over)
+        files = pictures_of(sources.pairs, sources, left_over)
         return cls(items=files, channels=channels, swap=sources.swap, passed_over=left_over)
 
     @classmethod

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from img2img.data.pages import named_pictures, require_as_many_pages
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.files import (
     PassedOver,
     beside,
-    by_name,
     data_folders,
     find_pictures,
     is_picture_name,
@@ -141,16 +141,20 @@ class Stacks:
     alone: tuple[Path, ...] = ()  # files without one of the same name in each other folder
 
 
-def stacks(folders: Sequence[Path], passed_over: PassedOver) -> tuple[dict[str, Path], Stacks]:
+def stacks(sources: Sources, passed_over: PassedOver) -> tuple[dict[str, Path], Stacks]:
     """The pictures of a by relative path without suffix: the files of its first folder that have
     one of the same name in each further folder; and these.
 
     passed_over: receives everything else. Raises DataError for two files of one name in a folder,
-    for folders without pictures, and where no name is in all of them.
+    for folders without pictures, where no name is in all of them, and for files of one name with
+    different numbers of pages.
     """
-    first, *further = (by_name(folder, passed_over) for folder in folders)
+    folders = sources.inputs
+    first, *further = (named_pictures(folder, sources, passed_over) for folder in folders)
     if not further:
         return first, Stacks()
+    for files in further:
+        require_as_many_pages(first, files)
     whole = [name for name in first if all(name in files for files in further)]
     if not whole:
         raise DataError(
@@ -169,7 +173,10 @@ def match(
 ) -> tuple[tuple[tuple[Path, Path], ...], tuple[Path, ...], tuple[Path, ...]]:
     """The pairs of pictures that have the same name in left and right, and the pictures of each
     that have no partner, in the order of their names: relative paths without suffix.
+
+    Raises DataError for files of one name with different numbers of pages.
     """
+    require_as_many_pages(left, right)
     pairs = tuple((left[name], right[name]) for name in left if name in right)
     alone_a = tuple(left[name] for name in left if name not in right)
     return pairs, alone_a, tuple(right[name] for name in right if name not in left)

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from img2img.rasters.pages import Mode
 
 
 def _several(value: Any) -> Any:
@@ -29,6 +31,9 @@ class Sources(BaseModel):
     ] = ()  # of domains (one or more sets), or published data sets
     attributes: Path | None = None  # a list in CelebA's format or CSV, of the first set's pictures
     attribute: tuple[str, ...] = ()  # the columns of that list to learn
+    # Of files with several pages, which make up a picture; None: such files are refused.
+    pages: Mode | None = None
+    neighbors: int = Field(0, ge=0)  # pages before and after one that are further bands of its a
 
     @model_validator(mode="before")
     @classmethod

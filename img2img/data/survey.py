@@ -14,14 +14,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from img2img import images, rasters
+from img2img import images
 from img2img.data.dataset import Dataset
 from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import GRAY_MODES, is_raster
-from img2img.data.leaks import leaked_files, leaked_groups
+from img2img.data.leaks import leaked_files, leaked_groups, sha256
 from img2img.errors import DataError
 from img2img.files import PassedOver, usable_cores
+from img2img.rasters.pages import read as read_picture
+from img2img.rasters.pages import split_name
 from img2img.stored import form
 
 NEAR = 8  # of 256 bits, in which near-duplicates may differ
@@ -123,8 +125,8 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
 
 def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
     """As `look`, for a picture that is not a photograph. The first band is what is compared."""
-    content = path.read_bytes()
-    raster = rasters.read(content)
+    neighbors = dataset.neighbors if dataset.sides(role.removeprefix("test "))[0] == "a" else 0
+    raster = read_picture(path, dataset.pages, neighbors)
     height, width, bands = raster.values.shape
     missing = raster.missing
     known = raster.values if missing is None else raster.values[~missing]
@@ -137,7 +139,7 @@ def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
         picture=dataset.picture_size((width, height)),
         mode=form(bands, raster.values.dtype.name),
         notes=raster.notes + (("missing pixels",) if missing is not None else ()),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256(path),
         hash=np.packbits(small[:, 1:] > small[:, :-1]).tobytes(),
         largest=max(abs(float(known.min())), abs(float(known.max()))) if known.size else 0.0,
     )
@@ -321,8 +323,11 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
 
 
 def _near(looks: Sequence[Look]) -> list[tuple[Look, Look]]:
-    """Pairs whose hashes differ in a few bits. Pictures of a single color have no hash."""
+    """Pairs whose hashes differ in a few bits. Pictures of a single color have no hash, and pages
+    of one file are alike.
+    """
     looks = [one for one in looks if any(one.hash)]
+    files = [split_name(one.path)[0] for one in looks]
     if not looks:
         return []
     words = np.frombuffer(b"".join(one.hash for one in looks), np.uint64).reshape(-1, 4)
@@ -330,5 +335,7 @@ def _near(looks: Sequence[Look]) -> list[tuple[Look, Look]]:
     for index in range(len(looks) - 1):
         differing = np.bitwise_count(words[index + 1 :] ^ words[index]).sum(1)
         for other in np.flatnonzero(differing <= NEAR):
-            pairs.append((looks[index], looks[index + 1 + int(other)]))
+            following = index + 1 + int(other)
+            if files[index] != files[following]:
+                pairs.append((looks[index], looks[following]))
     return pairs

@@ -12,10 +12,11 @@ import numpy as np
 from img2img import images
 from img2img.data.dataset import Dataset, Sample, split_evenly
 from img2img.data.groups import Groups, divided, held_out_groups
+from img2img.data.pages import named_pictures, pictures_of
 from img2img.data.parts import Located, match, stacks, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
-from img2img.files import PassedOver, by_name, pictures
+from img2img.files import PassedOver
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -40,10 +41,10 @@ class Unpaired(Dataset):
         assert sources.b
         left_over = PassedOver()
         if not sources.more_a:
-            a, b = pictures(sources.a, left_over), pictures(sources.b, left_over)
+            a, b = (pictures_of(folder, sources, left_over) for folder in (sources.a, sources.b))
             return cls(a=a, b=b, channels=channels, passed_over=left_over)
-        inputs, stacked = stacks(sources.inputs, left_over)
-        a, b = tuple(inputs.values()), pictures(sources.b, left_over)
+        inputs, stacked = stacks(sources, left_over)
+        a, b = tuple(inputs.values()), pictures_of(sources.b, sources, left_over)
         return cls(a=a, b=b, channels=channels, passed_over=left_over, stacks=stacked)
 
     @classmethod
@@ -120,8 +121,8 @@ class Unpaired(Dataset):
         """A group that is held out is held out of both sets."""
         of_a, of_b = ([groups.name(path) for path in paths] for paths in (self.a, self.b))
         chosen = held_out_groups({"pictures of a": of_a, "pictures of b": of_b}, held_out)
-        rest_a, out_a = divided(self.a, of_a, chosen)
-        rest_b, out_b = divided(self.b, of_b, chosen)
+        rest_a, out_a = groups.divided(self.a, self.a, chosen)
+        rest_b, out_b = groups.divided(self.b, self.b, chosen)
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
     def describe(self) -> str:
@@ -145,8 +146,8 @@ class PartlyPaired(Unpaired):
         assert sources.a
         assert sources.b
         left_over = PassedOver()
-        inputs, stacked = stacks(sources.inputs, left_over)
-        pairs, alone_a, alone_b = match(inputs, by_name(sources.b, left_over))
+        inputs, stacked = stacks(sources, left_over)
+        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources, left_over))
         empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over, stacks=stacked)
         return empty._with(pairs, alone_a, alone_b)
 
@@ -200,9 +201,11 @@ class PartlyPaired(Unpaired):
         kinds = {"pairs": of_pairs, "pictures of a": of_a, "pictures of b": of_pairs + of_alone_b}
         chosen = held_out_groups(kinds, held_out)
         pairs = list(zip(self.a, self.b, strict=False))[: self.pairs]
-        rest_pairs, out_pairs = divided(pairs, of_pairs, chosen)
-        rest_a, out_a = divided(self.a[self.pairs :], of_a[self.pairs :], chosen)
-        rest_b, out_b = divided(alone_b, of_alone_b, chosen)
+        _, held_a = divided(self.a, of_a, chosen)
+        rest_pairs, out_pairs = groups.divided(pairs, self.a[: self.pairs], chosen, held_a)
+        alone_a, held_b = self.a[self.pairs :], [b for _, b in out_pairs]
+        rest_a, out_a = groups.divided(alone_a, alone_a, chosen, held_a)
+        rest_b, out_b = groups.divided(alone_b, alone_b, chosen, held_b)
         return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
 
     def deciding_files(self) -> Iterator[Path]:

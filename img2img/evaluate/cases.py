@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from img2img import images, rasters
+from img2img import images
 from img2img.infer.translator import Translator
 from img2img.intensity import Intensity
 from img2img.manifest import Manifest
+from img2img.rasters.pages import read as read_picture
 from img2img.show import declared
 from img2img.stored import read_stored, read_values
 
@@ -140,7 +141,7 @@ class Translations:
             return images.read(path, self.channels).pixels
         if self.translator:
             return read_values(path, kind).astype(np.float64)
-        raster = rasters.read(path)
+        raster = read_picture(path)
         if raster.missing is None:
             return raster.values.astype(np.float64)
         return _unknown_where(raster.missing, raster.values)

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from img2img.data.intensities import SEEN, fit_intensities, is_raster
+from img2img.data.pages import pages_of
 from img2img.data.parts import stacks
+from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.cases import Case, Kinds, Translations
 from img2img.evaluate.features import Extractor
@@ -69,7 +71,10 @@ def evaluate(
     enough pictures. real_features: a cache, which the caller keeps between calls. further: the
     folders of the model's further inputs, in their order.
 
-    Raises DataError for folders without pictures, for wanted metrics that would need more, for
+    Files of values with several pages are compared page by page.
+
+    Raises DataError for folders without pictures, for files with other numbers of pages than their
+    ground truths, for wanted metrics that would need more, for
     files of another kind, for files that are not in all folders of inputs, and where a part of the
     files of values has no ground truth; UsageError for another number of folders than of inputs.
     """
@@ -77,6 +82,9 @@ def evaluate(
     if translations.translator:
         cases = with_further(cases, translations.translator.manifest, [folder, *further])
     _require_kinds(cases, reals, translations)
+    if translations.kinds.outputs and _has_pages(translations):
+        reals = pages_of(reals, Sources(pages="each"))
+        cases = [page for case in cases for page in _pages(case)]
     units = _units(cases, translations, console) if translations.kinds.outputs else None
     evaluator = Evaluator(
         network,
@@ -109,6 +117,34 @@ def evaluate(
     return evaluator.complete_result()
 
 
+def _has_pages(translations: Translations) -> bool:
+    """Whether each page of a file is a picture; not for a model that takes all pages, or the first
+    one, as a picture.
+    """
+    inputs = translations.kinds.inputs if translations.translator else None
+    return inputs is None or all(part.pages == "each" for part in inputs.inputs)
+
+
+def _pages(case: Case) -> list[Case]:
+    """The case, or one for each page of its files, by their names."""
+    files = (case.path, *((case.truth,) if case.truth else ()), *case.further)
+    each = [pages_of([file], Sources(pages="each")) for file in files]
+    if len({len(pages) for pages in each}) > 1:
+        raise DataError(
+            f"{', '.join(map(str, files))} have different numbers of pages: "
+            f"{', '.join(str(len(pages)) for pages in each)}. Give files with as many pages as "
+            "each other."
+        )
+    if len(each[0]) == 1:
+        return [case]
+    cases = []
+    for path, *others in zip(*each, strict=True):
+        truth, further = (others[0], others[1:]) if case.truth else (None, others)
+        name = f"{case.name}/{path.name}"
+        cases.append(replace(case, name=name, path=path, truth=truth, further=tuple(further)))
+    return cases
+
+
 def with_further(cases: Sequence[Case], manifest: Manifest, folders: Sequence[Path]) -> list[Case]:
     """The cases of the first folder with the files of a model's further inputs. Raises DataError
     for files that are not in all folders, and UsageError for another number of them.
@@ -120,7 +156,7 @@ def with_further(cases: Sequence[Case], manifest: Manifest, folders: Sequence[Pa
         raise UsageError(f"{manifest.name} takes {wanted}.")
     if not parts:
         return list(cases)
-    _, inputs = stacks(folders, PassedOver())
+    _, inputs = stacks(Sources(a=folders[0], more_a=tuple(folders[1:])), PassedOver())
     if inputs.alone:
         raise DataError(
             f"{len(inputs.alone)} files are not in all folders of inputs (first: "
@@ -136,7 +172,8 @@ def kinds_of_files(files: Sequence[Path], show: Sequence[str] = ()) -> Kinds:
     show: the setting, in which they are b. Raises DataError for files that differ in type or bands,
     and UsageError for bands and stretches that can't be had.
     """
-    return Kinds(outputs=fit_intensities({"b": files}, ("b=auto",), (), show=show)["b"])
+    pages = pages_of(files, Sources(pages="each"))
+    return Kinds(outputs=fit_intensities({"b": pages}, ("b=auto",), (), show=show)["b"])
 
 
 def _require_kinds(

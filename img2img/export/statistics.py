@@ -9,6 +9,7 @@ import torch
 
 from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
+from img2img.errors import DataError
 from img2img.export.graph import Pixels
 from img2img.export.parity import levels, psnr
 from img2img.files import spread
@@ -71,10 +72,16 @@ def _distances(spec: ExportSpec, batch: dict[str, torch.Tensor]) -> tuple[float,
     pixels = Pixels(spec).eval()
     inputs = _stored(batch["a"], spec.intensity_in)
     truths = _stored(batch["b"], spec.intensity_out)
-    differences = [
-        levels(spec, pixels(a[None])[0].numpy(), b.numpy())
-        for a, b in zip(inputs, truths, strict=True)
-    ]
+    known = [batch[name] for name in ("a_valid", "b_valid") if name in batch]
+    valid = torch.stack(known).amin(0) if known else torch.ones(*truths.shape[:3], 1)
+    differences = []
+    for a, b, where in zip(inputs, truths, valid, strict=True):
+        difference = levels(spec, pixels(a[None])[0].numpy(), b.numpy())
+        inside = difference[where[..., 0].numpy() > 0]  # missing pixels have no truth
+        if inside.size:
+            differences.append(inside)
+    if not differences:
+        raise DataError("The held-out pairs have no pixel with a value.")
     mean_psnr = float(np.mean([psnr(difference) for difference in differences]))
     return mean_psnr, float(np.mean([np.abs(difference).mean() for difference in differences]))
 

@@ -25,7 +25,7 @@ from img2img.infer import session
 from img2img.infer.item import NO_PIXELS, Item, Reading, read_all, save_all
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
-from img2img.infer.scene import Scene
+from img2img.infer.scene import Scene, clear_leftovers
 from img2img.infer.scene_translate import translate_scene
 from img2img.infer.tile import Tiler
 from img2img.infer.tilers import Tilers
@@ -116,7 +116,10 @@ def translate_files(
         tilers.of(settings.tile)  # raises the error of a model that can't be tiled
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
+    remaining = {job.target for job in todo}
+    clear_leftovers(job.target for job in jobs if job.target not in remaining)
     progress(summary.skipped)
+    maker = f"{translator.sha256} {settings.fingerprint()}"
     on_cpu, cores = translator.provider in session.ON_CPU, usable_cores()
     lines = record.open() if record else nullcontext()
     with lines as file, workers(cores, len(todo), on_cpu) as (pool, together):
@@ -175,7 +178,7 @@ def translate_files(
                     note(item, "begun")
             for start in range(0, len(items), together):
                 part = items[start : start + together]
-                saving.append(pool.submit(save_all, part, settings.quality, values))
+                saving.append(pool.submit(save_all, part, settings.quality, values, maker))
             settle(ahead.allowed)
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break

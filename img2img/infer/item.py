@@ -21,7 +21,9 @@ from img2img.infer.record import Source
 from img2img.infer.scene import Scene, is_scene
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
+from img2img.rasters.raster import TooLarge
 
+LARGE = 2**24  # bytes of a file that may be a scene, and is not read to find out
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -67,20 +69,25 @@ def read_all(jobs: Sequence[Job], reading: Reading) -> list[Item]:
     return [_read(job, reading) for job in jobs]
 
 
-def save_all(items: Sequence[Item], quality: int | None, intensity: Intensity | None) -> list[Item]:
+def save_all(
+    items: Sequence[Item], quality: int | None, intensity: Intensity | None, maker: str = ""
+) -> list[Item]:
     """Encode and write several outputs, with notes on metadata that a format can't hold. Returns
     the items without their pixels.
 
-    intensity: of the outputs, if they are values, which are written without loss.
+    intensity: of the outputs, if they are values, which are written without loss. maker: what
+    tells the outputs of another model, or with other options, from these.
     """
-    return [_save(item, quality, intensity) for item in items]
+    return [_save(item, quality, intensity, maker) for item in items]
 
 
 def _read(job: Job, reading: Reading) -> Item:
     paths, raster, missing = [Path(file) for file in job.files], None, None
     most, side = reading.max_pixels, reading.max_side
     try:
-        if reading.in_parts and any(is_scene(path, most) for path in paths):
+        # The headers of small files are read once, with their pixels.
+        large = any(path.stat().st_size > LARGE for path in paths)
+        if reading.in_parts and large and any(is_scene(path, most) for path in paths):
             return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         contents, sources = zip(*(_loaded(path, most) for path in paths), strict=True)
         if reading.intensity:
@@ -91,6 +98,9 @@ def _read(job: Job, reading: Reading) -> Item:
             [content] = contents
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
+        in_parts = isinstance(error, TooLarge) and reading.in_parts
+        if in_parts and any(is_scene(path, most) for path in paths):
+            return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
         message = str(system_message or error)
         reason = message.removeprefix("the picture: ").removeprefix(f"{paths[0]}: ")
@@ -117,7 +127,7 @@ def _source_of_scene(path: Path) -> Source:
     return Source(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, digest)
 
 
-def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
+def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: str) -> Item:
     notes: tuple[str, ...] = ()
     if item.scene and not item.error:
         try:
@@ -129,7 +139,7 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None) -> Item:
             suffix = split_suffix(item.job.target)[1]
             if intensity or (item.raster and suffix.lower() in rasters.WRITES):
                 content, notes = values.encode(
-                    item.result, item.raster, item.missing, intensity, suffix
+                    item.result, item.raster, item.missing, intensity, suffix, maker
                 )
             else:
                 content, notes = _encoded(item.picture.translated(item.result), suffix, quality)

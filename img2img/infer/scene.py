@@ -5,15 +5,16 @@ state.json, which says how far it is. After an interruption, the same command go
 `scene_translate` does the work; nothing here imports a runtime.
 """
 
+import contextlib
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from img2img.rasters import Raster, npy, tiff_write, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import BYTES_PER_PIXEL
 from img2img.rasters.tiff_metadata import COLORS, ICC_PROFILE, TiffMetadata, renamed
+from img2img.stored import MOST
 
 try:
     import fcntl
@@ -33,13 +35,15 @@ except ImportError:  # Windows
 
 WRITES = (".tif", ".tiff", ".npy")
 STATE = "state.json"
+PREMULTIPLIED, ALPHA = (1,), (2,)  # extra bands of TIFF, section 18
+PARTS = ".parts"  # the suffix of a folder of unfinished work
 
 
 def is_scene(path: Path, most: int) -> bool:
-    """Whether a file can be read in parts, and has more pixels than `most`, or more bands than are
-    read at once of so many. A broken file is none: it is named where it is read.
+    """Whether a file can be read in parts, and has more pixels than `most`, or more bands or pages
+    than are read at once of so many. A broken file is none: it is named where it is read.
     """
-    if split_suffix(path.name)[1].lower() not in windows.SUFFIXES:
+    if not windows.reads(path):
         return False
     try:
         header = rasters.header(path)
@@ -49,7 +53,8 @@ def is_scene(path: Path, most: int) -> bool:
         return False
     pixels = header.size[0] * header.size[1]
     stored = pixels * header.bands * np.dtype(header.dtype).itemsize
-    return pixels > most or stored > BYTES_PER_PIXEL * most
+    several = header.pages > 1 and header.pages * pixels > MOST * most
+    return pixels > most or stored > BYTES_PER_PIXEL * most or several
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,14 @@ class Scene:
     def folder(self) -> Path:
         """That of the unfinished work."""
         name = hashlib.sha256(self.target.name.encode()).hexdigest()[:16]
-        return self.target.parent / f".img2img-{name}.parts"
+        return self.target.parent / f".img2img-{name}{PARTS}"
 
     @property
     def pixels(self) -> Path:
         """The file of the translated pixels, without a header."""
         return self.folder / "pixels.raw"
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """A context in which no other process works on the scene. Raises DataError where one does.
         The lock ends with its process; systems without such locks have none.
@@ -91,26 +96,25 @@ class Scene:
         """
         state = self.state()
         assert state  # it was translated
-        shape, dtype, (_, _, lost) = tuple(state["shape"]), state["dtype"], state["seen"]
+        shape, dtype, lost = tuple(state["shape"]), state["dtype"], state["lost"]
         with windows.opened(self.sources[0]) as page:
             like = page.raster
         if not intensity and is_photograph(like):
-            like = _without_color(like)
-        _, nodata = gap_of(intensity, like.nodata, dtype)
-        declared = nodata if lost or (intensity and intensity.may_miss) else None
-        like = described(like, intensity, shape[2], declared)
+            like = _as_photograph(like, state["alpha"], shape[-1])
+        gap = gap_of_output(like.nodata, intensity, dtype, lost)
+        if not state["alpha"]:
+            like = described(like, intensity, shape[-1], gap.declared)
         with whole_file(self.target) as temporary, self.pixels.open("rb") as file:
-            array = ArrayFile(file, 0, shape, np.dtype(dtype))
+            pages = pages_in(file, shape, np.dtype(dtype))
             if split_suffix(self.target.name)[1].lower() == ".npy":
-                npy.save(temporary, array)
+                npy.save(temporary, pages[0])
             else:
-                tiff_write.save(temporary, array, like)
-        no_value = lost and nodata is None and not (intensity and intensity.may_miss)
-        return self.target.stat().st_size, (unmarked(dtype),) if no_value else ()
+                tiff_write.save(temporary, pages, like)
+        return self.target.stat().st_size, gap.notes
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """state: how far the work is, with the pixels' `shape` and `dtype`, and `seen`, whose last
-        entry is whether any is missing.
+        """state: how far the work is, with the pixels' `shape` [pages, H, W, bands] and `dtype`,
+        `alpha`, whether the last band is that, and `lost`, whether any pixel is missing.
         """
         write_whole(self.folder / STATE, json.dumps({"key": self.key, **state}))
 
@@ -134,6 +138,21 @@ class Scene:
             return None
 
 
+def clear_leftovers(targets: Iterable[str]) -> None:
+    """Delete the folders of the work on complete outputs, which a kill may have left."""
+    folders: dict[str, list[str]] = {}  # of outputs, with their sub-folders of work
+    for target in targets:
+        parent = os.path.dirname(target)
+        if parent not in folders:
+            with contextlib.suppress(OSError):
+                folders[parent] = [n for n in os.listdir(parent) if n.endswith(PARTS)]
+        if folders.get(parent):
+            scene = Scene((), Path(target), "")
+            if scene.folder.name in folders[parent]:
+                with contextlib.suppress(DataError), scene.locked():
+                    scene.clear()
+
+
 def described(
     raster: Raster, intensity: Intensity | None, bands: int, nodata: float | None
 ) -> Raster:
@@ -152,21 +171,58 @@ def described(
     return replace(raster, bands=names, carried=carried)
 
 
-def unmarked(dtype: str) -> str:
-    """A note on missing pixels in an output of a type that has no value for them."""
-    return f"missing pixels are 0, since {dtype} has no value for them"
+class Gap(NamedTuple):
+    """The missing pixels of an output."""
+
+    value: float  # that they get
+    declared: float | None  # what its file declares for them
+    notes: tuple[str, ...]
+
+
+def gap_of_output(
+    declared: float | None, intensity: Intensity | None, dtype: str, lost: bool
+) -> Gap:
+    """declared: by the input's file. intensity: of the output, whose type is dtype. lost: whether
+    any pixel is missing.
+    """
+    value, marker = gap_of(intensity, declared, dtype)
+    by_model = bool(intensity and intensity.may_miss)
+    notes: tuple[str, ...] = ()
+    if lost and marker is None and not by_model:
+        notes = (f"missing pixels are 0, since {dtype} has no value for them",)
+    return Gap(value, marker if lost or by_model else None, notes)
+
+
+def pages_in(file: BinaryIO, shape: Sequence[int], dtype: np.dtype[np.generic]) -> list[ArrayFile]:
+    """The pages of an array [pages, H, W, bands] that is a file."""
+    count, height, width, bands = shape
+    size = height * width * bands * dtype.itemsize
+    return [ArrayFile(file, n * size, (height, width, bands), dtype) for n in range(count)]
+
+
+def has_alpha(raster: Raster) -> bool:
+    """Whether a photograph's last band is its transparency."""
+    assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
+    extra = raster.carried.extra
+    return (raster.values.shape[2], extra) in ((2, ALPHA), (4, ALPHA), (4, PREMULTIPLIED))
 
 
 def is_photograph(raster: Raster) -> bool:
-    """Whether the values are gray or RGB of 8 bits."""
+    """Whether the values are gray or RGB of 8 bits, or these with transparency."""
     carried, bands = raster.carried, raster.values.shape[2]
     if not isinstance(carried, TiffMetadata) or raster.values.dtype != np.uint8:
         return False
-    return bands == 1 or (carried.rgb and bands == 3)
+    colors = bands - has_alpha(raster)
+    return colors == 1 or (carried.rgb and colors == 3)
 
 
-def _without_color(raster: Raster) -> Raster:
-    """Without what says how colors are stored, since those of outputs are in sRGB."""
+def _as_photograph(raster: Raster, alpha: bool, bands: int) -> Raster:
+    """Without what says how colors are stored, since those of outputs are in sRGB. alpha: whether
+    the last of the output's bands is its transparency.
+    """
     assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
     tags = tuple(tag for tag in raster.carried.tags if tag[0] != ICC_PROFILE)
-    return replace(raster, carried=replace(raster.carried, tags=tags))
+    carried = replace(raster.carried, tags=tags)
+    if alpha:
+        carried = replace(carried, rgb=bands == 4, extra=ALPHA)
+    return replace(raster, carried=carried)

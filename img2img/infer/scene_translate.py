@@ -1,12 +1,14 @@
 """Translating pictures that don't fit into memory: see `scene`."""
 
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -15,7 +17,14 @@ from img2img import images
 from img2img.box import Box
 from img2img.errors import DataError
 from img2img.files import split_suffix
-from img2img.infer.scene import WRITES, Scene, is_photograph
+from img2img.infer.scene import (
+    PREMULTIPLIED,
+    WRITES,
+    Scene,
+    has_alpha,
+    is_photograph,
+    pages_in,
+)
 from img2img.infer.tile import Part, Progress, Tiler
 from img2img.intensity import Intensity, gap_of
 from img2img.manifest import Manifest
@@ -55,6 +64,37 @@ def translate_scene(
             raise
 
 
+@dataclass
+class _Work:
+    """A scene that is translated, and how far it is, which its state keeps."""
+
+    scene: Scene
+    tiler: Tiler
+    shape: tuple[int, ...]  # of the pixels, [pages, H, W, bands]
+    dtype: np.dtype[np.generic]
+    alpha: bool  # whether the last band is the transparency of a photograph
+    gap: float  # the value of missing pixels
+    remarks: dict[str, None]  # notes on the files, in their order
+    page: int = 0
+    lost: bool = False  # whether any pixel is missing
+    progress: Progress = field(default_factory=Progress)  # of the page
+
+    def save(self, file: BinaryIO) -> None:
+        """Save the state, and the pixels first. file: of these."""
+        file.flush()
+        os.fsync(file.fileno())
+        state: dict[str, object] = {"side": self.tiler.side, "page": self.page, "lost": self.lost}
+        state |= {"progress": self.progress.as_dict(), "remarks": list(self.remarks)}
+        state |= {"shape": self.shape, "dtype": self.dtype.name, "alpha": self.alpha}
+        self.scene.save_state(state)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        share = self.progress.clipped / max(self.progress.known, 1)
+        clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
+        return (*self.remarks, *((clipped,) if share else ()))
+
+
 def _translate_locked(
     scene: Scene,
     tiler_of: Callable[[int | None], Tiler],
@@ -62,42 +102,87 @@ def _translate_locked(
     progress: Callable[[int, int], None],
 ) -> tuple[str, ...]:
     state = scene.state()
-    tiler = tiler_of(state["side"] if state else None)
-    manifest = tiler.translator.manifest
-    done = Progress.of_dict(state["progress"]) if state else Progress()
-    with ExitStack() as files:
-        pages = [files.enter_context(windows.opened(source)) for source in scene.sources]
-        picture = _Picture(pages, manifest, [str(source) for source in scene.sources])
-        height, width = picture.shape
-        dtype = np.dtype(manifest.dtype_out)
-        shape = height, width, manifest.out_channels
-        if not state:
-            scene.forget()
-            _require_space(scene.folder, height * width * manifest.out_channels * dtype.itemsize)
-        value, _ = gap_of(manifest.intensity_out, pages[0].raster.nodata, dtype.name)
-        with scene.pixels.open("r+b" if state else "w+b") as file:
-            canvas = _Canvas(ArrayFile(file, 0, shape, dtype), value)
-            if state:
-                picture.beyond, picture.known, canvas.lost = state["seen"]
+    work = _begun(scene, tiler_of(state["side"] if state else None))
+    if state:
+        work.page, work.lost = state["page"], state["lost"]
+        work.progress = Progress.of_dict(state["progress"])
+        work.remarks |= dict.fromkeys(state["remarks"])
+    else:
+        scene.forget()
+        _require_space(scene.folder, math.prod(work.shape) * work.dtype.itemsize)
+    with scene.pixels.open("r+b" if state else "w+b") as file:
+        pages = pages_in(file, work.shape, work.dtype)
+        while True:
+            _translate_page(work, file, pages[work.page], domain, progress)
+            if work.page == len(pages) - 1:
+                return work.notes
+            work.page += 1
+            work.progress = Progress(clipped=work.progress.clipped, known=work.progress.known)
 
-            def save() -> None:
-                file.flush()
-                os.fsync(file.fileno())
-                seen = picture.beyond, picture.known, canvas.lost
-                content = {"side": tiler.side, "seen": seen, "progress": done.as_dict()}
-                scene.save_state(content | {"shape": shape, "dtype": dtype.name})
 
-            steps, total = tiler.done(picture.shape, done), tiler.count(picture.shape)
+def _begun(scene: Scene, tiler: Tiler) -> _Work:
+    """The work that nothing is done of. Raises DataError for what can't be translated in parts."""
+    manifest, remarks = tiler.translator.manifest, dict[str, None]()
+    with _opened(scene, manifest, 0) as picture:
+        count, alpha = _count_of_pages(picture, manifest, remarks), picture.alpha
+        shape = count, *picture.shape, manifest.out_channels + alpha
+        declared = picture.pages[0].raster.nodata
+    if count > 1 and split_suffix(scene.target.name)[1].lower() == ".npy":
+        raise DataError(f".npy holds one page, and it has {count}: leave out --ext, or name a .tif")
+    gap, _ = gap_of(manifest.intensity_out, declared, manifest.dtype_out)
+    return _Work(scene, tiler, shape, np.dtype(manifest.dtype_out), alpha, gap, remarks)
+
+
+def _translate_page(
+    work: _Work,
+    file: BinaryIO,
+    pixels: ArrayFile,
+    domain: np.ndarray | None,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Translate the page of the work, from where it is. pixels: of the page, in the file."""
+    tiler = work.tiler
+    with _opened(work.scene, tiler.translator.manifest, work.page) as picture:
+        work.remarks |= picture.remarks
+        picture.remarks = work.remarks
+        each = tiler.count(picture.shape)
+        total = each * work.shape[0]
+        steps = each * work.page + tiler.done(picture.shape, work.progress)
+        progress(min(steps, total), total)
+        saved = time.monotonic()
+        for _ in tiler.steps(picture, _Canvas(pixels, picture, work), domain, work.progress):
+            steps += 1
             progress(min(steps, total), total)
-            saved = time.monotonic()
-            for _ in tiler.steps(picture, canvas, domain, done):
-                steps += 1
-                progress(min(steps, total), total)
-                if time.monotonic() - saved > SAVE_EVERY:
-                    save()
-                    saved = time.monotonic()
-            save()
-    return picture.notes
+            if time.monotonic() - saved > SAVE_EVERY:
+                work.save(file)
+                saved = time.monotonic()
+        work.save(file)
+
+
+@contextmanager
+def _opened(scene: Scene, manifest: Manifest, page: int) -> "Iterator[_Picture]":
+    """A page of the scene's files, as the model takes it."""
+    with ExitStack() as files:
+        pages = [files.enter_context(windows.opened(path, page=page)) for path in scene.sources]
+        yield _Picture(pages, manifest, [str(path) for path in scene.sources])
+
+
+def _count_of_pages(picture: "_Picture", manifest: Manifest, remarks: dict[str, None]) -> int:
+    """How many pages of the files are translated; of photographs, the first, with a remark.
+
+    Raises DataError for files with different numbers of pages.
+    """
+    intensity, counts = manifest.intensity_in, {page.pages for page in picture.pages}
+    if len(counts) > 1:
+        raise DataError(
+            f"{' and '.join(picture.names)} have different numbers of pages. Give files with as "
+            "many pages as each other"
+        )
+    [count] = counts
+    if count > 1 and (not intensity or intensity.inputs[0].pages == "first"):
+        remarks[f"only the first page is read, of {count}"] = None
+        return 1
+    return count
 
 
 class _Picture:
@@ -109,14 +194,22 @@ class _Picture:
         """
         self.pages, self.names = pages, names
         self.channels, self.intensity = manifest.in_channels, manifest.intensity_in
-        self.beyond, self.known = 0.0, 0  # values that are clipped, and all that were read
-        self._remarks = dict.fromkeys(note for page in pages for note in page.raster.notes)
+        # Notes on the files, in their order.
+        self.remarks = dict.fromkeys(note for page in pages for note in page.raster.notes)
+        self.alpha = False  # whether the output has the transparency of the photograph
         if self.intensity:
             require_files(len(pages), self.intensity)
+            for page, part in zip(pages, self.intensity.inputs, strict=True):
+                if part.neighbors or (part.pages == "stack" and page.pages > 1):
+                    raise DataError(
+                        f"{manifest.name} takes several pages as bands, which are not read in "
+                        "parts. Raise --max-pixels, where there is the memory for it"
+                    )
         else:
             _require_photograph(pages[0].raster)
+            with_alpha = has_alpha(pages[0].raster) and self.channels != 4
+            self.alpha = with_alpha and not manifest.intensity_out
         self.read(Box(0, 1, 0, 1))  # so that another type or number of bands is named at once
-        self.beyond, self.known = 0.0, 0
         for name, page in zip(names, pages, strict=True):
             if page.shape != pages[0].shape:
                 raise DataError(f"{names[0]} and {name} differ in size. Resample them to one grid")
@@ -125,17 +218,14 @@ class _Picture:
     def shape(self) -> tuple[int, int]:
         return self.pages[0].shape
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        share = self.beyond / max(self.known, 1)
-        clipped = f"values beyond the model's range are clipped, {share:.2%} of them"
-        return (*self._remarks, *((clipped,) if share else ()))
-
     def read(self, box: Box) -> Part:
-        rasters = [page.read(box) for page in self.pages]
-        self._remarks |= dict.fromkeys(note for raster in rasters for note in raster.notes)
         if not self.intensity:
-            return Part(_in_srgb(rasters[0], self.channels))
+            # The colors of transparent pixels are those of visible ones nearby.
+            height, width = self.shape
+            around = box.grown(images.AROUND if self.alpha else 0).common(Box(0, height, 0, width))
+            return Part(box.within(around).of(self.photograph(around).pixels))
+        rasters = [page.read(box) for page in self.pages]
+        self._note(rasters)
         each = [
             [_as_stored(raster, part, name)]
             for raster, part, name in zip(rasters, self.intensity.inputs, self.names, strict=True)
@@ -143,10 +233,17 @@ class _Picture:
         [stored] = stack_pages(each, self.names, self.intensity)
         values, missing = stored.values, stored.missing
         known = values if missing is None else values[~missing]
-        if known.size:
-            self.beyond += self.intensity.outside(known) * known.size
-            self.known += known.size
-        return Part(values, missing)
+        clipped = round(self.intensity.outside(known) * known.size) if known.size else 0
+        return Part(values, missing, clipped, known.size)
+
+    def photograph(self, box: Box) -> images.Picture:
+        """A part of a photograph, as the model takes it."""
+        raster = self.pages[0].read(box)
+        self._note([raster])
+        return _in_srgb(raster, self.channels)
+
+    def _note(self, rasters: Sequence[Raster]) -> None:
+        self.remarks |= dict.fromkeys(note for raster in rasters for note in raster.notes)
 
 
 def _as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
@@ -154,26 +251,31 @@ def _as_stored(raster: Raster, intensity: Intensity, name: str) -> Stored:
     if not intensity.photographs:
         return as_stored(raster, intensity, name)
     _require_photograph(raster)
-    pixels = _in_srgb(raster, intensity.file_bands)
+    if has_alpha(raster):
+        raise DataError(f"{name}: inputs with transparency are not read in parts. Remove it")
+    pixels = _in_srgb(raster, intensity.file_bands).pixels
     return photograph_as_stored(replace(raster, values=pixels), intensity)
 
 
 class _Canvas:
-    """The file of translated pixels."""
+    """A page of the file of translated pixels."""
 
-    def __init__(self, array: ArrayFile, gap: float):
-        """gap: the value of missing pixels."""
-        self.array, self.gap = array, gap
-        self.lost = False  # whether any pixel is missing
+    def __init__(self, array: ArrayFile, picture: _Picture, work: _Work):
+        self.array, self.picture, self.work = array, picture, work
 
     def write(self, box: Box, values: np.ndarray | None, missing: np.ndarray | None) -> None:
-        gap = np.array(self.gap, self.array.dtype)
+        gap = np.array(self.work.gap, self.array.dtype)
         if values is None:
             values = np.broadcast_to(gap, (box.height, box.width, self.array.shape[2]))
-            self.lost = True
+            self.work.lost = True
         elif missing is not None and missing.any():
             values = np.where(missing[..., None], gap, values)
-            self.lost = True
+            self.work.lost = True
+        if self.picture.alpha:
+            joined = self.picture.photograph(box).translated(values)
+            alpha = np.full(values.shape[:2], 255, np.uint8)
+            alpha = alpha if joined.alpha is None else joined.alpha
+            values = np.concatenate([joined.pixels, alpha[..., None]], -1)
         self.array.write(box, values)
 
 
@@ -181,20 +283,23 @@ def _require_photograph(raster: Raster) -> None:
     """Raise DataError for a file that is no photograph, or turned."""
     if not is_photograph(raster):
         raise DataError(
-            "photographs of this size are read as gray or RGB of 8 bits without transparency, from "
-            "TIFF. Convert it"
+            "photographs of this size are read as gray or RGB of 8 bits, from TIFF. Convert it"
         )
     if _tag(raster, ORIENTATION) not in (None, 1):
         raise DataError("it is stored turned by its orientation tag. Save it upright")
 
 
-def _in_srgb(raster: Raster, channels: int) -> np.ndarray:
-    """A part of a photograph as the model takes photographs: uint8 [h, w, channels]."""
+def _in_srgb(raster: Raster, channels: int) -> images.Picture:
+    """A part of a photograph as the model takes photographs: uint8 [h, w, channels], and alpha."""
     values = raster.values
-    image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    assert isinstance(raster.carried, TiffMetadata)  # as is_photograph checks
+    if has_alpha(raster) and raster.carried.extra == PREMULTIPLIED:
+        image = Image.frombytes("RGBa", values.shape[1::-1], values.tobytes()).convert("RGBA")
+    else:
+        image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     if profile := _tag_bytes(raster, ICC_PROFILE):
         image.info["icc_profile"] = profile
-    return images.read(image, channels).pixels
+    return images.read(image, channels, to_translate=True)
 
 
 def _tag_bytes(raster: Raster, code: int) -> bytes | None:

@@ -28,6 +28,8 @@ class Part(NamedTuple):
 
     values: np.ndarray  # [h, w, bands]
     missing: np.ndarray | None = None  # bool [h, w]; None if no pixel is missing
+    clipped: int = 0  # values beyond the model's range
+    known: int = 0  # values that are not missing
 
 
 class Picture(Protocol):
@@ -92,11 +94,14 @@ class Progress:
     tile: int = 0  # the next one of the pass for the next norm, or of the translation
     seen: int = 0  # tiles with a value in the pass for the next norm
     moments: Moments = field(default_factory=Moments)  # of the pass so far
+    clipped: int = 0  # of the values of the tiles that are translated (each with its margin)
+    known: int = 0  # the values of these that are not missing
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without rounding."""
         statistics = [[mean.tolist(), variance.tolist()] for mean, variance in self.statistics]
         places = {"tile": self.tile, "seen": self.seen}
+        places |= {"clipped": self.clipped, "known": self.known}
         return {"statistics": statistics, **places, "moments": self.moments.as_dict()}
 
     @classmethod
@@ -106,7 +111,8 @@ class Progress:
             for mean, variance in saved["statistics"]
         ]
         moments = Moments.of_dict(saved["moments"])
-        return cls(statistics, int(saved["tile"]), int(saved["seen"]), moments)
+        counts = int(saved["clipped"]), int(saved["known"])
+        return cls(statistics, int(saved["tile"]), int(saved["seen"]), moments, *counts)
 
 
 class Tiler:
@@ -182,9 +188,9 @@ class Tiler:
             session = self._session(part)  # not kept: all of them hold the weights many times
             inputs = fixed | self._inputs(progress)
             needed = {name: value for name, value in inputs.items() if name in names}
-            for core, tile, values, missing in self._read(picture, chosen[progress.tile :]):
-                if missing is None or not missing.all():
-                    [x] = session.run(None, {"image": values[None], **needed})
+            for core, tile, read in self._read(picture, chosen[progress.tile :]):
+                if read.missing is None or not read.missing.all():
+                    [x] = session.run(None, {"image": read.values[None], **needed})
                     scale = tile.height // x.shape[2]
                     inner = Box(*(edge // scale for edge in core.within(tile)))
                     progress.moments.add(
@@ -202,15 +208,17 @@ class Tiler:
             yield
         inputs = fixed | self._inputs(progress)
         height, width = picture.shape
-        for core, tile, values, missing in self._read(picture, tiles[progress.tile :]):
-            shown = core.common(Box(0, height, 0, width))
+        for core, tile, read in self._read(picture, tiles[progress.tile :]):
+            shown, missing = core.common(Box(0, height, 0, width)), read.missing
             if missing is not None and missing.all():
                 canvas.write(shown, None, None)
             else:
-                [output] = self._whole.run(None, {"image": values[None], **inputs})
+                [output] = self._whole.run(None, {"image": read.values[None], **inputs})
                 lost = missing[: shown.height, : shown.width] if missing is not None else None
                 canvas.write(shown, shown.within(tile).of(output[0]), lost)
             progress.tile += 1
+            progress.clipped += read.clipped
+            progress.known += read.known
             yield
 
     def _inputs(self, progress: Progress) -> dict[str, np.ndarray]:
@@ -252,28 +260,30 @@ class Tiler:
 
     def _read(
         self, picture: Picture, tiles: list[tuple[Box, Box]]
-    ) -> Iterator[tuple[Box, Box, np.ndarray, np.ndarray | None]]:
-        """Cores with their tiles, the values of the tiles, and which pixels of the cores are
-        missing. The next ones are read while the model runs.
+    ) -> Iterator[tuple[Box, Box, Part]]:
+        """Cores with their tiles, and these as they are read, but with `missing` of the cores
+        alone. The next ones are read while the model runs.
         """
         height, width = picture.shape
 
-        def read(core: Box, tile: Box) -> tuple[np.ndarray, np.ndarray | None]:
+        def read(core: Box, tile: Box) -> Part:
             inside = tile.common(Box(0, height, 0, width))
-            values, missing = picture.read(inside)
+            part = picture.read(inside)
+            values, missing = part.values, part.missing
             # As the graph pads a whole picture.
             edges = ((0, tile.height - inside.height), (0, tile.width - inside.width), (0, 0))
             lost = None
             if missing is not None:
                 lost = core.common(inside).within(inside).of(missing)
-            return np.pad(values, edges, mode="edge") if edges != ((0, 0),) * 3 else values, lost
+            padded = np.pad(values, edges, mode="edge") if edges != ((0, 0),) * 3 else values
+            return part._replace(values=padded, missing=lost)
 
         with ThreadPoolExecutor(1) as pool:
             ahead = [pool.submit(read, *tile) for tile in tiles[:1]]
             for number, (core, tile) in enumerate(tiles):
-                values, lost = ahead.pop().result()
+                part = ahead.pop().result()
                 ahead += [pool.submit(read, *tile) for tile in tiles[number + 1 : number + 2]]
-                yield core, tile, values, lost
+                yield core, tile, part
 
     def _session(self, graph: bytes) -> Session:
         t = self.translator

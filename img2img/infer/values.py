@@ -10,8 +10,8 @@ import numpy as np
 
 from img2img import rasters
 from img2img.errors import DataError
-from img2img.infer.scene import described, unmarked
-from img2img.intensity import Intensity, gap_of
+from img2img.infer.scene import described, gap_of_output
+from img2img.intensity import Intensity
 from img2img.rasters import Raster
 from img2img.stored import Stored, read_pages, require_files, stack_pages
 
@@ -74,6 +74,7 @@ def encode(
     missing: np.ndarray | None,
     intensity: Intensity | None,
     suffix: str,
+    maker: str = "",
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file of exact values with the input's metadata, and notes.
 
@@ -83,21 +84,20 @@ def encode(
         missing: bool, where the input has no value. Those pixels get the value that the outputs'
             intensity declares, or else the input's, if the type can hold it.
         intensity: of the outputs; None for photographs.
+        maker: what tells the outputs of another model, or with other options, from these.
 
     Raises DataError for values that the format can't hold.
     """
-    nodata = intensity.nodata if intensity else None
-    notes: tuple[str, ...] = ()
+    declared = raster.nodata if raster else None
+    gap = gap_of_output(declared, intensity, result.dtype.name, missing is not None)
     if missing is not None and not (intensity and intensity.may_miss):
-        declared = raster.nodata if raster else None
-        value, nodata = gap_of(intensity, declared, result.dtype.name)
-        result = result.copy()
-        result[missing] = value
-        notes = (unmarked(result.dtype.name),) if nodata is None else ()
+        result = result.copy()  # else the model has marked them
+        result[missing] = gap.value
+    nodata = gap.declared
     like = described(raster, intensity, result.shape[-1], nodata) if raster else None
     if like is None and nodata is not None:
         like = Raster(result, nodata=nodata)
-    return rasters.encode(result, like, suffix), notes
+    return rasters.encode(result, like, suffix, maker), gap.notes
 
 
 def _missing(pages: Sequence[Stored]) -> np.ndarray | None:

@@ -143,11 +143,20 @@ class Method(Critics, ABC):
                         "have to become several files. Use --mode pix2pix or cut, or stack the "
                         "files beforehand."
                     )
+                if sources.neighbors and not cls.several_inputs:
+                    raise UsageError(
+                        f"--neighbors: {cls.name} also translates to a, whose files have one page "
+                        "for each picture. Use --mode pix2pix or cut."
+                    )
+                if sources.neighbors and sources.pages != "each":
+                    raise UsageError("--neighbors are of single pages: give --pages each, too.")
                 dataset = LAYOUTS[name].open(sources, channels)
                 if sources.more_a and not dataset.stacks.further:
                     raise UsageError(
                         f"The layout {name} takes one --a. Stack the files beforehand."
                     )
+                pages = sources.pages or "each"
+                dataset = replace(dataset, pages=pages, neighbors=sources.neighbors)
                 return replace(dataset, intensities=config.intensities) if config else dataset
         given = ", ".join(sources.options())
         raise UsageError(f"{cls.sources_hint} Given: {given or 'none'}.")

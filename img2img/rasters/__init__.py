@@ -134,7 +134,7 @@ def holds(suffix: str, dtype: str, bands: int) -> bool:
     return suffix in WRITES and (bands == 1 or suffix not in (".dcm", ".nii", ".nii.gz"))
 
 
-def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
+def encode(values: np.ndarray, like: Raster | None, suffix: str, maker: str = "") -> bytes:
     """The bytes of a file in the suffix's format, lossless.
 
     Args:
@@ -142,6 +142,8 @@ def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
             int16, int32 or float32.
         like: the raster that was read and translated (any page for all pages), whose metadata is
             written if it is of the same format. DICOM and NIfTI need it for the geometry.
+        maker: any text on what made the values. Slices of one DICOM series that the same maker
+            has translated are one series, and those of others are another.
 
     Raises DataError, without a file's name, for values that the format can't hold.
     """
@@ -153,7 +155,7 @@ def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
         )
     pages = pages.astype(pages.dtype.newbyteorder("="), copy=False)
     try:
-        return _encoded(pages, like, suffix.lower())
+        return _encoded(pages, like, suffix.lower(), maker)
     except DataError:
         raise
     except Exception as error:  # encoders raise a dozen kinds for metadata of broken files
@@ -161,12 +163,12 @@ def encode(values: np.ndarray, like: Raster | None, suffix: str) -> bytes:
         raise DataError(f"{suffix} can't be written ({reason}). Write .npy") from None
 
 
-def _encoded(pages: np.ndarray, like: Raster | None, suffix: str) -> bytes:
+def _encoded(pages: np.ndarray, like: Raster | None, suffix: str, maker: str) -> bytes:
     match suffix:
         case ".tif" | ".tiff":
             return tiff_write.encode(pages, like)
         case ".dcm":
-            return dicom.encode(pages, like)
+            return dicom.encode(pages, like, maker)
         case ".nii" | ".nii.gz":
             return nifti.encode(pages, like, suffix == ".nii.gz")
         case ".npy" | ".npz" | ".png":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.rasters.raster import Carried, Header, Raster, opened, require_bounded
 from img2img.rasters.scaling import scaled, stored_range, type_scaled
 
@@ -93,8 +93,9 @@ def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
     return Raster(results, (), nodata, _unit(dataset), metadata, tuple(notes))
 
 
-def encode(pages: np.ndarray, like: Raster | None) -> bytes:
-    """pages: [P, H, W, bands], all frames of the file, or one of them.
+def encode(pages: np.ndarray, like: Raster | None, maker: str = "") -> bytes:
+    """pages: [P, H, W, bands], all frames of the file, or one of them. The series is a new one,
+    which is the same for all slices of one series with the same maker.
 
     Integers are written exactly, with the file's slope and intercept if these allow it, else with 1
     and 0. float32 is rounded to the file's own steps, because DICOM stores integers.
@@ -106,7 +107,7 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
         import pydicom
         from pydicom.uid import generate_uid
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     if like is None or not isinstance(like.carried, DicomMetadata):
         raise DataError("DICOM is written only for values that were read from DICOM. Write .tif")
     metadata = like.carried
@@ -130,6 +131,9 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
         kind = list(dataset.get("ImageType") or [])
         dataset.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
         dataset.DerivationDescription = DESCRIPTION
+        series = str(dataset.get("SeriesInstanceUID", ""))
+        if series:
+            dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["img2img", maker, series])
         dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return _written(dataset)
@@ -141,7 +145,7 @@ def _dataset(file: BinaryIO) -> "FileDataset":
         import pydicom
         from pydicom.filereader import read_dataset
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file.seek(132)

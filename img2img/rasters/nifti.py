@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.rasters.raster import (
     CHUNK,
     Carried,
@@ -95,7 +95,7 @@ def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
         from nibabel.imageglobals import LoggingOutputSuppressor
         from nibabel.nifti1 import Nifti1Header
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     if like is None or not isinstance(like.carried, NiftiMetadata):
         raise DataError("NIfTI is written only for slices that were read from NIfTI. Write .tif")
     metadata = like.carried
@@ -138,7 +138,7 @@ def _header(stream: IO[bytes]) -> tuple["Nifti1Header", bytes]:
         from nibabel.nifti1 import Nifti1Header
         from nibabel.nifti2 import Nifti2Header
     except ImportError:
-        raise DataError(INSTALL) from None
+        raise MissingPackage(INSTALL) from None
     content = exactly(stream, SIZES[1])
     kind: type[Nifti1Header] = Nifti1Header
     if content[4:8] in (b"n+2\0", b"ni2\0"):

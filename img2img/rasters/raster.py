@@ -12,7 +12,7 @@ import numpy as np
 from img2img.errors import DataError
 from img2img.formats import MAX_PIXELS, TooLarge, require_size
 
-__all__ = ["MAX_PIXELS", "Carried", "Header", "Raster"]
+__all__ = ["MAX_PIXELS", "Carried", "Header", "Raster", "TooLarge"]
 
 CHUNK = 2**20  # bytes that are read at a time
 BYTES_PER_PIXEL = 32  # of the limit of a raster's memory, which is this times max_pixels

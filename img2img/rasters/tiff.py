@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import TiffImagePlugin
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.rasters.directories import directories
 from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
 from img2img.rasters.pyramid import level_of, levels
@@ -139,7 +139,7 @@ def parsed(file: BinaryIO) -> "TiffFile":
     try:
         import tifffile
     except ImportError:
-        raise DataError(f"a TIFF that is not an 8-bit photograph {INSTALL}") from None
+        raise MissingPackage(f"a TIFF that is not an 8-bit photograph {INSTALL}") from None
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # warnings on metadata, which go to stderr

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
+from img2img.rasters import lzw
 from img2img.rasters.raster import type_read
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ MAX_SEGMENTS = 2**20  # strips or tiles of a page
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # photometric forms
 OTHER_COLORS = {CMYK: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 DEFLATE = (8, 32946)
-JPEG = 7
+LZW, JPEG = 5, 7
 PLAIN = (1, *DEFLATE, 32773)  # none, deflate and PackBits, which need no other package
 BY_CODECS = {  # which need imagecodecs
     2: "CCITT RLE",
     3: "CCITT fax 3",
     4: "CCITT fax 4",
-    5: "LZW",
+    LZW: "LZW",
     JPEG: "JPEG",
     34925: "LZMA",
     50000: "Zstandard",
@@ -56,12 +57,12 @@ def form_of(page: "TiffPage") -> tuple[int, int, int, np.dtype[np.generic]]:
 def decoded(file: BinaryIO, page: "TiffPage", max_pixels: int) -> np.ndarray:
     """The stored values, [H, W, samples]. Raises DataError for what can't be decoded or bounded."""
     require_decodable(page, max_pixels)
-    if page.compression == JPEG or page.compression in DEFLATE:
+    if trusts_its_data(page):
         area = segment_area(page)
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-            if offset and count and (page.compression == JPEG or not has_codecs()):
+            if offset and count:
                 file.seek(offset)
-                require_bounded_segment(file.read(count), page, area)
+                require_sound_segment(file.read(count), page, area)
     values = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     return joined(values)
 
@@ -77,7 +78,7 @@ def require_decodable(page: "TiffPage", max_pixels: int) -> None:
         )
     needed = kind in BY_CODECS or page.predictor == FLOATING_POINT or bits not in (1, 8, 16, 32, 64)
     if needed and not has_codecs():
-        raise DataError(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
+        raise MissingPackage(f"its compression ({BY_CODECS.get(kind, f'{bits} bits')}) {INSTALL}")
     if page.is_tiled and segment_area(page) > max(max_pixels, 2**20):
         raise DataError(f"its tiles of {page.tilewidth}x{page.tilelength} are too large")
     segments = _segments(page)
@@ -101,12 +102,21 @@ def segment_area(page: "TiffPage") -> int:
     return max(page.tilewidth * page.tilelength, page.imagewidth * rows)
 
 
-def require_bounded_segment(content: bytes, page: "TiffPage", area: int) -> None:
-    """Raise DataError for a compressed strip or tile that would decode to more than its size.
+def trusts_its_data(page: "TiffPage") -> bool:
+    """Whether the decoder relies on compressed data that are sound: see `require_sound_segment`."""
+    return page.compression in (JPEG, LZW) or (page.compression in DEFLATE and not has_codecs())
+
+
+def require_sound_segment(content: bytes, page: "TiffPage", area: int) -> None:
+    """Raise DataError for a compressed strip or tile that would decode to more than its size, and
+    for LZW data that are damaged.
 
     Without imagecodecs, tifffile does not limit what deflate expands to. A JPEG is decoded at the
     size that its frame states.
     """
+    if page.compression == LZW:
+        lzw.require_sound(content)
+        return
     if page.compression == JPEG:
         sizes = [int.from_bytes(m[2]) * int.from_bytes(m[3]) for m in FRAME.finditer(content)]
         too_large = max(sizes, default=0) > 2 * area

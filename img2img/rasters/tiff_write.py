@@ -6,7 +6,7 @@ uncompressed.
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from xml.dom import minidom
 import numpy as np
 
 from img2img.box import Box
-from img2img.errors import DataError
+from img2img.errors import DataError, MissingPackage
 from img2img.files import usable_cores
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, require_safe_xml
@@ -50,14 +50,14 @@ def encode(pages: np.ndarray, like: Raster | None) -> bytes:
     return buffer.getvalue()
 
 
-def save(path: Path, array: ArrayFile, like: Raster | None) -> None:
-    """Write values that are in a file, [H, W, bands], in tiles, without reading all of them at
-    once. like: as in `encode`.
+def save(path: Path, pages: Sequence[ArrayFile], like: Raster | None) -> None:
+    """Write pages whose values are in a file, each [H, W, bands], in tiles, without reading all of
+    them at once. like: as in `encode`.
     """
-    height, width, bands = array.shape
+    shape = (len(pages), *pages[0].shape)
     with path.open("wb") as file:
-        shape = (1, height, width, bands)
-        _write(file, shape, array.dtype, like, partial(_tiles_of_planes, array), (TILE, TILE))
+        tiles = partial(_tiles_of_planes, pages)
+        _write(file, shape, pages[0].dtype, like, tiles, (TILE, TILE))
 
 
 def _write(
@@ -74,7 +74,7 @@ def _write(
     try:
         import tifffile
     except ImportError:
-        raise DataError(f"writing a TIFF of these values {INSTALL}") from None
+        raise MissingPackage(f"writing a TIFF of these values {INSTALL}") from None
     metadata = TiffMetadata()
     if like and isinstance(like.carried, TiffMetadata):
         metadata = like.carried
@@ -134,11 +134,12 @@ def _planes(pages: np.ndarray, samples: int, dtype: np.dtype[np.generic]) -> lis
 
 
 def _tiles_of_planes(
-    array: ArrayFile, samples: int, dtype: np.dtype[np.generic]
+    pages: Sequence[ArrayFile], samples: int, dtype: np.dtype[np.generic]
 ) -> Iterator[Iterator[np.ndarray]]:
     """The tiles of what is written to each directory, [TILE, TILE] or [TILE, TILE, samples]."""
-    for at in range(0, array.shape[2], samples):
-        yield _tiles(array, slice(at, at + samples), dtype)
+    for page in pages:
+        for at in range(0, page.shape[2], samples):
+            yield _tiles(page, slice(at, at + samples), dtype)
 
 
 def _tiles(array: ArrayFile, bands: slice, dtype: np.dtype[np.generic]) -> Iterator[np.ndarray]:

@@ -20,31 +20,33 @@ from img2img.rasters import npy, tiff
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import Raster, as_read, named, type_read
 from img2img.rasters.tiff_page import (
-    DEFLATE,
     JPEG,
     colored,
     form_of,
-    has_codecs,
     joined,
-    require_bounded_segment,
     require_decodable,
+    require_sound_segment,
     segment_area,
+    trusts_its_data,
 )
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".npy")
-KEPT = 2**28  # bytes of decoded strips and tiles that are kept
+KEPT = 2**28  # bytes of decoded tiles that are kept
+# Strips are as wide as the picture, and all that a row of parts needs are needed by each of them.
+KEPT_STRIPS = 2**29
 LARGEST_PART = 2**30  # bytes
 LARGEST_SEGMENT = 2**27  # bytes of a decoded strip or tile
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The only page of an open file."""
+    """A page of an open file."""
 
     path: Path
+    pages: int  # of the file
     raster: Raster  # its metadata; the values have its shape and type, but are all 0
     decode: Callable[[Box, list[str]], np.ndarray]  # stored values [h, w, bands], adding notes
 
@@ -73,45 +75,48 @@ class Windows:
         return replace(self.raster, values=values, notes=tuple(dict.fromkeys(notes)))
 
 
-@contextmanager
-def opened(path: Path, level: int = 0) -> Iterator[Windows]:
-    """A context with the file's page. level: of a pyramid, whose place and pixel size are not
-    carried; 0 is the full size.
+def reads(path: Path) -> bool:
+    """Whether files of this suffix are read in parts."""
+    return path.name.lower().endswith(SUFFIXES)
 
-    Raises DataError, with the file's name first, for a file of another format or of several pages,
-    for a level that it doesn't have, and for strips or tiles that are too large.
+
+@contextmanager
+def opened(path: Path, level: int = 0, page: int = 0) -> Iterator[Windows]:
+    """A context with a page of the file. level: of the pyramid of its first page, whose place and
+    pixel size are not carried; 0 is the full size.
+
+    Raises DataError, with the file's name first, for a file of another format, for a page or a
+    level that it doesn't have, and for strips or tiles that are too large.
     """
     with ExitStack() as files:
         try:
-            page = _page(path, level, files)
+            windows = _page(path, level, page, files)
         except Exception as error:  # decoders raise a dozen kinds for broken files
             raise named(path, error) from None
-        yield page
+        yield windows
 
 
-def _page(path: Path, level: int, files: ExitStack) -> Windows:
+def _page(path: Path, level: int, page: int, files: ExitStack) -> Windows:
     """The page of a file, which is closed with `files`."""
-    if not path.name.lower().endswith(SUFFIXES):
+    if not reads(path):
         raise DataError(f"only {', '.join(SUFFIXES)} are read in parts. Save it as a tiled TIFF")
     file = files.enter_context(path.open("rb"))
     if path.suffix.lower() == ".npy":
-        if level:
-            raise DataError(f"it has no level {level}, only 0")
+        if level or page:
+            raise DataError("an array has one page of one level")
         return _of_array(path, file)
     tif = files.enter_context(tiff.parsed(file))
     layout = tiff.layout_of(file, tif)
-    if len(layout.pages) > 1:
-        raise DataError(
-            f"it has {len(layout.pages)} pages, and pictures of this size are read one by one. "
-            "Save its pages as files"
-        )
+    count = len(layout.pages)
+    if not 0 <= page < count:
+        raise DataError(f"it has no page {page}, only 0 to {count - 1}")
     if level:
         raster, smaller = tiff.level_metadata_of(tif, layout, level)
         planes = [(smaller, smaller.dataoffsets[0])]
     else:
-        raster = tiff.metadata_of(file, tif, layout, 0)
-        planes = [_directory(tif, index) for index in layout.pages[0]]
-    return Windows(path, raster, _Planes(file, tif, planes).read)
+        raster = tiff.metadata_of(file, tif, layout, page)
+        planes = [_directory(tif, index) for index in layout.pages[page]]
+    return Windows(path, count, raster, _Planes(file, tif, planes).read)
 
 
 def _directory(tif: "TiffFile", index: int) -> "tuple[TiffPage, int]":
@@ -131,11 +136,11 @@ def _of_array(path: Path, file: BinaryIO) -> Windows:
     values = np.broadcast_to(np.zeros((), type_read(dtype)), (height, width, bands))
     if not leading:
         array = ArrayFile(file, start, (height, width, bands), dtype)
-        return Windows(path, Raster(values), lambda box, notes: array.read(box))
+        return Windows(path, 1, Raster(values), lambda box, notes: array.read(box))
     size = height * width * dtype.itemsize
     planes = [ArrayFile(file, start + n * size, (height, width, 1), dtype) for n in range(bands)]
     return Windows(
-        path, Raster(values), lambda box, notes: _together([p.read(box) for p in planes])
+        path, 1, Raster(values), lambda box, notes: _together([p.read(box) for p in planes])
     )
 
 
@@ -205,8 +210,8 @@ class _Planes:
         if offset and count:
             self.file.seek(offset)
             content = self.file.read(min(count, 2 * LARGEST_SEGMENT))
-            if page.compression == JPEG or (page.compression in DEFLATE and not has_codecs()):
-                require_bounded_segment(content, page, segment_area(page))
+            if trusts_its_data(page):
+                require_sound_segment(content, page, segment_area(page))
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         jpeg = tables if page.compression == JPEG else {}
         values, (plane, _, top, left, _), shape = page.decode(content, index, **jpeg)
@@ -214,7 +219,8 @@ class _Planes:
             values = np.full(shape, page.nodata, np.dtype(page.dtype))
         self._decoded[key] = values[0]
         self._kept += values.nbytes
-        while self._kept > KEPT and len(self._decoded) > 1:
+        most = KEPT if page.is_tiled else KEPT_STRIPS
+        while self._kept > most and len(self._decoded) > 1:
             self._kept -= self._decoded.popitem(last=False)[1].nbytes
         return values[0], plane, top, left
 

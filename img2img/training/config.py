@@ -75,6 +75,8 @@ class PastSettings(BaseModel):
     patience: int | None
 
 
+# Fields of the training sources that hold for held-out ones, too.
+GIVEN_ONCE = ("swap", "attributes", "attribute", "pages", "neighbors")
 # Settings that may change when a run is resumed.
 CHANGEABLE = tuple(name for name in PastSettings.model_fields if name != "until")
 
@@ -102,7 +104,8 @@ class RunConfig(BaseModel):
     group: Annotated[str | None, AfterValidator(as_rule)] = Field(
         None,
         description="Hold out whole groups, such as patients: the files in whose paths this regex "
-        "finds the same (in its first parentheses, if any); parent: those of one folder.",
+        "finds the same (in its first parentheses, if any); parent: those of one folder; "
+        "blocks:2048: the tiles of one square of a scene, and none of training touches them.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     device: str = Field("auto", description="Device: auto, cpu, cuda, cuda:1 or mps.")
@@ -334,7 +337,7 @@ class RunConfig(BaseModel):
     @property
     def held_out_sources(self) -> Sources:
         """The held-out folders, read in the same way as the training folders."""
-        shared = self.sources.model_dump(include={"swap", "attributes", "attribute"})
+        shared = self.sources.model_dump(include={*GIVEN_ONCE})
         return self.test.model_copy(update=shared)
 
 

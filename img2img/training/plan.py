@@ -23,7 +23,7 @@ from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
 from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
-from img2img.training.held_out import groups_of, split
+from img2img.training.held_out import count_unused, groups_of, split
 from img2img.training.schedule import Schedule, steps_per_epoch
 
 
@@ -152,23 +152,30 @@ def _open_data(config: RunConfig, console: Console, decode: bool) -> tuple[Datas
         require_same_domains(training, held_out)
     verify(training, crop, decode, console)
     if not config.test.given():
+        whole = training
         rest, held_out = split(config, training)
         training, held_out = (rest, held_out) if len(held_out) else (training, training)
-        _report_groups(config, held_out, console)
-    if held_out is not training and (config.test.given() or config.group):
+        _report_groups(config, whole, training, held_out, console)
+    if held_out is not training and (config.test.given() or groups_of(config)):
         _refuse_leaks(config, training, held_out, decode, console)
     if str(passed_over):
         console.print(f"{passed_over}.")
     return training, held_out
 
 
-def _report_groups(config: RunConfig, held_out: Dataset, console: Console) -> None:
-    """Print which groups are held out, with the names of the first ten."""
+def _report_groups(
+    config: RunConfig, whole: Dataset, training: Dataset, held_out: Dataset, console: Console
+) -> None:
+    """Print which groups are held out, with the names of the first ten, and how many pictures are
+    in neither part.
+    """
     if groups := groups_of(config):
         names = groups.names(held_out.deciding_files())
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         line = f"held out: {', '.join(names[:10])}{more} ({held_out.describe()})"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if unused := count_unused(whole, training, held_out):
+            console.print(f"{unused:,} files near the held-out ones are not used", highlight=False)
 
 
 def _refuse_leaks(
@@ -183,7 +190,7 @@ def _refuse_leaks(
         found += leaked_files(training, held_out)
     for leak in found:
         told = f"{leak.what} The first: {', '.join(leak.files[:5])}"
-        if groups:
+        if config.group:
             raise DataError(f"{told}.")
         console.print(told, highlight=False, markup=False, soft_wrap=True)
 
@@ -211,7 +218,10 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     if sources.more_a:  # named as they were given, without /train
         inputs = dataset.files_by_input(names_of_inputs(config.sources.inputs))
     files = dataset.files_by_side()
-    intensities = fit_intensities(files, given.range, given.bands, inputs, given.show)
+    pages, neighbors = dataset.pages, dataset.neighbors
+    intensities = fit_intensities(
+        files, given.range, given.bands, inputs, given.show, pages, neighbors
+    )
     _require_fitting(config, intensities)
     if not intensities:
         return config

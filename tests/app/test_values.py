@@ -16,6 +16,7 @@ from bundles import make_between, make_bundle, make_identity
 from PIL import Image
 from starlette.testclient import TestClient
 
+from img2img import rasters
 from img2img.app import values
 from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
@@ -349,10 +350,10 @@ def test_pages_that_take_too_long_are_not_read_to_the_end(client, tmp_path, monk
     def slowly(*arguments) -> object:
         begun.append(1)
         time.sleep(0.05)
-        return read_page(*arguments)
+        return read(*arguments)
 
-    read_page = values.values.read_pages.__globals__["_read_page"]
-    monkeypatch.setattr("img2img.stored._read_page", slowly)
+    read = rasters.read
+    monkeypatch.setattr(rasters, "read", slowly)
     limits = Limits(max_pixels=4096, seconds=0.2)
     with TestClient(create_app(Models([str(model)], "cpu"), limits)) as client:
         assert client.post("/v1/translate", content=dicom(frames)).status_code == 504

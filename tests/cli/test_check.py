@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from command_line import run
 
 
@@ -152,3 +153,39 @@ def test_domains_of_different_types_are_an_error(scans):
     result = told(scans, ".", "--mode", "stargan", code=3)
     [what] = levels(result, "error")
     assert "The pictures of a differ: ct/p0/0.npy is 1 band of uint16" in what
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """ct/ and mr/: TIFFs of 4 slices of each of 5 patients, int16 of random values."""
+    random = np.random.default_rng(0)
+    for patient in range(5):
+        for side in ("ct", "mr"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            values = random.integers(-500, 500, (4, 40, 40)).astype(np.int16)
+            tifffile.imwrite(tmp_path / side / f"p{patient}.tif", values, photometric="minisblack")
+    return tmp_path
+
+
+def test_pages_are_pictures_and_files_are_held_out_whole(volumes):
+    result = told(volumes, "--a", "ct", "--b", "mr", "--pages", "each", "--neighbors", "1")
+    assert result["roles"]["a"]["pictures"] == 16
+    assert result["roles"]["test b"]["kinds"] == {"1 band of int16": 4}
+    assert result["roles"]["a"]["kinds"] == {"3 bands of int16": 16}
+    assert "4 groups are trained on, 1 held out:" in levels(result, "note")
+    assert [len(side["histograms"]) for side in result["values"]] == [3, 1]
+    more = told(volumes, "--a", "ct", "--b", "mr", "--pages", "each", "--held-out", "8")
+    assert more["roles"]["test a"]["pictures"] == 4  # a tenth, or a file
+    refused = told(volumes, "--a", "ct", "--b", "mr", code=3)
+    assert "Choose --pages each, first or stack." in levels(refused, "error")[0]
+
+
+def test_as_many_are_held_out_as_train_is_told_to(scans):
+    def held(*options) -> int:
+        result = told(scans, "ct", "mr", "--group", r"/(\d)", *options)
+        return result["roles"]["test a"]["pictures"]
+
+    assert held() == held("--held-out", "16") == 8
+    done = run("check", "ct", "mr", "--held-out", "4", cwd=scans)
+    assert done.returncode == 2
+    assert "--held-out goes with --group" in done.stderr

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
-from bundles import make_between
+from bundles import make_between, make_identity
 from command_line import run
 from PIL import Image
 
@@ -189,6 +190,20 @@ def test_several_inputs_are_in_the_name_and_the_config_of_a_run(folders, tmp_pat
         assert config["name"].startswith("pix2pix-a-b-b")
         assert config["sources"]["more_a"] == [str(folders / "b")]
         assert config["method"]["in_channels"] == 6
+
+
+def test_info_tells_the_parity_in_units(tmp_path):
+    made = make_identity(
+        tmp_path / "m.onnx",
+        Intensity(dtype="int16", bands=("1",), low=(-1024,), high=(3071,), unit="HU"),
+    )
+    content = onnx.load(made)
+    [described] = [entry for entry in content.metadata_props if "parity" in entry.value]
+    parity = {"mean_levels": 0.04, "max_levels": 0.5}
+    described.value = json.dumps(json.loads(described.value) | {"parity": parity})
+    onnx.save(content, made)
+    told = run("info", str(made))
+    assert "0.642 HU from torch on average, at most 8.03 HU" in told.stdout
 
 
 def test_info_shows_each_input(tmp_path):

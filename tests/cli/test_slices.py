@@ -81,3 +81,29 @@ def test_a_volume_is_translated_to_a_volume(stack, tmp_path):
     model = make_identity(tmp_path / "m.onnx", intensity)
     run("translate", stack.parent, "-o", tmp_path / "out", "-m", model, "--provider", "cpu")
     assert np.array_equal(tifffile.imread(tmp_path / "out" / "z.tif"), VOLUME)
+
+
+@pytest.mark.parametrize(
+    ("pages", "neighbors", "expected"),
+    [("each", 1, [0, 0, 1]), ("first", 0, [0]), ("stack", 0, [0, 1, 2, 3, 4])],
+)
+def test_a_model_takes_the_pages_that_it_was_trained_on(
+    pages, neighbors, expected, stack, tmp_path
+):
+    count = len(expected)
+    numbers = tuple(str(band + 1) for band in range(count))
+    intensity = Intensity(
+        dtype="uint16",
+        bands=numbers,
+        low=(0,) * count,
+        high=(4095,) * count,
+        pages=pages,
+        neighbors=neighbors,
+    )
+    model = make_identity(tmp_path / "m.onnx", intensity)
+    said = run("translate", stack.parent, "-o", tmp_path / "out", "-m", model, "--provider", "cpu")
+    assert ("only the first page is read" in said) == (pages == "first")
+    written = rasters.header(tmp_path / "out" / "z.tif")
+    assert (written.pages, written.bands) == (5 if pages == "each" else 1, count)
+    first = rasters.read(tmp_path / "out" / "z.tif").values
+    np.testing.assert_array_equal(first, np.moveaxis(VOLUME[expected], 0, -1))

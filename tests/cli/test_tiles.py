@@ -109,3 +109,19 @@ def test_what_is_not_cut_is_named(tmp_path):
         run(tmp_path / "b.npy", tmp_path / "b.tif", "-o", tmp_path / "out")
     with pytest.raises(Img2ImgError, match="There is no file or folder"):
         run(tmp_path / "none.tif", "-o", tmp_path / "out")
+
+
+def test_a_level_is_chosen_by_its_magnification(tmp_path):
+    told = "Aperio Image Library v11.2.1\n|AppMag = 40"
+    values = RANDOM.integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    kinds = {"photometric": "rgb", "tile": (64, 64), "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(values, **kinds, description=told)
+        file.write(values[::2, ::2], **kinds, subfiletype=1)
+    run(tmp_path / "a.svs", "-o", tmp_path / "out", "--size", 64, "--magnification", 20)
+    [tile] = (tmp_path / "out").iterdir()
+    np.testing.assert_array_equal(images.read(tile).pixels, values[::2, ::2])
+    with pytest.raises(Img2ImgError, match=r"magnifications of 40, 20, and none is 10"):
+        run(tmp_path / "a.svs", "-o", tmp_path / "more", "--magnification", 10)
+    with pytest.raises(Img2ImgError, match="without --level"):
+        run(tmp_path / "a.svs", "-o", tmp_path / "more", "--magnification", 20, "--level", 0)

@@ -38,12 +38,12 @@ def below(paths, root) -> list[str]:
 
 def test_files_of_one_name_without_suffix_belong_together(make, tmp_path):
     folders = make(x=["1.png", "deep/2.png", "3.png"], y=["deep/2.jpg", "1.bmp"], z=["1.png"])
-    first, stacked = stacks([folders["x"], folders["y"]], PassedOver())
+    first, stacked = stacks(Sources(a=[folders["x"], folders["y"]]), PassedOver())
     assert list(first) == ["1", "deep/2"]
     further = [stacked.further[path] for path in first.values()]
     assert [below(files, tmp_path) for files in further] == [["y/1.bmp"], ["y/deep/2.jpg"]]
     assert below(stacked.alone, tmp_path) == ["x/3.png"]
-    first, stacked = stacks(list(folders.values()), PassedOver())
+    first, stacked = stacks(Sources(a=list(folders.values())), PassedOver())
     assert list(first) == ["1"]
     assert sorted(below(stacked.alone, tmp_path)) == ["x/3.png", "x/deep/2.png", "y/deep/2.jpg"]
 
@@ -51,7 +51,7 @@ def test_files_of_one_name_without_suffix_belong_together(make, tmp_path):
 def test_folders_without_a_common_name_are_refused(make):
     folders = make(x=["1.png"], y=["2.png"])
     with pytest.raises(DataError, match=r"No picture in .*x has one of the same name in each of"):
-        stacks(list(folders.values()), PassedOver())
+        stacks(Sources(a=list(folders.values())), PassedOver())
 
 
 @pytest.mark.parametrize("layout", [Pairs, PairsAndInputs, Unpaired, PartlyPaired])

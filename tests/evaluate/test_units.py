@@ -304,3 +304,16 @@ def test_sides_are_those_of_the_direction():
     assert (kinds.inputs.show.bands, kinds.outputs.show.bands) == ((1,), (3,))
     with pytest.raises(UsageError, match="photographs are shown as they are"):
         Kinds.of(None, ["3"])
+
+
+def test_volumes_are_compared_page_by_page(tmp_path, quiet):
+    truth = np.linspace(0, 1000, 3 * 20 * 30).reshape(3, 20, 30).astype(np.float32)
+    for name, offset in (("real", 0), ("fake", 10 * np.arange(3, dtype=np.float32))):
+        (tmp_path / name).mkdir()
+        values = truth + np.reshape(offset, (-1, 1, 1))
+        tifffile.imwrite(tmp_path / name / "v.tif", values, photometric="minisblack")
+    found = measured(tmp_path / "real", tmp_path / "fake", quiet)
+    assert found["mae"] == pytest.approx(10, rel=1e-4)  # of 0, 10 and 20
+    tifffile.imwrite(tmp_path / "fake" / "v.tif", truth[:2], photometric="minisblack")
+    with pytest.raises(DataError, match=r"have different numbers of pages: 2, 3\."):
+        measured(tmp_path / "real", tmp_path / "fake", quiet)

@@ -17,6 +17,7 @@ from img2img.export import statistics
 from img2img.export.graph import Pixels, load_run
 from img2img.export.run import export_run
 from img2img.files import find_pictures
+from img2img.intensity import Intensity
 from img2img.training.loop import train
 from img2img.training.plan import make_plan
 
@@ -68,6 +69,26 @@ def test_the_figures_are_those_of_the_truth(kind, batched, emoji, tmp_path):
     assert near == (100.0, 0.0)
     assert far[0] < 60
     assert far[1] > 0.1
+
+
+def test_missing_truths_are_not_compared(batched, monkeypatch):
+    """Where half of a truth is missing, the middle of its range stands there."""
+    config, method, _ = load_run(batched)
+    intensity = Intensity(dtype="float32", bands=("1",) * 3, low=(-1,) * 3, high=(1,) * 3)
+    spec = replace(method.exports()["ab"], intensity_out=intensity)
+    pixels = Pixels(replace(spec, statistics="image")).eval()
+    a = torch.randint(0, 256, (2, *config.method.size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        b = torch.stack([pixels(picture[None])[0] for picture in a])
+    valid = torch.ones(*b.shape[:3], 1)
+    valid[:, :20] = 0
+    b[:, :20] = 0
+    batch = {"a": a, "b": b, "b_valid": valid}
+    image = replace(spec, statistics="image")
+    assert statistics._distances(image, batch)[0] > 90
+    assert statistics._distances(image, {"a": a, "b": b})[0] < 60
+    with pytest.raises(DataError, match="no pixel with a value"):
+        statistics._distances(image, batch | {"b_valid": valid * 0})
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,17 @@ from img2img.cli import app
 from img2img.export import graph
 from img2img.files import find_pictures
 from img2img.infer import scene_translate
-from img2img.infer.folder import Settings, translate_files
-from img2img.infer.plan import make_plan
+from img2img.infer.folder import Settings, Summary, translate_files
+from img2img.infer.plan import Job, make_plan
 from img2img.infer.record import Record
 from img2img.infer.registry import shipped
+from img2img.infer.scene import Scene
 from img2img.infer.translator import Translator
 from img2img.intensity import Intensity, stacked
 from img2img.methods.base import ExportSpec
 from img2img.nets.init import init_normal
 from img2img.nets.resnet import ResNet
+from img2img.rasters import windows
 from img2img.sizes import Size
 from img2img.training.config import RunConfig
 
@@ -174,6 +176,68 @@ def test_values_beyond_the_range_are_counted(tmp_path):
     assert "values beyond the model's range are clipped" in summary.notes
 
 
+def test_what_was_told_before_an_interruption_is_told_and_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_translate, "SAVE_EVERY", 0.0)
+    values = drawn("uint16", 128, 192, 1).astype(np.float64)
+    values[:64] = 2000
+    np.save(tmp_path / "a.npy", values)
+    model = make_identity(tmp_path / "m.onnx", of("float32"), reach=4)
+
+    def notes(out: str, stops: int) -> list[str]:
+        jobs = [Job(str(tmp_path / "a.npy"), str(tmp_path / out / "a.npy"))]
+        told: list[str] = []
+        monkeypatch.setattr(Summary, "add_notes", lambda self, source, notes: told.extend(notes))
+
+        def show(source: str, done: int, total: int) -> None:
+            if done == stops:
+                raise KeyboardInterrupt
+
+        record = Record(tmp_path / out)
+        options = Settings(tile=64, max_pixels=5000), "skip", print, show
+        translator = Translator(model, "cpu")
+        if stops > 0:
+            with pytest.raises(KeyboardInterrupt):
+                translate_files(translator, jobs, record, *options)
+            stops = -1
+        monkeypatch.setattr(windows, "as_read", lambda values, _: rounded(values, []))
+        translate_files(translator, jobs, record, *options)
+        monkeypatch.setattr(windows, "as_read", rounded)
+        return told
+
+    rounded = windows.as_read
+    clipped = "values beyond the model's range are clipped, "
+    whole = notes("whole", -1)
+    again = notes("again", 3)
+    assert [note for note in again if note.startswith(clipped)] == whole[-1:]
+    assert "float64 values are rounded to float32" in again
+
+
+def test_what_a_kill_leaves_after_the_end_is_deleted_by_the_next_run(tmp_path, monkeypatch):
+    """The record has the picture, and its folder of work is still there."""
+    np.save(tmp_path / "a.npy", drawn("uint16", 100, 100, 1))
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(Scene, "clear", lambda self: None)
+        code, said = translate(tmp_path / "a.npy", "-m", model, "-o", tmp_path / "out")
+        assert code == 0, said
+    [left] = (tmp_path / "out").glob(".img2img-*.parts")
+    other = left.with_name(".img2img-0123456789abcdef.parts")
+    other.mkdir()
+    code, said = translate(tmp_path / "a.npy", "-m", model, "-o", tmp_path / "out")
+    assert (code, "1 skipped" in said) == (0, True)
+    assert list((tmp_path / "out").glob(".img2img-*.parts")) == [other]
+
+
+def test_a_small_file_of_many_pixels_is_read_in_parts(tmp_path):
+    """Its header is read only after its pixels are refused."""
+    values = np.zeros((100, 100), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=(64, 64), compression="zlib")
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    assert tifffile.imread(tmp_path / "out/a.tif").shape == (100, 100)
+
+
 def test_a_photograph_in_parts_is_that_of_the_whole(painter, wall, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(wall).save(tmp_path / "a.tif", icc_profile=profile, compression="tiff_lzw")
@@ -316,12 +380,76 @@ def test_a_folder_that_can_not_be_written_is_told(painter, wall, tmp_path, monke
     assert not (out / "a.tif").exists()
 
 
-def test_transparency_is_refused_and_not_lost(painter, wall, tmp_path):
-    alpha = np.dstack([wall, np.full(wall.shape[:2], 128, np.uint8)])
-    tifffile.imwrite(tmp_path / "a.tif", alpha, photometric="rgb", extrasamples=["unassalpha"])
-    code, said = translate(tmp_path / "a.tif", "-m", painter.path, "-o", tmp_path / "out")
-    assert (code, "without transparency" in said) == (5, True)
-    assert not list((tmp_path / "out").glob(".img2img-*"))
+@pytest.mark.parametrize(
+    ("bands", "extra"), [(2, "unassalpha"), (4, "unassalpha"), (4, "assocalpha")]
+)
+def test_transparency_is_that_of_the_whole(bands, extra, painter, wall, tmp_path):
+    y, x = np.mgrid[: wall.shape[0], : wall.shape[1]]
+    alpha = ((x // 9 + y // 7) % 5 * 64 - 1).clip(0, 255).astype(np.uint8)
+    alpha[:64, :64] = 255  # a part without transparency
+    colors = wall if bands == 4 else wall[..., :1]
+    if extra == "assocalpha":
+        colors = (colors.astype(int) * alpha[..., None] // 255).astype(np.uint8)
+    pixels = np.concatenate([colors, alpha[..., None]], -1)
+    kind = "rgb" if bands == 4 else "minisblack"
+    options = {"planarconfig": "contig", "extrasamples": [extra], "tile": (64, 64)}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, **options)
+    for name, most in (("whole", 10**8), ("parts", 5000)):
+        settings = Settings(tile=64, max_pixels=most)
+        jobs = make_plan([str(tmp_path / "a.tif")], tmp_path / name, "keep", "1/1")
+        summary = translate_files(painter, jobs, Record(tmp_path / name), settings)
+        assert not summary.failed
+    whole, parts = (images.read(tmp_path / n / "a.tif", 4).pixels for n in ("whole", "parts"))
+    np.testing.assert_array_equal(parts[..., 3], whole[..., 3])
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+    assert len(np.unique(whole[..., 3])) == 5
+
+
+@pytest.mark.parametrize("stop", [None, 10, 20])
+def test_all_pages_are_translated_each_in_parts(stop, tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_translate, "SAVE_EVERY", 0.0)
+    values = drawn("uint16", 3, 130, 150)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", tile=(64, 64))
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    shown: list[tuple[int, int]] = []
+
+    def show(source: str, done: int, total: int) -> None:
+        shown.append((done, total))
+        if len(shown) == stop:
+            raise KeyboardInterrupt
+
+    jobs = make_plan([str(tmp_path / "a.tif")], tmp_path / "out", "keep", "1/1")
+    settings = Settings(tile=64, max_pixels=5000)
+    options = Record(tmp_path / "out"), settings, "skip", print, show
+    if stop:
+        with pytest.raises(KeyboardInterrupt):
+            translate_files(Translator(model, "cpu"), jobs, *options)
+    translate_files(Translator(model, "cpu"), jobs, *options)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/a.tif"), values)
+    assert shown[-1] == (27, 27)  # 3 x 3 tiles of each page
+    repeated = shown[stop - 1][0] - shown[stop][0] if stop else 0
+    assert repeated <= 1  # the step in flight, which was not saved yet
+
+
+def test_a_stack_of_small_pages_that_is_too_large_is_read_in_parts(tmp_path):
+    values = drawn("uint16", 30, 40, 40)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    model = make_identity(tmp_path / "m.onnx", of("uint16"), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/a.tif"), values)
+
+
+def test_pages_that_can_not_be_done_in_parts_are_told(painter, wall, tmp_path):
+    values = drawn("uint16", 3, 100, 100)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    model = make_identity(tmp_path / "n.onnx", of("uint16", 3, neighbors=1), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", model, "-o", tmp_path / "out")
+    assert (code, "takes several pages as bands" in said) == (5, True)
+    first = make_identity(tmp_path / "f.onnx", of("uint16", pages="first"), reach=4)
+    code, said = translate(tmp_path / "a.tif", "-m", first, "-o", tmp_path / "out")
+    assert (code, "only the first page is read" in said) == (0, True)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/a.tif"), values[0])
 
 
 def test_a_damaged_state_is_not_used(painter, wall, tmp_path):

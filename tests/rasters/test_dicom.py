@@ -140,6 +140,19 @@ def test_hounsfield_units(dtype, bits, slope, intercept, expected):
     assert np.array_equal(rasters.read(written).values, raster.values)
 
 
+def test_slices_of_one_series_become_one_new_series_of_their_maker():
+    one, two, other = (dataset(stored()) for _ in range(3))
+    two.SeriesInstanceUID = one.SeriesInstanceUID
+
+    def series(original, maker) -> str:
+        raster = rasters.read(saved(original))
+        return loaded(rasters.encode(raster.values, raster, ".dcm", maker)).SeriesInstanceUID
+
+    assert series(one, "m") == series(two, "m")
+    assert len({one.SeriesInstanceUID, *(series(one, maker) for maker in "mn")}) == 3
+    assert series(other, "m") != series(one, "m")
+
+
 def test_what_is_written_is_marked_as_derived_and_nothing_else_changes():
     elements = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40}
     original = dataset(stored(), bits=12, **elements)
@@ -149,7 +162,8 @@ def test_what_is_written_is_marked_as_derived_and_nothing_else_changes():
     assert written.DerivationDescription == "Translated by img2img"
     assert written.SOPInstanceUID != original.SOPInstanceUID
     assert written.file_meta.MediaStorageSOPInstanceUID == written.SOPInstanceUID
-    changed = {"ImageType", "DerivationDescription", "SOPInstanceUID", "PixelData"}
+    changed = {"ImageType", "DerivationDescription", "SOPInstanceUID", "SeriesInstanceUID"}
+    changed |= {"PixelData"}
     for element in original:
         if element.keyword not in changed:
             assert written[element.tag].value == element.value, element.keyword

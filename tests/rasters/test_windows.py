@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from img2img.box import Box
+from img2img.box import Box, boxes
 from img2img.errors import DataError
-from img2img.rasters import windows
+from img2img.rasters import tiff_page, windows
 
 rasterio = pytest.importorskip("rasterio")
 tifffile = pytest.importorskip("tifffile")
@@ -166,9 +166,6 @@ def test_what_can_not_be_read_in_parts_is_refused_with_advice(tmp_path, monkeypa
             read_last_pixel(path)
         return str(error.value)
 
-    pages = tmp_path / "pages.tif"
-    tifffile.imwrite(pages, np.zeros((3, 8, 8), np.uint16), photometric="minisblack")
-    assert "3 pages" in reason(pages)
     monkeypatch.setattr(windows, "LARGEST_SEGMENT", 1000)
     strip = tmp_path / "strip.tif"
     tifffile.imwrite(strip, values_of("uint16", 1)[..., 0], compression="zlib", rowsperstrip=300)
@@ -183,6 +180,39 @@ def test_what_can_not_be_read_in_parts_is_refused_with_advice(tmp_path, monkeypa
     assert "truncated" in reason(cut)
 
 
+def test_a_row_of_parts_decodes_each_strip_once(tmp_path, monkeypatch):
+    """Also where strips take more memory than tiles may."""
+    values = np.arange(128 * 640, dtype=np.uint16).reshape(128, 640)
+    tifffile.imwrite(tmp_path / "a.tif", values, rowsperstrip=8, compression="zlib")
+    monkeypatch.setattr(windows, "KEPT", 1000)
+    monkeypatch.setattr(windows, "KEPT_STRIPS", 9 * 8 * 640 * 2)  # 64 rows, and another strip
+    decoded = []
+    sound = tiff_page.require_sound_segment
+    monkeypatch.setattr(windows, "trusts_its_data", lambda page: True)
+    monkeypatch.setattr(
+        windows, "require_sound_segment", lambda *args: (decoded.append(1), sound(*args))
+    )
+    with windows.opened(tmp_path / "a.tif") as page:
+        for box in boxes(128, 640, 64, 64):
+            np.testing.assert_array_equal(page.read(box).values[..., 0], box.of(values))
+    assert len(decoded) == 16
+
+
+def test_each_page_is_read_by_itself(tmp_path):
+    values = np.arange(3 * 70 * 80, dtype=np.uint16).reshape(3, 70, 80)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", tile=(16, 16))
+    for number in range(3):
+        with windows.opened(tmp_path / "a.tif", page=number) as page:
+            assert page.pages == 3
+            part = page.read(Box(9, 70, 20, 80)).values[..., 0]
+        np.testing.assert_array_equal(part, values[number, 9:, 20:])
+    with (
+        pytest.raises(DataError, match="no page 3, only 0 to 2"),
+        windows.opened(tmp_path / "a.tif", page=3),
+    ):
+        pass
+
+
 def test_a_tile_that_expands_beyond_its_size_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((1024, 1024), np.uint8), tile=(1024, 1024), compression="zlib")
@@ -192,6 +222,6 @@ def test_a_tile_that_expands_beyond_its_size_is_refused(tmp_path, monkeypatch):
             tag = file.pages.first.tags[name]
             content[tag.valueoffset : tag.valueoffset + 2] = (64).to_bytes(2, "little")
     path.write_bytes(content)
-    monkeypatch.setattr(windows, "has_codecs", lambda: False)
+    monkeypatch.setattr(tiff_page, "has_codecs", lambda: False)
     with pytest.raises(DataError, match="larger than its header"):
         read_last_pixel(path)

@@ -4,12 +4,15 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tifffile
 from rich.console import Console
 
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.export.run import _split
+from img2img.intensity import Intensity
 from img2img.training.config import RunConfig
 from img2img.training.plan import make_plan
 from img2img.training.resume import resumed
@@ -122,3 +125,43 @@ def test_without_groups_a_picture_in_both_parts_is_told_and_trained_on(make_conf
     resumed_console = Console(file=io.StringIO(), width=400)
     make_plan(plan.config, resumed_console)
     assert resumed_console.file.getvalue() == ""
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """a and b with volumes of 3 slices of each of 4 patients."""
+    random = np.random.default_rng(0)
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for patient in range(4):
+            values = random.integers(0, 4096, (3, 40, 40)).astype(np.uint16)
+            tifffile.imwrite(tmp_path / side / f"p{patient}.tif", values, photometric="minisblack")
+    return Sources(a=tmp_path / "a", b=tmp_path / "b", pages="each")
+
+
+def with_values(config: RunConfig) -> RunConfig:
+    intensity = Intensity(dtype="uint16", bands=("1",), low=(0,), high=(4095,))
+    both = {"a": intensity, "b": intensity}
+    return config.with_method(in_channels=1, out_channels=1, intensities=both)
+
+
+@pytest.mark.parametrize("mode", ["pix2pix", "cyclegan"])
+def test_the_pages_of_a_file_are_held_out_together(mode, volumes, make_config, quiet):
+    plan = make_plan(with_values(make_config(mode, {"sources": volumes})), quiet)
+    held = {path.parent.name for path in plan.held_out.files()}
+    assert len(held) == 1
+    assert len(plan.held_out) == 3
+    assert not held & {path.parent.name for path in plan.training.files()}
+
+
+def test_held_out_volumes_may_have_the_names_of_others(volumes, make_config, quiet, tmp_path):
+    """Without --group, a name is no patient's."""
+    for side in "ab":
+        (tmp_path / "test" / side).mkdir(parents=True)
+        values = np.random.default_rng(9).integers(0, 4096, (3, 40, 40)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "test" / side / "p0.tif", values, photometric="minisblack")
+    test = Sources(a=tmp_path / "test" / "a", b=tmp_path / "test" / "b")
+    config = make_config("pix2pix", {"sources": volumes, "test": test})
+    plan = make_plan(with_values(config), quiet)
+    assert len(plan.held_out) == 3
+    assert len(plan.training) == 12

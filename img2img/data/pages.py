@@ -1,0 +1,78 @@
+"""The pictures of a data set's folders, which may be pages of files (--pages)."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from img2img import rasters
+from img2img.data.sources import Sources
+from img2img.errors import DataError, MissingPackage
+from img2img.files import PassedOver, by_name, pictures, usable_cores
+from img2img.rasters.pages import names, split_name
+
+
+def pictures_of(folder: Path, sources: Sources, passed_over: PassedOver) -> tuple[Path, ...]:
+    """The files of a folder, or, where the sources say so, each page of theirs by its name.
+    Arguments and errors are those of `pictures`.
+    """
+    return pages_of(pictures(folder, passed_over), sources)
+
+
+def pages_of(files: Iterable[Path], sources: Sources) -> tuple[Path, ...]:
+    """The files, or, where the sources say so, each page of theirs by its name."""
+    if sources.pages != "each":
+        return tuple(files)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return tuple(page for pages in pool.map(_pages, files) for page in pages)
+
+
+def named_pictures(folder: Path, sources: Sources, passed_over: PassedOver) -> dict[str, Path]:
+    """`pictures_of` by name: `stem` of the file, with the page below it. Errors are those of
+    `by_name`.
+    """
+    files = by_name(folder, passed_over)
+    if sources.pages != "each":
+        return files
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        each = zip(files, pool.map(_pages, files.values()), strict=True)
+        return {
+            name if split_name(page)[1] is None else f"{name}/page {number}": page
+            for name, pages in each
+            for number, page in enumerate(pages)
+        }
+
+
+def require_as_many_pages(left: Mapping[str, Path], right: Mapping[str, Path]) -> None:
+    """Raise DataError for files of one name in both of `named_pictures` that have different numbers
+    of pages, since it is not clear which pages belong together.
+    """
+    counts, others = _counts(left), _counts(right)
+    for name, (path, count) in counts.items():
+        if name in others and others[name][1] != count:
+            other, others_count = others[name]
+            raise DataError(
+                f"{path} and {other} have different numbers of pages, {count} and {others_count}, "
+                "so it is not clear which of them belong together. Give files with as many pages "
+                "as each other."
+            )
+
+
+def _pages(path: Path) -> list[Path]:
+    """A file that is broken is one picture: it is named where it is read."""
+    try:
+        header = rasters.header(path) if rasters.is_raster_name(path) else None
+    except MissingPackage:
+        raise
+    except DataError:
+        header = None
+    return names(path, header.pages if header else 1)
+
+
+def _counts(files: Mapping[str, Path]) -> dict[str, tuple[Path, int]]:
+    """The files by name, each with its number of pages."""
+    counts: dict[str, tuple[Path, int]] = {}
+    for name, path in files.items():
+        file, page = split_name(path)
+        key = name if page is None else name.rpartition("/")[0]
+        counts[key] = file, counts.get(key, (file, 0))[1] + 1
+    return counts
