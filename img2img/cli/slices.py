@@ -28,8 +28,9 @@ def slices(
     from img2img import rasters
     from img2img.cli import stderr_console
     from img2img.errors import DataError
-    from img2img.files import named_files, split_suffix, write_whole
+    from img2img.files import named_files, split_suffix
     from img2img.rasters import Raster
+    from img2img.writing import write_whole
 
     console = stderr_console()
     files = named_files(inputs)
@@ -49,6 +50,6 @@ def slices(
             pages = [rasters.read(path, number) for number in numbers]
             values = np.concatenate([one.values for one in pages], -1)
             plain = Raster(values, nodata=pages[0].nodata)
-            write_whole(target, rasters.encode(values, plain, ".tif"))
+            write_whole(target, rasters.encode(values, plain, ".tif"), sync=False)
             written += 1
     console.print(f"{written:,} pages of {len(files):,} files; see {output}")

@@ -1,6 +1,5 @@
 """Exporting a run: all directions are traced and compared with torch before files are written."""
 
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from img2img.stored import read_stored
 from img2img.training.config import RunConfig
 from img2img.training.held_out import split
 from img2img.training.log import read_rows
+from img2img.writing import scratch_folder, whole_files
 
 Written = tuple[Path, dict[str, float]]
 CALIBRATED, JUDGED = 64, 16  # pictures for the ranges of int8, and for its PSNR
@@ -109,8 +109,8 @@ def export_run(
             manifest = graph.make_manifest(
                 config, name, spec, metadata, metrics, precision, half_weights
             )
-            with tempfile.TemporaryDirectory() as folder:
-                trial = Path(folder) / "trial.onnx"
+            with scratch_folder() as folder:
+                trial = folder / "trial.onnx"
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
                 result |= parity.measure_bf16(spec, trial, pictures)
@@ -135,8 +135,9 @@ def export_run(
                     "of translate uses fp16 nevertheless)"
                 )
             checked.append((path, proto, manifest))
-    for path, proto, manifest in checked:
-        graph.write(proto, manifest, path)
+    with whole_files([path for path, *_ in checked]) as temporaries:  # of both ways, or of none
+        for temporary, (_, proto, manifest) in zip(temporaries, checked, strict=True):
+            graph.write(proto, manifest, temporary)
     return [(path, manifest.parity) for path, _, manifest in checked]
 
 

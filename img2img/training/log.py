@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 
 from img2img import files
-from img2img.files import write_whole
 from img2img.training.ranks import Ranks
+from img2img.writing import write_whole
 
 LOOKED = "health/gradient"  # a column that every look fills
 Row = dict[str, float]
