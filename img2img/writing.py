@@ -5,6 +5,7 @@ that are killed meanwhile is deleted when another one first writes into the fold
 files of living processes from those.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from io import FileIO
 from pathlib import Path
 
 from img2img import locks
+from img2img.errors import UsageError
 
 PREFIX, SUFFIX = ".img2img-", ".part"  # of temporary names; not that of a picture
 
@@ -108,6 +110,20 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Move a folder to a new name on the same disk, all at once; missing parents are created.
+    Raises UsageError where there is a folder of this name that is not empty, or a file.
+    """
+    _make_folder(target.parent)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise UsageError(f"{target} exists already. Choose another name.") from None
+    sync_folder(target.parent)
 
 
 def clear_leftovers(folder: Path) -> None:
