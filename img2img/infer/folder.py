@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -249,7 +249,7 @@ class _Ahead:
 def _read_ahead(
     pool: Executor,
     together: int,
-    jobs: Iterator[Job],
+    jobs: Iterable[Job],
     translator: Translator,
     settings: Settings,
     ahead: _Ahead,
@@ -266,11 +266,11 @@ def _read_ahead(
         in_parts=manifest.reach is not None and not settings.max_side,
     )
     waiting: deque[tuple[int, Future[list[Item]]]] = deque()
-    awaited = 0
+    upcoming, awaited = iter(jobs), 0
     while True:
         while awaited < ahead.allowed:
             most = min(together, max(1, ahead.allowed // max(1, ahead.at_first)))
-            part = list(islice(jobs, min(most, ahead.allowed - awaited)))
+            part = list(islice(upcoming, min(most, ahead.allowed - awaited)))
             if not part:
                 break
             waiting.append((len(part), pool.submit(read_all, part, reading)))
