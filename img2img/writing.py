@@ -43,20 +43,20 @@ def whole_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
         parts, files, modes = [], [], []
         for path in paths:
             _make_folder(path.parent)
-            with _names(path):
+            with naming(path):
                 part, file = stack.enter_context(_part(path.parent))
                 modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
                 parts.append(part)
                 files.append(file)
         yield parts
         for path, part, mode in zip(paths, parts, modes, strict=True):
-            with _names(path):
+            with naming(path):
                 if stat.S_IMODE(part.stat().st_mode) != mode:  # of a writer's new file
                     part.chmod(mode)
                 with part.open("rb+") as written:
                     os.fsync(written.fileno())
         for path, part, file in zip(paths, parts, files, strict=True):
-            with _names(path):
+            with naming(path):
                 _move(part, file, path)
         for folder in dict.fromkeys(path.parent for path in paths):
             sync_folder(folder)
@@ -70,7 +70,7 @@ def write_whole(path: Path, content: bytes | str, sync: bool = True) -> None:
     """
     _make_folder(path.parent)
     # Opened once, unlike in whole_files: a folder may have a million.
-    with _names(path), _part(path.parent) as (part, file):
+    with naming(path), _part(path.parent) as (part, file):
         remaining = memoryview(content.encode() if isinstance(content, str) else content)
         while remaining:
             remaining = remaining[file.write(remaining) :]
@@ -78,6 +78,17 @@ def write_whole(path: Path, content: bytes | str, sync: bool = True) -> None:
         _move(part, file, path)
     if sync:
         sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give errors of writing the name of the file, which those of a full disk don't have."""
+    try:
+        yield
+    except OSError as error:
+        if not error.filename or Path(error.filename).name.startswith(PREFIX):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -194,14 +205,3 @@ def _make_folder(folder: Path) -> None:
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
-
-
-@contextmanager
-def _names(path: Path) -> Iterator[None]:
-    """Give errors of writing the name of the file, which those of a full disk don't have."""
-    try:
-        yield
-    except OSError as error:
-        if not error.filename or Path(error.filename).name.startswith(PREFIX):
-            error.filename, error.filename2 = str(path), None
-        raise

@@ -1,5 +1,6 @@
 """Translating many files: decoding, inference and encoding overlap, in bounded memory."""
 
+import errno
 import hashlib
 import json
 import os
@@ -129,9 +130,10 @@ def translate_files(
                 yield
             except OSError as error:
                 assert record
+                free = "Free disk space, and run" if error.errno == errno.ENOSPC else "Run"
                 raise DataError(
                     f"{record.folder} can't be written ({error.strerror}); {summary.done:,} are "
-                    f"done, {len(summary.failed):,} failed. Run the same command to continue."
+                    f"done, {len(summary.failed):,} failed. {free} the same command to continue."
                 ) from None
 
         def note(item: Item) -> None:

@@ -28,7 +28,7 @@ from img2img.training.keep import Keep, kept_checkpoints, kept_path
 from img2img.training.plan import Plan
 from img2img.training.ranks import Ranks
 from img2img.training.trainer import Trainer
-from img2img.writing import clear_leftovers, write_whole
+from img2img.writing import clear_leftovers, naming, sync_folder, write_whole
 
 LOCK = ".lock"
 
@@ -101,7 +101,8 @@ def begin(run: Path, config: RunConfig) -> None:
     if not is_vacant(run):
         raise taken
     draft = run / f".img2img-{secrets.token_hex(8)}.part"
-    write_whole(draft, content)
+    with naming(path):
+        write_whole(draft, content)
     try:
         os.link(draft, path)  # unlike a move, it never replaces a file
     except OSError:
@@ -110,6 +111,7 @@ def begin(run: Path, config: RunConfig) -> None:
         draft.replace(path)  # a file system without hard links
     finally:
         draft.unlink(missing_ok=True)
+    sync_folder(run)
 
 
 def record(run: Path, config: RunConfig) -> None:
