@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "durable.json"
 PAGE = ROOT / "docs" / "reliability.md"
 MODEL = "flat-to-3d"
-PICTURES, PICTURE = 300, bytes(20_000)
+PICTURES, PICTURE = 100, bytes(20_000)
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:

@@ -338,6 +338,8 @@ class Loop:
         self.log()
         self._require_finite()
         self.saved_at = time.monotonic()
+        if self.ranks.first:
+            self.metrics.sync()
         self.folder.save(self._seconds(), self.looks.scores, {**self.row, **self.looks.latest})
         for callback in self.callbacks:
             callback.on_save(self.trainer.step, self.folder.weights)

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +131,26 @@ def test_damaged_best_weights_are_told_and_count_no_longer(tmp_path):
     assert len(said) == 1
     assert "best.safetensors is damaged" in said[0]
     assert said[0].endswith("The weights of the next look take its place.")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_the_rows_of_a_checkpoint_are_on_the_disk_before_it(plan, quiet, tmp_path, monkeypatch):
+    synced, real, save = [], os.fsync, checkpoint.save_newest
+
+    def spy(descriptor):
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    def saving(run, state):
+        rows = (run / "metrics.csv").read_text().count("\n") - 1
+        assert rows == state["trainer"]["step"]
+        assert synced[::-1].index("metrics.csv") < len(synced)
+        synced.clear()
+        save(run, state)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    monkeypatch.setattr(checkpoint, "save_newest", saving)
+    train(plan, tmp_path / "run", quiet)
 
 
 # --- two processes --------------------------------------------------------------------------
