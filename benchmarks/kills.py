@@ -96,8 +96,7 @@ class Killer:
         if status:
             told = (self.folder / LOG).read_text().splitlines()[-1:]
             raise Lost(f"img2img {' '.join(arguments)} failed after a kill: {told}")
-        took = time.monotonic() - began
-        self.lasts[arguments[0]] = max(took, self.lasts.get(arguments[0], 0.0))
+        self.lasts[arguments[0]] = time.monotonic() - began
 
     def kill(self, arguments: list[str], places: list[Path]) -> None:
         """Start the command, and kill it at a random moment, or when a temporary file appears in
@@ -106,7 +105,7 @@ class Killer:
         process, began = self.start(arguments), time.monotonic()
         aimed = self.random.random() < 0.5
         # Of several files, not always the first one.
-        at = self.random.uniform(0, self.lasts[arguments[0]])
+        at = self.random.uniform(0, 0.9 * self.lasts[arguments[0]])
         while True:
             ended, status = os.waitpid(process, os.WNOHANG)
             if ended:
