@@ -2,7 +2,7 @@
 with ones that nobody killed.
 
     python benchmarks/kills.py [--kills 20] [--only train translate] [--seed 0]
-    python benchmarks/kills.py --seconds 600 --write    # and the table of docs/reliability.md
+    python benchmarks/kills.py --seconds 600 --write    # adds to the table of docs/reliability.md
 
 Half of the kills come at a random time; the others come within some milliseconds after a temporary
 file appears, that is, while a checkpoint, a sample, an output or a bundle is written. The commands
@@ -316,6 +316,11 @@ def attack(kind: str, kills: int, seconds: float, seed: int) -> dict[str, object
         return {"kills": killer.kills, "while_written": killer.while_written, "lost": lost}
 
 
+def _sum(one: dict[str, object], other: dict[str, object]) -> dict[str, object]:
+    """The counts of two runs of the script."""
+    return {name: one[name] + other[name] for name in one}
+
+
 def table(results: dict[str, dict[str, object]]) -> str:
     """The table of the page, in the order of KINDS."""
     results = {kind: results[kind] for kind in KINDS if kind in results}
@@ -341,7 +346,9 @@ def main() -> None:
     results = {kind: attack(kind, options.kills, share, options.seed) for kind in options.only}
     if options.write:
         before = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else {}
-        told = {**machine.measured(1), "results": before | results}  # of commands not killed now
+        for kind, counted in before.items():  # with other seeds
+            results[kind] = _sum(counted, results[kind]) if kind in results else counted
+        told = {**machine.measured(1), "results": results}
         RESULTS.write_text(json.dumps(told, indent=2) + "\n")
         text = f"{table(told['results'])}\n\n{told['machine']}; {told['date']}."
         page.fill(PAGE, "kills", text)
