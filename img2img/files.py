@@ -1,15 +1,12 @@
-"""Files that are complete or absent, finding the pictures in a folder, and the usable cores."""
+"""Finding the pictures in a folder, the names of files, and the usable cores."""
 
 import csv
 import json
 import os
 import re
-import secrets
-import stat
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,46 +77,6 @@ class PassedOver:
                 f"(first: {self.outputs[0]})"
             )
         return "; ".join(sentences)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces `path` when the block succeeds.
-
-    Readers see the old file or the new one, never a part of it, even after a crash. The file's mode
-    follows the umask, whatever mode the writer gives the temporary file.
-    """
-    with _replacing(path) as temporary:
-        temporary.open("xb").close()
-        mode = stat.S_IMODE(temporary.stat().st_mode)
-        yield temporary
-        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors creates its own file, 0600
-            temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write the file so that it is complete or absent. Missing parent folders are created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Opened once, unlike in whole_file: a folder may have a million.
-    with _replacing(path) as temporary, temporary.open("xb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new name beside `path`. The file of that name replaces `path` when the block succeeds, and
-    is deleted when it fails. It is not that of a picture, because the file stays after a kill.
-    """
-    temporary = path.parent / f".img2img-{secrets.token_hex(8)}.part"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

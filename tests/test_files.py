@@ -1,8 +1,7 @@
-"""Files that are whole or absent, and the pictures in a folder."""
+"""The pictures in a folder, and the names of files."""
 
 import json
 import os
-import stat
 import sys
 import unicodedata
 from pathlib import Path
@@ -21,8 +20,6 @@ from img2img.files import (
     pictures,
     read_rows,
     require_utf8,
-    whole_file,
-    write_whole,
 )
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
@@ -37,93 +34,6 @@ def touch(folder: Path, *names: str) -> None:
 
 def found(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in find_pictures(folder)]
-
-
-def test_the_file_appears_only_when_the_block_succeeds(tmp_path):
-    path = tmp_path / "a.txt"
-    with whole_file(path) as temporary:
-        temporary.write_text("new")
-        assert not path.exists()
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(failure), whole_file(path) as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise failure
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_a_failure_leaves_no_new_file(tmp_path):
-    with pytest.raises(ValueError), whole_file(tmp_path / "a.txt") as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise ValueError
-    assert os.listdir(tmp_path) == []
-
-
-def test_the_temporary_file_is_no_picture_for_any_search(tmp_path):
-    with whole_file(tmp_path / "a.png") as temporary:
-        assert temporary.suffix == ".part"
-        assert temporary.parent == tmp_path
-        assert found(tmp_path) == []
-
-
-def test_write_whole_makes_folders_and_takes_text_or_bytes(tmp_path):
-    write_whole(tmp_path / "a" / "b" / "text", "é")
-    write_whole(tmp_path / "a" / "b" / "bytes", b"\x00\xff")
-    assert (tmp_path / "a" / "b" / "text").read_bytes() == "é".encode()
-    assert (tmp_path / "a" / "b" / "bytes").read_bytes() == b"\x00\xff"
-
-
-def test_write_whole_replaces_what_was_there(tmp_path):
-    for content in ("a long first version", "short"):
-        write_whole(tmp_path / "a", content)
-    assert (tmp_path / "a").read_text() == "short"
-
-
-@posix
-def test_whoever_reads_the_old_file_goes_on_reading_it_whole(tmp_path):
-    path = tmp_path / "a"
-    write_whole(path, "the old one")
-    with path.open() as reader:
-        write_whole(path, "new")
-        assert reader.read() == "the old one"
-
-
-@posix
-def test_files_get_the_modes_that_the_umask_says(tmp_path):
-    before = os.umask(0o027)
-    try:
-        write_whole(tmp_path / "a", "x")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-@posix
-def test_a_writer_that_makes_its_own_file_does_not_decide_the_mode(tmp_path):
-    before = os.umask(0o027)
-    try:
-        with whole_file(tmp_path / "a") as temporary:
-            temporary.unlink()
-            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-@posix
-def test_writing_never_changes_the_umask_of_the_process(tmp_path, monkeypatch):
-    changes = []  # it has no lock: another thread would read or restore the wrong one
-    real = os.umask
-    monkeypatch.setattr(os, "umask", lambda mask: changes.append(mask) or real(mask))
-    write_whole(tmp_path / "a", "x")
-    assert changes == []
 
 
 def test_pictures_come_in_a_fixed_order_with_sub_folders(tmp_path):

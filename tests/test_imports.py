@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
-FACE = {"", "box", "errors", "false_colors", "files", "images", "intensity", "manifest", "memory"}
-FACE |= {"ranges", "rasters", "show", "sizes", "stored"}
+FACE = {"", "box", "checksum", "errors", "false_colors", "files", "images", "intensity", "locks"}
+FACE |= {"manifest", "memory", "ranges", "rasters", "show", "sizes", "stored", "writing"}
 ALLOWED = {
     "features": {"features", *FACE},
     "nets": {"nets", "features", "table", "manifest", "sizes"},

@@ -1,5 +1,6 @@
 """The command line: one file per command, which imports heavy packages only when it runs."""
 
+import errno
 import re
 import sys
 import warnings
@@ -57,6 +58,7 @@ def root(
         raise typer.Exit
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Control characters, those that change the direction of text, and bytes that are not UTF-8.
 UNPRINTABLE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -91,8 +93,10 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(1) from None
     except OSError as error:  # a folder that can't be written, a full disk
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"img2img: {printable(where)}{error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        cure = ". Free disk space, and run the command again." if error.errno in DISK_FULL else ""
+        said = f"{printable(where)}{error.strerror or error}{cure}"
+        print(f"img2img: {said}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

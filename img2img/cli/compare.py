@@ -35,8 +35,8 @@ def compare(
     """
     from img2img.cli import stderr_console
     from img2img.errors import needs_extra
-    from img2img.files import write_whole
     from img2img.ranges import items_of
+    from img2img.writing import write_whole
 
     try:
         from img2img.evaluate.compare import compare as make_page

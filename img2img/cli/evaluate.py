@@ -118,8 +118,9 @@ def evaluate(
         from img2img.evaluate.segmentation import Segmenter
     except ImportError as error:
         raise needs_extra("eval", error) from None
-    from img2img.files import pictures, write_whole
+    from img2img.files import pictures
     from img2img.ranges import items_of
+    from img2img.writing import write_whole
 
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     console = stderr_console()
@@ -242,7 +243,7 @@ def _write_csv(path: Path, result: "Evaluation") -> None:
     import csv
     import io
 
-    from img2img.files import write_whole
+    from img2img.writing import write_whole
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)

@@ -89,6 +89,7 @@ def import_checkpoint(
         from img2img.methods import METHODS
         from img2img.training.config import RunConfig
         from img2img.training.folder import new_folder
+        from img2img.writing import move_folder, scratch_folder
     except ImportError as error:
         raise needs_extra("train", error) from None
 
@@ -99,11 +100,16 @@ def import_checkpoint(
     given: dict[str, object] = {"norm": norm, "dropout": dropout, "size": size}
     given |= {"padding": padding, "upsample": upsample, "form": form}
     settings = {key: value for key, value in given.items() if value is not None}
-    network = import_run(
-        source, run, mode, direction, tuple(domain or ()), labels, settings, licence, key
-    )
-    running = network.running if running_stats is None else running_stats
-    written = export_run(run, stderr_console(), running_statistics=running)
+    there = next(folder for folder in run.absolute().parents if folder.is_dir())
+    with scratch_folder(there) as folder:  # a failure leaves nothing under the run's name
+        draft, domains = folder / run.name, tuple(domain or ())
+        network = import_run(
+            source, draft, mode, direction, domains, labels, settings, licence, key
+        )
+        running = network.running if running_stats is None else running_stats
+        exported = export_run(draft, stderr_console(), running_statistics=running)
+        move_folder(draft, run)
+    written = [(run / path.relative_to(draft), parity) for path, parity in exported]
     if as_json:
         files = [{"file": str(path), **parity} for path, parity in written]
         print(json.dumps({"run": str(run), "read_as": network.reading, "bundles": files}))

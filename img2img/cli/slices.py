@@ -27,9 +27,10 @@ def slices(
     from img2img import rasters
     from img2img.cli import stderr_console
     from img2img.errors import DataError
-    from img2img.files import named_files, split_suffix, write_whole
+    from img2img.files import named_files, split_suffix
     from img2img.rasters import Raster
     from img2img.rasters.pages import around, together
+    from img2img.writing import write_whole
 
     console = stderr_console()
     files = named_files(inputs)
@@ -46,6 +47,6 @@ def slices(
             numbers = around(page, neighbors, header.pages)
             picture = together([rasters.read(path, number) for number in numbers])
             plain = Raster(picture.values, nodata=picture.nodata)
-            write_whole(target, rasters.encode(picture.values, plain, ".tif"))
+            write_whole(target, rasters.encode(picture.values, plain, ".tif"), sync=False)
             written += 1
     console.print(f"{written:,} pages of {len(files):,} files; see {output}")

@@ -38,10 +38,11 @@ def tiles(
     from img2img.box import boxes
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError
-    from img2img.files import named_files, split_suffix, write_whole
+    from img2img.files import named_files, split_suffix
     from img2img.rasters import windows
     from img2img.rasters.magnification import level_of
     from img2img.rasters.tiff_metadata import TiffMetadata, moved
+    from img2img.writing import write_whole
 
     if magnification is not None and (level is not None or magnification <= 0):
         raise UsageError("--magnification is a number above 0, without --level.")
@@ -79,7 +80,7 @@ def tiles(
                     raster = replace(raster, carried=moved(raster.carried, box.top, box.left))
                 content = rasters.encode(raster.values, raster, ".tif")
                 if not target.exists():
-                    write_whole(target, content)
+                    write_whole(target, content, sync=False)
                 elif target.read_bytes() != content:  # not that of an earlier, interrupted run
                     raise UsageError(
                         f"{target} exists already, with other content. Choose another folder with "

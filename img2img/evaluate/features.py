@@ -24,7 +24,8 @@ from img2img import images
 from img2img.errors import UsageError, needs_extra
 from img2img.features.efficientnet import VARIANTS, load
 from img2img.features.weights import checked
-from img2img.files import cache_folder, write_whole
+from img2img.files import cache_folder
+from img2img.writing import write_whole
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"

@@ -3,7 +3,6 @@
 import copy
 import datetime
 import logging
-import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -14,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from img2img import __version__
+from img2img import __version__, checksum
 from img2img.errors import DataError, UsageError
 from img2img.export.rewrite import halved, precomputed, subpixel
 from img2img.export.values import TYPES, FromNetwork, ToNetwork
-from img2img.files import whole_file
 from img2img.manifest import METADATA_KEY, Manifest, Precision
 from img2img.methods import METHODS
 from img2img.methods.base import ExportSpec, Method
@@ -139,6 +137,12 @@ def load_run(
             if name.startswith(prefix)
         }
         metadata = {"weights": "plain", "step": str(state["step"])}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DataError(
+                f"The weights {path} are not finite ({name}), so they give no pictures. Choose "
+                "others with --checkpoint best, last or the number of a step, or train again."
+            )
     for name in list(method.generators):  # an imported run may have only one direction
         if not any(key.startswith(f"{name}.") for key in tensors):
             del method.generators[name]
@@ -269,14 +273,11 @@ def trace(
 
 
 def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    """Write the model to one file, atomically, with the manifest in its metadata."""
-    onnx.helper.set_model_props(
-        model, {METADATA_KEY: manifest.model_dump_json(exclude_defaults=False)}
-    )
+    """Write the model to one file, with the manifest and a checksum of all in its metadata."""
+    stated = {METADATA_KEY: manifest.model_dump_json(exclude_defaults=False)}
+    onnx.helper.set_model_props(model, {**stated, checksum.KEY: checksum.EMPTY})
     model.producer_name, model.producer_version = "img2img", __version__
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        onnx.save(model, os.fspath(temporary))
+    path.write_bytes(checksum.seal(model.SerializeToString()))
 
 
 def _tidied(model: onnx.ModelProto, axes: dict[int, str]) -> onnx.ModelProto:

@@ -158,7 +158,7 @@ def psnr(difference: np.ndarray) -> float:
 
 def require(
     parity: dict[str, float],
-    bundle: Path,
+    bundle: str,
     precision: Precision = "fp32",
     half_weights: bool = False,
 ) -> None:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from img2img.errors import DataError, UsageError
 from img2img.export.recognize import RUNNING, Layer, Recognized, State, Unrecognized, recognize
-from img2img.files import write_whole
 from img2img.manifest import Labels, LabelSet
 from img2img.methods import METHODS
 from img2img.training import checkpoint
 from img2img.training.config import RunConfig
+from img2img.writing import write_whole
 
 # File names of the authors, aitorzip and PyTorch-GAN.
 FILES = re.compile(

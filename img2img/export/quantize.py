@@ -1,9 +1,7 @@
 """Quantization to 8-bit integers for CPUs: static, per channel, calibrated on a run's pictures."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,6 +15,7 @@ from onnxruntime.quantization import (
 
 from img2img.errors import UsageError
 from img2img.export.parity import psnr
+from img2img.writing import scratch_folder
 
 Feed = dict[str, np.ndarray]  # the inputs of a session
 MEAN_DB, WORST_DB = 38.0, 33.0  # target PSNR against the float graph
@@ -96,8 +95,8 @@ def _quantize(
     before = root.level
     root.setLevel(logging.ERROR)  # it recommends a preprocessing that was done already
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "int8.onnx"
+        with scratch_folder() as folder:
+            path = folder / "int8.onnx"
             quantize_static(
                 onnx.ModelProto.FromString(model.SerializeToString()),  # it changes its argument
                 path,

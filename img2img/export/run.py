@@ -1,6 +1,5 @@
 """Exporting a run: all directions are traced and compared with torch before files are written."""
 
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from img2img.stored import read_stored
 from img2img.training.config import RunConfig
 from img2img.training.held_out import split
 from img2img.training.log import read_rows
+from img2img.writing import scratch_folder, whole_files
 
 Written = tuple[Path, dict[str, float]]
 CALIBRATED, JUDGED = 64, 16  # pictures for the ranges of int8, and for its PSNR
@@ -87,7 +87,7 @@ def export_run(
         # With --direction, -o is the name of that one file.
         suffixed = (len(specs) > 1 or name == "ba") and not (output and direction)
         path = _output_path(run, config, output, name, suffixed, precision)
-        with console.status(f"exporting {path}"):
+        with console.status(f"exporting {path.name}"):
             size, inputs = config.method.size, _inputs(config, name, spec)
             proto = graph.trace(spec, size, opset, precision)
             if precision == "int8":
@@ -109,34 +109,34 @@ def export_run(
             manifest = graph.make_manifest(
                 config, name, spec, metadata, metrics, precision, half_weights
             )
-            with tempfile.TemporaryDirectory() as folder:
-                trial = Path(folder) / "trial.onnx"
+            with scratch_folder() as folder:
+                trial = folder / "trial.onnx"
                 graph.write(proto, manifest, trial)
                 result = parity.measure(spec, trial, pictures)
                 result |= parity.measure_bf16(spec, trial, pictures)
                 if precision == "fp32" and "fp16" in generator.precisions:
                     result |= parity.measure_fp16(spec, trial, pictures)
-            parity.require(result, path, precision, half_weights)
+            parity.require(result, path.name, precision, half_weights)
             manifest = manifest.model_copy(update={"parity": result})
             if manifest.has_values:
-                console.print(f"{path}: all devices compute in {precision}, for exact values")
+                console.print(f"{path.name}: all devices compute in {precision}, for exact values")
             elif not manifest.is_near_in_bf16:
                 console.print(
-                    f"{path}: the PSNR of bf16 is {result['bf16_psnr_mean']:.1f} dB, less than the "
-                    f"{NEAR_DB:.0f} dB required, so CPUs run it in {precision} (--provider "
-                    "openvino "
-                    "uses bf16 nevertheless)"
+                    f"{path.name}: the PSNR of bf16 is {result['bf16_psnr_mean']:.1f} dB, less "
+                    f"than the {NEAR_DB:.0f} dB required, so CPUs run it in {precision} "
+                    "(--provider openvino uses bf16 nevertheless)"
                 )
             near = manifest.is_near_in_fp16 or manifest.has_values
             if "fp16_psnr_worst" in result and not near:
                 console.print(
-                    f"{path}: the worst PSNR of fp16 is {result['fp16_psnr_worst']:.1f} dB, less "
-                    f"than the {NEAR_DB:.0f} dB required, so GPUs run it in fp32 (--precision fp16 "
-                    "of translate uses fp16 nevertheless)"
+                    f"{path.name}: the worst PSNR of fp16 is {result['fp16_psnr_worst']:.1f} dB, "
+                    f"less than the {NEAR_DB:.0f} dB required, so GPUs run it in fp32 (--precision "
+                    "fp16 of translate uses fp16 nevertheless)"
                 )
             checked.append((path, proto, manifest))
-    for path, proto, manifest in checked:
-        graph.write(proto, manifest, path)
+    with whole_files([path for path, *_ in checked]) as temporaries:  # of both ways, or of none
+        for temporary, (_, proto, manifest) in zip(temporaries, checked, strict=True):
+            graph.write(proto, manifest, temporary)
     return [(path, manifest.parity) for path, _, manifest in checked]
 
 

@@ -6,9 +6,9 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -31,9 +31,11 @@ from img2img.infer.tile import Tiler
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
+from img2img.writing import sync_folder
 
 Existing = Literal["skip", "replace", "error"]
 BATCH_PIXELS = 8 * 512 * 512  # of a batch: larger pictures run in smaller batches
+BEGUN_TOGETHER = 64  # outputs that are recorded as begun at a time, because it waits for the disk
 WAITING = 2**29  # bytes of decoded pictures in the queue, and as many in the queue to be saved
 
 
@@ -121,34 +123,44 @@ def translate_files(
     progress(summary.skipped)
     maker = f"{translator.sha256} {settings.fingerprint()}"
     on_cpu, cores = translator.provider in session.ON_CPU, usable_cores()
-    lines = record.open() if record else nullcontext()
-    with lines as file, workers(cores, len(todo), on_cpu) as (pool, together):
+    made_by: dict[str, object] = {"model": translator.sha256, "options": settings.fingerprint()}
+    opened = record.opened() if record else nullcontext()
+    with opened, workers(cores, len(todo), on_cpu) as (pool, together):
 
-        def note(item: Item, status: str) -> None:
-            if not (record and file):
-                return
-            entry = {"output": record.key(item.job), "status": status, "at": time.time_ns()}
-            if status != "begun":
-                entry |= item.as_dict()
-                entry |= {"model": translator.sha256, "options": settings.fingerprint()}
-            line = json.dumps(entry).encode() + b"\n"
+        @contextmanager
+        def told() -> Iterator[None]:
             try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                yield
             except OSError as error:
+                assert record
+                free = "Free disk space, and run" if error.errno == errno.ENOSPC else "Run"
                 raise DataError(
-                    f"{record.path} can't be written ({error.strerror}); {summary.done:,} are "
-                    f"done, {len(summary.failed):,} failed. Run the same command to continue."
+                    f"{record.folder} can't be written ({error.strerror}); {summary.done:,} are "
+                    f"done, {len(summary.failed):,} failed. {free} the same command to continue."
                 ) from None
 
+        def note(item: Item) -> None:
+            if record:
+                with told():
+                    status = "error" if item.error else "ok"
+                    record.finish(item.job, status, item.as_dict() | made_by)
+
+        def begun() -> Iterator[Job]:
+            for start in range(0, len(todo), BEGUN_TOGETHER):
+                part = todo[start : start + BEGUN_TOGETHER]
+                if record:
+                    with told():
+                        record.begin(part)
+                yield from part
+
         for job, sources, written in record.moved if record else ():
-            note(Item(job, sources=sources, written=written), "ok")
+            note(Item(job, sources=sources, written=written))
         saving: deque[Future[list[Item]]] = deque()
 
         def settle(limit: int) -> None:
             while len(saving) * together > limit:
                 for item in saving.popleft().result():
-                    note(item, "error" if item.error else "ok")
+                    note(item)
                     if item.scene and not item.error:
                         item.scene.clear()
                     if item.error:
@@ -160,7 +172,7 @@ def translate_files(
 
         # Pictures that need tiles are large, so only one waits while another runs.
         ahead = _Ahead(1 if settings.tile else 4 * together * cores, cores)
-        reads = _read_ahead(pool, together, todo, translator, settings, ahead)
+        reads = _read_ahead(pool, together, begun(), translator, settings, ahead)
         # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
         batch = settings.batch or (1 if on_cpu else 8)
 
@@ -173,9 +185,6 @@ def translate_files(
 
         at_once = 2 if translator.provider in session.ON_NVIDIA and not settings.tile else 1
         for items in _in_order(translate, _batched(reads, batch), at_once):
-            for item in items:
-                if not item.error:
-                    note(item, "begun")
             for start in range(0, len(items), together):
                 part = items[start : start + together]
                 saving.append(pool.submit(save_all, part, settings.quality, values, maker))
@@ -183,6 +192,11 @@ def translate_files(
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break
         settle(0)
+        for folder in {os.path.dirname(job.target) for job in todo}:
+            sync_folder(Path(folder))
+        if record:
+            with told():
+                record.sync()
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -197,6 +211,8 @@ def undone(
         foreign, origin = [job for job in jobs if os.path.exists(job.target)], ""
     else:
         jobs = _not_held(jobs, record, model, options)
+        if any(map(record.is_foreign, jobs)):
+            record.read()  # another process may have made them meanwhile
         foreign = [job for job in jobs if record.is_foreign(job)]
         origin = ", and were not made by img2img"
     if foreign:
@@ -238,7 +254,7 @@ class _Ahead:
 def _read_ahead(
     pool: Executor,
     together: int,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     translator: Translator,
     settings: Settings,
     ahead: _Ahead,

@@ -13,7 +13,7 @@ import numpy as np
 
 from img2img import images, rasters
 from img2img.errors import DataError
-from img2img.files import split_suffix, write_whole
+from img2img.files import split_suffix
 from img2img.images import Metadata, Picture
 from img2img.infer import values
 from img2img.infer.plan import Job
@@ -22,6 +22,7 @@ from img2img.infer.scene import Scene, is_scene
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
 from img2img.rasters.raster import TooLarge
+from img2img.writing import write_whole
 
 LARGE = 2**24  # bytes of a file that may be a scene, and is not read to find out
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
@@ -143,7 +144,7 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
                 )
             else:
                 content, notes = _encoded(item.picture.translated(item.result), suffix, quality)
-            write_whole(Path(item.job.target), content)
+            write_whole(Path(item.job.target), content, sync=False)
             item.written = len(content)
         except Exception as error:  # a full disk, or a picture that the format can't hold
             item.error, notes = f"can't be written: {str(error) or type(error).__name__}", ()

@@ -1,20 +1,27 @@
-"""OUT/.img2img/manifest.jsonl: which outputs were made, from which files, by which model and
-options.
+"""OUT/.img2img: which outputs were begun (begun.jsonl), and which were made, from which files, by
+which model and options (manifest.jsonl).
 """
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import struct
-from collections.abc import Iterable
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from img2img import locks
 from img2img.errors import DataError
 from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
 
+CHECKSUM = ', "crc32": "'  # before the last field of a line
 ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
 
 
@@ -28,16 +35,19 @@ class Source(NamedTuple):
 
 
 class Record:
-    """Lines of JSON: one when an output is begun, and one when it is finished or has failed.
+    """Lines of JSON: one before an output is begun, and one when it is finished or has failed.
 
-    Each shard writes a file of its own and reads all of them, in the order of their times. A line
-    is written before its output can appear, so that even after a kill img2img knows its own files.
+    Each shard writes files of its own, and so do processes that work at the same time; each reads
+    all of them, in the order of the times. The line in begun.jsonl is on the disk before its output
+    can appear, so that even after a power failure img2img knows its own files; and the names are in
+    both files, so that it does when one of them is damaged. A line that does not match its checksum
+    counts as missing.
     """
 
     def __init__(self, out: Path, shard: str = "1/1"):
         self.out = out
-        part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
-        self.path = out / RECORD_FOLDER / f"manifest{part}.jsonl"
+        self._part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
+        self.folder = out / RECORD_FOLDER
         # By the hash of the output: the ENTRY of its last finished line, None where it was begun
         # and not finished. An ENTRY holds a hash of the sources' paths and times, their size, a
         # hash of their contents, and the size of the output.
@@ -46,11 +56,17 @@ class Record:
         # writes them to the file.
         self.moved: list[tuple[Job, tuple[Source, ...], int]] = []
         self._real = resolver()
+        self.read()
+
+    def read(self) -> None:
+        """Read what all processes have written so far."""
+        self._made.clear()
         last: dict[int, int] = {}  # time of the line that an output's entry comes from
-        for path in sorted(self.path.parent.glob("manifest*.jsonl")):
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    self._remember(line, last)
+        for kind in ("begun", "manifest"):
+            for path in sorted(self.folder.glob(f"{kind}*.jsonl")):
+                with path.open(encoding="utf-8", errors="replace") as lines:
+                    for line in lines:
+                        self._remember(line, last)
 
     def holds(self, job: Job, model: str, options: str) -> bool | None:
         """Whether the job's output exists, complete, from the same input, model and options.
@@ -102,24 +118,58 @@ class Record:
         """The output's path relative to the output folder."""
         return os.path.relpath(job.target, self.out)
 
-    def open(self) -> FileIO:
-        """The file to append lines to. Raises DataError where the folder can't be written."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.path.open("a+b")
-            if lines.tell():
-                lines.seek(-1, os.SEEK_END)
-                if lines.read(1) != b"\n":
-                    lines.write(b"\n")  # completes the partial line of a run that was killed
-            lines.close()
-            return self.path.open("ab", buffering=0)  # nothing to flush when the disk is full
-        except OSError as error:
-            raise DataError(f"{self.path.parent} can't be written ({error.strerror}).") from None
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """A context in which `begin` and `finish` append lines to files that no other process
+        writes. Raises DataError where the folder can't be written.
+        """
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for number in itertools.count(1):
+                    name = f"{self._part}-{number}" if number > 1 else self._part
+                    self._begun = stack.enter_context(self._appended(f"begun{name}.jsonl"))
+                    if locks.take(self._begun.fileno()) is not False:
+                        break
+                self._finished = stack.enter_context(self._appended(f"manifest{name}.jsonl"))
+            except OSError as error:
+                raise DataError(f"{self.folder} can't be written ({error.strerror}).") from None
+            yield
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Write to the disk that the outputs of these jobs are img2img's. Raises OSError."""
+        lines = ({"output": self.key(job), "status": "begun", "at": time.time_ns()} for job in jobs)
+        _append(self._begun, b"".join(map(_line, lines)))
+        os.fsync(self._begun.fileno())
+
+    def finish(self, job: Job, status: str, fields: dict[str, object]) -> None:
+        """Write that the job's output is finished ("ok"), or has failed ("error"). Raises OSError.
+
+        fields: what it was made from, of which size it is, and `model` and `options`.
+        """
+        line = {"output": self.key(job), "status": status, "at": time.time_ns(), **fields}
+        _append(self._finished, _line(line))
+
+    def sync(self) -> None:
+        """Write the lines of finished outputs to the disk."""
+        os.fsync(self._finished.fileno())
+
+    def _appended(self, name: str) -> FileIO:
+        """A file of the record, open to append."""
+        lines = (self.folder / name).open("a+b", buffering=0)  # nothing to flush on a full disk
+        if lines.tell():
+            lines.seek(-1, os.SEEK_END)
+            if lines.read(1) != b"\n":
+                lines.write(b"\n")  # completes the partial line of a run that was killed
+        return lines
 
     def _hash(self, job: Job) -> int:
         return hash(self.key(job))
 
     def _remember(self, line: str, last: dict[int, int]) -> None:
+        body, mark, rest = line.rpartition(CHECKSUM)
+        if mark and rest.rstrip() != _checksum(body):
+            return
         try:
             entry = json.loads(line)
             output, status, at = hash(entry["output"]), entry["status"], entry.get("at", 0)
@@ -139,6 +189,21 @@ class Record:
 
     def _place(self, files: Iterable[str], times: Iterable[int], model: str, options: str) -> int:
         return hash((tuple(map(self._real, files)), tuple(times), model, options))
+
+
+def _line(fields: dict[str, object]) -> bytes:
+    """The line of a record, whose last field is a CRC-32 of what is before it."""
+    body = json.dumps(fields).removesuffix("}")
+    return f"{body}{CHECKSUM}{_checksum(body)}\n".encode()
+
+
+def _checksum(body: str) -> str:
+    return f'{zlib.crc32(body.encode(errors="replace")):08x}"}}'
+
+
+def _append(file: FileIO, lines: bytes) -> None:
+    if file.write(lines) < len(lines):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _contents(digests: Iterable[str], model: str, options: str) -> int:

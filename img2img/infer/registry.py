@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from img2img.errors import DataError, UsageError
-from img2img.files import RUN_FILE
+from img2img.files import RUN_FILE, is_hidden
 
 PACKAGE = Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
@@ -54,7 +54,7 @@ def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
         for name in dict.fromkeys([*(name for name in sums if name in bundles), *bundles]):
             yield Entry(bundles[name].stem, bundles[name], sums.get(name))
     if runs.is_dir():
-        for run in sorted(runs.iterdir()):
+        for run in sorted(path for path in runs.iterdir() if not is_hidden(path.name)):
             for path in sorted((run / "export").glob("*.onnx")):
                 yield Entry(path.stem, path)
 

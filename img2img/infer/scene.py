@@ -18,20 +18,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from img2img import rasters
+from img2img import locks, rasters
 from img2img.errors import DataError
-from img2img.files import split_suffix, whole_file, write_whole
+from img2img.files import split_suffix
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster, npy, tiff_write, windows
 from img2img.rasters.array_file import ArrayFile
 from img2img.rasters.raster import BYTES_PER_PIXEL
 from img2img.rasters.tiff_metadata import COLORS, ICC_PROFILE, TiffMetadata, renamed
 from img2img.stored import MOST
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from img2img.writing import whole_file, write_whole
 
 WRITES = (".tif", ".tiff", ".npy")
 STATE = "state.json"
@@ -83,11 +79,8 @@ class Scene:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
-            if fcntl:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise DataError("another process is translating it") from None
+            if locks.take(file.fileno()) is False:
+                raise DataError("another process is translating it")
             yield
 
     def save(self, intensity: Intensity | None) -> tuple[int, tuple[str, ...]]:

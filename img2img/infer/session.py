@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from google.protobuf.message import DecodeError
 
+from img2img import checksum
 from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
 from img2img.files import cache_folder, usable_cores
 from img2img.infer import nvidia, onnx_file, openvino, tensorrt
@@ -375,6 +376,7 @@ def read(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"The model {path} can't be read ({error.strerror}).") from None
+    checksum.require_intact(content, path, "Export it again, or copy it again.")
     if any(key in content for key in EXTERNAL_DATA):
         raise DataError(
             f"{path} keeps its weights in other files (it has a field named location). A model "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2img.errors import UsageError, needs_extra
-from img2img.files import write_whole
+from img2img.writing import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
+from img2img import checksum
 from img2img.errors import DataError, Img2ImgError
-from img2img.files import whole_file
+from img2img.writing import whole_file
 
 # Paths in the folder of a run.
 LAST = Path("checkpoints", "last.pt")
+PREVIOUS = LAST.with_name("previous.pt")  # the one before, in case that the last is damaged
+DAMAGED = LAST.with_name("damaged.pt")  # a last one in whose place the one before was used
 WEIGHTS = "weights.safetensors"
 BEST = Path("checkpoints", "best.safetensors")
 
@@ -42,8 +45,47 @@ def _written(path: Path) -> Iterator[Path]:
         raise NotWritten(f"{path} can't be written ({str(error).splitlines()[0]}).") from None
 
 
+def exists(run: Path) -> bool:
+    """Whether the run has a checkpoint, the last or the one before."""
+    return (run / LAST).exists() or (run / PREVIOUS).exists()
+
+
+def load_newest(run: Path, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of a run that is not damaged: its path and its content.
+
+    warn: receives a sentence on the last one if that is damaged. Raises DataError if all are.
+    """
+    damaged: DataError | None = None
+    for path in (run / LAST, run / PREVIOUS):
+        if path.exists():
+            try:
+                state = load(path)
+            except DataError as error:
+                damaged = damaged or error
+                continue
+            if damaged:
+                warn(f"{damaged} Going on from the one before, {path}.")
+            return path, state
+    raise damaged or DataError(f"{run} has no checkpoint.")
+
+
+def save_newest(run: Path, state: dict[str, Any]) -> None:
+    """Write the run's last checkpoint, and keep the one before. Raises NotWritten."""
+    last, previous = run / LAST, run / PREVIOUS
+    if last.exists():  # before the new one is written, so that the disk holds two, never three
+        with _written(previous) as temporary:
+            temporary.unlink()
+            try:
+                temporary.hardlink_to(last)
+            except OSError:  # a file system without hard links
+                last.replace(temporary)
+    save(last, state)
+
+
 def load(path: Path) -> dict[str, Any]:
-    """Load tensors and plain values onto the CPU. Raises DataError for any other content."""
+    """Load tensors and plain values onto the CPU. Raises DataError for any other content, and for
+    content that does not match the checksums that torch writes beside each part.
+    """
     _require_plain_zip(path)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,40 +109,51 @@ def _more_than_tensors(path: Path, what: str) -> str:
 
 
 def _require_plain_zip(path: Path) -> None:
-    """Refuse compressed archives: torch writes none, and a small one can fill the memory."""
+    """Refuse compressed archives: torch writes none, and a small one can fill the memory. Refuse
+    those of which a part does not match its CRC-32, which torch writes and does not read.
+    """
     try:
         with path.open("rb") as file:
             if file.read(4) != b"PK\x03\x04":  # torch, too, tells an archive by these bytes
                 return
         with zipfile.ZipFile(path) as packed:
             records = packed.infolist()
+            plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
+            plain &= sum(record.file_size for record in records) <= path.stat().st_size
+            changed = packed.testzip() if plain else None
     except OSError:
         return  # torch.load reports it
     except Exception:  # a damaged directory raises almost anything
         raise DataError(f"The checkpoint {path} can't be loaded: it is damaged.") from None
     if any("/code/" in record.filename for record in records):
         raise DataError(_more_than_tensors(path, "TorchScript"))
-    plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
-    if not plain or sum(record.file_size for record in records) > path.stat().st_size:
+    if not plain:
         raise DataError(f"The checkpoint {path} is compressed, which torch never does.")
+    if changed:
+        raise DataError(
+            f"The checkpoint {path} is damaged: the checksum of {changed} in it does not match."
+        )
 
 
 def save_weights(path: Path, generators: nn.Module, metadata: dict[str, str]) -> None:
     """Write the weights of the generators as safetensors, for export and for other runs."""
     tensors = {name: tensor.contiguous() for name, tensor in generators.state_dict().items()}
+    content = as_safetensors(tensors, {**metadata, checksum.KEY: checksum.EMPTY})
     with _written(path) as temporary:
-        # Not save_file: the file that it creates can only be read by its owner.
-        temporary.write_bytes(as_safetensors(tensors, metadata))
+        temporary.write_bytes(checksum.seal(content))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Returns the tensors by name, and the file's metadata. Raises DataError if the file is
     missing, damaged or not readable.
     """
+    advice = "Copy it again from where it came from, or use other weights."
     try:
-        path.open("rb").close()  # safetensors reports every OS error as a missing file
+        checksum.require_intact(path.read_bytes(), path, advice)
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            metadata.pop(checksum.KEY, None)
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"The weights {path} can't be loaded ({reason}).") from None

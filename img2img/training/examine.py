@@ -25,7 +25,7 @@ from img2img.evaluate import diagnose, features
 from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
 from img2img.evaluate.features import Extractor, extract
-from img2img.files import spread, write_whole
+from img2img.files import spread
 from img2img.methods.base import Method
 from img2img.methods.step import Batch
 from img2img.nets.norm import image_statistics
@@ -33,6 +33,7 @@ from img2img.training.config import RunConfig
 from img2img.training.gathered import DIAGNOSED, Gathered, flat
 from img2img.training.runtime import Runtime
 from img2img.training.trainer import Trainer
+from img2img.writing import write_whole
 
 CHUNK = 8
 FEWEST = 20  # pictures in a set, below which the kernel distance is mostly noise

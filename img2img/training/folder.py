@@ -8,23 +8,29 @@ import secrets
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from img2img import __version__
+from img2img import __version__, locks
 from img2img.errors import DataError, UsageError
 from img2img.evaluate.features import known_sha256, part_in_training
-from img2img.files import require_utf8, write_whole
+from img2img.files import require_utf8
 from img2img.methods import METHODS
 from img2img.training import checkpoint
-from img2img.training.checkpoint import BEST, LAST, WEIGHTS
+from img2img.training.checkpoint import BEST, DAMAGED, LAST, WEIGHTS
 from img2img.training.config import RunConfig
 from img2img.training.keep import Keep, kept_checkpoints, kept_path
 from img2img.training.plan import Plan
+from img2img.training.ranks import Ranks
 from img2img.training.trainer import Trainer
+from img2img.writing import clear_leftovers, naming, sync_folder, write_whole
+
+LOCK = ".lock"
 
 
 def is_begun(run: Path) -> bool:
@@ -33,12 +39,33 @@ def is_begun(run: Path) -> bool:
 
 
 def is_vacant(run: Path) -> bool:
-    """Whether a run can be created in the folder: it is missing, or has only temporary files of a
-    process that was killed. Raises OSError if it can't be listed.
+    """Whether a run can be created in the folder: it is missing, or has only the lock and temporary
+    files of a process that was killed. Raises OSError if it can't be listed.
     """
     if not run.exists():
         return not run.is_symlink()
-    return run.is_dir() and all(path.name.startswith(".img2img-") for path in run.iterdir())
+    return run.is_dir() and all(
+        path.name == LOCK or path.name.startswith(".img2img-") for path in run.iterdir()
+    )
+
+
+@contextmanager
+def locked(run: Path, ranks: Ranks) -> Iterator[None]:
+    """A context in which no other process trains the run. Its folder is created, which all ranks
+    call for. Raises UsageError, which names the other process, and for a name that is taken.
+    """
+    with ExitStack() as stack:
+        message = ""
+        if ranks.first:
+            try:
+                if not is_begun(run) and not is_vacant(run):
+                    raise UsageError(f"{run} exists already. Choose another --name.")
+                stack.enter_context(locks.held(run / LOCK, f"{run} is being trained"))
+            except UsageError as error:
+                message = str(error)
+        if message := ranks.from_first(message):
+            raise UsageError(message)
+        yield
 
 
 def new_folder(out: Path, name: str, numbered: bool) -> Path:
@@ -74,7 +101,8 @@ def begin(run: Path, config: RunConfig) -> None:
     if not is_vacant(run):
         raise taken
     draft = run / f".img2img-{secrets.token_hex(8)}.part"
-    write_whole(draft, content)
+    with naming(path):
+        write_whole(draft, content)
     try:
         os.link(draft, path)  # unlike a move, it never replaces a file
     except OSError:
@@ -83,6 +111,7 @@ def begin(run: Path, config: RunConfig) -> None:
         draft.replace(path)  # a file system without hard links
     finally:
         draft.unlink(missing_ok=True)
+    sync_folder(run)
 
 
 def record(run: Path, config: RunConfig) -> None:
@@ -100,7 +129,7 @@ def require_checkpoint(run: Path) -> None:
     """Raises DataError if a run has weights but no checkpoint: it would start again and overwrite
     them. A run that was stopped before its first save has neither.
     """
-    if _weights(run) and not (run / LAST).exists():
+    if _weights(run) and not checkpoint.exists(run):
         raise DataError(f"{run} has weights, but no {LAST} to resume from. {beginning_anew(run)}")
 
 
@@ -131,17 +160,19 @@ class RunFolder:
         self.saved_step = trainer.step
         self.longest_save = 0.0  # seconds
 
-    def restore(self) -> dict[str, Any]:
-        """Load the trainer's state from the checkpoint, if there is one.
+    def restore(self, warn: Callable[[str], None]) -> dict[str, Any]:
+        """Load the trainer's state from the newest checkpoint that is not damaged, if there is one.
 
+        warn: receives a sentence on a damaged one, which is moved to checkpoints/damaged.pt.
         Returns `seconds`, the time of training so far, and `scores`, those of all looks so far.
-        Raises DataError for a checkpoint that is damaged or doesn't fit the settings, UsageError
-        for one that another number of processes wrote.
+        Raises DataError for checkpoints that are all damaged, and for one that doesn't fit the
+        settings, UsageError for one that another number of processes wrote.
         """
         state: dict[str, Any] = {"seconds": 0.0, "scores": []}
-        if self.checkpoint.exists():
+        path = self.checkpoint
+        if checkpoint.exists(self.path):
             try:
-                state = checkpoint.load(self.checkpoint)
+                path, state = checkpoint.load_newest(self.path, warn)
             except DataError as error:
                 raise DataError(f"{error} {beginning_anew(self.path)}") from None
             try:
@@ -151,13 +182,15 @@ class RunFolder:
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
                 raise DataError(
-                    f"{self.checkpoint} doesn't fit {self.path / 'config.json'}: {reason}"
+                    f"{path} doesn't fit {self.path / 'config.json'}: {reason}"
                 ) from None
         self.saved_step = self.trainer.step
         if self.ranks.from_first(self.trainer.step) != self.trainer.step:
             raise DataError(
                 f"Not all machines see the same {self.path}: put it on a disk that they share."
             )
+        if self.ranks.first and path != self.checkpoint and self.checkpoint.exists():
+            self.checkpoint.replace(self.path / DAMAGED)  # so that it never becomes the one before
         return state
 
     def prepare(self, begins: bool) -> None:
@@ -171,9 +204,10 @@ class RunFolder:
                 begin(self.path, self.plan.config)
             else:
                 record(self.path, self.plan.config)
-            for folder in (self.path, self.checkpoint.parent):
-                for half_written in folder.glob(".img2img-*"):
-                    half_written.unlink(missing_ok=True)
+            for name in ("", "checkpoints", "samples", "diagnosis", "export"):
+                clear_leftovers(self.path / name)
+            for cache in self.path.glob(".img2img-cache-*"):
+                cache.unlink(missing_ok=True)
             write_whole(self.path / "environment.json", json.dumps(environment(), indent=2))
         self.ranks.any(False)  # wait for the first rank
         [missing] = self.ranks.any(not is_begun(self.path))
@@ -198,18 +232,18 @@ class RunFolder:
             state["pools"] = pools[1:]
             # The first checkpoint is written before the weights, because a run with weights must
             # have one; later ones after them, so that a complete checkpoint has no older weights.
-            first = not self.checkpoint.exists()
+            first = not checkpoint.exists(self.path)
             # Kept weights come before any: the run does not save at this step again.
             if self.keep.includes(trainer.step):
                 self._write_weights(kept_path(self.path, trainer.step), {})
             if first:
-                checkpoint.save(self.checkpoint, state)
+                checkpoint.save_newest(self.path, state)
             self._write_weights(self.weights, {})
             data = self.plan.training.describe()
             card = model_card(self.plan.config, trainer.step, self.plan.total, data, row)
             write_whole(self.path / "README.md", card)
             if not first:
-                checkpoint.save(self.checkpoint, state)
+                checkpoint.save_newest(self.path, state)
             self._remove_kept()
         self.saved_step = trainer.step
         self.longest_save = max(self.longest_save, time.monotonic() - began)
@@ -218,12 +252,19 @@ class RunFolder:
         """Save the present weights as the best ones so far, with the value of the metric."""
         self._write_weights(self.best, {"metric": metric, "value": repr(value)})
 
-    def best_value(self, metric: str) -> float:
-        """The value of the metric for the best weights; infinite if there are none."""
+    def best_value(self, metric: str, warn: Callable[[str], None]) -> float:
+        """The value of the metric for the best weights; infinite if there are none.
+
+        warn: receives a sentence on a damaged file, which the next look replaces.
+        """
         if not self.best.exists():
             return math.inf
         # They may be of a step after the checkpoint: it will be repeated with the same weights.
-        _, metadata = checkpoint.load_weights(self.best)
+        try:
+            _, metadata = checkpoint.load_weights(self.best)
+        except DataError as error:
+            warn(f"{error} The weights of the next look take its place.")
+            return math.inf
         return float(metadata["value"]) if metadata.get("metric") == metric else math.inf
 
     def sample_path(self) -> Path:

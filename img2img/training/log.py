@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 
 from img2img import files
-from img2img.files import write_whole
 from img2img.training.ranks import Ranks
+from img2img.writing import write_whole
 
 LOOKED = "health/gradient"  # a column that every look fills
 Row = dict[str, float]
@@ -46,6 +47,12 @@ class MetricsLog:
             self._rewrite(kept)
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
+
+    def sync(self) -> None:
+        """Write the rows to the disk, so that after a power failure a checkpoint has its rows."""
+        if self.path.exists():
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
 
     def complete(self, step: int, looked: Row) -> None:
         """Add the results of a look to the row of its step, which was written before."""

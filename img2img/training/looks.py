@@ -63,7 +63,7 @@ class Looks:
         )
         self.diagnosis = DiagnosisLog(folder.path, self.trainer.step)
         self.metric = extractor.kernel if extractor else ""
-        self.best_score = folder.best_value(self.metric)
+        self.best_score = folder.best_value(self.metric, self._warn)
 
     def is_due(self) -> bool:
         """Whether a look is due after the present step."""
@@ -121,6 +121,9 @@ class Looks:
             self.folder.save_best(self.metric, score)
             message += ", the best so far"
         self.console.print(message)
+
+    def _warn(self, text: str) -> None:
+        self.console.print(text, style="yellow", markup=False)
 
     def _is_out_of_patience(self) -> bool:
         """Whether the distance has not improved in the last `patience` looks."""

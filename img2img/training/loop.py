@@ -17,14 +17,14 @@ from torch import Tensor
 from img2img import images
 from img2img.data.stream import fixed_batch
 from img2img.errors import DataError, Img2ImgError, Interrupted
-from img2img.files import spread, write_whole
+from img2img.files import spread
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.training import checkpoint
 from img2img.training.callbacks import LOGGERS, Callback
 from img2img.training.colors import as_shown
 from img2img.training.feed import Feed, WorkerError
-from img2img.training.folder import RunFolder, is_begun, require_checkpoint
+from img2img.training.folder import RunFolder, is_begun, locked, require_checkpoint
 from img2img.training.log import Display, Means, MetricsLog
 from img2img.training.looks import Looks, OtherRankFailed
 from img2img.training.plan import Plan
@@ -33,6 +33,7 @@ from img2img.training.ranks import LostRank, Ranks
 from img2img.training.runtime import Runtime, seed_step
 from img2img.training.stop import stop_signals
 from img2img.training.trainer import Trainer
+from img2img.writing import write_whole
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, even if fewer steps than save_every are done
 SAMPLE_ROWS = 8
@@ -54,7 +55,7 @@ def train(
     callbacks: in addition to the loggers of the config. Returns when all steps are done, when the
     held-out distance has not improved for `patience` looks, or after max_minutes. Raises
     Interrupted after SIGINT, SIGTERM or SIGHUP, and Img2ImgError if a loss is not finite. In each
-    case the run has a valid checkpoint.
+    case the run has a valid checkpoint. Raises UsageError while another process trains the run.
     """
     config, started = plan.config, time.monotonic()
     require_checkpoint(run)
@@ -65,9 +66,10 @@ def train(
         callbacks = [*(LOGGERS[name]() for name in config.loggers), *callbacks]
     if begins:
         plan = replace(plan, config=settled(plan.config, ranks))
+        plan.config.to_json()  # raises the error of a name that it can't hold, without a folder yet
     trainer = _new_trainer(plan, run, ranks)
     deadline = started + max_minutes * 60 if max_minutes is not None else math.inf
-    with stop_signals() as stop, trainer.runtime.algorithms():
+    with locked(run, ranks), stop_signals() as stop, trainer.runtime.algorithms():
         loop = Loop(plan, run, trainer, console, stop, begins, callbacks if ranks.first else ())
         if loop.is_complete():
             console.print(_complete(plan, run, trainer, loop.looks))
@@ -99,7 +101,7 @@ def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     runtime = Runtime.of(config, ranks)
     seed_step(config.seed, INIT)
     networks = METHODS[config.mode](config.method)
-    if config.pretrained and not (run / checkpoint.LAST).exists():
+    if config.pretrained and not checkpoint.exists(run):
         checkpoint.begin_with(networks.generators, config.pretrained)
     return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
 
@@ -175,7 +177,7 @@ class Loop:
         self.config, self.ranks, self.callbacks = plan.config, trainer.ranks, callbacks
         self.stop, self.stopped = stop, False  # a signal in this process; in any process
         self.folder, self.means = RunFolder(run, plan, trainer), Means()
-        state = self.folder.restore()
+        state = self.folder.restore(lambda text: console.print(text, style="yellow", markup=False))
         self.earlier_seconds: float = state["seconds"]  # of training before this session
         self.folder.prepare(begins)
         self.looks = Looks(plan, trainer, state["scores"])
@@ -336,6 +338,8 @@ class Loop:
         self.log()
         self._require_finite()
         self.saved_at = time.monotonic()
+        if self.ranks.first:
+            self.metrics.sync()
         self.folder.save(self._seconds(), self.looks.scores, {**self.row, **self.looks.latest})
         for callback in self.callbacks:
             callback.on_save(self.trainer.step, self.folder.weights)

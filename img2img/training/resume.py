@@ -77,7 +77,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     for name, reason in after.without_effect().items():
         if name in changes:
             raise UsageError(f"{option(name)} would change nothing: {reason}. Leave it out.")
-    done = _steps_done(run / checkpoint.LAST)
+    done = _steps_done(run)
     history = config.history
     if done > (history[-1].until if history else 0):  # else no step was trained with them
         before = config.method.model_dump(include=set(CHANGEABLE))
@@ -85,14 +85,17 @@ def changed(config: RunConfig, changes: Mapping[str, Any], run: Path) -> RunConf
     return after.model_copy(update={"history": history})
 
 
-def _steps_done(last: Path) -> int:
-    """The step of a checkpoint; 0 without one. Raises DataError for a file that is none."""
-    if not last.exists():
+def _steps_done(run: Path) -> int:
+    """The step of the run's newest good checkpoint; 0 without one. Raises DataError for a file that
+    is none.
+    """
+    if not checkpoint.exists(run):
         return 0
+    path, state = checkpoint.load_newest(run, warn=lambda text: None)  # training tells it
     try:
-        return int(checkpoint.load(last)["trainer"]["step"])
+        return int(state["trainer"]["step"])
     except (KeyError, TypeError, ValueError):
-        raise DataError(f"{last} is not the checkpoint of a run: it has no step.") from None
+        raise DataError(f"{path} is not the checkpoint of a run: it has no step.") from None
 
 
 def changes_in_words(before: RunConfig, after: RunConfig) -> str:

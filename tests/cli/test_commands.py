@@ -1,5 +1,6 @@
 """Help texts, and errors before any training: one sentence and the right exit code."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -150,6 +151,36 @@ def test_a_published_checkpoint_becomes_a_bundle_in_one_command(folders):
     translated = run("translate", "a", "-o", "out", "-m", "zebra", cwd=folders)
     assert translated.returncode == 0, translated.stderr
     assert sorted(path.name for path in (folders / "out").glob("*.png")) == ["1.png", "2.png"]
+
+
+def test_an_import_that_fails_does_not_take_the_name(folders, monkeypatch):
+    generator = Path(__file__).parents[1] / "data" / "golden" / "cyclegan" / "init_net_G_B.pth"
+
+    before = sorted(folders.iterdir())
+
+    def full(run, *arguments, **options):
+        assert (run / "config.json").exists()
+        raise OSError(errno.ENOSPC, "No space left on device", "x.onnx")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("img2img.export.run.export_run", full)
+        failed = run("import", generator, "--name", "zebra", cwd=folders)
+    assert (failed.returncode, failed.stderr) == (
+        1,
+        "img2img: x.onnx: No space left on device. Free disk space, and run the command again.\n",
+    )
+    assert sorted(folders.iterdir()) == before
+
+    def nothing(run, *arguments, **options):
+        (run / "export").mkdir()
+        return []
+
+    monkeypatch.setattr("img2img.export.run.export_run", nothing)
+    assert run("import", generator, "--name", "zebra", cwd=folders).returncode == 0
+    made = {path.name for path in (folders / "runs" / "zebra").iterdir()}
+    assert made == {"config.json", "weights.safetensors", "README.md", "export"}
+    again = run("import", generator, "--name", "zebra", cwd=folders)
+    assert (again.returncode, "runs/zebra exists" in again.stderr) == (2, True)
 
 
 def test_check_tells_pairs_from_sets_and_domains(folders):

@@ -17,8 +17,9 @@ from img2img.evaluate.features import extractor
 from img2img.evaluate.measure import Evaluation
 from img2img.evaluate.run import evaluate
 from img2img.export.run import export_run
-from img2img.files import pictures, write_whole
+from img2img.files import pictures
 from img2img.infer.registry import shipped
+from img2img.writing import write_whole
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """Exported bundles of tiny trained runs, on real pictures."""
 
+import errno
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,15 @@ from typer.testing import CliRunner
 from img2img import Translator, images
 from img2img.cli import app
 from img2img.errors import DataError, Img2ImgError, UsageError
-from img2img.export import parity
+from img2img.export import graph, parity
 from img2img.export.graph import Pixels, load_run, make_manifest, trace
 from img2img.export.run import export_run
 from img2img.files import find_pictures
-from img2img.infer import openvino
+from img2img.infer import openvino, session
 from img2img.infer.session import available
 from img2img.methods import METHODS
 from img2img.sizes import Size
+from img2img.training import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +249,54 @@ def test_an_export_that_differs_from_torch_is_not_written(trained, quiet, tmp_pa
     with pytest.raises(Img2ImgError, match="differs from torch by up to"):
         export_run(trained("pix2pix"), quiet, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_flipped_bit_of_a_bundle_is_refused_by_name(exported, tmp_path):
+    [(path, _)] = exported("pix2pix")
+    content, damaged = path.read_bytes(), tmp_path / "m.onnx"
+    digits = content.index(b"img2img.sha256") + 30
+    for place in (len(content) // 3, len(content) // 2, digits):  # weights, and the checksum
+        changed = bytearray(content)
+        changed[place] ^= 1
+        damaged.write_bytes(changed)
+        with pytest.raises(DataError, match=r"m\.onnx is damaged, or was changed.*Export it again"):
+            session.load(damaged, "cpu")
+
+
+def test_weights_that_are_not_finite_are_refused(trained, quiet, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    _, method, metadata = load_run(run)
+    with torch.no_grad():
+        next(method.generators.parameters()).view(-1)[0] = float("nan")
+    checkpoint.save_weights(run / checkpoint.WEIGHTS, method.generators, metadata)
+    with pytest.raises(DataError, match=r"weights\.safetensors are not finite \(ab\..*weight\)"):
+        export_run(run, quiet)
+    assert not (run / "export").exists()
+
+
+def test_of_two_directions_both_are_replaced_or_none(
+    exported, trained, quiet, tmp_path, monkeypatch
+):
+    traced = iter([onnx.load(path) for path, _ in exported("cyclegan")])
+    monkeypatch.setattr(graph, "trace", lambda *arguments: next(traced))
+    writes, write = [], graph.write
+
+    def full(model, manifest, path):
+        writes.append(path)
+        if len(writes) == 4:  # after the two trials, the second of the bundles
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(model, manifest, path)
+
+    monkeypatch.setattr(graph, "write", full)
+    for name in ("x-ab.onnx", "x-ba.onnx"):
+        (tmp_path / name).write_text("old")
+    with pytest.raises(OSError, match="No space"):
+        export_run(trained("cyclegan"), quiet, tmp_path / "x.onnx")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "x-ab.onnx": "old",
+        "x-ba.onnx": "old",
+    }
 
 
 def test_parity_is_measured_on_what_can_still_be_read(tmp_path, emoji):

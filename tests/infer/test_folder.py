@@ -153,11 +153,17 @@ def test_large_pictures_wait_in_smaller_numbers():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
-def test_a_record_that_can_not_be_written_says_what_is_done(invert, fill, monkeypatch):
+@pytest.mark.parametrize("which", ["begun", "manifest"])
+def test_a_record_that_can_not_be_written_says_what_is_done(which, invert, fill, monkeypatch):
     fill(3)
-    said = r"manifest.jsonl can't be written \(No space left.*to continue"
+    said = r"\.img2img can't be written \(No space left.*to continue"
+    real = Record._appended
+
+    def full(self, name):
+        return open("/dev/full", "wb", buffering=0) if which in name else real(self, name)
+
     with monkeypatch.context() as patch, pytest.raises(DataError, match=said):  # noqa: PT012
-        patch.setattr(Record, "open", lambda self: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+        patch.setattr(Record, "_appended", full)
         go(invert)
     assert counts(go(invert))[2] == 0
 
@@ -650,6 +656,98 @@ def test_outputs_of_which_the_last_lines_are_damaged_are_known_as_ours(invert, f
     assert counts(go(invert)) == (5, 0, 0)
     for name, pixels in pictures.items():
         assert np.array_equal(load("out", name), 255 - pixels)
+
+
+@pytest.mark.parametrize("which", ["begun", "manifest"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_record_that_is_cut_costs_no_output_its_owner(which, share, invert, fill):
+    """Its other file still has the names."""
+    pictures = fill(5)
+    go(invert)
+    record = Path(f"out/.img2img/{which}.jsonl")
+    record.write_bytes(record.read_bytes()[: int(share * record.stat().st_size)])
+    done, skipped, failed = counts(go(invert))
+    assert (done + skipped, failed) == (5, 0)
+    assert skipped == 5 if which == "begun" else done in (3, 5)
+    for name, pixels in pictures.items():
+        assert np.array_equal(load("out", name), 255 - pixels)
+
+
+def test_a_flipped_bit_in_any_line_costs_at_most_its_own_picture(invert, fill):
+    fill(2)
+    go(invert)
+    record = Path("out/.img2img/manifest.jsonl")
+    first, rest = record.read_bytes().split(b"\n", 1)
+    for place in range(0, len(first), 7):
+        for bit in (0, 5):
+            changed = bytearray(first)
+            changed[place] ^= 1 << bit
+            record.write_bytes(bytes(changed) + b"\n" + rest)
+            jobs = make_plan(["in"], Path("out"), "keep", "1/1")
+            known = Record(Path("out"))
+            assert not any(map(known.is_foreign, jobs))
+            kept = [known.holds(job, invert.sha256, Settings().fingerprint()) for job in jobs]
+            assert kept[1]
+            assert kept[0] in (False, True)  # True where only the form of the JSON changed
+
+
+def test_outputs_are_recorded_on_the_disk_before_they_can_appear(invert, fill, monkeypatch):
+    fill(3)
+    events, begin, replace = [], Record.begin, Path.replace
+
+    def spy(self, jobs):
+        begin(self, jobs)
+        events.extend(["begun"] * len(jobs))
+
+    monkeypatch.setattr(Record, "begin", spy)
+    moved = lambda old, new: (events.append("moved"), replace(old, new))  # noqa: E731
+    monkeypatch.setattr(Path, "replace", moved)
+    go(invert)
+    assert events == ["begun"] * 3 + ["moved"] * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_two_processes_write_into_one_folder_and_lose_nothing(invert, fill, noise, save):
+    """The other one of the same inputs, and one of others."""
+    pictures = fill(5)
+    save(Path("others", "a.png"), noise(77))
+    script = """
+import time
+from pathlib import Path
+from img2img.infer.record import Record
+record = Record(Path("out"))
+with record.opened():
+    print("ready", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "ready\n"
+        assert counts(go(invert)) == (5, 0, 0)
+        assert counts(go(invert, "others")) == (1, 0, 0)
+        first.kill()
+    names = {"begun.jsonl", "begun-2.jsonl", "manifest.jsonl", "manifest-2.jsonl"}
+    assert {path.name for path in Path("out/.img2img").iterdir()} == names
+    assert counts(go(invert)) == (0, 5, 0)
+    assert counts(go(invert, "others")) == (0, 1, 0)
+    assert files() == {*pictures, "a.png"}
+
+
+def test_what_another_process_made_meanwhile_is_known(invert, fill):
+    fill(3)
+    jobs, early = make_plan(["in"], Path("out"), "keep", "1/1"), Record(Path("out"))
+    go(invert)
+    summary = translate_files(invert, jobs, early, Settings())
+    assert counts(summary) in ((3, 0, 0), (0, 3, 0))
+
+
+def test_temporary_files_of_a_killed_process_are_cleared(invert, fill):
+    fill(2)
+    Path("out/sub").mkdir(parents=True)
+    Path("out/.img2img-0123.part").touch()
+    go(invert)
+    assert files() == {"0.png", "1.png"}
 
 
 def test_a_record_takes_little_memory(tmp_path):

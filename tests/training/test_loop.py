@@ -194,6 +194,7 @@ def test_weights_of_other_networks_are_refused_before_anything_is_written(
 def test_a_run_folder_holds_what_the_design_says(mode, trained):
     run = trained(mode)
     assert {path.name for path in run.iterdir()} == {
+        ".lock",
         "config.json",
         "environment.json",
         "metrics.csv",
