@@ -1,9 +1,10 @@
 """Locks that end with their process, even if it is killed.
 
-They are the system's `flock`. Linux hands it on to the server of a network disk (NFS, SMB), so it
-holds between machines, too, unless the disk is mounted without locks (NFS with `nolock` or
-`local_lock`, Lustre without `flock`): then it holds on one machine, or not at all. The locks of a
-machine that loses its power stay on an NFS server for about a minute and a half. Windows has none.
+They are the system's `flock`. Linux hands it on to the server of a network disk (NFS), so it holds
+between machines, too, unless the disk is mounted without locks (NFS with `nolock` or `local_lock`,
+Lustre without `flock`): then it holds on one machine, or not at all. The locks of a machine that
+loses its power stay on an NFS server for about a minute and a half. Windows has none, and those of
+SMB are not used: there a locked file can't be read or written through another descriptor.
 """
 
 import datetime
@@ -11,6 +12,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
@@ -22,6 +24,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 AVAILABLE = fcntl is not None
+MOUNTS = Path("/proc/self/mountinfo")
+SMB = ("cifs", "smb3")
 _held: set[FileIO] = set()
 
 
@@ -54,7 +58,7 @@ def take(descriptor: int) -> bool | None:
     """Lock an open file or folder until it is closed. Returns False if another process has it, and
     None if the disk or the system has no locks.
     """
-    if not AVAILABLE:
+    if not AVAILABLE or _file_system(os.fstat(descriptor).st_dev) in SMB:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,6 +67,18 @@ def take(descriptor: int) -> bool | None:
     except OSError:
         return None
     return True
+
+
+@lru_cache(maxsize=64)
+def _file_system(device: int) -> str:
+    """The kind of the file system with this device number, as Linux names it; "" if unknown."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError):
+        for line in MOUNTS.read_text(errors="replace").splitlines():
+            before, _, after = line.partition(" - ")
+            if before.split()[2:3] == [number]:
+                return after.split()[0]
+    return ""
 
 
 def _leave_to_parent() -> None:

@@ -42,7 +42,7 @@ def whole_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     with ExitStack() as stack:
         parts, files, modes = [], [], []
         for path in paths:
-            _make_folder(path.parent)
+            make_folder(path.parent)
             with naming(path):
                 part, file = stack.enter_context(_part(path.parent))
                 modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
@@ -68,7 +68,7 @@ def write_whole(path: Path, content: bytes | str, sync: bool = True) -> None:
     sync: after a power failure, the file is there, too. Without it, an older file may be there, or
     none, until `sync_folder`; for many small files, that takes half the time.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     # Opened once, unlike in whole_files: a folder may have a million.
     with naming(path), _part(path.parent) as (part, file):
         remaining = memoryview(content.encode() if isinstance(content, str) else content)
@@ -109,9 +109,12 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     parent = parent or Path(tempfile.gettempdir())
     clear_leftovers(parent)
     while True:
-        path = parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
+        path = temporary_name(parent)
         path.mkdir(mode=0o700)
-        descriptor = os.open(path, os.O_RDONLY) if locks.AVAILABLE else -1
+        try:
+            descriptor = os.open(path, os.O_RDONLY) if locks.AVAILABLE else -1
+        except FileNotFoundError:  # another process has taken it for a leftover
+            continue
         if descriptor < 0 or _is_mine(descriptor, path):
             break
         os.close(descriptor)
@@ -127,7 +130,7 @@ def move_folder(source: Path, target: Path) -> None:
     """Move a folder to a new name on the same disk, all at once; missing parents are created.
     Raises UsageError where there is a folder of this name that is not empty, or a file.
     """
-    _make_folder(target.parent)
+    make_folder(target.parent)
     try:
         source.rename(target)
     except OSError as error:
@@ -166,7 +169,7 @@ def _part(folder: Path) -> Iterator[tuple[Path, FileIO]]:
     """
     _clear_once(os.path.abspath(folder))
     while True:
-        path = folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
+        path = temporary_name(folder)
         file = path.open("xb", buffering=0)
         if _is_mine(file.fileno(), path):
             break
@@ -174,8 +177,15 @@ def _part(folder: Path) -> Iterator[tuple[Path, FileIO]]:
     try:
         yield path, file
     finally:
+        if not locks.AVAILABLE:
+            file.close()  # Windows deletes no open file
         path.unlink(missing_ok=True)
         file.close()
+
+
+def temporary_name(folder: Path) -> Path:
+    """A new name for a file or folder that is deleted if its process is killed."""
+    return folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
 
 
 def _move(part: Path, file: FileIO, path: Path) -> None:
@@ -196,7 +206,7 @@ def _clear_once(folder: str) -> None:
     clear_leftovers(Path(folder))
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create the folder and its missing parents, so that they outlast a power failure."""
     missing: list[Path] = []
     while not folder.is_dir() and folder != folder.parent:

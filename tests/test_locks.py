@@ -61,3 +61,22 @@ def test_a_disk_without_locks_is_used_without_them(tmp_path, monkeypatch, number
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with held(tmp_path / "lock", "it is used"), held(tmp_path / "lock", "it is used"):
         pass
+
+
+def test_locks_of_smb_are_not_used(tmp_path, monkeypatch):
+    """There, what is locked can't be read through another descriptor."""
+    device = os.stat(tmp_path).st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 0:3 / /proc rw - proc proc rw\n"
+        f"22 1 {os.major(device)}:{os.minor(device)} / /mnt rw shared:1 - cifs //nas/data rw\n"
+    )
+    monkeypatch.setattr(locks, "MOUNTS", mounts)
+    locks._file_system.cache_clear()
+    with (tmp_path / "file").open("w") as file:
+        assert locks.take(file.fileno()) is None
+    locks._file_system.cache_clear()
+    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "none")
+    with (tmp_path / "file").open("w") as file:
+        assert locks.take(file.fileno()) is True
+    locks._file_system.cache_clear()

@@ -308,7 +308,7 @@ def _parts(path: Path) -> dict[str, State]:
     if path.suffix == ".safetensors":
         loaded: Any = checkpoint.load_weights(path)[0]
     else:
-        loaded = checkpoint.load(path)
+        loaded = checkpoint.load(path, require_checksums=False)
     if not isinstance(loaded, dict):
         raise DataError(f"{path} has no state dict. Expected {EXPECTED}.")
     if not loaded:

@@ -162,7 +162,7 @@ def translate_files(
                 for item in saving.popleft().result():
                     note(item)
                     if item.scene and not item.error:
-                        item.scene.clear()
+                        item.scene.finish()
                     if item.error:
                         summary.failed.append((item.job.source, item.error))
                     else:

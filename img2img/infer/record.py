@@ -20,6 +20,7 @@ from img2img import locks
 from img2img.errors import DataError
 from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
+from img2img.writing import make_folder, sync_folder
 
 CHECKSUM = ', "crc32": "'  # before the last field of a line
 ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
@@ -125,13 +126,14 @@ class Record:
         """
         with ExitStack() as stack:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 for number in itertools.count(1):
                     name = f"{self._part}-{number}" if number > 1 else self._part
                     self._begun = stack.enter_context(self._appended(f"begun{name}.jsonl"))
                     if locks.take(self._begun.fileno()) is not False:
                         break
                 self._finished = stack.enter_context(self._appended(f"manifest{name}.jsonl"))
+                sync_folder(self.folder)
             except OSError as error:
                 raise DataError(f"{self.folder} can't be written ({error.strerror}).") from None
             yield

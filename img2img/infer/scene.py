@@ -87,8 +87,13 @@ class Scene:
         """Write the output from the translated pixels. Returns its bytes, and notes. intensity: of
         the output, if it has values.
         """
+        with self.locked():
+            return self._save(intensity)
+
+    def _save(self, intensity: Intensity | None) -> tuple[int, tuple[str, ...]]:
         state = self.state()
-        assert state  # it was translated
+        if not state:
+            raise DataError("another process has begun it anew; run the same command again")
         shape, dtype, lost = tuple(state["shape"]), state["dtype"], state["lost"]
         with windows.opened(self.sources[0]) as page:
             like = page.raster
@@ -112,8 +117,13 @@ class Scene:
         write_whole(self.folder / STATE, json.dumps({"key": self.key, **state}))
 
     def clear(self) -> None:
-        """Delete the folder of the work."""
+        """Delete the folder of the work, which the caller has locked."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Delete the folder of the work, unless another process works there."""
+        with contextlib.suppress(DataError), self.locked():
+            self.clear()
 
     def forget(self) -> None:
         """Delete what an earlier run with other settings left, the state first."""
@@ -126,7 +136,8 @@ class Scene:
             state: dict[str, Any] = json.loads((self.folder / STATE).read_text())
             size = math.prod(state["shape"]) * np.dtype(state["dtype"]).itemsize
             whole = self.pixels.stat().st_size <= size
-            return state if state["key"] == self.key and whole else None
+            complete = len(state["shape"]) == 4 and {"page", "lost", "alpha"} <= state.keys()
+            return state if state["key"] == self.key and whole and complete else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -142,8 +153,7 @@ def clear_leftovers(targets: Iterable[str]) -> None:
         if folders.get(parent):
             scene = Scene((), Path(target), "")
             if scene.folder.name in folders[parent]:
-                with contextlib.suppress(DataError), scene.locked():
-                    scene.clear()
+                scene.finish()
 
 
 def described(

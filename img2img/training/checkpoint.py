@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from img2img import checksum
 from img2img.errors import DataError, Img2ImgError
-from img2img.writing import whole_file
+from img2img.writing import temporary_name, whole_file
 
 # Paths in the folder of a run.
 LAST = Path("checkpoints", "last.pt")
@@ -38,7 +38,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def _written(path: Path) -> Iterator[Path]:
     """Like whole_file, but raises NotWritten for any error of the OS, torch or safetensors."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
             yield temporary
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -73,20 +72,24 @@ def save_newest(run: Path, state: dict[str, Any]) -> None:
     """Write the run's last checkpoint, and keep the one before. Raises NotWritten."""
     last, previous = run / LAST, run / PREVIOUS
     if last.exists():  # before the new one is written, so that the disk holds two, never three
-        with _written(previous) as temporary:
-            temporary.unlink()
+        try:
+            link = temporary_name(last.parent)
+            link.hardlink_to(last)
+            link.replace(previous)
+        except OSError:  # a file system without hard links
             try:
-                temporary.hardlink_to(last)
-            except OSError:  # a file system without hard links
-                last.replace(temporary)
+                last.replace(previous)
+            except OSError as error:
+                raise NotWritten(f"{previous} can't be written ({error}).") from None
     save(last, state)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, require_checksums: bool = True) -> dict[str, Any]:
     """Load tensors and plain values onto the CPU. Raises DataError for any other content, and for
-    content that does not match the checksums that torch writes beside each part.
+    content that does not match the checksums that torch writes beside each part, unless it was told
+    not to (`require_checksums`: as it is in img2img's files).
     """
-    _require_plain_zip(path)
+    _require_plain_zip(path, require_checksums)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state
@@ -108,9 +111,10 @@ def _more_than_tensors(path: Path, what: str) -> str:
     )
 
 
-def _require_plain_zip(path: Path) -> None:
-    """Refuse compressed archives: torch writes none, and a small one can fill the memory. Refuse
-    those of which a part does not match its CRC-32, which torch writes and does not read.
+def _require_plain_zip(path: Path, checksums: bool) -> None:
+    """Refuse compressed archives: torch writes none, and a small one can fill the memory. With
+    `checksums`, refuse those of which a part does not match its CRC-32, which torch writes and does
+    not read.
     """
     try:
         with path.open("rb") as file:
@@ -120,7 +124,7 @@ def _require_plain_zip(path: Path) -> None:
             records = packed.infolist()
             plain = all(record.compress_type == zipfile.ZIP_STORED for record in records)
             plain &= sum(record.file_size for record in records) <= path.stat().st_size
-            changed = packed.testzip() if plain else None
+            changed = packed.testzip() if plain and checksums else None
     except OSError:
         return  # torch.load reports it
     except Exception:  # a damaged directory raises almost anything

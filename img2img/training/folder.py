@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import secrets
 import shlex
 import sys
 import time
@@ -28,7 +27,7 @@ from img2img.training.keep import Keep, kept_checkpoints, kept_path
 from img2img.training.plan import Plan
 from img2img.training.ranks import Ranks
 from img2img.training.trainer import Trainer
-from img2img.writing import clear_leftovers, naming, sync_folder, write_whole
+from img2img.writing import clear_leftovers, naming, sync_folder, temporary_name, write_whole
 
 LOCK = ".lock"
 
@@ -63,6 +62,8 @@ def locked(run: Path, ranks: Ranks) -> Iterator[None]:
                 stack.enter_context(locks.held(run / LOCK, f"{run} is being trained"))
             except UsageError as error:
                 message = str(error)
+            except OSError as error:  # the other ranks wait for the message
+                message = f"{error.filename or run}: {error.strerror or error}."
         if message := ranks.from_first(message):
             raise UsageError(message)
         yield
@@ -100,7 +101,7 @@ def begin(run: Path, config: RunConfig) -> None:
     taken = UsageError(f"{run} exists already. Choose another --name.")
     if not is_vacant(run):
         raise taken
-    draft = run / f".img2img-{secrets.token_hex(8)}.part"
+    draft = temporary_name(run)
     with naming(path):
         write_whole(draft, content)
     try:
@@ -112,6 +113,7 @@ def begin(run: Path, config: RunConfig) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(run)
+    sync_folder(run.parent)
 
 
 def record(run: Path, config: RunConfig) -> None:

@@ -469,6 +469,20 @@ def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
         shutil.rmtree(out)
 
 
+def test_a_state_of_another_version_is_not_used(tmp_path):
+    scene = Scene((tmp_path / "a.tif",), tmp_path / "b.tif", "key")
+    scene.folder.mkdir()
+    scene.pixels.write_bytes(b"")
+    state = {"shape": [1, 8, 8, 1], "dtype": "uint8", "page": 0, "lost": False, "alpha": False}
+    scene.save_state(state)
+    assert scene.state() == {"key": "key", **state}
+    scene.save_state({**state, "shape": [8, 8, 1]})
+    assert scene.state() is None
+    del state["page"]
+    scene.save_state(state)
+    assert scene.state() is None
+
+
 def test_several_inputs_are_stacked_part_by_part(tmp_path):
     """With what is missing in either missing in both."""
     optical, radar = drawn("uint16", 100, 90, 2), drawn("float32", 100, 90, 1)

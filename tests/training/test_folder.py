@@ -1,12 +1,15 @@
 """The folder of a run: who may write it, and what damage and kills leave of it."""
 
+import errno
 import io
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from states import assert_bitwise, state
 from torch import nn
@@ -117,6 +120,25 @@ def test_a_flipped_bit_of_the_checksum_is_noticed(done):
         path.write_bytes(changed)
         with pytest.raises(DataError, match=r"weights\.safetensors"):
             checkpoint.load_weights(path)
+
+
+def test_without_hard_links_the_checkpoint_before_is_kept_by_one_move(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "no hard links")
+
+    def killed(state, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    for step in (1, 2):
+        checkpoint.save_newest(tmp_path, {"step": step})
+    last, before = tmp_path / checkpoint.LAST, tmp_path / checkpoint.PREVIOUS
+    assert [checkpoint.load(path)["step"] for path in (last, before)] == [2, 1]
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_newest(tmp_path, {"step": 3})
+    path, state = checkpoint.load_newest(tmp_path, pytest.fail)
+    assert (path, state) == (before, {"step": 2})
 
 
 def test_damaged_best_weights_are_told_and_count_no_longer(tmp_path):
