@@ -63,8 +63,8 @@ class Gathered:
             self.small_output += map(self._small, shown)
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric over the pictures that have one."""
-        if not (self.paired and self.measured):
+        """The mean of each metric over the pictures that have a ground truth and the metric."""
+        if not self.measured:
             return {}
         columns = {name: [row[name] for row in self.measured] for name in self.measured[0]}
         known = {name: np.array(column) for name, column in columns.items()}
