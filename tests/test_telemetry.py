@@ -174,7 +174,7 @@ def test_a_server_is_quiet(watched, command, ready):
                 assert answer.read(4) == b"\x89PNG"
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)  # strace is slow, and other tests run beside it
     watched.require_quiet()
 
 
