@@ -19,6 +19,7 @@ PICTURE_SUFFIXES = frozenset(
 )
 # Of values that are no pictures where photographs are beside them, such as features.
 VALUE_SUFFIXES = frozenset({".npy", ".npz", ".dcm", ".nii", ".nii.gz"})
+SLIDE_SUFFIXES = frozenset({".svs"})
 # For messages.
 KINDS = "jpg, png, webp, bmp, tiff, gif, avif, heic, jp2, jxl, ppm, npy, npz, dcm, nii"
 # The first bytes of pictures, to recognize files without a suffix.
@@ -154,19 +155,24 @@ def walk(
 
 
 def find_pictures(
-    folder: Path, unreadable: list[Path] | None = None, passed_over: PassedOver | None = None
+    folder: Path,
+    unreadable: list[Path] | None = None,
+    passed_over: PassedOver | None = None,
+    slides: bool = False,
 ) -> Iterator[Path]:
     """Picture files below `folder`, by suffix, or by their first bytes where they have no suffix.
 
     Files of VALUE_SUFFIXES are pictures if there are no others. Folders and arguments are those of
-    `walk`; passed_over also receives the files that are not pictures.
+    `walk`; passed_over also receives the files that are not pictures. slides: whether files of
+    SLIDE_SUFFIXES are pictures, too.
     """
     values: list[str] = []
     alone = True
     for entry in walk(folder, unreadable, passed_over):
-        if _suffix(entry.name) in VALUE_SUFFIXES and _is_file(entry):
+        suffix = _suffix(entry.name)
+        if suffix in VALUE_SUFFIXES and _is_file(entry):
             values.append(entry.path)
-        elif is_picture(entry, passed_over):
+        elif (slides and suffix in SLIDE_SUFFIXES) or is_picture(entry, passed_over):
             alone = False
             yield Path(entry.path)
     if alone:
@@ -244,14 +250,16 @@ def data_folders(folder: Path, passed_over: PassedOver | None = None) -> list[Pa
     return sorted(data)
 
 
-def pictures(folder: Path, passed_over: PassedOver | None = None) -> tuple[Path, ...]:
+def pictures(
+    folder: Path, passed_over: PassedOver | None = None, slides: bool = False
+) -> tuple[Path, ...]:
     """Every picture below the folder. Raises DataError where it is missing or has none.
 
-    passed_over: receives everything else.
+    passed_over: receives everything else. slides: whether those are pictures, too.
     """
     require_folder(folder)
     ignored = PassedOver()
-    paths = tuple(find_pictures(folder, passed_over=ignored))
+    paths = tuple(find_pictures(folder, passed_over=ignored, slides=slides))
     if not paths:
         raise no_pictures(folder, ignored)
     if passed_over is not None:
@@ -294,14 +302,16 @@ def stem(path: Path, folder: Path) -> str:
     return relative if relative.isascii() else unicodedata.normalize("NFC", relative)
 
 
-def named_files(inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Files, and those of folders, each with a name for an output: its path relative to the folder,
-    or its own name. Raises DataError for a missing input.
+def named_files(inputs: Sequence[Path], passed_over: PassedOver) -> list[tuple[Path, Path]]:
+    """Files, and the pictures and slides of folders, each with a name for an output: its path
+    relative to the folder, or its own name. Raises DataError for a missing input, and for a folder
+    without any. passed_over: receives everything else in the folders.
     """
     named: list[tuple[Path, Path]] = []
     for path in inputs:
         if path.is_dir():
-            named += [(file, file.relative_to(path)) for file in find_pictures(path)]
+            files = pictures(path, passed_over, slides=True)
+            named += [(file, file.relative_to(path)) for file in files]
         elif path.exists():
             named.append((path, Path(path.name)))
         else:

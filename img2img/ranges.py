@@ -101,12 +101,6 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
     if text == "auto":
         text, why = _chosen(statistics, values)
     low, high, decibels = limits_of(text, "--range", statistics.dtype, values)
-    farthest = max(max(abs(a), abs(b)) / (b - a) for a, b in zip(low, high, strict=True))
-    if farthest > FARTHEST:
-        raise UsageError(
-            f"--range {rule}: {low[0]:g} to {high[0]:g} is too narrow so far from 0 for the fp32 "
-            "of an exported model. Subtract a constant from the files first."
-        )
     return Intensity(
         dtype=as_dtype(statistics.dtype),
         bands=statistics.bands,
@@ -119,6 +113,16 @@ def fitted(rule: str, statistics: Statistics) -> Intensity:
         nodata=representable(statistics.nodata, statistics.dtype),
         rule=why,
     )
+
+
+def require_fp32(intensity: Intensity) -> None:
+    """Raise UsageError for a range that is too narrow, so far from 0, for networks in fp32."""
+    for low, high in zip(intensity.low, intensity.high, strict=True):
+        if max(abs(low), abs(high)) > FARTHEST * (high - low):
+            raise UsageError(
+                f"--range: {low:g} to {high:g} ({intensity.rule}) is too narrow so far from 0 for "
+                "the fp32 of an exported model. Subtract a constant from the files first."
+            )
 
 
 def limits_of(rule: str, option: str, dtype: str, values: np.ndarray | None) -> Limits:

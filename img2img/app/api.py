@@ -181,7 +181,8 @@ class Service:
         batcher = self.batcher(name, translator)
         results = await asyncio.gather(*(batcher(page, domain) for page in pages))
         translated = time.perf_counter()
-        content, notes = await run_in_threadpool(encoded, source, results, manifest, suffix)
+        maker = f"{translator.sha256} {parameters.to}"
+        content, notes = await run_in_threadpool(encoded, source, results, manifest, suffix, maker)
         seconds = {
             "decode": decoded - began,
             "translate": translated - decoded,

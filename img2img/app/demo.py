@@ -61,9 +61,23 @@ class Choice:
         """
         return inputs_of(self.manifest) if self.manifest.intensity_in else ()
 
+    def sent(self, paths: str | Sequence[str | None] | None) -> list[str]:
+        """The files for the model's inputs; none while one is missing. paths: of all uploads, of
+        which those that are hidden for this model may still have the files for another one.
+        """
+        count = len(inputs_of(self.manifest))
+        several = [paths] if isinstance(paths, str) else list(paths or ())
+        given = [path for path in several[:count] if path]
+        return given if len(given) == count else []
+
     def translated(self, source: Picture | Values, to: str | list[str] | None) -> list[np.ndarray]:
         """What the model makes of each page."""
         return [self.translator(page, to) for page in pages_of(source)]
+
+    @property
+    def maker(self) -> str:
+        """What tells its results from those of other choices."""
+        return f"{self.translator.sha256} {self.to}"
 
     @property
     def title(self) -> str:
@@ -147,9 +161,9 @@ class Demo:
 
         sent: the path of a photograph, or of a file for each input of a model of values.
         """
-        paths = [sent] if isinstance(sent, str) else [path for path in sent or () if path]
         choice = self.choose(title, way, domain, several)
-        if not paths or len(paths) < len(choice.inputs):
+        paths = choice.sent(sent)
+        if not paths:
             return EMPTY
         contents = [self.load(path) for path in paths]
         source = self.decode(contents, choice)
@@ -188,7 +202,7 @@ class Demo:
         began = time.perf_counter()
         results = choice.translated(source, choice.to)
         took = time.perf_counter() - began
-        content, remarks = encoded(source, results, choice.manifest, suffix)
+        content, remarks = encoded(source, results, choice.manifest, suffix, choice.maker)
         saved = str(self.save(content, name, choice.title, suffix))
         notes = "".join(f"; {note}" for note in (*source.notes, *remarks))
         size, values = size_of(source, results), values_of(source, results, choice.manifest)
@@ -209,9 +223,9 @@ class Demo:
         Yields an update that changes nothing before each domain, so that Gradio can stop between
         two of them, and all pictures at the end.
         """
-        paths = [sent] if isinstance(sent, str) else [path for path in sent or () if path]
         choice = self.choose(title, way, None, [])
-        if not paths or len(paths) < len(choice.inputs):
+        paths = choice.sent(sent)
+        if not paths:
             raise gr.Error("Drop a picture in first.")
         source = self.decode([self.load(path) for path in paths], choice)
         shown: list[tuple[np.ndarray, str]] = []
@@ -268,7 +282,9 @@ class Demo:
                     source = self.decode([content], choice)
                     suffix = suffix_of_answer(content, choice.manifest)
                     results = choice.translated(source, choice.to)
-                    answer, remarks = encoded(source, results, choice.manifest, suffix)
+                    answer, remarks = encoded(
+                        source, results, choice.manifest, suffix, choice.maker
+                    )
                 except Img2ImgError as error:
                     failed.append(f"- {name}: {error}")
                     continue

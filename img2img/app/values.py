@@ -112,18 +112,23 @@ def pages_of(source: Picture | Values) -> list[np.ndarray]:
 
 
 def encoded(
-    source: Picture | Values, results: Sequence[np.ndarray], manifest: Manifest, suffix: str
+    source: Picture | Values,
+    results: Sequence[np.ndarray],
+    manifest: Manifest,
+    suffix: str,
+    maker: str,
 ) -> tuple[bytes, tuple[str, ...]]:
     """The answer's file, and notes on it: values with the metadata of their file, photographs
     without, since who sent them has it.
 
-    results: what the model made of each page of the source. Raises DataError for what the format
-    can't hold.
+    results: what the model made of each page of the source. maker: the model's SHA-256 and what it
+    translates to, by which answers for the slices of one DICOM series are one new series. Raises
+    DataError for what the format can't hold.
     """
     intensity = manifest.intensity_out
     if isinstance(source, Values) and (intensity or suffix in rasters.WRITES):
         result = np.stack(results) if source.values.ndim == 4 else results[0]
-        return values.encode(result, source.raster, source.missing, intensity, suffix)
+        return values.encode(result, source.raster, source.missing, intensity, suffix, maker)
     if len(results) > 1:
         raise DataError(f"{suffix} holds one page, not {len(results)}. Choose the format tiff.")
     [result] = results

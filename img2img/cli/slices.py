@@ -27,13 +27,16 @@ def slices(
     from img2img import rasters
     from img2img.cli import stderr_console
     from img2img.errors import DataError
-    from img2img.files import named_files, split_suffix
+    from img2img.files import PassedOver, named_files, split_suffix
     from img2img.rasters import Raster
     from img2img.rasters.pages import around, together
     from img2img.writing import write_whole
 
     console = stderr_console()
-    files = named_files(inputs)
+    passed_over = PassedOver()
+    files = named_files(inputs, passed_over)
+    if str(passed_over):
+        console.print(f"{passed_over}.", highlight=False, markup=False)
     written = 0
     for path, relative in track(files, "slicing", console=console, transient=True):
         header = rasters.header(path)

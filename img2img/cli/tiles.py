@@ -30,6 +30,7 @@ def tiles(
 
     img2img tiles slides -o tiles --size 512 --magnification 20
     """
+    import math
     from dataclasses import replace
 
     from rich.progress import track
@@ -38,16 +39,19 @@ def tiles(
     from img2img.box import boxes
     from img2img.cli import stderr_console
     from img2img.errors import DataError, UsageError
-    from img2img.files import named_files, split_suffix
+    from img2img.files import PassedOver, named_files, split_suffix
     from img2img.rasters import windows
     from img2img.rasters.magnification import level_of
     from img2img.rasters.tiff_metadata import TiffMetadata, moved
     from img2img.writing import write_whole
 
-    if magnification is not None and (level is not None or magnification <= 0):
+    if magnification is not None and (level is not None or not 0 < magnification < math.inf):
         raise UsageError("--magnification is a number above 0, without --level.")
     console = stderr_console()
-    files = named_files(inputs)
+    passed_over = PassedOver()
+    files = named_files(inputs, passed_over)
+    if str(passed_over):
+        console.print(f"{passed_over}.", highlight=False, markup=False)
     stems: dict[str, Path] = {}  # of the outputs, each with its input
     for path, relative in files:
         if not windows.reads(path):

@@ -14,7 +14,7 @@ from img2img import images, rasters
 from img2img.errors import DataError, MissingPackage, UsageError
 from img2img.files import spread, usable_cores
 from img2img.intensity import Intensity, stacked
-from img2img.ranges import SIDES, Statistics, by_side, fitted
+from img2img.ranges import SIDES, Statistics, by_side, fitted, require_fp32
 from img2img.rasters import Header, Raster
 from img2img.rasters.pages import Mode, header_of_picture, split_name
 from img2img.rasters.pages import read as read_picture
@@ -76,6 +76,7 @@ def fit_intensities(
     show: Sequence[str] = (),
     pages: Mode = "each",
     neighbors: int = 0,
+    for_networks: bool = True,
 ) -> dict[str, Intensity]:
     """The intensities of the sides whose pictures are not photographs, from all of their headers
     and some of their values.
@@ -84,9 +85,10 @@ def fit_intensities(
     bands are given is read as values in any case. Else most of its files have to be values: a
     photograph of 16 bits among others of 8 is read as one. inputs: the files of a by the name of
     the folder, where they are stacked from several; each may have photographs, too. pages and
-    neighbors: those of the data set, of which the neighbors are for a alone. Raises
-    DataError for files that differ in type or bands, which it names, and UsageError for a range or
-    bands that the files don't have.
+    neighbors: those of the data set, of which the neighbors are for a alone. for_networks: whether
+    networks map the ranges, in fp32. Raises DataError for files that differ in type or bands, which
+    it names, and UsageError for a range or bands that the files don't have, and for a range that is
+    too narrow for networks.
     """
     names = tuple(inputs or ())
     rules = by_side(ranges, "--range", names)
@@ -112,6 +114,9 @@ def fit_intensities(
     intensities, values = {}, {}
     for side, each in fits.items():
         parts = [fit.intensity for fit in each]
+        if for_networks:
+            for part in parts:
+                require_fp32(part)
         intensities[side] = stacked(parts) if inputs and side == "a" else parts[0]
         values[side] = [band for fit in each for band in fit.values.T]
     return declared(show, intensities, values)

@@ -13,8 +13,8 @@ from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import is_raster
 from img2img.errors import DataError
+from img2img.rasters.pages import Mode, split_name
 from img2img.rasters.pages import read as read_picture
-from img2img.rasters.pages import split_name
 
 NAMED = 5  # groups that a message names
 
@@ -79,7 +79,7 @@ def same_files(
         if key not in hashed:
             hashed[key] = {digest(trained): trained for trained in reversed(by_size[key])}
         trained = hashed[key].get(digest(path))
-        if trained and not _is_plain(path):
+        if trained and not _is_plain(path, held_out.pages):
             same.append((path, trained))
     return same
 
@@ -104,13 +104,16 @@ def _size(path: Path) -> int:
     return 0 if split_name(path)[1] is not None else path.stat().st_size
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether all pixels are alike, or missing. A broken file is not: it is named elsewhere."""
+def _is_plain(path: Path, pages: Mode) -> bool:
+    """Whether all pixels of the pages that make up a picture are alike, or missing. A broken file
+    is not: it is named elsewhere.
+    """
     try:
         if not is_raster(path):
             pixels = images.read(path).pixels
         else:
-            raster = read_picture(path)
+            # Without the neighbors of a page, since `sha256` is of the page alone.
+            raster = read_picture(path, pages)
             missing = raster.missing
             pixels = raster.values if missing is None else raster.values[~missing][:, None]
     except (DataError, OSError):

@@ -13,7 +13,13 @@ from img2img.evaluate.cases import Case, Kinds, Translations
 from img2img.evaluate.diagnose import LOG
 from img2img.evaluate.features import extractor
 from img2img.evaluate.measure import Evaluation
-from img2img.evaluate.run import evaluate, folder_cases, with_further
+from img2img.evaluate.run import (
+    evaluate,
+    folder_cases,
+    has_pages,
+    pages_of_case,
+    with_further,
+)
 from img2img.infer.translator import Translator
 
 
@@ -70,6 +76,7 @@ def compare(
     for translations in models.values():
         assert translations.translator
         cases = with_further(cases, translations.translator.manifest, inputs)
+    cases = _by_page(cases, list(models.values()))
     sections = [report.heading("The same inputs"), _pictures(models, cases)]
     if told := shown.describe():
         sections.append(report.paragraph(f"Bands that are shown: {told}."))
@@ -89,6 +96,23 @@ def compare(
         ]
     sections += [report.heading("Settings that differ"), _settings(names, runs)]
     return report.page(" / ".join(names), *sections)
+
+
+def _by_page(cases: list[Case], models: Sequence[Translations]) -> list[Case]:
+    """The cases, or one for each page, where each page is a picture for the models. Raises
+    UsageError for files of several pages that are one picture for some of the models.
+    """
+    each = [has_pages(translations) for translations in models]
+    if not any(each):
+        return cases
+    pages = [page for case in cases for page in pages_of_case(case)]
+    if not all(each) and len(pages) > len(cases):
+        raise UsageError(
+            "Some of the runs take each page of a file as a picture, and others all pages or the "
+            "first one, so they can't be compared on files of several pages. Give --inputs with "
+            "files of one page."
+        )
+    return pages
 
 
 def _pictures(models: dict[str, Translations], cases: list[Case]) -> str:

@@ -82,9 +82,9 @@ def evaluate(
     if translations.translator:
         cases = with_further(cases, translations.translator.manifest, [folder, *further])
     _require_kinds(cases, reals, translations)
-    if translations.kinds.outputs and _has_pages(translations):
+    if has_pages(translations):
         reals = pages_of(reals, Sources(pages="each"))
-        cases = [page for case in cases for page in _pages(case)]
+        cases = [page for case in cases for page in pages_of_case(case)]
     units = _units(cases, translations, console) if translations.kinds.outputs else None
     evaluator = Evaluator(
         network,
@@ -117,15 +117,18 @@ def evaluate(
     return evaluator.complete_result()
 
 
-def _has_pages(translations: Translations) -> bool:
-    """Whether each page of a file is a picture; not for a model that takes all pages, or the first
-    one, as a picture.
+def has_pages(translations: Translations) -> bool:
+    """Whether each page of a file is a picture; not of photographs, and not for a model that takes
+    or gives all pages, or the first one, as a picture.
     """
-    inputs = translations.kinds.inputs if translations.translator else None
-    return inputs is None or all(part.pages == "each" for part in inputs.inputs)
+    inputs, outputs = translations.kinds
+    if outputs is None or translations.translator is None:
+        return outputs is not None
+    parts = [outputs, *(inputs.inputs if inputs else ())]
+    return all(part.pages == "each" for part in parts if not part.photographs)
 
 
-def _pages(case: Case) -> list[Case]:
+def pages_of_case(case: Case) -> list[Case]:
     """The case, or one for each page of its files, by their names."""
     files = (case.path, *((case.truth,) if case.truth else ()), *case.further)
     each = [pages_of([file], Sources(pages="each")) for file in files]
@@ -173,7 +176,8 @@ def kinds_of_files(files: Sequence[Path], show: Sequence[str] = ()) -> Kinds:
     and UsageError for bands and stretches that can't be had.
     """
     pages = pages_of(files, Sources(pages="each"))
-    return Kinds(outputs=fit_intensities({"b": pages}, ("b=auto",), (), show=show)["b"])
+    intensities = fit_intensities({"b": pages}, ("b=auto",), (), show=show, for_networks=False)
+    return Kinds(outputs=intensities["b"])
 
 
 def _require_kinds(

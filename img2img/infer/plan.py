@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from img2img import rasters
 from img2img.errors import DataError, UsageError
 from img2img.files import (
+    SLIDE_SUFFIXES,
     VALUE_SUFFIXES,
     PassedOver,
     find_pictures,
@@ -35,7 +36,6 @@ class Formats(NamedTuple):
     otherwise: str
 
 
-SLIDES = (".svs",)
 PHOTOGRAPHS = Formats(WRITERS, ".png")
 
 
@@ -336,7 +336,7 @@ def _renamed(relative: str, extension: Extension, names: Names, formats: Formats
     if extension == "keep" and suffix.lower() in formats.kept:
         return relative
     wanted = formats.otherwise if extension == "keep" else f".{extension}"
-    if extension == "keep" and suffix.lower() in SLIDES:
+    if extension == "keep" and suffix.lower() in SLIDE_SUFFIXES:
         wanted = ".tif"  # which holds pictures of this size
     kept = relative if names == "full" and suffix.lower() != wanted else stem
     return kept + wanted

@@ -16,12 +16,18 @@ NUMBERS = np.arange(MOST)
 WIDTHS = 9 + np.searchsorted([2**bits - 2 - END for bits in (9, 10, 11)], NUMBERS)
 ENDS = np.cumsum(WIDTHS)  # the bits up to the end of the n-th code
 LARGEST = np.where(NUMBERS == 0, END, NUMBERS + END)
+# Encoders clear the table when it is full, after thousands of codes. Data of more clear codes than
+# these take long to check.
+CLEARS, BITS_PER_CLEAR = 16, 9 * 64
 
 
 def require_sound(content: bytes) -> None:
-    """Raise DataError for a code that is not defined, and for a table that overflows."""
+    """Raise DataError for a code that is not defined, for a table that overflows, and for more
+    clear codes than any encoder writes.
+    """
     packed = np.frombuffer(content + bytes(4), np.uint8).astype(np.uint32)
     at, bits = 0, 8 * len(content)
+    clears, most = 0, CLEARS + bits // BITS_PER_CLEAR
     while at < bits:
         ends = at + ENDS[: np.searchsorted(ENDS, bits - at, "right")]
         if not len(ends):
@@ -40,4 +46,7 @@ def require_sound(content: bytes) -> None:
             return
         if codes[count] == END:
             return
+        clears += 1
+        if clears > most:
+            raise DataError("its LZW data are damaged: they clear the table again and again")
         at = int(ends[count])

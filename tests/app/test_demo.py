@@ -228,6 +228,9 @@ def test_values_are_shown_in_false_colors_and_come_back_exactly(demo, tmp_path):
         said,
     )
     assert demo.translate([None, None], *given[1:])[0] is None
+    again, _, _ = demo.translate([str(tmp_path / "a.tif"), "of a hidden upload"], *given[1:])
+    assert np.array_equal(again[1], after)
+    assert demo.translate([None, str(tmp_path / "a.tif")], *given[1:])[0] is None
 
 
 def test_a_file_for_each_input_makes_one_picture(demo, noise, tmp_path):

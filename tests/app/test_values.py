@@ -226,6 +226,19 @@ def test_the_share_of_clipped_values_is_told(client):
     assert (within.headers["img2img-clipped"], "img2img-notes" in within.headers) == ("0", False)
 
 
+def test_slices_of_one_series_become_one_series_of_each_model(client):
+    series = "1.2.3.4"
+    slices = [dicom(drawn("int16", 9, 7), SeriesInstanceUID=series) for _ in range(2)]
+
+    def answered(model: str, content: bytes) -> str:
+        answer = ask(client, model, content)
+        return pydicom.dcmread(io.BytesIO(answer.content)).SeriesInstanceUID
+
+    first, second = (answered("int16", content) for content in slices)
+    assert first == second
+    assert len({series, first, answered("map", slices[0])}) == 3
+
+
 def test_a_form_has_a_file_for_each_input(client):
     optical, sar = drawn("uint16", 9, 7, 2), drawn("float32", 9, 7)
     files = {"sar": ("b.npy", written(np.save, sar)), "optical": ("../My 07.tif", tiff(optical))}

@@ -13,8 +13,8 @@ from img2img.errors import Img2ImgError
 RANDOM = np.random.default_rng(0)
 
 
-def run(*arguments) -> str:
-    result = CliRunner().invoke(app, ["tiles", *map(str, arguments)])
+def run(*arguments, command="tiles") -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)])
     if isinstance(result.exception, Img2ImgError):
         raise result.exception
     assert result.exit_code == 0, result.exception
@@ -118,10 +118,23 @@ def test_a_level_is_chosen_by_its_magnification(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.svs") as file:
         file.write(values, **kinds, description=told)
         file.write(values[::2, ::2], **kinds, subfiletype=1)
-    run(tmp_path / "a.svs", "-o", tmp_path / "out", "--size", 64, "--magnification", 20)
+    (tmp_path / "labels.txt").touch()
+    told = run(tmp_path, "-o", tmp_path / "out", "--size", 64, "--magnification", 20)
+    assert "1 file passed over: 1 .txt. 1 tiles of 1 files" in told
     [tile] = (tmp_path / "out").iterdir()
     np.testing.assert_array_equal(images.read(tile).pixels, values[::2, ::2])
     with pytest.raises(Img2ImgError, match=r"magnifications of 40, 20, and none is 10"):
         run(tmp_path / "a.svs", "-o", tmp_path / "more", "--magnification", 10)
     with pytest.raises(Img2ImgError, match="without --level"):
         run(tmp_path / "a.svs", "-o", tmp_path / "more", "--magnification", 20, "--level", 0)
+    for wrong in ("0", "nan", "inf"):
+        with pytest.raises(Img2ImgError, match="--magnification is a number above 0"):
+            run(tmp_path / "a.svs", "-o", tmp_path / "more", "--magnification", wrong)
+
+
+@pytest.mark.parametrize("command", ["tiles", "slices"])
+def test_a_folder_without_pictures_is_an_error(command, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").touch()
+    with pytest.raises(Img2ImgError, match=r"in has no pictures .* 1 file passed over: 1 \.txt"):
+        run(tmp_path / "in", "-o", tmp_path / "out", command=command)

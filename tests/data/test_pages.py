@@ -189,3 +189,21 @@ def test_the_fingerprint_covers_every_page(volumes):
     assert fingerprint(Pairs.open(volumes.model_copy(update={"pages": None}), RGB)) != before
     save(volumes.a / "p2.tif", 4, np.int32)
     assert fingerprint(Pairs.open(volumes, RGB)) != before
+
+
+@pytest.mark.parametrize(
+    ("pages", "neighbors", "leaked"), [("stack", 0, 1), ("first", 0, 0), ("each", 1, 3)]
+)
+def test_a_volume_is_empty_if_all_pages_that_are_read_are(pages, neighbors, leaked, tmp_path):
+    values = RANDOM.integers(0, 900, (4, 20, 24)).astype(np.int16)
+    values[0] = 0
+    sides = []
+    for part in ("train", "test"):
+        for side, content in (("a", values), ("b", RANDOM.integers(0, 9, (4, 20, 24), np.int16))):
+            (tmp_path / part / side).mkdir(parents=True)
+            path = tmp_path / part / side / "p.tif"
+            tifffile.imwrite(path, content, photometric="minisblack")
+        folders = {side: tmp_path / part / side for side in "ab"}
+        sides.append(Sources(**folders, pages=pages, neighbors=neighbors))
+    training, held_out = (METHODS["cut"].open_data(sources, RGB) for sources in sides)
+    assert len(same_files(training, held_out)) == leaked

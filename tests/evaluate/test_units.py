@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from bundles import make_between, make_identity
+from PIL import Image
 from typer.testing import CliRunner
 
 from img2img import Translator, images
@@ -127,6 +128,12 @@ def test_the_spectral_angle_ignores_brightness(folders, quiet):
     twice, turned = 2 * truth, np.ones((12, 12, 2), np.float32)
     real, fake = folders([truth, truth], [twice, turned])
     assert measured(real, fake, quiet)["sam"] == pytest.approx((0 + 45) / 2, abs=1e-4)
+
+
+def test_a_range_that_is_too_narrow_for_training_is_measured(folders, quiet):
+    truth = RANDOM.uniform(101_305, 101_345, (20, 20)).astype(np.float32)
+    found = measured(*folders([truth], [truth + 4]), quiet)
+    assert found["mae"] == pytest.approx(4, abs=0.01)
 
 
 def test_a_model_is_measured_by_its_range(folders, quiet, tmp_path):
@@ -287,6 +294,43 @@ def test_runs_of_values_are_compared_as_the_first_one_shows_them(folders, tmp_pa
     assert "inputs 1 as gray (0:50); outputs 1 as gray (0:50)" in page
     with pytest.raises(UsageError, match="takes one"):
         compare(runs, [fake, real], None, quiet)
+
+
+@pytest.mark.parametrize("pages", ["stack", "first"])
+def test_a_model_from_photographs_to_several_pages_is_measured_by_file(pages, quiet, tmp_path):
+    bands = ("1", "2", "3") if pages == "stack" else ("1",)
+    ends = {"low": (0,) * len(bands), "high": (255,) * len(bands)}
+    intensity = Intensity(dtype="uint8", bands=bands, pages=pages, **ends)
+    translator = Translator(make_between(tmp_path / "m.onnx", None, intensity), "cpu")
+    truth = RANDOM.integers(0, 200, (3, 20, 20)).astype(np.uint8)
+    for name in ("real", "photographs"):
+        (tmp_path / name).mkdir()
+    tifffile.imwrite(tmp_path / "real" / "0.tif", truth, photometric="minisblack")
+    shown = np.moveaxis(truth, 0, -1) if pages == "stack" else truth[0]
+    Image.fromarray(shown).save(tmp_path / "photographs" / "0.png")
+    found = measured(tmp_path / "real", tmp_path / "photographs", quiet, translator)
+    assert found["mae"] == 0
+
+
+def test_runs_are_compared_page_by_page(tmp_path, quiet):
+    intensity = Intensity(dtype="uint16", bands=("1",), low=(0,), high=(1000,))
+    for name, pages in (("each", "each"), ("first", "first")):
+        (tmp_path / name / "export").mkdir(parents=True)
+        kind = intensity.model_copy(update={"pages": pages})
+        make_identity(tmp_path / name / "export" / f"{name}.onnx", kind)
+        (tmp_path / name / "config.json").write_text("{}")
+    for name in ("inputs", "real"):
+        (tmp_path / name).mkdir()
+        levels = np.array([100, 500, 900], np.uint16)
+        volume = np.broadcast_to(levels[:, None, None], (3, 20, 20))
+        tifffile.imwrite(tmp_path / name / "v.tif", volume, photometric="minisblack")
+    inputs, runs = [tmp_path / "inputs"], [tmp_path / name for name in ("each", "first")]
+    page = compare(runs[:1], inputs, tmp_path / "real", quiet)
+    assert [f"v/page-{number}" in page for number in range(4)] == [True, True, True, False]
+    seen = [picture[0, 0, 0] / 255 for picture in images_in(page)]  # input, output and truth
+    assert seen == pytest.approx(list(np.repeat(levels / 1000, 3)), abs=0.01)
+    with pytest.raises(UsageError, match="Some of the runs take each page of a file as a picture"):
+        compare(runs, inputs, None, quiet)
 
 
 def test_sides_are_those_of_the_direction():

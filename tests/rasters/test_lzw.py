@@ -58,6 +58,13 @@ def test_a_table_that_overflows_is_refused():
         require_sound(repeated(3900))
 
 
+def test_more_clear_codes_than_encoders_write_are_refused():
+    require_sound(packed(*[256] * 16, 65, 257))
+    require_sound(packed(*(256, *[65] * 200) * 30, 257))
+    with pytest.raises(DataError, match="LZW data are damaged: they clear the table"):
+        require_sound(packed(*[256] * 2000))
+
+
 def test_a_damaged_file_does_not_reach_the_decoder(tmp_path):
     """This crashed the process, now and then."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint16), compression="lzw")
