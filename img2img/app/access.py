@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
+import idna
 from fastapi import Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
@@ -33,12 +34,12 @@ READABLE = [
     "Server-Timing",
 ]
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)")
+ORIGIN = re.compile(r"(https?)://([^/?#@:\s]+|\[[0-9a-f:.]+\])(:\d+)?")  # in lower case
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a server accepts."""
+    """What a server accepts. Names and origins are kept in the form in which browsers send them."""
 
     host: str = "127.0.0.1"  # the address or name that it listens to
     names: tuple[str, ...] = ()  # other names of it; * stands for any
@@ -47,17 +48,8 @@ class Access:
 
     def __post_init__(self) -> None:
         """Raises UsageError for what can be no name or no origin."""
-        for name in self.names:
-            if name != "*" and not re.fullmatch(r"[\w.-]+", name) and not _address(name):
-                raise UsageError(
-                    f"--allow-host {name}: give the name alone, such as pictures.example.org."
-                )
-        for origin in self.origins:
-            if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise UsageError(
-                    f"--cors {origin}: give scheme and name of the page, such as "
-                    "https://example.org."
-                )
+        object.__setattr__(self, "names", tuple(map(_sent_name, self.names)))
+        object.__setattr__(self, "origins", tuple(map(_sent_origin, self.origins)))
         if self.token is not None and not re.fullmatch(r"[!-~]{8,}", self.token):
             raise UsageError(
                 "--token needs at least 8 letters, digits or signs, without spaces. "
@@ -78,16 +70,46 @@ class Access:
 
     def takes_from(self, origin: str, host: str | None) -> bool:
         """Whether a page of this origin may call the server that it calls `host`."""
-        if "*" in self.origins or origin.lower() in map(str.lower, self.origins):
+        origin = origin.lower()
+        if "*" in self.origins or origin in self.origins:
             return True
-        parts = ORIGIN.fullmatch(origin.lower())
+        parts = ORIGIN.fullmatch(origin)
         if not parts or host is None:
             return False
-        standard = DEFAULT_PORTS[parts[1]]
-        return parts[2].removesuffix(standard) == host.lower().strip().removesuffix(standard)
+        standard, page = DEFAULT_PORTS[parts[1]], origin.partition("://")[2]
+        return page.removesuffix(standard) == host.lower().strip().removesuffix(standard)
 
 
-LOCAL = Access()  # of a server that only this machine reaches
+def _sent_name(name: str) -> str:
+    """A name of --allow-host as browsers send it: in lower case, and in ASCII (xn--...)."""
+    if name == "*" or _address(name):
+        return name
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise UsageError(f"--allow-host {name}: give the name alone, such as pictures.example.org.")
+    return _ascii(name, f"--allow-host {name}")
+
+
+def _sent_origin(origin: str) -> str:
+    """An origin of --cors as browsers send it: like a name, and without the port of its scheme."""
+    if origin == "*":
+        return origin
+    parts = ORIGIN.fullmatch(origin.lower())
+    if not parts:
+        raise UsageError(
+            f"--cors {origin}: give scheme and name of the page, such as https://example.org."
+        )
+    scheme, name, port = parts.groups("")
+    port = "" if port == DEFAULT_PORTS[scheme] else port
+    return f"{scheme}://{_ascii(name, f'--cors {origin}')}{port}"
+
+
+def _ascii(name: str, option: str) -> str:
+    if name.isascii():
+        return name.lower()
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise UsageError(f"{option}: {name} can't be a name ({error}).") from None
 
 
 def _name(host: str) -> str:
@@ -108,6 +130,9 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return None
+
+
+LOCAL = Access()  # of a server that only this machine reaches
 
 
 class Gate:

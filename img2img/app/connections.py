@@ -94,6 +94,10 @@ class Bounded(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Every byte that is not read at once pauses writing, and so starts the wait for the reader:
+        # by default only those beyond 64 KiB would, and a closed connection keeps its descriptor
+        # until the last one is read.
+        transport.set_write_buffer_limits(high=0)
         self._since = self.loop.time()
         self._start(HEADER)
         if len(self.connections) > most():
@@ -178,3 +182,5 @@ class Bounded(H11Protocol):
         self.connections.discard(oldest)
         oldest.transport.write(FULL)
         oldest.transport.close()
+        if oldest.transport.get_write_buffer_size():  # its client does not read
+            oldest.transport.abort()

@@ -3,14 +3,16 @@
 import base64
 import json
 import secrets
+from collections import Counter
 from typing import Any
 
 from fastapi import HTTPException
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from img2img.app.parameters import Parameters, require_known
+from img2img.app.body import MAX_FIELDS
+from img2img.app.parameters import Parameters
 
 JSON = "application/json"
 DATA_URL = "data:"  # data:image/png;base64,...
@@ -53,12 +55,14 @@ def _converted(receive: Receive, boundary: str) -> Receive:
     """Receives all of the JSON, and gives one message with the form."""
 
     async def form() -> Message:
-        body, more = b"", True
+        chunks, more = [], True
         while more:
             message = await receive()
             if message["type"] != "http.request":
                 return message
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+            chunks.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = b"".join(chunks)
         converted = await run_in_threadpool(_form, body, boundary) if body else b""
         return {"type": "http.request", "body": converted, "more_body": False}
 
@@ -69,7 +73,12 @@ def _form(body: bytes, boundary: str) -> bytes:
     """The multipart body with the same fields. Raises HTTPException for JSON that can't be one."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        require_known(ImmutableMultiDict(pairs), [name for name, _ in pairs], "JSON field")
+        if len(pairs) > MAX_FIELDS:
+            raise HTTPException(422, f"The JSON has more than {MAX_FIELDS} fields in an object.")
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                message = f"The JSON field {name[:100]!r} is given {count} times. Give it once."
+                raise HTTPException(422, message)
         return dict(pairs)
 
     try:
@@ -86,11 +95,19 @@ def _form(body: bytes, boundary: str) -> bytes:
             raise HTTPException(422, f"There is no JSON field {name[:100]!r} of this kind.")
         disposition = f'Content-Disposition: form-data; name="{name}"'
         if name in Parameters.model_fields:
-            content = str(value).encode()
+            content = _text(name, value)
         else:
             content, disposition = _decoded(name, value), f'{disposition}; filename="{name}"'
         parts += [b"--" + boundary.encode(), disposition.encode(), b"", content]
     return b"\r\n".join([*parts, b"--" + boundary.encode() + b"--", b""])
+
+
+def _text(name: str, value: object) -> bytes:
+    """A parameter's value. JSON can write halves of characters ("\\ud800"), which are no text."""
+    try:
+        return str(value).encode()
+    except UnicodeEncodeError:
+        raise HTTPException(422, f"`{name}` is not text: it has half a character in it.") from None
 
 
 def _decoded(name: str, text: object) -> bytes:
@@ -110,7 +127,7 @@ class _Wrapped:
     def __init__(self, send: Send):
         self.send = send
         self.start: Message | None = None  # of a picture
-        self.body = b""
+        self.chunks: list[bytes] = []  # of its body
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -119,12 +136,12 @@ class _Wrapped:
                 self.start = message
                 return
         elif self.start and message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
+            self.chunks.append(message.get("body", b""))
             if message.get("more_body"):
                 return
             headers = MutableHeaders(raw=list(self.start["headers"]))
             answer = {
-                "image": base64.b64encode(self.body).decode(),
+                "image": base64.b64encode(b"".join(self.chunks)).decode(),
                 "media_type": headers["content-type"],
             }
             message = {"type": "http.response.body", "body": json.dumps(answer).encode()}

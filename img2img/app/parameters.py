@@ -1,5 +1,6 @@
 """The parameters of a request, in the query or in a form; any others are refused."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
@@ -44,13 +45,12 @@ def require_known(
 
     kind: what the names are, such as "form field".
     """
-    names = [name for name, _ in parameters.multi_items()]
-    for name in names:
+    for name, count in Counter(name for name, _ in parameters.multi_items()).items():
         if name not in known:
             names_text = f"Known: {', '.join(known)}." if known else "None is accepted here."
             raise HTTPException(422, f"There is no {kind} {name!r}. {names_text}")
-        if names.count(name) > 1:
-            raise HTTPException(422, f"`{name}` is given {names.count(name)} times. Give it once.")
+        if count > 1:
+            raise HTTPException(422, f"`{name}` is given {count} times. Give it once.")
 
 
 def merge(query: Parameters, fields: dict[str, object]) -> Parameters:

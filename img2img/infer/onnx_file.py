@@ -1,9 +1,10 @@
 """An ONNX file as messages that can be changed, without the package `onnx`.
 
-Only the fields that `half` needs are declared, with the numbers of onnx.proto3, which never change.
-Others are kept as they are. Protobuf comes with onnxruntime.
+Only the fields that are needed here are declared, with the numbers of onnx.proto3, which never
+change. Others are kept as they are. Protobuf comes with onnxruntime.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 FLOAT, FLOAT16 = 1, 10  # of TensorProto.DataType
 INT = 2  # of AttributeProto.AttributeType
+# Operators that can run without end. No exported network has them: `torch.onnx` unrolls loops whose
+# length is fixed.
+LOOPS = ("Loop", "Scan")
 # By message: each field's name, number and type; a * marks a list.
 MESSAGES = {
     "Entry": (("key", 1, "string"), ("value", 2, "string")),
@@ -42,7 +46,10 @@ MESSAGES = {
         ("output", 12, "Value*"),
         ("value_info", 13, "Value*"),
     ),
-    "Function": (("node", 7, "Node*"),),
+    "Function": (
+        ("node", 7, "Node*"),
+        ("attribute_proto", 11, "Attribute*"),  # the defaults of its attributes
+    ),
     "Model": (
         ("graph", 7, "Graph"),
         ("metadata_props", 14, "Entry*"),
@@ -65,12 +72,28 @@ def operators(model: Any) -> set[str]:
     """The operators of a parsed file, with those inside of branches, loops and functions."""
     names: set[str] = set()
     waiting = [model.graph, *model.functions]
+    for function in model.functions:
+        waiting += _graphs(function.attribute_proto)
     while waiting:
         for node in waiting.pop().node:
             names.add(node.op_type)
-            for attribute in node.attribute:
-                waiting += [attribute.g, *attribute.graphs]
+            waiting += _graphs(node.attribute)
     return names
+
+
+def _graphs(attributes: Iterable[Any]) -> list[Any]:
+    return [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]
+
+
+def loops(content: bytes) -> list[str]:
+    """The operators of LOOPS in an ONNX file. It is parsed only where the serialized name of one is
+    in it, after its length (which may be padded, to hide it): parsing costs a tenth of loading.
+
+    Raises google.protobuf.message.DecodeError for a file with such a name that can't be parsed.
+    """
+    if not any(end + name.encode() in content for name in LOOPS for end in (b"\x04", b"\x00")):
+        return []
+    return sorted(operators(parse(content)).intersection(LOOPS))
 
 
 def message(name: str) -> Any:

@@ -156,9 +156,13 @@ def require_direction(direction: str | None, actual: str, path: Path) -> None:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """Digests by file name, from the output of `sha256sum`: a digest, two spaces, a file name."""
+    """Digests by file name, from the output of `sha256sum`: a digest, two spaces, a file name. With
+    `sha256sum ./*`, names begin with ./
+    """
     path = folder / SUMS
     if not path.exists():
         return {}
     pairs = (line.split(maxsplit=1) for line in path.read_text(errors="replace").splitlines())
-    return {pair[1].lstrip("*"): pair[0].lower() for pair in pairs if len(pair) == 2}
+    return {
+        pair[1].lstrip("*").removeprefix("./"): pair[0].lower() for pair in pairs if len(pair) == 2
+    }

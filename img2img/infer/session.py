@@ -40,9 +40,7 @@ MAX_BYTES = 2**31 - 1  # of an ONNX file: the limit of protobuf
 # The serialized string "location", after its length (which may be padded, to hide it): the key of
 # weights in another file, which OpenVINO would read from any path.
 EXTERNAL_DATA = (b"\x08location", b"\x00location")
-# Operators that can run without end. No exported network has them: `torch.onnx` unrolls loops whose
-# length is fixed. Their names are serialized like those above.
-LOOPS = ("Loop", "Scan")
+ORT_FORMAT = b"ORTM"  # at byte 4 of a model in onnxruntime's format, which it loads under any name
 
 
 class Session(Protocol):
@@ -382,15 +380,15 @@ def read(path: Path) -> bytes:
             f"{path} keeps its weights in other files (it has a field named location). A model "
             "must be a single file."
         )
-    # The file is parsed only where such a name is in it, which costs a tenth of loading it.
-    if any(end + name.encode() in content for name in LOOPS for end in (b"\x04", b"\x00")):
-        try:
-            loops = onnx_file.operators(onnx_file.parse(content)).intersection(LOOPS)
-        except DecodeError:  # the provider reports it
-            return content
-        if loops:
-            raise DataError(
-                f"{path} has loops ({', '.join(sorted(loops))}), which could run without end. "
-                "Export the network without them."
-            )
+    if content[4:8] == ORT_FORMAT:
+        raise DataError(f"{path} is in onnxruntime's format (ORT). A model must be an ONNX file.")
+    try:
+        loops = onnx_file.loops(content)
+    except DecodeError:
+        raise DataError(f"{path} is not an ONNX model: it can't be parsed as one.") from None
+    if loops:
+        raise DataError(
+            f"{path} has loops ({', '.join(loops)}), which could run without end. "
+            "Export the network without them."
+        )
     return content

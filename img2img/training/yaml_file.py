@@ -7,7 +7,7 @@ import yaml
 
 from img2img.errors import DataError
 
-MAX_BYTES = 2**20  # a config has a few thousand
+MAX_BYTES = 2**16  # a config has a few thousand; more would take seconds to parse
 MAX_VALUES = 10_000  # with all aliases written out
 MAX_DEPTH = 20
 
@@ -18,7 +18,7 @@ def load(path: Path) -> Any:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"The config {path} is larger than {MAX_BYTES // 2**20} MiB.")
+            raise DataError(f"The config {path} is larger than {MAX_BYTES // 2**10} KiB.")
         loader = yaml.SafeLoader(path.read_text())
         node = loader.get_single_node()
         if node is None:

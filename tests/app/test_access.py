@@ -33,6 +33,8 @@ EVERYWHERE = Access("0.0.0.0", ("pictures.example.org",))
         (Access("[fe80::1]"), ["[FE80:0:0::1]:80"], ["[fe80::2]"]),
         (Access("server.lan"), ["server.lan:8000"], ["other.lan"]),
         (Access(names=("*",)), ["evil.example"], []),
+        (Access(names=("Bücher.example",)), ["xn--bcher-kva.example:80"], ["bucher.example"]),
+        (Access(names=("faß.example",)), ["xn--fa-hia.example"], ["fass.example"]),
     ],
 )
 def test_names_that_are_the_servers_are_answered(access, answered, refused):
@@ -71,6 +73,9 @@ def test_pages_of_the_server_and_those_named_may_call_it(origin, host, taken):
         ({"names": ("a:8000",)}, "--allow-host a:8000: give the name alone"),
         ({"origins": ("example.org",)}, "--cors example.org: give scheme and name"),
         ({"origins": ("https://example.org/a",)}, "--cors https://example.org/a: give scheme"),
+        ({"names": ("a..ü",)}, r"--allow-host a\.\.ü: a\.\.ü can't be a name \(Empty Label\)"),
+        ({"origins": ("https://a_ü",)}, "--cors https://a_ü: a_ü can't be a name"),
+        ({"origins": ("https://a:b",)}, "--cors https://a:b: give scheme and name"),
         ({"token": "short"}, "--token needs at least 8"),
         ({"token": "with a space"}, "--token needs at least 8"),
     ],
@@ -134,6 +139,24 @@ def test_a_page_that_is_named_may_call_without_the_visitors_cookies(invert):
             assert answer.headers["access-control-allow-origin"] == "https://friend.example"
             assert "access-control-allow-credentials" not in answer.headers
         assert client.get("/v1/models", headers={"Origin": "https://other"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Example.org", "https://example.org"),
+        ("HTTPS://example.com:443", "https://example.com"),
+        ("http://example.com:80", "http://example.com"),
+        ("http://example.com:443", "http://example.com:443"),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("http://[FE80::1]:80", "http://[fe80::1]"),
+    ],
+)
+def test_a_page_is_known_by_what_browsers_send_for_it(invert, given, sent):
+    with client_of(invert, Access(origins=(given,))) as client:
+        answer = client.get("/v1/models", headers={"Origin": sent})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == sent
 
 
 def test_raw_requests_with_hosts_of_every_kind(invert):

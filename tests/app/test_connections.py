@@ -18,10 +18,11 @@ from img2img.infer.registry import shipped
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
 LARGE = 20_000_000  # bytes of an answer, more than the buffers of both sides hold
+SMALL = 50_000  # less than asyncio buffers without pausing, more than small buffers of sockets hold
 
 
 async def answering(scope, receive, send) -> None:
-    """An application that answers with the length of the body; with LARGE bytes to a GET."""
+    """An application that answers with the length of the body, or with LARGE or SMALL bytes."""
     if scope["type"] != "http":
         return
     length, more = 0, True
@@ -30,14 +31,15 @@ async def answering(scope, receive, send) -> None:
         if message["type"] == "http.disconnect":
             return
         length, more = length + len(message["body"]), message["more_body"]
-    body = bytes(LARGE) if scope["path"] == "/large" else str(length).encode()
+    sizes = {"/large": LARGE, "/small": SMALL}
+    body = bytes(sizes[scope["path"]]) if scope["path"] in sizes else str(length).encode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
-def port(monkeypatch) -> Iterator[int]:
-    """Of a server with the limits, which are short."""
+def server(monkeypatch) -> Iterator[uvicorn.Server]:
+    """A server with the limits, which are short."""
     for name in ("HEADER", "BODY", "ANSWER"):
         monkeypatch.setattr(connections, name, 0.3)
     config = uvicorn.Config(
@@ -48,18 +50,29 @@ def port(monkeypatch) -> Iterator[int]:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     thread.join(10)
 
 
 @pytest.fixture
-def connect(port) -> Iterator[Callable[[bytes], socket.socket]]:
-    """A function that connects and sends the start of a request."""
+def port(server) -> int:
+    return server.servers[0].sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+def connect(port) -> Iterator[Callable[..., socket.socket]]:
+    """A function that connects and sends the start of a request; with `buffer`, by a socket that
+    holds about as many bytes that were not read.
+    """
     opened = []
 
-    def start(sent: bytes) -> socket.socket:
-        opened.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+    def start(sent: bytes, buffer: int | None = None) -> socket.socket:
+        opened.append(socket.socket())
+        opened[-1].settimeout(10)
+        if buffer:
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        opened[-1].connect(("127.0.0.1", port))
         opened[-1].sendall(sent)
         return opened[-1]
 
@@ -126,6 +139,45 @@ def test_who_does_not_read_the_answer_is_closed(connect):
     assert len(until_closed(idle)) < LARGE
     reader = connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert len(until_closed(reader)) > LARGE
+
+
+@pytest.fixture
+def ask_without_reading(server, connect) -> Callable[[str], socket.socket]:
+    """A function that asks for the SMALL answer with a header and reads nothing of it, by sockets
+    whose buffers hold less than that.
+    """
+    server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    def ask(header: str) -> socket.socket:
+        request = f"GET /small HTTP/1.1\r\nHost: localhost\r\n{header}\r\n"
+        idle = connect(request.encode(), buffer=4096)
+        while not server.server_state.total_requests:
+            time.sleep(0.01)
+        return idle
+
+    return ask
+
+
+@pytest.mark.parametrize("header", ["", "Connection: close\r\n"], ids=["kept", "closed"])
+def test_who_does_not_read_the_last_bytes_is_closed(server, ask_without_reading, header):
+    idle = ask_without_reading(header)
+    until = time.monotonic() + 5
+    while server.server_state.connections and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not server.server_state.connections
+    assert len(until_closed(idle)) < SMALL
+
+
+def test_room_is_made_at_once_of_a_connection_that_does_not_read(
+    connect, ask_without_reading, monkeypatch
+):
+    for name in ("HEADER", "ANSWER"):
+        monkeypatch.setattr(connections, name, 60.0)
+    monkeypatch.setattr(connections, "most", lambda: 1)
+    idle = ask_without_reading("")
+    second = connect(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert second.recv(100).startswith(b"HTTP/1.1 200")
+    assert len(until_closed(idle)) < SMALL
 
 
 def test_of_too_many_connections_the_oldest_without_a_request_is_closed(connect, monkeypatch):

@@ -1,15 +1,19 @@
 """Pictures in JSON, as base64."""
 
+import asyncio
 import base64
 import io
 import json
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from PIL import Image
 from starlette.testclient import TestClient
 
 from img2img.app.api import Limits, create_app
+from img2img.app.body_limit import LimitBody
+from img2img.app.json_bodies import JsonBodies
 from img2img.app.models import Models
 
 LIMITS = Limits(max_bytes=20_000, max_pixels=4096, seconds=5)
@@ -88,7 +92,12 @@ def test_who_accepts_json_alone_gets_json(client, noise):
         ('{"image": ""}', 400, "no picture"),
         ('{"image": "AAAA"}', 400, "not a picture"),
         ('{"image": {"image": "AAAA"}}', 422, "no JSON field 'image' of this kind"),
-        ('{"image": "AAAA", "image": "AAAA"}', 422, "`image` is given 2 times"),
+        ('{"image": "AAAA", "image": "AAAA"}', 422, "'image' is given 2 times"),
+        ('{"\\ud800": "AAAA", "\\ud800": "AAAA"}', 422, "is given 2 times"),
+        ('{"to": "\\ud800", "image": "AAAA"}', 422, "`to` is not text"),
+        ('{"image": "\\ud800"}', 400, "`image` is not a file in base64"),
+        (json.dumps(dict.fromkeys(map("a{}".format, range(33)))), 422, "more than 32 fields"),
+        (json.dumps({"a": dict.fromkeys(map(str, range(33)))}), 422, "more than 32 fields"),
         ('{"image": "AAAA", "size": "AAAA"}', 422, "no form field 'size'"),
         ('{"a\\r\\nb": "AAAA"}', 422, "no JSON field"),
         ('{"image": "AAAA", "format": "svg"}', 422, "`format`: Input should be"),
@@ -112,3 +121,39 @@ def test_a_picture_of_the_largest_size_fits_in_json(client):
     content = base64.b64decode(SMALL)
     largest = content + bytes(LIMITS.max_bytes - len(content))
     assert client.post("/v1/translate", json={"image": encoded(largest)}).status_code == 200
+
+
+def test_json_in_parts_is_joined_and_limited_while_it_arrives():
+    got, sent, taken = [], [], 0
+    content = json.dumps({"image": encoded(b"picture")}).encode()
+
+    async def answering(scope, receive, send) -> None:
+        got.append(await receive())
+        kind = {"type": "http.response.start", "status": 200}
+        await send({**kind, "headers": [(b"content-type", b"image/png")]})
+        for part in (b"ans", b"", b"wer"):
+            await send({"type": "http.response.body", "body": part, "more_body": part != b"wer"})
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def receive():
+        nonlocal taken
+        taken += 1
+        part = content[5 * taken - 5 : 5 * taken]
+        return {"type": "http.request", "body": part, "more_body": 5 * taken < len(content)}
+
+    json_in_and_out = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+    scope = {"type": "http", "headers": json_in_and_out}
+    app = LimitBody(JsonBodies(answering), most=30)
+    asyncio.run(app(scope, receive, send))
+    assert taken == len(content) / 5
+    assert b"\r\n\r\npicture\r\n" in got[0]["body"]
+    assert json.loads(sent[1]["body"]) == {
+        "image": encoded(b"answer"),
+        "media_type": "image/png",
+    }
+    content, taken = bytes(1000), 0
+    with pytest.raises(HTTPException, match="larger than 40 bytes"):
+        asyncio.run(app(scope, receive, send))
+    assert taken == 9

@@ -5,7 +5,7 @@ from starlette.testclient import TestClient
 
 from img2img.app.api import create_app
 from img2img.app.models import Models
-from img2img.app.proxy import root_path_of
+from img2img.app.proxy import RESERVED, root_path_of
 from img2img.errors import UsageError
 
 
@@ -29,3 +29,13 @@ def test_behind_a_proxy_the_page_is_at_its_path(invert):
             assert client.get(f"{prefix}/readyz").status_code == 200
             schema = client.get(f"{prefix}/openapi.json").json()
             assert schema["servers"] == [{"url": "/pictures"}]
+
+
+def test_a_path_that_the_server_itself_has_is_refused(invert):
+    app = create_app(Models([str(invert.path)], "cpu"))
+    firsts = {route.path.split("/")[1] for route in app.routes}
+    assert firsts == RESERVED
+    for first in sorted(firsts):
+        with pytest.raises(UsageError, match=f"has paths that begin with /{first}. Choose"):
+            root_path_of(f"{first}/pictures")
+    assert root_path_of("/v1x") == "/v1x"

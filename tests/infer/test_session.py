@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -125,8 +126,8 @@ def test_weights_in_other_files_are_refused_without_noise(
 
 
 def endless(kind: str) -> bytes:
-    """A model with an endless loop: in its graph, in a branch of it, in a function, or under a name
-    whose length is written in two bytes.
+    """A model with an endless loop: in its graph, in a branch of it, in a function, in the default
+    of a function's attribute, or under a name whose length is written in two bytes.
     """
 
     def value(name: str, dtype: int = TensorProto.BOOL) -> onnx.ValueInfoProto:
@@ -156,6 +157,17 @@ def endless(kind: str) -> bytes:
             *nodes, helper.make_node("Identity", ["yes"], ["same"])], opsets[:1])  # fmt: skip
         functions = [made]
         nodes = [helper.make_node("Endless", ["yes"], ["unused"], domain="own")]
+    elif kind == "default":
+        default = helper.make_graph(
+            [*nodes, helper.make_node("Identity", ["yes"], ["out"])], "default", [], [value("out")]
+        )
+        branch = helper.make_node("If", ["yes"], ["same"])
+        for name in ("then_branch", "else_branch"):
+            branch.attribute.add(name=name, ref_attr_name="which", type=onnx.AttributeProto.GRAPH)
+        made = helper.make_function("own", "Endless", ["yes"], ["same"], [branch], opsets[:1],
+            attribute_protos=[helper.make_attribute("which", default)])  # fmt: skip
+        functions = [made]
+        nodes = [helper.make_node("Endless", ["yes"], ["unused"], domain="own")]
     nodes.append(helper.make_node("Identity", ["yes"], ["y"]))
     graph = helper.make_graph(nodes, "g", [], [value("y")], [yes])
     model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
@@ -174,7 +186,7 @@ def endless(kind: str) -> bytes:
     return content.replace(b"\x3a" + size(len(inner)) + inner, b"\x3a" + size(len(outer)) + outer)
 
 
-@pytest.mark.parametrize("kind", ["graph", "branch", "function", "overlong"])
+@pytest.mark.parametrize("kind", ["graph", "branch", "function", "default", "overlong"])
 def test_a_model_that_could_run_without_end_is_refused(tmp_path, kind):
     path = tmp_path / "m.onnx"
     path.write_bytes(endless(kind))
@@ -192,9 +204,21 @@ def test_the_name_of_a_loop_in_other_places_is_no_loop(bundle):
     path.write_bytes(model.SerializeToString())
     assert b"\x04Loop" in path.read_bytes()
     assert session.manifest(path).name == "invert"
+
+
+def test_what_could_hide_a_loop_because_it_is_no_onnx_is_refused(bundle, tmp_path):
+    path = tmp_path / "m.onnx"
     path.write_bytes(b"\x04Loop")
-    with pytest.raises(DataError, match="not an ONNX model"):
-        session.manifest(path)
+    with pytest.raises(DataError, match=r"m\.onnx is not an ONNX model"):
+        session.read(path)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(bundle(), options, providers=["CPUExecutionProvider"])
+    path.write_bytes((tmp_path / "m.ort").read_bytes())
+    ort.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])  # by any name
+    with pytest.raises(DataError, match=r"m\.onnx is in onnxruntime's format"):
+        session.read(path)
 
 
 @without_driver

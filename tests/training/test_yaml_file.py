@@ -30,7 +30,7 @@ MERGES = "a0: &a0 {b: 1}\n" + "".join(
         ("steps: " + "9" * 5000, "can't be read"),
         ("a: !!python/object/apply:os.getcwd []", "can't be read"),
         ("a: \x00", "can't be read"),
-        ("#" + "x" * 2**20, "larger than 1 MiB"),
+        ("#" + "x" * 2**16, "larger than 64 KiB"),
     ],
     ids=lambda value: value[:24],
 )
