@@ -111,6 +111,20 @@ class Intensity(BaseModel):
         return 0.0 if self.is_of_integers else float("nan")
 
     @property
+    def beside_nodata(self) -> np.ndarray:
+        """What a known integer that comes to nodata becomes, in each band: the next one in the
+        direction of the middle of its range. int64 [bands].
+        """
+        assert self.nodata is not None
+        assert self.is_of_integers
+        middle = (np.array(self.low) + np.array(self.high)) / 2
+        if self.decibels:
+            middle = 10 ** (middle / 10)
+        nodata, limits = int(self.nodata), np.iinfo(self.dtype)
+        upward = (nodata < limits.max) & ((nodata <= middle) | (nodata == limits.min))
+        return nodata + np.where(upward, 1, -1)
+
+    @property
     def least(self) -> float:
         """With decibels, a power far below the range, in place of 0, which has no logarithm."""
         return float(10 ** (min(self.low) / 10 - 1))
@@ -163,7 +177,9 @@ class Intensity(BaseModel):
         return np.asarray(np.nan_to_num(mapped, copy=False, nan=0.0), np.float32)
 
     def from_network(self, x: np.ndarray) -> np.ndarray:
-        """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers."""
+        """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers, and
+        then never nodata, which would make a hole of a known pixel.
+        """
         if self.parts:
             each = [part.from_network(x[..., bands]) for part, bands in self.slices]
             return np.concatenate(each, -1, dtype=self.dtype, casting="safe")
@@ -174,6 +190,8 @@ class Intensity(BaseModel):
         if self.is_of_integers:
             limits = np.iinfo(self.dtype)
             values = np.rint(values).clip(limits.min, limits.max)
+            if self.nodata is not None:
+                values = np.where(values == self.nodata, self.beside_nodata, values)
         stored: np.ndarray = values.astype(self.dtype)
         return stored
 
