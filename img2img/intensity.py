@@ -132,11 +132,12 @@ class Intensity(BaseModel):
     @property
     def false_colors(self) -> FalseColors:
         """How the values are shown: as it is declared, else the first three bands, or the first one
-        of fewer, each in its range.
+        of fewer, each in its range. With neighbors, bands of the page in the middle.
         """
         if self.show:
             return self.show
-        bands = (0, 1, 2) if len(self.bands) >= 3 else (0,)
+        of_page = self._bands_of_page
+        bands = tuple(of_page[:3] if len(of_page) >= 3 else of_page[:1])
         return FalseColors(
             bands=bands,
             low=tuple(self.low[band] for band in bands),
@@ -242,6 +243,17 @@ class Intensity(BaseModel):
     def describe_show(self) -> str:
         """How the values are shown, in words: "4, 3, 2 as red, green, blue (0:3000)"."""
         return self.false_colors.describe(self.bands, self.unit)
+
+    @property
+    def _bands_of_page(self) -> list[int]:
+        """The indices of the bands without those of neighbors; of all, if only these are used."""
+        indices = []
+        for part, place in self.slices:
+            stored = part.picked or range(len(part.bands))
+            of_page = (part.file_bands or len(part.bands)) // (2 * part.neighbors + 1)
+            own = range(part.neighbors * of_page, (part.neighbors + 1) * of_page)
+            indices += [(place.start or 0) + n for n, band in enumerate(stored) if band in own]
+        return indices or list(range(len(self.bands)))
 
     @property
     def described(self) -> str:
