@@ -464,15 +464,14 @@ def test_pages_are_counted_of_inputs_of_which_each_is_a_picture(tmp_path):
         kind = {"photometric": "rgb" if name == "z" else "minisblack", "rowsperstrip": 16}
         tifffile.imwrite(tmp_path / name / "a.tif", values, **kind)
     folders = [tmp_path / name for name in "xyz"]
-    code, said = translate(
-        folders[0],
-        *(text for folder in folders[1:] for text in ("--with", folder)),
-        "-m",
-        model,
-        "-o",
-        tmp_path / "out",
-    )
+    code, said = translate(*folders, "-m", model, "-o", tmp_path / "out")
     assert code == 0, said
+    assert "only the first page is read" in said
+    with rasterio.open(tmp_path / "out" / "a.tif") as file:
+        values = file.read()
+    np.testing.assert_array_equal(values[0], first[0])
+    np.testing.assert_array_equal(values[1], second)
+    np.testing.assert_array_equal(values[2:], np.moveaxis(third[0], -1, 0))
 
 
 def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
