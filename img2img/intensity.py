@@ -111,6 +111,20 @@ class Intensity(BaseModel):
         return 0.0 if self.is_of_integers else float("nan")
 
     @property
+    def beside_nodata(self) -> np.ndarray:
+        """What a known integer that comes to nodata becomes, in each band: the next one in the
+        direction of the middle of its range. int64 [bands].
+        """
+        assert self.nodata is not None
+        assert self.is_of_integers
+        middle = (np.array(self.low) + np.array(self.high)) / 2
+        if self.decibels:
+            middle = 10 ** (middle / 10)
+        nodata, limits = int(self.nodata), np.iinfo(self.dtype)
+        upward = (nodata < limits.max) & ((nodata <= middle) | (nodata == limits.min))
+        return nodata + np.where(upward, 1, -1)
+
+    @property
     def least(self) -> float:
         """With decibels, a power far below the range, in place of 0, which has no logarithm."""
         return float(10 ** (min(self.low) / 10 - 1))
@@ -118,11 +132,12 @@ class Intensity(BaseModel):
     @property
     def false_colors(self) -> FalseColors:
         """How the values are shown: as it is declared, else the first three bands, or the first one
-        of fewer, each in its range.
+        of fewer, each in its range. With neighbors, bands of the page in the middle.
         """
         if self.show:
             return self.show
-        bands = (0, 1, 2) if len(self.bands) >= 3 else (0,)
+        of_page = self._bands_of_page
+        bands = tuple(of_page[:3] if len(of_page) >= 3 else of_page[:1])
         return FalseColors(
             bands=bands,
             low=tuple(self.low[band] for band in bands),
@@ -163,7 +178,9 @@ class Intensity(BaseModel):
         return np.asarray(np.nan_to_num(mapped, copy=False, nan=0.0), np.float32)
 
     def from_network(self, x: np.ndarray) -> np.ndarray:
-        """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers."""
+        """[..., bands] in [-1, 1] -> stored values of the type, rounded where it has integers, and
+        then never nodata, which would make a hole of a known pixel.
+        """
         if self.parts:
             each = [part.from_network(x[..., bands]) for part, bands in self.slices]
             return np.concatenate(each, -1, dtype=self.dtype, casting="safe")
@@ -174,6 +191,8 @@ class Intensity(BaseModel):
         if self.is_of_integers:
             limits = np.iinfo(self.dtype)
             values = np.rint(values).clip(limits.min, limits.max)
+            if self.nodata is not None:
+                values = np.where(values == self.nodata, self.beside_nodata, values)
         stored: np.ndarray = values.astype(self.dtype)
         return stored
 
@@ -224,6 +243,17 @@ class Intensity(BaseModel):
     def describe_show(self) -> str:
         """How the values are shown, in words: "4, 3, 2 as red, green, blue (0:3000)"."""
         return self.false_colors.describe(self.bands, self.unit)
+
+    @property
+    def _bands_of_page(self) -> list[int]:
+        """The indices of the bands without those of neighbors; of all, if only these are used."""
+        indices = []
+        for part, place in self.slices:
+            stored = part.picked or range(len(part.bands))
+            of_page = (part.file_bands or len(part.bands)) // (2 * part.neighbors + 1)
+            own = range(part.neighbors * of_page, (part.neighbors + 1) * of_page)
+            indices += [(place.start or 0) + n for n, band in enumerate(stored) if band in own]
+        return indices or list(range(len(self.bands)))
 
     @property
     def described(self) -> str:

@@ -48,12 +48,24 @@ def items_of(option: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> dict[str, list[str]]:
     """The items of an option by the sides they are for: "a=4", "3", "b=1" -> a: 4, 3 and b: 1.
-    Items before the first side are for both.
+    Arguments and errors are those of `with_sides`.
+    """
+    chosen: dict[str, list[str]] = {}
+    for name, item in with_sides(items, option, inputs):
+        chosen.setdefault(name, []).append(item)
+    return chosen
+
+
+def with_sides(
+    items: Sequence[str], option: str, inputs: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The items of an option in their order, each with the side it is for: "a=4", "3", "b=1" ->
+    (a, 4), (a, 3), (b, 1). Items before the first side are for both.
 
     inputs: the names of the input folders of a, which items may be for, too, where there are
     several. Raises UsageError for another side.
     """
-    chosen: dict[str, list[str]] = {}
+    chosen: list[tuple[str, str]] = []
     sides: tuple[str, ...] = SIDES
     for item in items:
         side, equals, rest = item.partition("=")
@@ -62,8 +74,7 @@ def by_side(items: Sequence[str], option: str, inputs: Sequence[str] = ()) -> di
                 named = f", and the inputs {', '.join(inputs)}" if inputs else ""
                 raise UsageError(f"{option} {item}: the sides are {' and '.join(SIDES)}{named}.")
             sides = (side.strip(),)
-        for name in sides:
-            chosen.setdefault(name, []).append((rest if equals else item).strip())
+        chosen += [(name, (rest if equals else item).strip()) for name in sides]
     return chosen
 
 
@@ -158,7 +169,8 @@ def limits_of(rule: str, option: str, dtype: str, values: np.ndarray | None) -> 
     else:
         choices = GRAMMAR if option == "--range" else RULES
         raise UsageError(f"{option} {rule}: there is no such range. Choose {choices}.")
-    low, high = _apart(low, high)
+    if text.endswith(("%", "sigma")):  # of values that may be all alike
+        low, high = _apart(low, high)
     limits = list(zip(low, high, strict=True))
     if not np.isfinite(limits).all():
         raise UsageError(f"{option} {rule}: both ends must be finite numbers.")

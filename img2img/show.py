@@ -7,7 +7,7 @@ import numpy as np
 from img2img.errors import UsageError
 from img2img.false_colors import FalseColors
 from img2img.intensity import Intensity
-from img2img.ranges import by_side, limits_of
+from img2img.ranges import limits_of, with_sides
 
 USE = (
     "which bands are shown as red, green and blue, or the one that is shown as gray, by name or "
@@ -27,7 +27,7 @@ def declared(
     Raises UsageError for sides without values, and as `false_colors` does.
     """
     inputs = [part.name for part in intensities["a"].parts] if "a" in intensities else []
-    items = by_side(show, "--show", inputs)
+    items = with_sides(show, "--show", inputs)
     named = {item.partition("=")[0].strip() for item in show if "=" in item}
     if show and (not intensities or named - {*intensities, *inputs}):
         raise UsageError(f"--show {','.join(show)}: photographs are shown as they are.")
@@ -40,31 +40,27 @@ def declared(
 
 
 def false_colors(
-    items: Mapping[str, Sequence[str]],
+    items: Sequence[tuple[str, str]],
     side: str,
     intensity: Intensity,
     values: Sequence[np.ndarray] | None = None,
 ) -> FalseColors | None:
     """The false colors of a side by the items of the setting; None if it says nothing about them.
 
-    items: by the side, or the name of the input, that they are for. intensity: of the side.
+    items: in their order, each after the side, or the name of the input, that it is for.
+    intensity: of the side.
     values: some of each of its bands, [N], finite; None if only stretches between two numbers can
     be had. Raises UsageError for bands that are not used, for other numbers of them than 1 and 3,
     and for a stretch that can't be had.
     """
-    inputs = [part.name for part in intensity.parts if part.name in items]
-    if side in items and inputs:
+    names = {name for name, _ in items}
+    inputs = [part.name for part in intensity.parts if part.name in names]
+    if side in names and inputs:
         raise UsageError(f"--show: give {side}= or its inputs ({', '.join(inputs)}=), not both.")
-    places = {part.name: (part, place.start) for part, place in intensity.slices if part.name}
-    if inputs:
-        chosen: list[tuple[int, str]] = []
-        for name in (name for name in items if name in inputs):
-            part, start = places[name]
-            chosen += [(start + band, rule) for band, rule in _chosen(items[name], name, part)]
-    elif side in items:
-        chosen = _chosen(items[side], side, intensity)
-    else:
+    of_side = [(name, item) for name, item in items if name in (inputs or [side])]
+    if not of_side:
         return None
+    chosen = _chosen(of_side, intensity)
     if len(chosen) not in (1, 3):
         raise UsageError(
             f"--show: of {side}, {len(chosen)} bands are given. One is shown as gray, or three as "
@@ -77,23 +73,30 @@ def false_colors(
     )
 
 
-def _chosen(items: Sequence[str], name: str, intensity: Intensity) -> list[tuple[int, str]]:
+def _chosen(items: Sequence[tuple[str, str]], intensity: Intensity) -> list[tuple[int, str]]:
     """The indices of bands, each with its stretch; "" for the declared range."""
+    parts = {part.name: (part, place.start) for part, place in intensity.slices if part.name}
     chosen: list[tuple[int, str]] = []
-    waiting: list[int] = []  # bands whose stretch may follow
-    for item in items:
-        whole = item in intensity.bands  # a name may have an @
+    waiting: dict[str, list[int]] = {}  # by name, which of the chosen bands a stretch may follow
+    for name, item in items:
+        part, start = parts.get(name, (intensity, 0))
+        before = waiting.setdefault(name, [])
+        whole = item in part.bands  # a name may have an @
         band, at, rule = (item, "", "") if whole else item.partition("@")
+        indices: Sequence[int] = ()
         if band:
-            waiting.append(_index(band.strip(), name, intensity))
-        elif not waiting:
-            waiting = list(intensity.false_colors.bands)
+            indices = [_index(band.strip(), name, part)]
+        elif not before:
+            indices = part.false_colors.bands
+        before += range(len(chosen), len(chosen) + len(indices))
+        chosen += [((start or 0) + index, "") for index in indices]
         if at and not rule.strip():
             raise UsageError(f"--show {item}: after @, write the stretch, such as 0:3000.")
         if at:
-            chosen += [(index, rule.strip()) for index in waiting]
-            waiting = []
-    return chosen + [(index, "") for index in waiting]
+            for number in before:
+                chosen[number] = chosen[number][0], rule.strip()
+            before.clear()
+    return chosen
 
 
 def _index(band: str, name: str, intensity: Intensity) -> int:

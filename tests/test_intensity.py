@@ -148,3 +148,42 @@ def test_a_stack_has_the_bands_of_its_parts():
         Intensity(
             dtype="uint8", bands=("1",), low=(0,), high=(1,), parts=(plain("p", "uint8", *"12"),)
         )
+
+
+@pytest.mark.parametrize(
+    ("low", "nodata", "expected"),
+    [(0, 0, [1, 2, 4]), (0, 4, [0, 2, 3]), (0, 2, [0, 3, 4]), (-9, 0, [1, 1, 4])],
+)
+def test_a_known_integer_never_becomes_the_marker_of_missing_pixels(low, nodata, expected):
+    intensity = Intensity(dtype="uint8", bands=("1",), low=(low,), high=(4,), nodata=nodata)
+    values = intensity.from_network(np.array([-1, 0, 1], np.float32)[:, None])
+    assert values.dtype == np.uint8
+    assert values.ravel().tolist() == expected
+
+
+def test_powers_are_moved_into_their_range_too():
+    intensity = Intensity(
+        dtype="uint16", bands=("1",), low=(0,), high=(20,), decibels=True, nodata=100
+    )
+    assert intensity.from_network(np.ones((1, 1), np.float32)) == 99
+
+
+@pytest.mark.parametrize(
+    ("bands", "more", "shown"),
+    [
+        (3, {}, (1,)),
+        (9, {}, (3, 4, 5)),
+        (2, {"picked": (3, 2), "file_bands": 6}, (0,)),
+        (2, {"picked": (0, 3), "file_bands": 6}, (1,)),
+        (1, {"picked": (5,), "file_bands": 6}, (0,)),
+    ],
+)
+def test_with_neighbors_the_page_in_the_middle_is_shown(bands, more, shown):
+    names, low, high = tuple(map(str, range(bands))), (0,) * bands, (1,) * bands
+    kinds = {"dtype": "uint16", "bands": names, "low": low, "high": high, "neighbors": 1, **more}
+    intensity = Intensity(**kinds)
+    assert intensity.false_colors.bands == shown
+    first, second = (plain(name, "uint16", "1") for name in ("x", "y"))
+    stack = stacked([first, intensity.model_copy(update={"name": "z"}), second])
+    if bands == 3:
+        assert stack.false_colors.bands == (0, 2, 4)

@@ -70,6 +70,7 @@ def test_an_empty_band_gets_a_range_nevertheless():
     [
         ("loud", "there is no such range. Choose auto, full"),
         ("10:0", "the first number must be less than the second"),
+        ("5:5", "the first number must be less than the second"),
         ("99%:1%", "percentiles are from 0% to 100%, the lower one first"),
         ("full", "float32 has no range of values to use"),
         ("-20dB:0dB", "decibels are of powers, and some values are negative"),

@@ -5,7 +5,7 @@ import pytest
 
 from img2img.errors import UsageError
 from img2img.intensity import Intensity, stacked
-from img2img.show import false_colors
+from img2img.show import declared, false_colors
 
 # Bands 8, 4, 3 and 2 of files with 12.
 CHOSEN = Intensity(
@@ -21,7 +21,7 @@ VALUES = [np.arange(1001.0) * (band + 1) for band in range(4)]
 
 
 def told(text: str, intensity: Intensity = CHOSEN, values=VALUES) -> str:
-    colors = false_colors({"a": text.split(",")}, "a", intensity, values)
+    colors = false_colors([("a", item) for item in text.split(",")], "a", intensity, values)
     return colors.describe(intensity.bands)
 
 
@@ -71,7 +71,7 @@ def test_without_training_pictures_there_are_no_percentiles():
 
 
 def test_a_side_without_a_declaration_has_none():
-    assert false_colors({"b": ["1"]}, "a", CHOSEN) is None
+    assert false_colors([("b", "1")], "a", CHOSEN) is None
 
 
 def test_bands_of_several_inputs_are_given_by_input_or_by_their_names_in_the_stack():
@@ -80,13 +80,25 @@ def test_bands_of_several_inputs_are_given_by_input_or_by_their_names_in_the_sta
         name="sar", dtype="float32", bands=("1",), low=(-25,), high=(5,), decibels=True
     )
     stack = stacked([optical, radar])
-    by_input = false_colors({"optical": ["4", "3@0:3000"], "sar": ["1"]}, "a", stack)
+    of_optical = [("optical", "4"), ("optical", "3@0:3000")]
+    by_input = false_colors([*of_optical, ("sar", "1")], "a", stack)
     words = "optical 4 (0:3000), optical 3 (0:3000), sar 1 (-25:5 dB) as red, green, blue"
     assert by_input.describe(stack.bands) == words
-    assert false_colors({"sar": ["1"]}, "a", stack).bands == (4,)
-    by_name = false_colors({"a": ["sar 1", "optical 8", "optical 2"]}, "a", stack)
+    assert false_colors([("sar", "1")], "a", stack).bands == (4,)
+    names = ("sar 1", "optical 8", "optical 2")
+    by_name = false_colors([("a", name) for name in names], "a", stack)
     assert by_name.bands == (4, 0, 3)
     with pytest.raises(UsageError, match=r"There are optical 8, .*an input .*: optical=1\."):
-        false_colors({"a": ["4"]}, "a", stack)
+        false_colors([("a", "4")], "a", stack)
     with pytest.raises(UsageError, match=r"give a= or its inputs \(sar=\), not both"):
-        false_colors({"a": ["sar 1"], "sar": ["1"]}, "a", stack)
+        false_colors([("a", "sar 1"), ("sar", "1")], "a", stack)
+
+
+def test_bands_of_several_inputs_are_shown_in_the_order_in_which_they_are_given():
+    optical = CHOSEN.model_copy(update={"name": "optical"})
+    stack = stacked(
+        [optical, Intensity(name="sar", dtype="uint16", bands=("1",), low=(0,), high=(9,))]
+    )
+    items = ["optical=4", "sar=1", "optical=3@0:3000"]
+    shown = declared(items, {"a": stack})["a"].describe_show()
+    assert shown == ("optical 4 (0:3000), sar 1 (0:9), optical 3 (0:3000) as red, green, blue")

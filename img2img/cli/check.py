@@ -60,13 +60,23 @@ def check(
     ] = None,
     wanted: Annotated[
         int | None,
-        typer.Option("--held-out", min=1, help="As of train: how many, with --group. Default: 16."),
+        typer.Option(
+            "--held-out",
+            min=0,
+            help="As of train: how many, with --group or --pages each. Default: 16.",
+        ),
     ] = None,
     value_range: Annotated[
-        str | None,
-        typer.Option("--range", help="As of train: 0:10000, a=hu,b=0.1%:99.9%, ..."),
+        list[str] | None,
+        typer.Option(
+            "--range",
+            help="As of train: 0:10000, a=hu,b=0.1%:99.9%, ... It may be given once for each side.",
+        ),
     ] = None,
-    bands: Annotated[str | None, option("As of train: 4,3,2 or a=nir,red,b=1.")] = None,
+    bands: Annotated[
+        list[str] | None,
+        option("As of train: 4,3,2 or a=nir,red,b=1. It may be given once for each side."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Examine a data set: counts, sizes, broken and duplicate files, misaligned pairs, leaks
@@ -98,6 +108,7 @@ def check(
         from img2img.data.sources import Sources
         from img2img.data.survey import survey
         from img2img.methods import METHODS
+        from img2img.ranges import items_of
         from img2img.training.config import GIVEN_ONCE
         from img2img.training.held_out import count_unused, rule_of
         from img2img.training.settings import settings_of
@@ -121,24 +132,23 @@ def check(
         test_sources = _sources(method, test, attributes, columns) if test else None
         if sources is None or (test and len(test) != len(folders)):
             raise UsageError("Give one or two folders (any number of domains), and as many --test.")
-    settings = settings_of(method.name, {})
-    ranges, picked, rule = (
-        settings[name].parse(text or "")
-        for name, text in (("range", value_range), ("bands", bands), ("group", group))
-    )
+    ranges, picked = items_of("--range", value_range or ()), items_of("--bands", bands or ())
+    rule = settings_of(method.name, {})["group"].parse(group or "")
     sources = sources.model_copy(update={"pages": pages, "neighbors": neighbors})
     resolved = resolve(method.layouts, sources, test_sources)
     whole = training = method.open_data(resolved.training, (3, 3))
     rule = rule_of(rule, resolved.training, resolved.held_out)
     groups = Groups.of(rule, resolved.training, resolved.held_out) if rule else None
-    if wanted and (resolved.held_out.given() or not groups):
-        raise UsageError("--held-out goes with --group, without held-out folders. Leave it out.")
+    if (wanted and not groups) or (wanted is not None and resolved.held_out.given()):
+        raise UsageError(
+            "--held-out goes with --group or --pages each, without held-out folders. Leave it out."
+        )
     held_out = None
     if resolved.held_out.given():
         update = resolved.training.model_dump(include={*GIVEN_ONCE})
         held_out = method.open_data(resolved.held_out.model_copy(update=update), (3, 3))
         require_same_domains(training, held_out)
-    elif groups:
+    elif groups and wanted != 0:
         training, held_out = whole.split_groups(wanted or HELD_OUT, groups)
     unused = 0 if held_out is None or training is whole else count_unused(whole, training, held_out)
     console = stderr_console()

@@ -10,9 +10,11 @@ import numpy as np
 
 from img2img import images, rasters
 from img2img.errors import DataError
+from img2img.rasters.pages import split_name
 
 RULE = re.compile(r"blocks:([1-9]\d{0,8})(?::(\d{1,9}))?")  # the side of a block, and a margin, px
-NAME = re.compile(r"(.*)-y(\d+)-x(\d+)\.[^.]+")  # of a tile: its scene, and its top and left
+PAGE = re.compile(r"/page-\d+$")  # of a tile that has several
+NAME = re.compile(r"(.*)-y(\d+)-x(\d+)\.[^./]+")  # of a tile: its scene, and its top and left
 
 
 class Blocks(NamedTuple):
@@ -60,7 +62,7 @@ class Blocks(NamedTuple):
 
 
 def _place(name: str) -> tuple[str, int, int]:
-    match = NAME.fullmatch(name)
+    match = NAME.fullmatch(PAGE.sub("", name))
     if not match:
         raise DataError(
             f"--group blocks: {name} is not named as img2img tiles names tiles "
@@ -71,11 +73,12 @@ def _place(name: str) -> tuple[str, int, int]:
 
 def _rectangle(path: Path) -> tuple[str, int, int, int, int]:
     """Scene, top, left, bottom and right of a tile, in pixels."""
-    scene, top, left = _place(path.as_posix())
-    header = rasters.header(path) if rasters.is_raster_name(path) else None
+    file, _ = split_name(path)
+    scene, top, left = _place(file.as_posix())
+    header = rasters.header(file) if rasters.is_raster_name(file) else None
     if header:
         width, height = header.size
     else:
-        with images.open_header(path) as image:
+        with images.open_header(file) as image:
             width, height = image.size
     return scene, top, left, top + height, left + width

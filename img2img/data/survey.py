@@ -124,13 +124,16 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
 
 
 def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
-    """As `look`, for a picture that is not a photograph. The first band is what is compared."""
+    """As `look`, for a picture that is not a photograph. The first band is what is compared, of
+    the page itself and not of neighbors.
+    """
     neighbors = dataset.neighbors if dataset.sides(role.removeprefix("test "))[0] == "a" else 0
     raster = read_picture(path, dataset.pages, neighbors)
     height, width, bands = raster.values.shape
     missing = raster.missing
     known = raster.values if missing is None else raster.values[~missing]
-    first = np.nan_to_num(raster.values[..., 0].astype(np.float32))
+    band = neighbors * (bands // (2 * neighbors + 1))
+    first = np.nan_to_num(raster.values[..., band].astype(np.float32))
     small = cv2.resize(first, (17, 16), interpolation=cv2.INTER_AREA)
     return Look(
         path,
@@ -293,7 +296,12 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     same: dict[tuple[str, str], list[Look]] = defaultdict(list)
     for one in looks:
         same[one.sha256, one.role.removeprefix("test ")].append(one)
-    pairs = [pair for group in same.values() for pair in pairwise(group)]  # not all pairs
+    pairs = [  # not all pairs
+        pair
+        for group in same.values()
+        for pair in pairwise(group)
+        if split_name(pair[0].path)[0] != split_name(pair[1].path)[0]  # pages of one file are alike
+    ]
     # A mask in a further folder is often near to others without a leak of its picture.
     main = [one for one in looks if "(folder " not in one.role]
     near = [pair for pair in _near(main[:SEARCHED]) if pair[0].sha256 != pair[1].sha256]

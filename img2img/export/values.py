@@ -78,6 +78,14 @@ class FromNetwork(Ranged):
     have no parts.
     """
 
+    beside_nodata: Tensor
+
+    def __init__(self, intensity: Intensity):
+        super().__init__(intensity)
+        if intensity.is_of_integers and intensity.nodata is not None:
+            beside = torch.from_numpy(intensity.beside_nodata).to(torch.int32)
+            self.register_buffer("beside_nodata", beside)
+
     def forward(self, y: Tensor, missing: Tensor | None) -> Tensor:
         values = y.permute(0, 2, 3, 1) * self.radius + self.middle
         if self.intensity.decibels:
@@ -85,6 +93,9 @@ class FromNetwork(Ranged):
         if self.intensity.is_of_integers:
             limits = np.iinfo(self.intensity.dtype)
             values = values.round().clamp(limits.min, min(limits.max, LARGEST)).to(torch.int32)
+            if self.intensity.nodata is not None:
+                marked = values == int(self.intensity.nodata)
+                values = torch.where(marked, self.beside_nodata, values)
         if missing is not None:
             gap = self.intensity.missing_value
             gap = int(gap) if self.intensity.is_of_integers else gap  # exactly, in the graph, too

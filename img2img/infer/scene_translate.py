@@ -168,20 +168,24 @@ def _opened(scene: Scene, manifest: Manifest, page: int) -> "Iterator[_Picture]"
 
 
 def _count_of_pages(picture: "_Picture", manifest: Manifest, remarks: dict[str, None]) -> int:
-    """How many pages of the files are translated; of photographs, the first, with a remark.
+    """How many pages of the files are translated. Of photographs, and of inputs whose first page is
+    the picture, that is one, with a remark.
 
-    Raises DataError for files with different numbers of pages.
+    Raises DataError for files with different numbers of such pages.
     """
-    intensity, counts = manifest.intensity_in, {page.pages for page in picture.pages}
+    parts = manifest.intensity_in.inputs if manifest.intensity_in else ()
+    by_page = [part.pages == "each" and not part.photographs for part in parts] or [False]
+    counts = set()
+    for page, each in zip(picture.pages, by_page, strict=True):
+        counts.add(page.pages if each else 1)
+        if page.pages > 1 and not each:
+            remarks[f"only the first page is read, of {page.pages}"] = None
     if len(counts) > 1:
         raise DataError(
             f"{' and '.join(picture.names)} have different numbers of pages. Give files with as "
             "many pages as each other"
         )
     [count] = counts
-    if count > 1 and (not intensity or intensity.inputs[0].pages == "first"):
-        remarks[f"only the first page is read, of {count}"] = None
-        return 1
     return count
 
 

@@ -189,3 +189,25 @@ def test_as_many_are_held_out_as_train_is_told_to(scans):
     done = run("check", "ct", "mr", "--held-out", "4", cwd=scans)
     assert done.returncode == 2
     assert "--held-out goes with --group" in done.stderr
+
+
+def test_nothing_is_held_out_where_train_is_told_so(volumes):
+    for side in ("ct", "mr"):
+        for patient in range(1, 5):
+            (volumes / side / f"p{patient}.tif").unlink()
+    folders = ("--a", "ct", "--b", "mr", "--pages", "each")
+    result = told(volumes, *folders, "--held-out", "0")
+    assert {role: of["pictures"] for role, of in result["roles"].items()} == {"a": 4, "b": 4}
+    assert run("check", *folders, cwd=volumes).returncode == 3  # one volume can't be split
+
+
+def test_ranges_and_bands_may_be_given_for_each_side(scans):
+    ranges = ("--range", "a=0:4095", "--range", "b=0:2")
+    bands = ("--bands", "a=1", "--bands", "b=1")
+    sides = told(scans, "ct", "mr", *ranges, *bands)["values"]
+    assert [side["histograms"][0]["high"] for side in sides] == [4095, 2]
+    done = run("check", "ct", "mr", "--range", "0:9", "--range", "0:2", cwd=scans)
+    assert done.returncode == 2
+    assert "--range 0:2: it is given before." in done.stderr
+    done = run("check", "ct", "mr", "--bands", "a=1", "--bands", "b=2", cwd=scans)
+    assert "--bands 2: there is no such band" in done.stdout + done.stderr

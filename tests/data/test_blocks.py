@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from command_line import run
 from PIL import Image
 
@@ -113,3 +114,18 @@ def test_tiles_of_a_scene_are_held_out_as_blocks(tmp_path):
     assert "23 pairs; held out: 4 pairs" in done.stdout  # of 5 x 7 tiles
     assert "note: 5 groups are trained on, 1 held out:" in done.stdout
     assert "note: 16 files near the held-out ones are not used." in done.stdout
+
+
+def test_a_tile_of_several_pages_lies_where_its_file_says(tmp_path):
+    for name, left in (("lake-y000-x000", 0), ("lake-y000-x064", 64)):
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", np.zeros((3, 32, 32), np.uint16), photometric="minisblack"
+        )
+        pages = [tmp_path / f"{name}.tif" / f"page-{page}" for page in range(3)]
+        names = {Blocks(64, 0).name(f"{name}.tif/page-{page}") for page in range(3)}
+        assert names == {f"lake y0 x{left}"}
+    first = tmp_path / "lake-y000-x000.tif" / "page-0"
+    assert Blocks(64, 0).near([first], pages) == [False]  # 32 px between them
+    assert Blocks(64, 40).near([first], pages) == [True]
+    with pytest.raises(DataError, match="not named as img2img tiles names tiles"):
+        Blocks(64, 0).name("lake-y000-x000.d/other.tif")

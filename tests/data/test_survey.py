@@ -1,10 +1,12 @@
 """The look before training: each oddity is made here and must be found; clean data stay silent."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from img2img import images
@@ -12,9 +14,10 @@ from img2img.data.labelled import Labelled
 from img2img.data.paired import Pairs
 from img2img.data.shift import shift_of
 from img2img.data.sources import Sources
-from img2img.data.survey import survey
+from img2img.data.survey import look, survey
 from img2img.data.unpaired import Unpaired
 from img2img.files import find_pictures
+from img2img.methods import METHODS
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train"
 RGB = (3, 3)
@@ -171,3 +174,25 @@ def test_several_inputs_are_looked_at_each_and_uneven_sizes_are_an_error(tmp_pat
     ]
     assert "1.png (50x40), " in errors[1].files[0]
     assert "1.png (48x40)" in errors[1].files[0]
+
+
+def test_pages_are_compared_without_their_neighbors_and_not_within_a_file(quiet, tmp_path):
+    random = np.random.default_rng(0)
+    pages = random.integers(0, 900, (6, 40, 40)).astype(np.uint16)
+    pages[1] = pages[0]  # in one file, and in two
+    volumes = {"a/p1": pages[[0, 1, 2]], "a/p2": pages[[3, 2, 4]]}
+    volumes |= {"b/p1": pages[[5, 5, 5]], "b/p2": pages[[0, 2, 3]]}
+    for name, values in volumes.items():
+        path = tmp_path / f"{name}.tif"
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, values, photometric="minisblack")
+    sources = Sources(a=tmp_path / "a", b=tmp_path / "b", pages="each", neighbors=1)
+    dataset = METHODS["cut"].open_data(sources, RGB)
+    result = survey(dataset, None, quiet)
+    [finding] = [each for each in result.findings if "identical files" in each.what]
+    assert finding.what == "1 pair of identical files."
+    assert finding.files == [f"{tmp_path}/a/p1.tif/page-2 = {tmp_path}/a/p2.tif/page-1"]
+    near = [each.what for each in result.findings if "near-duplicates" in each.what]
+    assert near == []
+    alone = look(tmp_path / "a/p2.tif/page-1", "a", replace(dataset, neighbors=0))
+    assert look(tmp_path / "a/p2.tif/page-1", "a", dataset).hash == alone.hash

@@ -28,6 +28,7 @@ INTENSITIES = {
     "largest": Intensity(
         dtype="int32", bands=("1", "2"), low=(0, 0), high=(9, 9), nodata=2**31 - 1
     ),
+    "marked": Intensity(dtype="uint16", bands=("1", "2"), low=(0, 40), high=(90, 100), nodata=70),
     "decibels": Intensity(
         dtype="float32", bands=("1", "2"), low=(-25, -20), high=(5, 0), decibels=True
     ),
@@ -91,6 +92,24 @@ def test_an_identity_gives_every_stored_value_back(intensity):
         assert np.array_equal(result[0], values)
     else:
         assert np.allclose(result[0], values, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("nodata", "dtype", "expected"),
+    [(0, "uint8", [1, 2, 4]), (4, "int16", [0, 2, 3]), (2, "int32", [0, 3, 4])],
+)
+def test_a_known_pixel_is_never_marked_as_missing(nodata, dtype, expected):
+    """Neither where the graph knows missing pixels, nor where it does not."""
+    intensity = Intensity(dtype=dtype, bands=("1",), low=(0,), high=(4,), nodata=nodata)
+    y = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    for missing in (None, torch.zeros(1, 1, 3, 1, dtype=torch.bool)):
+        assert FromNetwork(intensity)(y, missing).flatten().tolist() == expected
+    assert FromNetwork(intensity)(y, torch.ones(1, 1, 3, 1, dtype=torch.bool)).unique() == nodata
+    spec = ExportSpec(Same(), 1, 1, intensity_out=intensity)
+    model = trace(spec, Size(32, 32)).SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    [result] = session.run(None, {"image": np.full((1, 8, 8, 1), 255, np.uint8)})
+    assert (result == expected[2]).all()
 
 
 def test_a_missing_pixel_does_not_reach_the_network():

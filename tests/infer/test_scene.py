@@ -452,6 +452,28 @@ def test_pages_that_can_not_be_done_in_parts_are_told(painter, wall, tmp_path):
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/a.tif"), values[0])
 
 
+def test_pages_are_counted_of_inputs_of_which_each_is_a_picture(tmp_path):
+    """Of the others, the first page is read, however many there are."""
+    parts = [of("uint16", name="x", pages="first"), of("uint16", name="y")]
+    parts.append(of("uint8", 3, name="z", photographs=True, file_bands=3))
+    model = make_identity(tmp_path / "m.onnx", stacked(parts), reach=4)
+    first, second = drawn("uint16", 3, 100, 100), drawn("uint16", 100, 100)
+    third = drawn("uint8", 2, 100, 100, 3)
+    for name, values in (("x", first), ("y", second), ("z", third)):
+        (tmp_path / name).mkdir()
+        kind = {"photometric": "rgb" if name == "z" else "minisblack", "rowsperstrip": 16}
+        tifffile.imwrite(tmp_path / name / "a.tif", values, **kind)
+    folders = [tmp_path / name for name in "xyz"]
+    code, said = translate(*folders, "-m", model, "-o", tmp_path / "out")
+    assert code == 0, said
+    assert "only the first page is read" in said
+    with rasterio.open(tmp_path / "out" / "a.tif") as file:
+        values = file.read()
+    np.testing.assert_array_equal(values[0], first[0])
+    np.testing.assert_array_equal(values[1], second)
+    np.testing.assert_array_equal(values[2:], np.moveaxis(third[0], -1, 0))
+
+
 def test_a_damaged_state_is_not_used(painter, wall, tmp_path):
     path, out = tmp_path / "a.tif", tmp_path / "out"
     tifffile.imwrite(path, wall, tile=(64, 64), photometric="rgb")
