@@ -118,7 +118,7 @@ def test_the_file_that_is_wrong_is_named(files):
 
 def test_another_form_is_refused_before_a_pixel_is_decoded(files, monkeypatch):
     (_, sar), _ = files
-    monkeypatch.setattr("img2img.rasters.read", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("img2img.rasters.OpenFile.read", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError, match="1 band of float32, where 4 bands of uint16"):
         read_stored(sar, STACK.parts[0])
 

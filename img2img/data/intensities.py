@@ -179,7 +179,9 @@ def is_raster(path: Path) -> bool:
     """Whether a file has to be read as values, because it is no photograph. A broken file is not:
     it is named where it is read. Raises DataError where a package is missing to tell.
     """
-    file, _ = split_name(path)
+    file, page = split_name(path)
+    if page is not None:  # which has such a name because the file was read as values
+        return True
     if not rasters.is_raster_name(file):
         return False
     try:

@@ -1,14 +1,19 @@
 """The pictures of a data set's folders, which may be pages of files (--pages)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from img2img import rasters
 from img2img.data.sources import Sources
 from img2img.errors import DataError, MissingPackage
 from img2img.files import PassedOver, by_name, pictures, usable_cores
-from img2img.rasters.pages import names, split_name
+from img2img.rasters.pages import Read, kept_open, names, split_name
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+BLOCK = 256  # files at a time, to bound the memory for results
 
 
 def pictures_of(folder: Path, sources: Sources, passed_over: PassedOver) -> tuple[Path, ...]:
@@ -55,6 +60,31 @@ def require_as_many_pages(left: Mapping[str, Path], right: Mapping[str, Path]) -
                 "so it is not clear which of them belong together. Give files with as many pages "
                 "as each other."
             )
+
+
+def each_picture(
+    pictures: Iterable[tuple[Key, Path]], look: Callable[[Key, Path, Read], Result]
+) -> Iterator[tuple[Key, Path, Result]]:
+    """What a function gives for each file, or page of one (by its name), with its key, such as its
+    role. It runs in threads, but for the pages of a file that have the same key in one of them, one
+    after the other, so that the file is read once.
+
+    look: gets the key, the path, and a function that reads pages by their names.
+    """
+    files: dict[tuple[Key, Path], list[Path]] = {}
+    for key, path in pictures:
+        files.setdefault((key, split_name(path)[0]), []).append(path)
+
+    def look_at_file(job: tuple[tuple[Key, Path], list[Path]]) -> list[tuple[Key, Path, Result]]:
+        (key, _), paths = job
+        with kept_open() as read_page:
+            return [(key, path, look(key, path, read_page)) for path in paths]
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        jobs = list(files.items())
+        for start in range(0, len(jobs), BLOCK):
+            for results in pool.map(look_at_file, jobs[start : start + BLOCK]):
+                yield from results
 
 
 def _pages(path: Path) -> list[Path]:
