@@ -61,9 +61,13 @@ def read_stored(
     ]
     [page, *others] = stack_pages(each, [_name(file) for file in files], intensity)
     if others:
+        count = 1 + len(others)
+        advice = "Save each as a file with img2img slices"
+        if isinstance(files[0], Path):
+            advice = f"Name one, such as {pages_of_file.names(files[0], count)[0]}"
         raise DataError(
-            f"{_name(files[0])}: it has {1 + len(others)} pages, where one is expected. Save each "
-            "as a file with img2img slices, or train with --pages."
+            f"{_name(files[0])}: it has {count} pages, where one is expected. {advice}, or "
+            "translate the whole file with img2img translate."
         )
     return page
 

@@ -6,45 +6,41 @@ from pathlib import Path
 from typing import TypeVar
 
 from img2img import rasters
-from img2img.data.sources import Sources
 from img2img.errors import DataError, MissingPackage
 from img2img.files import PassedOver, by_name, pictures, usable_cores
-from img2img.rasters.pages import Read, kept_open, names, split_name
+from img2img.rasters.pages import Mode, Read, kept_open, names, split_name
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 BLOCK = 256  # files at a time, to bound the memory for results
 
 
-def pictures_of(folder: Path, sources: Sources, passed_over: PassedOver) -> tuple[Path, ...]:
-    """The files of a folder, or, where the sources say so, each page of theirs by its name.
-    Arguments and errors are those of `pictures`.
+def pictures_of(folder: Path, mode: Mode | None, passed_over: PassedOver) -> tuple[Path, ...]:
+    """The files of a folder, or, where each page is a picture, their pages by their names. Other
+    arguments and errors are those of `pictures`.
     """
-    return pages_of(pictures(folder, passed_over), sources)
+    files = pages_of(pictures(folder, passed_over), mode)
+    return tuple(page for pages in files for page in pages)
 
 
-def pages_of(files: Iterable[Path], sources: Sources) -> tuple[Path, ...]:
-    """The files, or, where the sources say so, each page of theirs by its name."""
-    if sources.pages != "each":
-        return tuple(files)
+def pages_of(files: Iterable[Path], mode: Mode | None) -> list[list[Path]]:
+    """Of each file itself, or, where each page is a picture, its pages by their names."""
+    if mode != "each":
+        return [[path] for path in files]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return tuple(page for pages in pool.map(_pages, files) for page in pages)
+        return list(pool.map(_pages, files))
 
 
-def named_pictures(folder: Path, sources: Sources, passed_over: PassedOver) -> dict[str, Path]:
+def named_pictures(folder: Path, mode: Mode | None, passed_over: PassedOver) -> dict[str, Path]:
     """`pictures_of` by name: `stem` of the file, with the page below it. Errors are those of
     `by_name`.
     """
     files = by_name(folder, passed_over)
-    if sources.pages != "each":
-        return files
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        each = zip(files, pool.map(_pages, files.values()), strict=True)
-        return {
-            name if split_name(page)[1] is None else f"{name}/page {number}": page
-            for name, pages in each
-            for number, page in enumerate(pages)
-        }
+    return {
+        name if split_name(page)[1] is None else f"{name}/page {number}": page
+        for name, pages in zip(files, pages_of(files.values(), mode), strict=True)
+        for number, page in enumerate(pages)
+    }
 
 
 def require_as_many_pages(left: Mapping[str, Path], right: Mapping[str, Path]) -> None:
