@@ -135,11 +135,11 @@ def evaluate(
         kinds = Kinds.of(None, shown)
     if any(kinds):
         way_back = None  # which a run may have
-        by_folder = "Leave it out: values are compared with those of --b, in their units."
+        instead = "Leave it out: values are compared with those of --b, in their units."
         for_photographs = {
-            "--back": (back, by_folder),
+            "--back": (back, instead),
             "--data": (data, "Measure one domain at a time: --a DIR --b DIR --to DOMAIN."),
-            "--segmenter": (segmenter, by_folder),
+            "--segmenter": (segmenter, instead),
         }
         for name, (given, advice) in for_photographs.items():
             if given:
