@@ -1,10 +1,11 @@
 """The memory and the time of translating a scene that is read and written in parts.
 
-    python benchmarks/scene.py FOLDER [--side 40000] [--norm-tiles 64] [--write]
+    python benchmarks/scene.py FOLDER [--side 40000] [--norm-tiles 64] [--strips ROWS] [--write]
 
-FOLDER gets the scene, a GeoTIFF of one band of uint16 with a fifth of its pixels missing, and the
-output: 15 GB for a side of 40,000 px. The model is an untrained CycleGAN's ResNet of width 8 with 2
-blocks: how much memory it takes does not depend on its weights.
+FOLDER gets the scene, a GeoTIFF of one band of uint16 with a fifth of its pixels missing, in tiles
+or, with --strips, in strips of so many rows, and the output: 15 GB for a side of 40,000 px. The
+model is an untrained CycleGAN's ResNet of width 8 with 2 blocks: how much memory it takes does not
+depend on its weights.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,26 +39,30 @@ NODATA = 65535
 PIXEL_SIZE, PLACE = (33550, 12, 3, (10.0, 10.0, 0.0)), (33922, 12, 6, (0.0, 0, 0, 5e5, 5e6, 0))
 
 
-def save_scene(path: Path, side: int) -> None:
-    """Hills and grain, with nothing left of a fifth of the width."""
+def save_scene(path: Path, side: int, strips: int) -> None:
+    """Hills and grain, with nothing left of a fifth of the width. strips: their rows; 0 for
+    tiles.
+    """
     random = np.random.default_rng(0)
+    height, width = (strips, side) if strips else (TILE, TILE)
 
-    def tiles() -> Iterator[np.ndarray]:
-        for top in range(0, side, TILE):
-            for left in range(0, side, TILE):
-                y, x = np.ogrid[top : top + TILE, left : left + TILE]
+    def segments() -> Iterator[bytes]:
+        """Strips or tiles, of which the last strip is shorter, but a tile is not."""
+        for top in range(0, side, height):
+            rows = min(height, side - top) if strips else height
+            for left in range(0, side, width):
+                y, x = np.ogrid[top : top + rows, left : left + width]
                 hills = 4000 + 2000 * np.sin(x / 700) * np.cos(y / 900) + 500 * np.sin((x + y) / 40)
-                values = hills + random.integers(0, 200, (TILE, TILE))
-                yield np.where(x < side // 5, NODATA, values).astype(np.uint16)
+                values = hills + random.integers(0, 200, (rows, width))
+                values = np.where(x < side // 5, NODATA, values).astype("<u2")
+                yield zlib.compress(values.tobytes(), 1)
 
     with tifffile.TiffWriter(path, bigtiff=True) as file:
         tags = [(*tag, False) for tag in (PIXEL_SIZE, PLACE)]
         tags.append((42113, "s", 0, str(NODATA), False))
-        kinds = {"compression": "zlib", "compressionargs": {"level": 1}, "metadata": None}
-        shape = (side, side)
-        file.write(
-            tiles(), shape=shape, dtype=np.uint16, tile=(TILE, TILE), extratags=tags, **kinds
-        )
+        form = {"rowsperstrip": strips} if strips else {"tile": (TILE, TILE)}
+        kinds = {"compression": "zlib", "metadata": None, "extratags": tags, **form}
+        file.write(segments(), shape=(side, side), dtype=np.dtype("<u2"), **kinds)
 
 
 def save_model(path: Path) -> None:
@@ -86,12 +92,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--side", type=int, default=40_000)
     parser.add_argument("--norm-tiles", type=int, default=64)
+    parser.add_argument("--strips", metavar="ROWS", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    scene, model = given.folder / f"scene-{given.side}.tif", given.folder / "scene.onnx"
+    layout = f"-strips-{given.strips}" if given.strips else ""
+    scene, model = given.folder / f"scene-{given.side}{layout}.tif", given.folder / "scene.onnx"
     if not scene.exists():
-        save_scene(scene, given.side)
+        save_scene(scene, given.side, given.strips)
     save_model(model)
     line = [sys.executable, "-m", "img2img", "translate", str(scene), "-m", str(model)]
     line += ["-o", str(given.folder / "out"), "--provider", "cpu", "--existing", "replace"]
@@ -104,6 +112,7 @@ def main() -> None:
         **machine.measured(torch.get_num_threads()),
         "side": given.side,
         "norm_tiles": given.norm_tiles,
+        "strips": given.strips,
         "peak_gib": round(most, 2),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "input_gib": round(scene.stat().st_size / 2**30, 2),

@@ -136,7 +136,7 @@ class Intensity(BaseModel):
         """
         if self.show:
             return self.show
-        of_page = self._bands_of_page
+        of_page = self.bands_of_page
         bands = tuple(of_page[:3] if len(of_page) >= 3 else of_page[:1])
         return FalseColors(
             bands=bands,
@@ -245,7 +245,7 @@ class Intensity(BaseModel):
         return self.false_colors.describe(self.bands, self.unit)
 
     @property
-    def _bands_of_page(self) -> list[int]:
+    def bands_of_page(self) -> list[int]:
         """The indices of the bands without those of neighbors; of all, if only these are used."""
         indices = []
         for part, place in self.slices:

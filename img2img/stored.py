@@ -12,7 +12,7 @@ from img2img.formats import TooLarge
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
 from img2img.rasters import pages as pages_of_file
-from img2img.rasters.pages import header_of_picture, split_name
+from img2img.rasters.pages import Read, split_name
 
 File = Path | bytes  # its path, or its content
 MOST = 4  # times the limit of a picture's pixels, of all pages of a file together
@@ -27,11 +27,13 @@ class Stored:
     raster: Raster  # as it is in the file; of several, the first one with the notes of all
 
 
-def read_values(source: File | Sequence[File], intensity: Intensity) -> np.ndarray:
+def read_values(
+    source: File | Sequence[File], intensity: Intensity, read: Read = pages_of_file.read
+) -> np.ndarray:
     """A picture's values [H, W, bands] in the type that the intensity holds them in, NaN where they
     are missing. Arguments and errors are those of `read_stored`.
     """
-    stored = read_stored(source, intensity)
+    stored = read_stored(source, intensity, read=read)
     values = stored.values.astype(intensity.held, copy=False)
     if stored.missing is None:
         return values
@@ -39,10 +41,13 @@ def read_values(source: File | Sequence[File], intensity: Intensity) -> np.ndarr
 
 
 def read_stored(
-    source: File | Sequence[File], intensity: Intensity, max_pixels: int = rasters.MAX_PIXELS
+    source: File | Sequence[File],
+    intensity: Intensity,
+    max_pixels: int = rasters.MAX_PIXELS,
+    read: Read = pages_of_file.read,
 ) -> Stored:
     """The values of the bands that the intensity uses, of a file, or of one for each of its parts.
-    A page's name (see rasters.pages) is read as a file of that page.
+    A page's name (see rasters.pages) is read as a file of that page, by `read`.
 
     Raises DataError for a file of another type, number or names of bands, of several pages, with
     missing pixels that the intensity does not know, for one that is no picture, and for another
@@ -51,14 +56,18 @@ def read_stored(
     files = [source] if isinstance(source, Path | bytes) else source
     require_files(len(files), intensity)
     each = [
-        _read_picture(file, part, max_pixels)
+        _read_picture(file, part, max_pixels, read)
         for file, part in zip(files, intensity.inputs, strict=True)
     ]
     [page, *others] = stack_pages(each, [_name(file) for file in files], intensity)
     if others:
+        count = 1 + len(others)
+        advice = "Save each as a file with img2img slices"
+        if isinstance(files[0], Path):
+            advice = f"Name one, such as {pages_of_file.names(files[0], count)[0]}"
         raise DataError(
-            f"{_name(files[0])}: it has {1 + len(others)} pages, where one is expected. Save each "
-            "as a file with img2img slices, or train with --pages."
+            f"{_name(files[0])}: it has {count} pages, where one is expected. {advice}, or "
+            "translate the whole file with img2img translate."
         )
     return page
 
@@ -77,36 +86,30 @@ def read_pages(
     if intensity.photographs:
         before_page()
         return [_read_photograph(source, intensity, max_pixels)]
-    header = rasters.header(source)
-    count = pages = header.pages if header else 1
-    if intensity.pages == "first":
-        pages = 1
-    if header:  # before anything is decoded
-        picture = header_of_picture(header, intensity.pages, intensity.neighbors)
-        _require_form(picture.bands, picture.dtype, intensity, _name(source))
-    if header and pages > 1:
+    kind = intensity.pages, intensity.neighbors
+    with pages_of_file.opened(source, *kind, max_pixels, before_page) as pictures:
+        header = pictures.header  # before anything is decoded
+        _require_form(header.bands, header.dtype, intensity, _name(source))
+        count = pictures.file.header.pages
+        pages = 1 if intensity.pages == "first" else count
         width, height = header.size
-        if pages * width * height > MOST * max_pixels:
+        if pages > 1 and pages * width * height > MOST * max_pixels:
             raise TooLarge(
                 f"{_name(source)}: {pages} pages of {width}x{height} are too many to read at once. "
                 "Save them as files with img2img slices."
             )
-    read = []
-    for page in range(pages):
-        before_page()
-        read.append(rasters.read(source, page, max_pixels))
+        read = [pictures.read(page) for page in range(header.pages)]
     if count > pages:
         note = f"only the first page is read, of {count}"
         read[0] = replace(read[0], notes=(*read[0].notes, note))
-    pictures = pages_of_file.pictures(read, intensity.pages, intensity.neighbors)
-    return [as_stored(picture, intensity, _name(source)) for picture in pictures]
+    return [as_stored(picture, intensity, _name(source)) for picture in read]
 
 
-def _read_picture(source: File, intensity: Intensity, max_pixels: int) -> list[Stored]:
+def _read_picture(source: File, intensity: Intensity, max_pixels: int, read: Read) -> list[Stored]:
     """The picture of a page's name, or the pictures of a file."""
     if isinstance(source, bytes) or split_name(source)[1] is None:
         return read_pages(source, intensity, max_pixels)
-    raster = pages_of_file.read(source, intensity.pages, intensity.neighbors, max_pixels)
+    raster = read(source, intensity.pages, intensity.neighbors, max_pixels)
     return [as_stored(raster, intensity, _name(source))]
 
 

@@ -1,5 +1,7 @@
 """Pictures that are stacked from one file of each of several inputs."""
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -118,9 +120,22 @@ def test_the_file_that_is_wrong_is_named(files):
 
 def test_another_form_is_refused_before_a_pixel_is_decoded(files, monkeypatch):
     (_, sar), _ = files
-    monkeypatch.setattr("img2img.rasters.read", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("img2img.rasters.OpenFile.read", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError, match="1 band of float32, where 4 bands of uint16"):
         read_stored(sar, STACK.parts[0])
+
+
+def test_a_file_of_several_pages_is_refused_with_the_name_of_one(tmp_path):
+    pages, path = RANDOM.integers(0, 100, (12, 9, 7)).astype(np.uint16), tmp_path / "a.tif"
+    tifffile.imwrite(path, pages, photometric="minisblack", metadata=None)
+    advice = f"12 pages, where one is expected. Name one, such as {path}/page-00, or translate the"
+    with pytest.raises(DataError, match=re.escape(advice)):
+        read_stored(path, part("a", "uint16"))
+    assert np.array_equal(
+        read_stored(path / "page-00", part("a", "uint16")).values[..., 0], pages[0]
+    )
+    with pytest.raises(DataError, match="Save each as a file with img2img slices, or translate"):
+        read_stored(path.read_bytes(), part("a", "uint16"))
 
 
 def test_reading_can_be_stopped_before_each_page(tmp_path):

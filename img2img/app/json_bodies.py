@@ -91,7 +91,8 @@ def _form(body: bytes, boundary: str) -> bytes:
     for name, value in fields.items():
         if value is None:
             continue
-        if not name.isidentifier() or not name.isascii() or isinstance(value, dict | list):
+        plain = name.isprintable() and {'"', "\\"}.isdisjoint(name)  # as names of inputs are
+        if not plain or isinstance(value, dict | list):
             raise HTTPException(422, f"There is no JSON field {name[:100]!r} of this kind.")
         disposition = f'Content-Disposition: form-data; name="{name}"'
         if name in Parameters.model_fields:

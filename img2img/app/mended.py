@@ -1,7 +1,6 @@
 """Patches of Gradio. To be imported before any component is created."""
 
 import os
-import tempfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from PIL import Image
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from img2img.app import connections
+from img2img.writing import scratch_folder
 
 _move = Block.async_move_resource_to_block_cache
 _save = processing_utils.save_pil_to_cache
@@ -33,8 +33,8 @@ def save_whole(img: Image.Image, cache_dir: str, name: str = "image", format: st
     another visitor, who would receive a part of it.
     """
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir) as folder:
-        written = Path(_save(img, folder, name, format))
+    with scratch_folder(Path(cache_dir)) as folder:
+        written = Path(_save(img, str(folder), name, format))
         path = Path(cache_dir, written.parent.name, written.name).resolve()
         path.parent.mkdir(exist_ok=True)
         if path.exists():

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +31,7 @@ from img2img.app.uploads import (
 )
 from img2img.errors import Img2ImgError
 from img2img.files import PICTURE_SUFFIXES
+from img2img.writing import scratch_folder
 
 T = TypeVar("T")
 Listener = Callable[..., Dependency]  # a component's event: called with what it runs
@@ -335,11 +335,11 @@ def launch(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     largest = max(MAX_UNPACKED, max_mb * 2**20) + 2**20  # one request may carry many files
-    with tempfile.TemporaryDirectory(prefix="img2img-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    with scratch_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         # Gradio reads the variable only when it is imported.
-        routes.DEFAULT_TEMP_DIR = folder  # type: ignore[attr-defined]  # not exported
-        results = Path(folder) / "results"
+        routes.DEFAULT_TEMP_DIR = str(folder)  # type: ignore[attr-defined]  # not exported
+        results = folder / "results"
         results.mkdir()
         page = build(Demo(models, results), runs)
         page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)

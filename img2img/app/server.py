@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 
 import uvicorn
@@ -15,6 +14,7 @@ from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
 from img2img.app.ports import require_free
 from img2img.errors import Img2ImgError
+from img2img.writing import scratch_folder
 
 SETTINGS = "IMG2IMG_SERVE"  # environment variable with the workers' settings
 
@@ -40,9 +40,9 @@ def run(settings: Settings, port: int, workers: int) -> None:
     host = settings.access.host.strip("[]")
     require_free(host, port)
     app = _app(settings, workers)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         if workers > 1:  # where the workers' metrics are collected
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         try:
             uvicorn.run(
                 app,

@@ -135,9 +135,15 @@ def evaluate(
         kinds = Kinds.of(None, shown)
     if any(kinds):
         way_back = None  # which a run may have
-        for_photographs = {"--back": back, "--data": data, "--segmenter": segmenter}
-        if wrong := [name for name, given in for_photographs.items() if given]:
-            raise UsageError(f"{wrong[0]} is for photographs, and these are values.")
+        instead = "Leave it out: values are compared with those of --b, in their units."
+        for_photographs = {
+            "--back": (back, instead),
+            "--data": (data, "Measure one domain at a time: --a DIR --b DIR --to DOMAIN."),
+            "--segmenter": (segmenter, instead),
+        }
+        for name, (given, advice) in for_photographs.items():
+            if given:
+                raise UsageError(f"{name} is for photographs, and these are values. {advice}")
     translations = Translations(translator, translator if data else way_back, kinds)
     trained = translations.feature_networks.values()
     network = features.extractor(extractor, weights, trained=trained)

@@ -29,7 +29,7 @@ def slices(
     from img2img.errors import DataError
     from img2img.files import PassedOver, named_files, split_suffix
     from img2img.rasters import Raster
-    from img2img.rasters.pages import around, together
+    from img2img.rasters.pages import opened
     from img2img.writing import write_whole
 
     console = stderr_console()
@@ -39,17 +39,14 @@ def slices(
         console.print(f"{passed_over}.", highlight=False, markup=False)
     written = 0
     for path, relative in track(files, "slicing", console=console, transient=True):
-        header = rasters.header(path)
-        if header is None:
-            raise DataError(f"{path}: not a file of values that is read. Leave it out.")
-        digits = len(str(header.pages - 1))
-        for page in range(0, header.pages, every):
-            target = output / f"{split_suffix(str(relative))[0]}-{page:0{digits}}.tif"
-            if target.exists():
-                raise DataError(f"{target} exists already. Choose another folder with -o.")
-            numbers = around(page, neighbors, header.pages)
-            picture = together([rasters.read(path, number) for number in numbers])
-            plain = Raster(picture.values, nodata=picture.nodata)
-            write_whole(target, rasters.encode(picture.values, plain, ".tif"), sync=False)
-            written += 1
+        with opened(path, "each", neighbors) as pictures:
+            digits = len(str(pictures.header.pages - 1))
+            for page in range(0, pictures.header.pages, every):
+                target = output / f"{split_suffix(str(relative))[0]}-{page:0{digits}}.tif"
+                if target.exists():
+                    raise DataError(f"{target} exists already. Choose another folder with -o.")
+                picture = pictures.read(page)
+                plain = Raster(picture.values, nodata=picture.nodata)
+                write_whole(target, rasters.encode(picture.values, plain, ".tif"), sync=False)
+                written += 1
     console.print(f"{written:,} pages of {len(files):,} files; see {output}")

@@ -4,7 +4,6 @@ import hashlib
 import operator
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -13,10 +12,12 @@ from rich.progress import track
 from img2img import images
 from img2img.data.dataset import Dataset
 from img2img.data.intensities import is_raster
+from img2img.data.pages import each_picture
 from img2img.errors import DataError
-from img2img.files import usable_cores
-from img2img.rasters.pages import split_name
+from img2img.rasters.pages import Read, split_name
 from img2img.sizes import Size
+
+_Look = tuple[tuple[int, int], str | None, bool]
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -42,22 +43,21 @@ def verify(dataset: Dataset, crop: Size | None, decode: bool, console: Console) 
     rounded: dict[str, list[Path]] = {}  # by side: values that are read as photographs
     worst = (0, Size(0, 0), Path())  # missing pixels on a side, picture size, file
     files = list(dataset.roles())
-    shares: Iterable[int] = range(0, len(files), 256)  # in blocks, to bound the memory for results
+    looks: Iterable[tuple[str, Path, _Look]] = each_picture(
+        files, lambda role, path, read_page: _look(dataset, role, path, decode, read_page)
+    )
     if len(files) > 2000:
-        shares = track(shares, "checking pictures", console=console, transient=True)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in shares:
-            block = files[start : start + 256]
-            results = pool.map(lambda file: _look(dataset, file[0], file[1], decode), block)
-            for (role, path), (size, error, is_rounded) in zip(block, results, strict=True):
-                if is_rounded:
-                    rounded.setdefault(dataset.sides(role)[0], []).append(path)
-                if error:
-                    broken.append(error)
-                else:
-                    picture = Size(*dataset.picture_size(size))
-                    lacking = max(map(operator.sub, crop, picture)) if crop else 0
-                    worst = max(worst, (lacking, picture, path), key=lambda candidate: candidate[0])
+        text = "checking pictures"
+        looks = track(looks, text, total=len(files), console=console, transient=True)
+    for role, path, (size, error, is_rounded) in looks:
+        if is_rounded:
+            rounded.setdefault(dataset.sides(role)[0], []).append(path)
+        if error:
+            broken.append(error)
+        else:
+            picture = Size(*dataset.picture_size(size))
+            lacking = max(map(operator.sub, crop, picture)) if crop else 0
+            worst = max(worst, (lacking, picture, path), key=lambda candidate: candidate[0])
     if broken:
         more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
         raise DataError(
@@ -88,16 +88,14 @@ def require_same_domains(training: Dataset, held_out: Dataset) -> None:
         )
 
 
-def _look(
-    dataset: Dataset, role: str, path: Path, decode: bool
-) -> tuple[tuple[int, int], str | None, bool]:
+def _look(dataset: Dataset, role: str, path: Path, decode: bool, read_page: Read) -> _Look:
     """Width and height of a picture, the error if it can't be read, and whether it has values that
     are read as a photograph's.
     """
     side = dataset.sides(role)[0]
     try:
         if decode or side in dataset.intensities:
-            pixels = dataset.read(side, path)
+            pixels = dataset.read(side, path, read_page)
             rounded = side not in dataset.intensities and is_raster(path)
             return (pixels.shape[1], pixels.shape[0]), None, rounded
         with images.open_header(path) as image:

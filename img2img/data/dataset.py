@@ -18,7 +18,8 @@ from img2img.errors import DataError, Img2ImgError, UsageError
 from img2img.files import PassedOver
 from img2img.intensity import Intensity
 from img2img.manifest import Labels, Palette
-from img2img.rasters.pages import Mode
+from img2img.rasters.pages import Mode, Read
+from img2img.rasters.pages import read as read_picture
 from img2img.stored import read_stored, read_values
 
 if TYPE_CHECKING:  # it imports albumentations, which listing files does not need
@@ -191,10 +192,12 @@ class Dataset(ABC):
             return Form(len(intensity.bands), intensity.held)
         return Form(self.channels["ab".index(side)], "uint8")
 
-    def read(self, side: str, path: Path) -> np.ndarray:
-        """Decode a picture: [H, W, C] of the side's form. Raises DataError for unreadable files."""
+    def read(self, side: str, path: Path, read_page: Read = read_picture) -> np.ndarray:
+        """Decode a picture: [H, W, C] of the side's form. read_page: reads pages by their names.
+        Raises DataError for unreadable files.
+        """
         if intensity := self.intensities.get(side):
-            return read_values(self.files_of(side, path), intensity)
+            return read_values(self.files_of(side, path), intensity, read_page)
         return images.read(path, self.channels["ab".index(side)]).pixels
 
     def finished(self, sample: Sample) -> Sample:

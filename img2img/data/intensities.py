@@ -24,6 +24,9 @@ from img2img.stored import form
 SEEN = 64  # files of a side whose values are looked at
 PIXELS = 2**14  # of each of these
 SHOWN = 5  # names of files in a message
+# Not names of inputs: sides in options, and parameters of the HTTP API, whose forms and JSON have a
+# field for each input beside these.
+RESERVED = (*SIDES, "model", "to", "format", "max_side")
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B"}  # Pillow's
 
 
@@ -52,19 +55,26 @@ class Fitted(NamedTuple):
 
 
 def names_of_inputs(folders: Sequence[Path]) -> tuple[str, ...]:
-    """The names by which options address the folders of several inputs: that of the folder, with
-    its parent's in front where another one, or a side, has the same.
+    """The names by which options, forms and JSON address the folders of several inputs: that of the
+    folder, with its parent's in front where another one has the same, or it is RESERVED.
 
-    Raises UsageError for folders that have the same name even so.
+    Raises UsageError for folders that have the same name even so, and for names that can't be those
+    of a form's fields.
     """
     paths = [Path(os.path.abspath(folder)) for folder in folders]
-    counts = Counter([*(path.name for path in paths), *SIDES])
+    counts = Counter([*(path.name for path in paths), *RESERVED])
     names = tuple(
         path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths
     )
     if len(set(names)) < len(names):
         [(name, _), *_] = Counter(names).most_common()
         raise UsageError(f"Several --a are named {name}. Give each folder once, or rename one.")
+    for name in names:
+        if not name.isprintable() or not {'"', "\\"}.isdisjoint(name):
+            raise UsageError(
+                f"--a: {name!r} has quotes, backslashes or characters that can't be shown, and "
+                "would be a name in options and requests. Rename the folder."
+            )
     return names
 
 
@@ -179,7 +189,9 @@ def is_raster(path: Path) -> bool:
     """Whether a file has to be read as values, because it is no photograph. A broken file is not:
     it is named where it is read. Raises DataError where a package is missing to tell.
     """
-    file, _ = split_name(path)
+    file, page = split_name(path)
+    if page is not None:  # which has such a name because the file was read as values
+        return True
     if not rasters.is_raster_name(file):
         return False
     try:

@@ -62,10 +62,11 @@ class Labelled(Dataset):
             if sources.attributes and number == 0:
                 listed = read_attributes(sources.attributes, folder, attributes, left_over)
                 missing, unlisted = listed.missing, listed.unlisted
+                pages = pages_of([path for path, _ in listed.items], sources.pages)
                 members = [
                     (page, names)
-                    for path, names in listed.items
-                    for page in pages_of([path], sources)
+                    for (_, names), pages_of_file in zip(listed.items, pages, strict=True)
+                    for page in pages_of_file
                 ]
                 sets.append(LabelSet(kind="attributes", domains=attributes))
             else:
@@ -247,4 +248,4 @@ def _read_domains(
             f"least two domains.{f' {outputs}.' if outputs.outputs else ''}"
         )
     left_over.add(outputs)
-    return {name: pictures_of(path, sources, left_over) for name, path in domains.items()}
+    return {name: pictures_of(path, sources.pages, left_over) for name, path in domains.items()}

@@ -1,45 +1,46 @@
 """The pictures of a data set's folders, which may be pages of files (--pages)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from img2img import rasters
-from img2img.data.sources import Sources
 from img2img.errors import DataError, MissingPackage
 from img2img.files import PassedOver, by_name, pictures, usable_cores
-from img2img.rasters.pages import names, split_name
+from img2img.rasters.pages import Mode, Read, kept_open, names, split_name
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+BLOCK = 256  # files at a time, to bound the memory for results
 
 
-def pictures_of(folder: Path, sources: Sources, passed_over: PassedOver) -> tuple[Path, ...]:
-    """The files of a folder, or, where the sources say so, each page of theirs by its name.
-    Arguments and errors are those of `pictures`.
+def pictures_of(folder: Path, mode: Mode | None, passed_over: PassedOver) -> tuple[Path, ...]:
+    """The files of a folder, or, where each page is a picture, their pages by their names. Other
+    arguments and errors are those of `pictures`.
     """
-    return pages_of(pictures(folder, passed_over), sources)
+    files = pages_of(pictures(folder, passed_over), mode)
+    return tuple(page for pages in files for page in pages)
 
 
-def pages_of(files: Iterable[Path], sources: Sources) -> tuple[Path, ...]:
-    """The files, or, where the sources say so, each page of theirs by its name."""
-    if sources.pages != "each":
-        return tuple(files)
+def pages_of(files: Iterable[Path], mode: Mode | None) -> list[list[Path]]:
+    """Of each file itself, or, where each page is a picture, its pages by their names."""
+    if mode != "each":
+        return [[path] for path in files]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return tuple(page for pages in pool.map(_pages, files) for page in pages)
+        return list(pool.map(_pages, files))
 
 
-def named_pictures(folder: Path, sources: Sources, passed_over: PassedOver) -> dict[str, Path]:
+def named_pictures(folder: Path, mode: Mode | None, passed_over: PassedOver) -> dict[str, Path]:
     """`pictures_of` by name: `stem` of the file, with the page below it. Errors are those of
     `by_name`.
     """
     files = by_name(folder, passed_over)
-    if sources.pages != "each":
-        return files
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        each = zip(files, pool.map(_pages, files.values()), strict=True)
-        return {
-            name if split_name(page)[1] is None else f"{name}/page {number}": page
-            for name, pages in each
-            for number, page in enumerate(pages)
-        }
+    return {
+        name if split_name(page)[1] is None else f"{name}/page {number}": page
+        for name, pages in zip(files, pages_of(files.values(), mode), strict=True)
+        for number, page in enumerate(pages)
+    }
 
 
 def require_as_many_pages(left: Mapping[str, Path], right: Mapping[str, Path]) -> None:
@@ -55,6 +56,31 @@ def require_as_many_pages(left: Mapping[str, Path], right: Mapping[str, Path]) -
                 "so it is not clear which of them belong together. Give files with as many pages "
                 "as each other."
             )
+
+
+def each_picture(
+    pictures: Iterable[tuple[Key, Path]], look: Callable[[Key, Path, Read], Result]
+) -> Iterator[tuple[Key, Path, Result]]:
+    """What a function gives for each file, or page of one (by its name), with its key, such as its
+    role. It runs in threads, but for the pages of a file that have the same key in one of them, one
+    after the other, so that the file is read once.
+
+    look: gets the key, the path, and a function that reads pages by their names.
+    """
+    files: dict[tuple[Key, Path], list[Path]] = {}
+    for key, path in pictures:
+        files.setdefault((key, split_name(path)[0]), []).append(path)
+
+    def look_at_file(job: tuple[tuple[Key, Path], list[Path]]) -> list[tuple[Key, Path, Result]]:
+        (key, _), paths = job
+        with kept_open() as read_page:
+            return [(key, path, look(key, path, read_page)) for path in paths]
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        jobs = list(files.items())
+        for start in range(0, len(jobs), BLOCK):
+            for results in pool.map(look_at_file, jobs[start : start + BLOCK]):
+                yield from results
 
 
 def _pages(path: Path) -> list[Path]:

@@ -93,7 +93,7 @@ class Pairs(Paired):
             )
         left_over = PassedOver()
         inputs, stacked = stacks(sources, left_over)
-        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources, left_over))
+        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources.pages, left_over))
         if not pairs:
             raise DataError(
                 f"No picture in {sources.a} has a partner of the same name in {sources.b} "
@@ -273,7 +273,7 @@ class SideBySide(Paired):
     def open(cls, sources: Sources, channels: tuple[int, int]) -> Self:
         assert sources.pairs
         left_over = PassedOver()
-        files = pictures_of(sources.pairs, sources, left_over)
+        files = pictures_of(sources.pairs, sources.pages, left_over)
         return cls(items=files, channels=channels, swap=sources.swap, passed_over=left_over)
 
     @classmethod

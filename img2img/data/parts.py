@@ -150,7 +150,7 @@ def stacks(sources: Sources, passed_over: PassedOver) -> tuple[dict[str, Path], 
     different numbers of pages.
     """
     folders = sources.inputs
-    first, *further = (named_pictures(folder, sources, passed_over) for folder in folders)
+    first, *further = (named_pictures(folder, sources.pages, passed_over) for folder in folders)
     if not further:
         return first, Stacks()
     for files in further:

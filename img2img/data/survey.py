@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,10 +19,11 @@ from img2img.data.findings import SHOWN, Finding
 from img2img.data.groups import Groups
 from img2img.data.intensities import GRAY_MODES, is_raster
 from img2img.data.leaks import leaked_files, leaked_groups, sha256
+from img2img.data.pages import each_picture
 from img2img.errors import DataError
-from img2img.files import PassedOver, usable_cores
-from img2img.rasters.pages import read as read_picture
-from img2img.rasters.pages import split_name
+from img2img.files import PassedOver
+from img2img.rasters import MAX_PIXELS
+from img2img.rasters.pages import Read, split_name
 from img2img.stored import form
 
 NEAR = 8  # of 256 bits, in which near-duplicates may differ
@@ -64,24 +64,28 @@ def survey(
     """Decode every file of the opened data sets, and report what is unusual. groups: those of the
     files, which must not be in both data sets.
     """
-    files = [(path, role, training) for role, path in training.file_roles()]
-    if held_out:
-        files += [(path, f"test {role}", held_out) for role, path in held_out.file_roles()]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        seen = pool.map(lambda job: look(*job), files)
-        shown = track(seen, "looking", total=len(files), console=console, transient=True)
-        looks = list(shown)
+    datasets = [training, held_out] if held_out else [training]
+    files = [
+        ((number, f"test {role}" if number else role), path)
+        for number, dataset in enumerate(datasets)
+        for role, path in dataset.file_roles()
+    ]
+    seen = each_picture(
+        files, lambda key, path, read_page: look(path, key[1], datasets[key[0]], read_page)
+    )
+    shown = track(seen, "looking", total=len(files), console=console, transient=True)
+    looks = [one for _, _, one in shown]
     digests = {one.path: one.sha256 or str(one.path) for one in looks}  # a broken file has none
     findings = [
         *_unreadable(looks),
         *_mixed(looks),
-        *_uneven(looks, [dataset for dataset in (training, held_out) if dataset]),
+        *_uneven(looks, datasets),
         *_left_out(training),
         *training.findings(console),
         *_kinds(looks),
         *_sizes(looks),
         *_scales(looks),
-        *(leaked_files(training, held_out, digests.__getitem__) if held_out else ()),
+        *(leaked_files(training, held_out, digests) if held_out else ()),
         *(leaked_groups(training, held_out, groups) if held_out and groups else ()),
         *_duplicates([one for one in looks if not one.error]),
         *_passed_over(training, held_out),
@@ -101,11 +105,13 @@ def errors_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.level])
 
 
-def look(path: Path, role: str, dataset: Dataset) -> Look:
-    """Decode a file completely. Errors are recorded, not raised."""
+def look(path: Path, role: str, dataset: Dataset, read_page: Read) -> Look:
+    """Decode a file completely. Errors are recorded, not raised. read_page: reads pages by their
+    names.
+    """
     try:
         if is_raster(path):
-            return _look_at_values(path, role, dataset)
+            return _look_at_values(path, role, dataset, read_page)
         content = path.read_bytes()
         with images.open_header(content) as image:
             mode = image.mode
@@ -123,12 +129,12 @@ def look(path: Path, role: str, dataset: Dataset) -> Look:
     return Look(path, role, None, size, picture_size, mode, notes, sha256, bits)
 
 
-def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
+def _look_at_values(path: Path, role: str, dataset: Dataset, read_page: Read) -> Look:
     """As `look`, for a picture that is not a photograph. The first band is what is compared, of
     the page itself and not of neighbors.
     """
     neighbors = dataset.neighbors if dataset.sides(role.removeprefix("test "))[0] == "a" else 0
-    raster = read_picture(path, dataset.pages, neighbors)
+    raster = read_page(path, dataset.pages, neighbors, MAX_PIXELS)
     height, width, bands = raster.values.shape
     missing = raster.missing
     known = raster.values if missing is None else raster.values[~missing]
@@ -142,7 +148,7 @@ def _look_at_values(path: Path, role: str, dataset: Dataset) -> Look:
         picture=dataset.picture_size((width, height)),
         mode=form(bands, raster.values.dtype.name),
         notes=raster.notes + (("missing pixels",) if missing is not None else ()),
-        sha256=sha256(path),
+        sha256=sha256(path, read_page),
         hash=np.packbits(small[:, 1:] > small[:, :-1]).tobytes(),
         largest=max(abs(float(known.min())), abs(float(known.max()))) if known.size else 0.0,
     )

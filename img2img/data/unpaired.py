@@ -41,10 +41,12 @@ class Unpaired(Dataset):
         assert sources.b
         left_over = PassedOver()
         if not sources.more_a:
-            a, b = (pictures_of(folder, sources, left_over) for folder in (sources.a, sources.b))
+            a, b = (
+                pictures_of(folder, sources.pages, left_over) for folder in (sources.a, sources.b)
+            )
             return cls(a=a, b=b, channels=channels, passed_over=left_over)
         inputs, stacked = stacks(sources, left_over)
-        a, b = tuple(inputs.values()), pictures_of(sources.b, sources, left_over)
+        a, b = tuple(inputs.values()), pictures_of(sources.b, sources.pages, left_over)
         return cls(a=a, b=b, channels=channels, passed_over=left_over, stacks=stacked)
 
     @classmethod
@@ -147,7 +149,7 @@ class PartlyPaired(Unpaired):
         assert sources.b
         left_over = PassedOver()
         inputs, stacked = stacks(sources, left_over)
-        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources, left_over))
+        pairs, alone_a, alone_b = match(inputs, named_pictures(sources.b, sources.pages, left_over))
         empty = cls(a=(), b=(), pairs=0, channels=channels, passed_over=left_over, stacks=stacked)
         return empty._with(pairs, alone_a, alone_b)
 

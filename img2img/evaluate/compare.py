@@ -17,7 +17,7 @@ from img2img.evaluate.run import (
     evaluate,
     folder_cases,
     has_pages,
-    pages_of_case,
+    pages_of_cases,
     with_further,
 )
 from img2img.infer.translator import Translator
@@ -105,7 +105,7 @@ def _by_page(cases: list[Case], models: Sequence[Translations]) -> list[Case]:
     each = [has_pages(translations) for translations in models]
     if not any(each):
         return cases
-    pages = [page for case in cases for page in pages_of_case(case)]
+    pages = pages_of_cases(cases)
     if not all(each) and len(pages) > len(cases):
         raise UsageError(
             "Some of the runs take each page of a file as a picture, and others all pages or the "

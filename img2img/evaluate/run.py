@@ -1,7 +1,7 @@
 """Evaluating a folder of translations, or a model on a folder, against real pictures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,8 +83,8 @@ def evaluate(
         cases = with_further(cases, translations.translator.manifest, [folder, *further])
     _require_kinds(cases, reals, translations)
     if has_pages(translations):
-        reals = pages_of(reals, Sources(pages="each"))
-        cases = [page for case in cases for page in pages_of_case(case)]
+        reals = tuple(page for pages in pages_of(reals, "each") for page in pages)
+        cases = pages_of_cases(cases)
     units = _units(cases, translations, console) if translations.kinds.outputs else None
     evaluator = Evaluator(
         network,
@@ -128,10 +128,21 @@ def has_pages(translations: Translations) -> bool:
     return all(part.pages == "each" for part in parts if not part.photographs)
 
 
-def pages_of_case(case: Case) -> list[Case]:
-    """The case, or one for each page of its files, by their names."""
-    files = (case.path, *((case.truth,) if case.truth else ()), *case.further)
-    each = [pages_of([file], Sources(pages="each")) for file in files]
+def pages_of_cases(cases: Sequence[Case]) -> list[Case]:
+    """Of each case itself, or one for each page of its files, by their names."""
+    files = list(dict.fromkeys(file for case in cases for file in _files(case)))
+    pages = dict(zip(files, pages_of(files, "each"), strict=True))
+    return [page for case in cases for page in _pages_of_case(case, pages)]
+
+
+def _files(case: Case) -> tuple[Path, ...]:
+    return (case.path, *((case.truth,) if case.truth else ()), *case.further)
+
+
+def _pages_of_case(case: Case, pages: Mapping[Path, Sequence[Path]]) -> list[Case]:
+    """pages: of each file, by their names."""
+    files = _files(case)
+    each = [pages[file] for file in files]
     if len({len(pages) for pages in each}) > 1:
         raise DataError(
             f"{', '.join(map(str, files))} have different numbers of pages: "
@@ -175,7 +186,7 @@ def kinds_of_files(files: Sequence[Path], show: Sequence[str] = ()) -> Kinds:
     show: the setting, in which they are b. Raises DataError for files that differ in type or bands,
     and UsageError for bands and stretches that can't be had.
     """
-    pages = pages_of(files, Sources(pages="each"))
+    pages = [page for of_file in pages_of(files, "each") for page in of_file]
     intensities = fit_intensities({"b": pages}, ("b=auto",), (), show=show, for_networks=False)
     return Kinds(outputs=intensities["b"])
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from img2img import images
 from img2img.data.dataset import Dataset
+from img2img.data.pages import pages_of
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.export import graph, parity, quantize, statistics
@@ -167,10 +168,11 @@ class _Inputs(NamedTuple):
 
 
 def _plain(files: Iterable[Path], spec: ExportSpec) -> _Inputs:
-    """Files that are inputs as they are."""
+    """Files that are inputs as they are, or each page of which is one."""
     intensity, channels = spec.intensity_in, spec.in_channels
     if intensity:
-        return _Inputs(list(files), lambda path: read_stored(path, intensity).values)
+        inputs = [page for pages in pages_of(files, intensity.pages) for page in pages]
+        return _Inputs(inputs, lambda path: read_stored(path, intensity).values)
     return _Inputs(list(files), lambda path: images.read(path, channels).pixels)
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from img2img import locks, rasters
-from img2img.errors import DataError
+from img2img.errors import DataError, UsageError
 from img2img.files import split_suffix
 from img2img.intensity import Intensity, gap_of
 from img2img.rasters import Raster, npy, tiff_write, windows
@@ -74,13 +74,14 @@ class Scene:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """A context in which no other process works on the scene. Raises DataError where one does.
-        The lock ends with its process; systems without such locks have none.
+        """A context in which no other process works on the scene. Raises DataError, which names the
+        other process, where one does.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            if locks.take(file.fileno()) is False:
-                raise DataError("another process is translating it")
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locks.held(self.folder / "lock", "it is being translated"))
+            except UsageError as error:  # of this scene alone, not of the command
+                raise DataError(str(error)) from None
             yield
 
     def save(self, intensity: Intensity | None) -> tuple[int, tuple[str, ...]]:

@@ -22,7 +22,7 @@ class Values:
 
     values: np.ndarray  # [H, W, bands], or [P, H, W, bands] of a file of several pages
     missing: np.ndarray | None  # bool, [H, W] or [P, H, W]; None if no pixel is
-    raster: Raster  # of the first file, for its metadata; its values are all 0
+    raster: Raster  # of a page of the first file, for its metadata; its values are all 0
     clipped: float  # the share of the values that are beyond the model's range
 
     @property
@@ -63,8 +63,9 @@ def read(
     if len(pages) > 1:
         values, missing = np.stack([page.values for page in pages]), _missing(pages)
     raster = pages[0].raster
-    first = raster.values
-    empty = np.broadcast_to(np.zeros((), first.dtype), first.shape)
+    # Of the page alone, since an output with as many bands keeps what its file says about them.
+    shape = (*raster.values.shape[:2], len(intensity.inputs[0].bands_of_page))
+    empty = np.broadcast_to(np.zeros((), raster.values.dtype), shape)
     return Values(values, missing, replace(raster, values=empty), _beyond(pages, intensity))
 
 

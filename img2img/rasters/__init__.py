@@ -6,6 +6,10 @@ checked before anything is allocated, nothing is unpickled, and no other file is
 names it.
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +26,13 @@ __all__ = [
     "WRITES",
     "Carried",
     "Header",
+    "OpenFile",
     "Raster",
     "encode",
     "header",
     "holds",
     "is_raster_name",
+    "open_file",
     "raster_suffix",
     "read",
     "suffix_of",
@@ -68,27 +74,70 @@ def suffix_of(content: bytes) -> str | None:
             return f".{kind}"
 
 
+@dataclass(frozen=True)
+class OpenFile:
+    """An open file. Its pages are read fastest in their order: it is decompressed, or its
+    directories are walked, once for all of them.
+    """
+
+    source: Path | bytes
+    kind: str
+    pages: tiff.Pages | nifti.Pages | dicom.Pages | None  # None: of a format with a single page
+
+    @cached_property
+    def header(self) -> Header:
+        """What the file says about its pages. Raises DataError, with the file's name first, for a
+        broken file.
+        """
+        try:
+            if self.pages:
+                return self.pages.header()
+            if self.kind == "png":
+                return png.header(self.source)
+            return npy.header(self.source, self.kind)
+        except Exception as error:  # decoders raise a dozen kinds for broken files
+            raise named(self.source, error) from None
+
+    def read(self, page: int = 0, max_pixels: int = MAX_PIXELS, level: int = 0) -> Raster:
+        """Decode a page to exact values. Arguments and errors are those of `rasters.read`."""
+        try:
+            if level and self.kind != "tiff":
+                raise DataError(f"it has no level {level}, only 0")
+            if isinstance(self.pages, tiff.Pages):
+                return self.pages.read(page, max_pixels, level)
+            if self.pages:
+                return self.pages.read(page, max_pixels)
+            if page:
+                raise DataError(f"it has no page {page}, only 0")
+            if self.kind == "png":
+                return png.read(self.source, max_pixels)
+            return npy.read(self.source, self.kind, max_pixels)
+        except Exception as error:  # decoders raise a dozen kinds for broken files
+            raise named(self.source, error) from None
+
+
+@contextmanager
+def open_file(source: Path | bytes) -> Iterator[OpenFile]:
+    """A context with the file, or with the bytes of one, for reading several pages of it.
+
+    Raises DataError, with the file's name first, for a broken file and for one that is not read.
+    """
+    with ExitStack() as files:
+        file = _open(source, files)
+        if file is None:
+            error = DataError("not a file of values that is read. Save it as TIFF or .npy")
+            raise named(source, error)
+        yield file
+
+
 def header(source: Path | bytes) -> Header | None:
     """What a file says about its pages; None for a format that this package does not read.
 
     Raises DataError, with the file's name first, for a broken file and for one that is not read.
     """
-    try:
-        match _kind(source):
-            case None:
-                return None
-            case "tiff":
-                return tiff.header(source)
-            case "png":
-                return png.header(source)
-            case "dicom":
-                return dicom.header(source)
-            case "nifti":
-                return nifti.header(source)
-            case kind:
-                return npy.header(source, kind)
-    except Exception as error:  # decoders raise a dozen kinds for broken files
-        raise named(source, error) from None
+    with ExitStack() as files:
+        file = _open(source, files)
+        return file.header if file else None
 
 
 def read(
@@ -104,27 +153,8 @@ def read(
     Raises DataError, with the file's name first, for anything but a complete file of a supported
     format, and TooLarge for too many pixels.
     """
-    try:
-        kind = _kind(source)
-        if kind in ("npy", "npz", "png") and page:
-            raise DataError(f"it has no page {page}, only 0")
-        if level and kind != "tiff":
-            raise DataError(f"it has no level {level}, only 0")
-        match kind:
-            case None:
-                raise DataError("not a file of values that is read. Save it as TIFF or .npy")
-            case "tiff":
-                return tiff.read(source, page, max_pixels, level)
-            case "png":
-                return png.read(source, max_pixels)
-            case "dicom":
-                return dicom.read(source, page, max_pixels)
-            case "nifti":
-                return nifti.read(source, page, max_pixels)
-            case _:
-                return npy.read(source, kind, max_pixels)
-    except Exception as error:  # decoders raise a dozen kinds for broken files
-        raise named(source, error) from None
+    with open_file(source) as file:
+        return file.read(page, max_pixels, level)
 
 
 def holds(suffix: str, dtype: str, bands: int) -> bool:
@@ -180,6 +210,24 @@ def _encoded(pages: np.ndarray, like: Raster | None, suffix: str, maker: str) ->
             metadata = carried if isinstance(carried, png.PngMetadata) else None
             return png.encode(pages[0], metadata, like.nodata if like else None)
     raise DataError(f"{suffix} is not written. Write one of {', '.join(WRITES)}")
+
+
+def _open(source: Path | bytes, files: ExitStack) -> OpenFile | None:
+    """The file, which is closed with `files`; None for a format that is not read."""
+    pages: tiff.Pages | nifti.Pages | dicom.Pages | None = None
+    try:
+        match kind := _kind(source):
+            case None:
+                return None
+            case "tiff":
+                pages = tiff.Pages(files.enter_context(opened(source)), files)
+            case "nifti":
+                pages = nifti.Pages(files.enter_context(opened(source)))
+            case "dicom":
+                pages = dicom.Pages(files.enter_context(opened(source)))
+    except Exception as error:  # decoders raise a dozen kinds for broken files
+        raise named(source, error) from None
+    return OpenFile(source, kind, pages)
 
 
 def _kind(source: Path | bytes) -> str | None:

@@ -8,13 +8,13 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from img2img.errors import DataError, MissingPackage
-from img2img.rasters.raster import Carried, Header, Raster, opened, require_bounded
+from img2img.rasters.raster import Carried, Header, Raster, require_bounded
 from img2img.rasters.scaling import scaled, stored_range, type_scaled
 
 if TYPE_CHECKING:
@@ -45,52 +45,68 @@ class DicomMetadata(Carried):
     inverted: bool = False  # from MONOCHROME1, where larger values are darker
 
 
-def header(source: Path | bytes) -> Header:
-    with opened(source) as file:
-        dataset = _dataset(file)
-    height, width, bands, stored = _form(dataset)
-    slope, intercept = _rescale(dataset, 0)
-    dtype = type_scaled(stored, slope, intercept, int(dataset.BitsStored))
-    return Header("dicom", (width, height), bands, dtype.name, _frames(dataset))
+class Pages:
+    """The frames of an open file."""
 
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._dataset = _dataset(file)
 
-def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
-    notes: list[str] = []
-    with opened(source) as file, warnings.catch_warnings():
-        dataset = _dataset(file)
-        warnings.simplefilter("ignore")  # about odd but harmless values
+    def header(self) -> Header:
+        dataset = self._dataset
+        height, width, bands, stored = _form(dataset)
+        slope, intercept = _rescale(dataset, 0)
+        dtype = type_scaled(stored, slope, intercept, int(dataset.BitsStored))
+        return Header("dicom", (width, height), bands, dtype.name, _frames(dataset))
+
+    def read(self, page: int, max_pixels: int) -> Raster:
+        dataset = self._dataset
+        notes: list[str] = []
+        values = self._stored(page, max_pixels)
+        slope, intercept = _rescale(dataset, page)
+        bits = int(dataset.BitsStored)
+        inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+        inverted = inverted and (slope, intercept) == (1, 0)
+        padding = dataset.get("PixelPaddingValue")
+        if inverted:
+            notes.append("MONOCHROME1 values are inverted; MONOCHROME2 is written")
+            _, _, _, stored = _form(dataset)
+            ends = sum(stored_range(stored, bits))
+            values = (ends - values.astype(np.int64)).astype(stored)
+            padding = None if padding is None else ends - int(padding)
+        elif dataset.PhotometricInterpretation == "MONOCHROME1":
+            notes.append("MONOCHROME1: larger values are darker")
+        if "ModalityLUTSequence" in dataset:
+            notes.append("its modality lookup table is not applied")
+        results = scaled(values, slope, intercept, notes, bits)
+        nodata = None if padding is None else slope * int(padding) + intercept
+        pages = _frames(dataset)
+        metadata = DicomMetadata(self._content, page, pages, slope, intercept, inverted)
+        return Raster(results, (), nodata, _unit(dataset), metadata, tuple(notes))
+
+    def _stored(self, page: int, max_pixels: int) -> np.ndarray:
+        """The stored values of a frame, [H, W, bands]."""
         from pydicom.pixels.utils import pixel_array
 
-        pages = _frames(dataset)
-        if not 0 <= page < pages:
-            raise DataError(f"it has no frame {page}, only 0 to {pages - 1}")
-        height, width, bands, stored = _form(dataset)
-        packed = int(dataset.BitsAllocated) == 1  # whose frames may begin within a byte
-        require_bounded((width, height), bands * (pages if packed else 1), stored, max_pixels)
-        file.seek(0)
-        try:
-            values = pixel_array(file, index=None if packed else page)
-        except AttributeError as error:  # of a required element
-            raise DataError(f"its pixels, or what describes them, are missing ({error})") from None
-        values = (values[page] if packed and pages > 1 else values).reshape(height, width, bands)
-    slope, intercept = _rescale(dataset, page)
-    bits = int(dataset.BitsStored)
-    inverted = dataset.PhotometricInterpretation == "MONOCHROME1" and (slope, intercept) == (1, 0)
-    padding = dataset.get("PixelPaddingValue")
-    if inverted:
-        notes.append("MONOCHROME1 values are inverted; MONOCHROME2 is written")
-        ends = sum(stored_range(stored, bits))
-        values = (ends - values.astype(np.int64)).astype(stored)
-        padding = None if padding is None else ends - int(padding)
-    elif dataset.PhotometricInterpretation == "MONOCHROME1":
-        notes.append("MONOCHROME1: larger values are darker")
-    if "ModalityLUTSequence" in dataset:
-        notes.append("its modality lookup table is not applied")
-    results = scaled(values, slope, intercept, notes, bits)
-    nodata = None if padding is None else slope * int(padding) + intercept
-    content = _written(dataset)
-    metadata = DicomMetadata(content, page, pages, slope, intercept, inverted)
-    return Raster(results, (), nodata, _unit(dataset), metadata, tuple(notes))
+        self._file.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd but harmless values
+            pages = _frames(self._dataset)
+            if not 0 <= page < pages:
+                raise DataError(f"it has no frame {page}, only 0 to {pages - 1}")
+            height, width, bands, stored = _form(self._dataset)
+            packed = int(self._dataset.BitsAllocated) == 1  # whose frames may begin within a byte
+            require_bounded((width, height), bands * (pages if packed else 1), stored, max_pixels)
+            try:
+                values = pixel_array(self._file, index=None if packed else page)
+            except AttributeError as error:  # of a required element
+                reason = f"its pixels, or what describes them, are missing ({error})"
+                raise DataError(reason) from None
+        return (values[page] if packed and pages > 1 else values).reshape(height, width, bands)
+
+    @cached_property
+    def _content(self) -> bytes:
+        return _written(self._dataset)
 
 
 def encode(pages: np.ndarray, like: Raster | None, maker: str = "") -> bytes:

@@ -12,7 +12,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -58,31 +58,33 @@ def is_packed(source: Path | bytes) -> bool:
         return isinstance(source, Path) and source.name.lower().endswith(".nii.gz")
 
 
-def header(source: Path | bytes) -> Header:
-    with opened(source) as file:
-        described, _ = _header(_stream(file))
-    width, height, pages = _shape(described)
-    slope, intercept = _scaling(described)
-    dtype = type_scaled(described.get_data_dtype(), slope, intercept)
-    return Header("nifti", (width, height), 1, dtype.name, pages)
+class Pages:
+    """The slices of an open file."""
 
+    def __init__(self, file: BinaryIO):
+        self._stream = _stream(file)
+        self._header, self._content = _header(self._stream)
 
-def read(source: Path | bytes, page: int, max_pixels: int) -> Raster:
-    notes: list[str] = []
-    with opened(source) as file:
-        stream = _stream(file)
-        described, content = _header(stream)
-        width, height, pages = _shape(described)
+    def header(self) -> Header:
+        width, height, pages = _shape(self._header)
+        slope, intercept = _scaling(self._header)
+        dtype = type_scaled(self._header.get_data_dtype(), slope, intercept)
+        return Header("nifti", (width, height), 1, dtype.name, pages)
+
+    def read(self, page: int, max_pixels: int) -> Raster:
+        width, height, pages = _shape(self._header)
         if not 0 <= page < pages:
             raise DataError(f"it has no slice {page}, only 0 to {pages - 1}")
-        stored = described.get_data_dtype()
+        stored = self._header.get_data_dtype()
         require_bounded((width, height), 1, stored, max_pixels)
         size = width * height * stored.itemsize
-        _skip(stream, int(described["vox_offset"]) - len(content) + page * size)
-        values = np.frombuffer(exactly(stream, size), stored).reshape(height, width, 1)
-    slope, intercept = _scaling(described)
-    results = scaled(values, slope, intercept, notes)
-    return Raster(results, carried=NiftiMetadata(content, page, pages), notes=tuple(notes))
+        _go_to(self._stream, int(self._header["vox_offset"]) + page * size)
+        values = np.frombuffer(exactly(self._stream, size), stored).reshape(height, width, 1)
+        slope, intercept = _scaling(self._header)
+        notes: list[str] = []
+        results = scaled(values, slope, intercept, notes)
+        metadata = NiftiMetadata(self._content, page, pages)
+        return Raster(results, carried=metadata, notes=tuple(notes))
 
 
 def encode(pages: np.ndarray, like: Raster | None, packed: bool) -> bytes:
@@ -185,12 +187,15 @@ def _move(described: "Nifti1Header", index: int) -> None:
         described.set_qform(qform, int(qform_code))
 
 
-def _skip(stream: IO[bytes], count: int) -> None:
-    if count > MAX_SKIPPED:
+def _go_to(stream: IO[bytes], position: int) -> None:
+    """Go on to a position of what is decompressed, from the start only if it is behind."""
+    if position > MAX_SKIPPED:
         raise DataError("the volume is too large")
     if isinstance(stream, gzip.GzipFile):
-        left = count
+        if position < stream.tell():
+            stream.rewind()
+        left = position - stream.tell()
         while left > 0 and (part := stream.read(min(CHUNK, left))):
             left -= len(part)
     else:
-        stream.seek(count, 1)
+        stream.seek(position)

@@ -4,8 +4,9 @@ page alone, or of all pages together. A page is named by a path below its file: 
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from img2img.rasters.raster import MAX_PIXELS, Header, Raster
 
 Mode = Literal["each", "first", "stack"]  # which pages of a file make up a picture
 NAME = re.compile(r"page-(\d+)")
+Read = Callable[[Path, Mode, int, int], Raster]  # with the arguments of `read`
 
 
 def names(path: Path, count: int) -> list[Path]:
@@ -51,13 +53,78 @@ def read(
     first or the last page is repeated. Raises DataError and TooLarge as rasters.read does.
     """
     file, page = split_name(path)
-    if mode != "stack" and not neighbors:
-        return rasters.read(file, page or 0, max_pixels)
-    header = rasters.header(file)
-    count = header.pages if header else 1
-    numbers = range(count) if mode == "stack" else around(page or 0, neighbors, count)
-    pages = {number: rasters.read(file, number, max_pixels) for number in dict.fromkeys(numbers)}
-    return together([pages[number] for number in numbers], page or 0 if mode == "stack" else None)
+    with opened(file, mode, neighbors, max_pixels) as pictures:
+        return pictures.read(page or 0)
+
+
+@dataclass
+class Pictures:
+    """The pictures of an open file. They are read fastest in their order."""
+
+    file: rasters.OpenFile
+    mode: Mode
+    neighbors: int
+    max_pixels: int
+    before_page: Callable[[], None]  # called before each page is decoded
+    _kept: dict[int, Raster] = field(default_factory=dict)  # the pages of the last picture
+
+    @property
+    def header(self) -> Header:
+        """That of `header_of_picture`."""
+        return header_of_picture(self.file.header, self.mode, self.neighbors)
+
+    def read(self, page: int = 0) -> Raster:
+        """The picture of a page, with its neighbors, or of all pages."""
+        if self.mode == "stack":
+            numbers, main = list(range(self.file.header.pages)), page
+        elif self.neighbors:
+            numbers = around(page, self.neighbors, self.file.header.pages)
+            main = self.neighbors
+        else:
+            numbers, main = [page], 0
+        kept = {number: self._kept[number] for number in numbers if number in self._kept}
+        self._kept = {}  # so that not more than the pages of a picture are in memory
+        for number in numbers:
+            if number not in kept:
+                self.before_page()
+                kept[number] = self.file.read(number, self.max_pixels)
+        self._kept = kept
+        return together([kept[number] for number in numbers], main)
+
+
+@contextmanager
+def opened(
+    source: Path | bytes,
+    mode: Mode = "each",
+    neighbors: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    before_page: Callable[[], None] = lambda: None,
+) -> Iterator[Pictures]:
+    """A context with the pictures of a file, or of the bytes of one, which is opened once.
+
+    before_page: called before each page is decoded, and may raise. Other arguments and the errors
+    are those of `read`.
+    """
+    with rasters.open_file(source) as file:
+        yield Pictures(file, mode, neighbors, max_pixels, before_page)
+
+
+@contextmanager
+def kept_open() -> Iterator[Read]:
+    """A context with a function that reads as `read` does, but leaves each file open until the end,
+    for pages of a few files in their order.
+    """
+    kept: dict[tuple[Path, Mode, int], Pictures] = {}
+    with ExitStack() as files:
+
+        def read_kept(path: Path, mode: Mode, neighbors: int, max_pixels: int) -> Raster:
+            file, page = split_name(path)
+            key = file, mode, neighbors
+            if key not in kept:
+                kept[key] = files.enter_context(opened(file, mode, neighbors, max_pixels))
+            return kept[key].read(page or 0)
+
+        yield read_kept
 
 
 def around(page: int, neighbors: int, count: int) -> list[int]:
@@ -65,23 +132,10 @@ def around(page: int, neighbors: int, count: int) -> list[int]:
     return [min(max(n, 0), count - 1) for n in range(page - neighbors, page + neighbors + 1)]
 
 
-def pictures(pages: Sequence[Raster], mode: Mode, neighbors: int = 0) -> list[Raster]:
-    """The pictures of a file from all of its pages."""
-    if mode == "stack":
-        return [together(pages, 0)]
-    if mode == "first":
-        return list(pages[:1])
-    numbers = range(len(pages))
-    return [together([pages[n] for n in around(page, neighbors, len(pages))]) for page in numbers]
-
-
-def together(pages: Sequence[Raster], main: int | None = None) -> Raster:
-    """Pages as the bands of one picture, in their order, with the metadata of the main one: by
-    default, of that in the middle.
-    """
+def together(pages: Sequence[Raster], main: int) -> Raster:
+    """Pages as the bands of one picture, in their order, with the metadata of the main one."""
     if len(pages) == 1:
         return pages[0]
     values = np.concatenate([page.values for page in pages], -1)
     notes = dict.fromkeys(note for page in pages for note in page.notes)
-    main = len(pages) // 2 if main is None else main
     return replace(pages[main], values=values, bands=(), notes=tuple(notes))

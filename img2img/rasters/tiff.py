@@ -6,8 +6,9 @@ TIFF 6.0: https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 
 import logging
 import warnings
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from img2img.errors import DataError, MissingPackage
 from img2img.rasters.directories import directories
 from img2img.rasters.layout import IMAGEJ, Layout, imagej_counts, imagej_layout, ome_layout
 from img2img.rasters.pyramid import level_of, levels
-from img2img.rasters.raster import Header, Raster, as_read, opened, require_bounded
+from img2img.rasters.raster import Header, Raster, as_read, require_bounded
 from img2img.rasters.tiff_metadata import (
     COLORS,
     DESCRIPTION,
@@ -55,12 +56,26 @@ SCIENCE_TEXTS = (*IMAGEJ, "<?xml", "<OME")
 TRUNCATED = '"truncated": true'  # of tifffile: pages without directories
 
 
-def header(source: Path | bytes) -> Header:
-    photograph = _photograph(source)
-    if photograph:
-        return photograph
-    with opened(source) as file, parsed(file) as tif:
-        layout = layout_of(file, tif)
+class Pages:
+    """The pages of an open file that have the first one's size."""
+
+    def __init__(self, file: BinaryIO, files: ExitStack):
+        """files: a context that is left before the file is closed."""
+        self._file, self._files = file, files
+
+    @cached_property
+    def _tif(self) -> "TiffFile":  # not needed for the header of a photograph
+        return self._files.enter_context(parsed(self._file))
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return layout_of(self._file, self._tif)
+
+    def header(self) -> Header:
+        photograph = _photograph(self._file)
+        if photograph:
+            return photograph
+        tif, layout = self._tif, self._layout
         page = page_of(tif, layout, 0)
         samples, height, width, dtype = form_of(page)
         names = band_names(page, layout)
@@ -71,13 +86,11 @@ def header(source: Path | bytes) -> Header:
         size, pages = (width, height), len(layout.pages)
         return Header(kind, size, bands, dtype.name, pages, names, levels=sizes)
 
-
-def read(source: Path | bytes, page: int, max_pixels: int, level: int) -> Raster:
-    """page: the index among pages of the first one's size. level: 0, or that of a smaller version
-    of the page, whose position and pixel size are not carried.
-    """
-    with opened(source) as file, parsed(file) as tif:
-        layout = layout_of(file, tif)
+    def read(self, page: int, max_pixels: int, level: int) -> Raster:
+        """level: 0, or that of a smaller version of the page, whose position and pixel size are not
+        carried.
+        """
+        file, tif, layout = self._file, self._tif, self._layout
         if not 0 <= page < len(layout.pages):
             raise DataError(f"it has no page {page}, only 0 to {len(layout.pages) - 1}")
         first = page_of(tif, layout, page)
@@ -102,8 +115,8 @@ def read(source: Path | bytes, page: int, max_pixels: int, level: int) -> Raster
                 raise DataError("its channels have different sizes or types")
             planes.append(colored(decoded(file, current, max_pixels), current, notes))
         values = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
-    values = as_read(values, notes)
-    return replace(raster, values=values, notes=tuple(dict.fromkeys(notes)))
+        values = as_read(values, notes)
+        return replace(raster, values=values, notes=tuple(dict.fromkeys(notes)))
 
 
 def metadata_of(file: BinaryIO, tif: "TiffFile", layout: Layout, page: int) -> Raster:
@@ -147,11 +160,12 @@ def parsed(file: BinaryIO) -> "TiffFile":
     return tifffile.TiffFile(file)
 
 
-def _photograph(source: Path | bytes) -> Header | None:
+def _photograph(file: BinaryIO) -> Header | None:
     """The header of a TIFF that Pillow reads without loss, for which tifffile is not needed."""
     try:
-        with opened(source) as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged tags
+            file.seek(0)
             start = file.read(8)
             start += file.read(8) if 43 in start[2:4] else b""  # BigTIFF
             tags = TiffImagePlugin.ImageFileDirectory_v2(start)

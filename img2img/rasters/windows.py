@@ -1,7 +1,8 @@
 """Parts of pictures that don't fit into memory: each is decoded without the rest of the file.
 
 TIFF and .npy can be read so. Of a compressed TIFF, only the strips or tiles that a part touches are
-decoded, and those that were decoded last are kept, since neighboring parts touch them again.
+decoded, and tiles that were decoded last are kept, since neighboring parts touch them again. Strips
+are kept as long as parts of the same rows are read, which all touch them.
 """
 
 import math
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".tif", ".tiff", ".svs", ".npy")
 KEPT = 2**28  # bytes of decoded tiles that are kept
-# Strips are as wide as the picture, and all that a row of parts needs are needed by each of them.
-KEPT_STRIPS = 2**29
+KEPT_STRIPS = 2**29  # bytes; of strips that a row of parts touches
 LARGEST_PART = 2**30  # bytes
 LARGEST_SEGMENT = 2**27  # bytes of a decoded strip or tile
 
@@ -189,7 +189,12 @@ class _Planes:
             return _together([plane.read(box) for plane in self._stored[number]])
         separate, _, _, _, together = page.shaped
         values = np.empty((separate, box.height, box.width, together), np.dtype(page.dtype))
-        for index in _touched(page, box):
+        touched = list(_touched(page, box))
+        if not page.is_tiled:
+            needed = {(number, index) for index in touched}
+            for key in [key for key in self._decoded if key[0] == number and key not in needed]:
+                self._kept -= self._decoded.pop(key).nbytes
+        for index in touched:
             segment, plane, top, left = self._segment(number, page, index)
             place = Box(top, top + segment.shape[0], left, left + segment.shape[1])
             common = place.common(box)

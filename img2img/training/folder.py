@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import shlex
 import sys
@@ -27,7 +26,7 @@ from img2img.training.keep import Keep, kept_checkpoints, kept_path
 from img2img.training.plan import Plan
 from img2img.training.ranks import Ranks
 from img2img.training.trainer import Trainer
-from img2img.writing import clear_leftovers, naming, sync_folder, temporary_name, write_whole
+from img2img.writing import clear_leftovers, sync_folder, write_whole
 
 LOCK = ".lock"
 
@@ -92,27 +91,16 @@ def new_folder(out: Path, name: str, numbered: bool) -> Path:
 
 
 def begin(run: Path, config: RunConfig) -> None:
-    """Create a run: write config.json into a folder that is missing or vacant.
+    """Create a run: write config.json into a folder that is missing or vacant. The caller holds its
+    lock.
 
-    If two processes do so at the same time, one of them gets a UsageError. Raises DataError, before
-    anything is created, for a name that is not UTF-8.
+    Raises UsageError where another process created the run before the lock was taken, and
+    DataError, before anything is created, for a name that is not UTF-8.
     """
-    content, path = config.to_json(), run / "config.json"
-    taken = UsageError(f"{run} exists already. Choose another --name.")
+    content = config.to_json()
     if not is_vacant(run):
-        raise taken
-    draft = temporary_name(run)
-    with naming(path):
-        write_whole(draft, content)
-    try:
-        os.link(draft, path)  # unlike a move, it never replaces a file
-    except OSError:
-        if path.exists():
-            raise taken from None
-        draft.replace(path)  # a file system without hard links
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(run)
+        raise UsageError(f"{run} exists already. Choose another --name.")
+    write_whole(run / "config.json", content)
     sync_folder(run.parent)
 
 

@@ -541,10 +541,10 @@ def address(weights, tmp_path_factory):
             break
     threading.Thread(target=process.stdout.read, daemon=True).start()
     yield found[0]
-    assert list(folder.glob("img2img-demo-*"))
+    assert list(folder.glob(".img2img-*.part"))
     process.terminate()
     process.wait()
-    assert not list(folder.glob("img2img-demo-*"))  # nothing of its visitors is left
+    assert not list(folder.glob(".img2img-*.part"))  # nothing of its visitors is left
 
 
 def call(address: str, function: str, data: list, session: str = "abc") -> list[dict]:

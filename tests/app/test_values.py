@@ -20,6 +20,8 @@ from img2img import rasters
 from img2img.app import values
 from img2img.app.api import Limits, create_app
 from img2img.app.models import Models
+from img2img.app.parameters import Parameters
+from img2img.data.intensities import RESERVED, names_of_inputs
 from img2img.intensity import Intensity, stacked
 
 nibabel = pytest.importorskip("nibabel")
@@ -41,12 +43,15 @@ def of(dtype: str, bands: int = 1, high: float = 1000.0, **more) -> Intensity:
 
 
 SEVERAL = stacked([of("uint16", 2, name="optical"), of("float32", name="sar")])
+FOLDERS = ("sentinel-1", "07 north/tif", "Überflug; Å=1", "x/format")
+NAMED = stacked([of("float32", name=name) for name in FOLDERS])
 MODELS = {
     **{dtype: (of(dtype), of(dtype)) for dtype in ("uint8", "uint16", "int16", "int32")},
     "float32": (of("float32"), of("float32")),
     "bands": (of("uint16", 5), of("uint16", 5)),
     "map": (of("int16", nodata=-9999.0), of("int16", nodata=-9999.0)),
     "several": (SEVERAL, of("float32", 3)),
+    "named": (NAMED, of("float32", len(FOLDERS))),
     "depth": (None, of("float32", 3)),
     "seen": (of("uint8", 3), None),
 }
@@ -272,6 +277,23 @@ def test_json_has_a_file_for_each_input_and_gives_one_back(client):
     assert np.array_equal(read_tiff(given), np.dstack([optical, sar]))
 
 
+@pytest.mark.parametrize("sent", ["files", "json"])
+def test_fields_have_the_names_that_folders_have(client, sent):
+    arrays = [drawn("float32", 9, 7) for _ in FOLDERS]
+    files = {name: written(np.save, array) for name, array in zip(FOLDERS, arrays, strict=True)}
+    if sent == "json":
+        files = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    answer = client.post("/v1/translate?model=named&format=npy", **{sent: files})
+    assert answer.status_code == 200, detail(answer)
+    assert np.array_equal(np.load(io.BytesIO(answer.content)), np.dstack(arrays))
+
+
+def test_no_input_has_the_name_of_a_parameter(tmp_path):
+    assert set(Parameters.model_fields) <= set(RESERVED)
+    names = names_of_inputs([tmp_path / name for name in Parameters.model_fields])
+    assert names == tuple(f"{tmp_path.name}/{name}" for name in Parameters.model_fields)
+
+
 def test_models_tell_what_they_take_and_give(client):
     described = {each["name"]: each for each in client.get("/v1/models").json()}
     [taken] = described["bands"]["inputs"]
@@ -365,8 +387,8 @@ def test_pages_that_take_too_long_are_not_read_to_the_end(client, tmp_path, monk
         time.sleep(0.05)
         return read(*arguments)
 
-    read = rasters.read
-    monkeypatch.setattr(rasters, "read", slowly)
+    read = rasters.OpenFile.read
+    monkeypatch.setattr(rasters.OpenFile, "read", slowly)
     limits = Limits(max_pixels=4096, seconds=0.2)
     with TestClient(create_app(Models([str(model)], "cpu"), limits)) as client:
         assert client.post("/v1/translate", content=dicom(frames)).status_code == 504

@@ -246,6 +246,9 @@ def test_inputs_are_named_by_their_folders(tmp_path):
     assert names_of_inputs(same) == ("x/tif", "y/tif", f"{tmp_path.name}/b")
     with pytest.raises(UsageError, match=r"Several --a are named .*/sar\. Give each folder once"):
         names_of_inputs([tmp_path / "sar", tmp_path / "sar"])
+    for name in ('5"', "a\\b", "a\nb"):
+        with pytest.raises(UsageError, match=r"--a: '.*Rename the folder"):
+            names_of_inputs([tmp_path / "sar", tmp_path / name])
 
 
 def test_a_stretch_for_looks_may_be_percentiles_of_the_training_pictures(saved):

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 from rich.console import Console
 
+from img2img import rasters
 from img2img.data.check import fingerprint, verify
 from img2img.data.groups import Groups
 from img2img.data.intensities import fit_intensities
@@ -16,6 +17,7 @@ from img2img.data.labelled import Labelled
 from img2img.data.leaks import same_files
 from img2img.data.paired import Pairs, SideBySide
 from img2img.data.sources import Sources
+from img2img.data.survey import survey
 from img2img.data.unpaired import PartlyPaired, Unpaired
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
@@ -189,6 +191,28 @@ def test_the_fingerprint_covers_every_page(volumes):
     assert fingerprint(Pairs.open(volumes.model_copy(update={"pages": None}), RGB)) != before
     save(volumes.a / "p2.tif", 4, np.int32)
     assert fingerprint(Pairs.open(volumes, RGB)) != before
+
+
+def test_checks_open_every_volume_once(volumes, monkeypatch):
+    dataset = Pairs.open(volumes, RGB)
+    intensities = fit_intensities(dataset.files_by_side(), (), ())
+    opened, open_file = [], rasters.open_file
+    monkeypatch.setattr(rasters, "open_file", lambda path: opened.append(path) or open_file(path))
+    console = Console(file=io.StringIO())
+    files = sorted(volumes.a.iterdir()) + sorted(volumes.b.iterdir())
+
+    verify(replace(dataset, intensities=intensities), None, True, console)
+    assert sorted(opened) == files
+
+    opened.clear()
+    looks = survey(dataset, None, console).roles
+    assert looks["a"]["pictures"] == looks["b"]["pictures"] == 8
+    assert sorted(opened) == files
+
+    opened.clear()
+    assert same_files(dataset, dataset) == [(path, path) for path in dataset.files()]
+    stacks = [path for path in files if path.stem != "p3"]  # that is hashed without being decoded
+    assert sorted(opened) == sorted([*stacks, *files])  # for the hashes, and for what is plain
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from img2img.data.survey import look, survey
 from img2img.data.unpaired import Unpaired
 from img2img.files import find_pictures
 from img2img.methods import METHODS
+from img2img.rasters.pages import read
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "train"
 RGB = (3, 3)
@@ -194,5 +195,6 @@ def test_pages_are_compared_without_their_neighbors_and_not_within_a_file(quiet,
     assert finding.files == [f"{tmp_path}/a/p1.tif/page-2 = {tmp_path}/a/p2.tif/page-1"]
     near = [each.what for each in result.findings if "near-duplicates" in each.what]
     assert near == []
-    alone = look(tmp_path / "a/p2.tif/page-1", "a", replace(dataset, neighbors=0))
-    assert look(tmp_path / "a/p2.tif/page-1", "a", dataset).hash == alone.hash
+    page = tmp_path / "a/p2.tif/page-1"
+    alone = look(page, "a", replace(dataset, neighbors=0), read)
+    assert look(page, "a", dataset, read).hash == alone.hash

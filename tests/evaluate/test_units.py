@@ -273,9 +273,18 @@ def test_a_report_of_values_shows_false_colors(folders, tmp_path, monkeypatch):
 def test_what_is_for_photographs_is_refused(folders, tmp_path):
     model = make_identity(tmp_path / "m.onnx", four_bands())
     real, fake = folders(small(1, 1), small(1, 1))
-    arguments = ["evaluate", "-m", model, "--a", fake, "--b", real, "--back", model]
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    assert "--back is for photographs, and these are values." in str(result.exception)
+    for arguments, advice in (
+        (
+            ["--a", fake, "--b", real, "--back", model],
+            "--back is for photographs.* Leave it out",
+        ),
+        (
+            ["--data", real],
+            "--data is for photographs.* --a DIR --b DIR --to",
+        ),
+    ):
+        result = CliRunner().invoke(app, list(map(str, ["evaluate", "-m", model, *arguments])))
+        assert re.search(advice, str(result.exception))
 
 
 def test_runs_of_values_are_compared_as_the_first_one_shows_them(folders, tmp_path, quiet):

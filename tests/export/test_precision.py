@@ -7,7 +7,9 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
+from conftest import TINY
 from PIL import Image
 from rich.console import Console
 from torch import nn
@@ -23,6 +25,8 @@ from img2img.infer.registry import shipped
 from img2img.methods import METHODS
 from img2img.nets.unet import UNet, UNetConfig
 from img2img.sizes import Size
+from img2img.training.loop import train
+from img2img.training.plan import config_for_data, make_plan
 
 SAMPLE = shipped("quickstart")
 
@@ -155,6 +159,29 @@ def test_int8_is_judged_on_pictures_that_it_was_not_calibrated_on(
         f"calibrated on {len(learned)} pictures, PSNR measured on {len(judged)} others (16 would"
         in (console.file.getvalue())
     )
+
+
+def test_int8_is_calibrated_on_the_pages_of_volumes(fed, quiet, tmp_path):
+    random = np.random.default_rng(0)
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for name in "xyz":
+            values = random.integers(0, 4096, (3, 40, 40)).astype(np.uint16)
+            tifffile.imwrite(tmp_path / side / f"{name}.tif", values, photometric="minisblack")
+    values = {
+        "name": "pages",
+        "mode": "pix2pix",
+        "method": {**TINY["pix2pix"], "size": 32, "resize": 36, "steps": 1, "epochs": None},
+        "sources": {**{s: tmp_path / s for s in "ab"}, "pages": "each", "neighbors": 1},
+        "device": "cpu",
+        "workers": 0,
+        "eval_every": 0,
+    }
+    train(make_plan(config_for_data(values, quiet), quiet), tmp_path / "run", quiet)
+    more = {"precision": "int8", "calibration": tmp_path / "a"}
+    export_run(tmp_path / "run", quiet, tmp_path / "m.onnx", **more)
+    [(learned, judged)] = fed
+    assert (len(learned), len(judged)) == (6, 3)
 
 
 def test_int8_is_judged_on_the_held_out_folder_of_the_run(fed, trained, emoji, tmp_path, quiet):

@@ -2,6 +2,7 @@
 with their metadata, from Python and from the command line.
 """
 
+import io
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from img2img import Translator, rasters
 from img2img.cli import app
 from img2img.errors import DataError
+from img2img.infer import values
 from img2img.infer.plan import formats_of, make_plan
 from img2img.intensity import Intensity
 
@@ -46,6 +48,21 @@ def test_arrays_come_back_in_their_type(dtype, tmp_path):
     assert np.array_equal(result, values)
     several = translator([values, values[:4]])
     assert [r.shape for r in several] == [(9, 7, 5), (4, 7, 5)]
+
+
+@pytest.mark.parametrize("neighbors", [0, 1])
+def test_labels_of_slices_are_kept_whatever_neighbors_the_input_has(neighbors):
+    stack, labels = drawn("uint16", 4, 9, 7), [f"slice {number}" for number in range(4)]
+    content = io.BytesIO()
+    tifffile.imwrite(content, stack, imagej=True, metadata={"axes": "ZYX", "Labels": labels})
+    pages = 2 * neighbors + 1
+    kind = of("uint16", pages, neighbors=neighbors, file_bands=pages)
+    read = values.read([content.getvalue()], ["a.tif"], kind, 1000)
+    assert read.values.shape == (4, 9, 7, pages)
+    written, _ = values.encode(stack[..., None] // 2, read.raster, None, of("uint16"), ".tif")
+    with tifffile.TiffFile(io.BytesIO(written)) as file:
+        assert file.imagej_metadata["Labels"] == labels
+        assert np.array_equal(file.asarray(), stack // 2)
 
 
 def test_an_array_of_another_type_is_refused_and_not_converted(tmp_path):

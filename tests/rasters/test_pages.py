@@ -1,11 +1,14 @@
 """Which pages of a file make up a picture, and how pages are named."""
 
+import gzip
+
 import numpy as np
 import pytest
 import tifffile
 
 from img2img import rasters
-from img2img.rasters import pages
+from img2img.errors import DataError
+from img2img.rasters import pages, tiff
 
 VOLUME = np.random.default_rng(0).integers(0, 4096, (5, 12, 16)).astype(np.uint16)
 
@@ -50,12 +53,71 @@ def test_a_picture_has_the_bands_of_its_pages(stack, mode, neighbors, page, expe
     header = pages.header_of_picture(rasters.header(stack), mode, neighbors)
     assert header.bands == len(expected)
     assert header.pages == (5 if mode == "each" else 1)
-    every = [rasters.read(stack, number) for number in range(5)]
-    [*pictures] = pages.pictures(every, mode, neighbors)
-    assert len(pictures) == header.pages
-    np.testing.assert_array_equal(pictures[page or 0].values, raster.values)
+    with pages.opened(stack, mode, neighbors) as pictures:
+        assert pictures.header == header
+        every = [pictures.read(number) for number in range(header.pages)]
+    np.testing.assert_array_equal(every[page or 0].values, raster.values)
+
+
+def test_every_page_is_decoded_once_for_the_pictures_in_their_order(stack, monkeypatch):
+    decoded, read = [], rasters.OpenFile.read
+
+    def counted(file, page, max_pixels):
+        decoded.append(page)
+        return read(file, page, max_pixels)
+
+    monkeypatch.setattr(rasters.OpenFile, "read", counted)
+    with pages.opened(stack, "each", 1) as pictures:
+        values = [pictures.read(page).values for page in range(5)]
+    assert decoded == [0, 1, 2, 3, 4]
+    for page, expected in enumerate(([0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4])):
+        np.testing.assert_array_equal(values[page], np.moveaxis(VOLUME[expected], 0, -1))
+
+
+def test_a_packed_volume_is_decompressed_once_and_again_only_to_go_back(tmp_path, monkeypatch):
+    nibabel = pytest.importorskip("nibabel")
+    path = tmp_path / "v.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(VOLUME.T, np.eye(4)), path)
+    rewound, rewind = [], gzip.GzipFile.rewind
+
+    def counted(stream):
+        rewound.append(stream)
+        rewind(stream)
+
+    monkeypatch.setattr(gzip.GzipFile, "rewind", counted)
+    with pages.opened(path) as pictures:
+        for page in (0, 1, 3, 4):
+            assert np.array_equal(pictures.read(page).values[..., 0], VOLUME[page])
+        assert not rewound
+        assert np.array_equal(pictures.read(1).values[..., 0], VOLUME[1])
+        assert len(rewound) == 1
+
+
+def test_the_directories_of_a_stack_are_walked_once(stack, monkeypatch):
+    walked, directories = [], tiff.directories
+    monkeypatch.setattr(tiff, "directories", lambda file: walked.append(file) or directories(file))
+    with pages.opened(stack) as pictures:
+        values = [pictures.read(page).values[..., 0] for page in (4, *range(pictures.header.pages))]
+    assert np.array_equal(values, VOLUME[[4, 0, 1, 2, 3, 4]])
+    assert len(walked) == 1
+
+
+def test_a_damaged_page_does_not_hide_the_next_ones(tmp_path):
+    path = tmp_path / "z.tif"
+    tifffile.imwrite(path, VOLUME, photometric="minisblack", metadata=None, compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        place, size = tif.pages[2].dataoffsets[0], tif.pages[2].databytecounts[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + bytes(size) + content[place + size :])
+    with pages.kept_open() as read:
+        for page, name in enumerate(pages.names(path, 5)):
+            if page == 2:
+                with pytest.raises(DataError, match=r"z\.tif: it can't be decoded"):
+                    read(name, "each", 0, 1000)
+            else:
+                assert np.array_equal(read(name, "each", 0, 1000).values[..., 0], VOLUME[page])
 
 
 def test_a_page_that_is_not_there_is_named(stack):
-    with pytest.raises(rasters.raster.DataError, match=r"z\.tif: it has no page 7, only 0 to 4"):
+    with pytest.raises(DataError, match=r"z\.tif: it has no page 7, only 0 to 4"):
         pages.read(stack / "page-7")

@@ -1,5 +1,7 @@
 """Parts of files of independent writers, against the same files read whole by them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,18 @@ def test_a_row_of_parts_decodes_each_strip_once(tmp_path, monkeypatch):
         for box in boxes(128, 640, 64, 64):
             np.testing.assert_array_equal(page.read(box).values[..., 0], box.of(values))
     assert len(decoded) == 16
+
+
+def test_only_the_strips_of_a_row_of_parts_are_kept(tmp_path):
+    values = np.arange(2**20, dtype=np.uint16).reshape(1024, 1024)
+    tifffile.imwrite(tmp_path / "a.tif", values, rowsperstrip=16, compression="zlib")
+    with windows.opened(tmp_path / "a.tif") as page:
+        tracemalloc.start()
+        for box in boxes(1024, 1024, 64, 64):
+            np.testing.assert_array_equal(page.read(box).values[..., 0], box.of(values))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < values.nbytes / 2
 
 
 def test_each_page_is_read_by_itself(tmp_path):

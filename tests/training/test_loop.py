@@ -28,7 +28,7 @@ from states import assert_bitwise, state
 from img2img.errors import DataError, Img2ImgError, Interrupted, UsageError
 from img2img.features import feature_network
 from img2img.methods import METHODS
-from img2img.training import checkpoint, folder, loop
+from img2img.training import checkpoint, loop
 from img2img.training.config import RunConfig
 from img2img.training.folder import RunFolder
 from img2img.training.log import MetricsLog, read_rows
@@ -325,33 +325,22 @@ def test_a_run_folder_is_never_shared(make_config, quiet, tmp_path):
         train(plan, tmp_path / "run", quiet)
 
 
-def test_of_two_that_make_a_run_at_once_one_gets_it(make_config, quiet, tmp_path, monkeypatch):
-    """The other one looked before there was anything, and writes after."""
+def test_of_two_that_make_a_run_one_gets_it(make_config, quiet, tmp_path, monkeypatch):
+    """The other one looked before there was anything, and got the lock after."""
     plan, run = make_plan(make_config("pix2pix", steps=1), quiet), tmp_path / "run"
-    monkeypatch.setattr(folder, "is_vacant", lambda run: True)
     train(plan, run, quiet)
-    before = (run / "config.json").read_text()
-    late = plan.config.model_copy(update={"seed": 1})
-    for link in (os.link, refuse_links):
-        monkeypatch.setattr(os, "link", link)
-        with pytest.raises(UsageError, match="exists already"):
-            folder.begin(run, late)
-    assert (run / "config.json").read_text() == before
-    assert not list(run.glob(".img2img-*"))
-
-
-def refuse_links(source, target):
-    raise PermissionError(1, "Operation not permitted", str(source))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    late = replace(plan, config=plan.config.model_copy(update={"name": "late"}))
+    monkeypatch.setattr(loop, "is_begun", lambda run: False)
+    with pytest.raises(UsageError, match="exists already"):
+        train(late, run, quiet)
+    lock = {run / ".lock": (run / ".lock").read_bytes()}  # which names its last holder
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before | lock
 
 
 @pytest.mark.parametrize("left", ["nothing", "half a file"])
-@pytest.mark.parametrize("links", [True, False])
-def test_a_folder_in_which_no_run_was_begun_is_taken(
-    left, links, make_config, quiet, tmp_path, monkeypatch
-):
+def test_a_folder_in_which_no_run_was_begun_is_taken(left, make_config, quiet, tmp_path):
     """As a process leaves it that is killed between making it and config.json."""
-    if not links:
-        monkeypatch.setattr(os, "link", refuse_links)
     run = tmp_path / "run"
     run.mkdir()
     if left == "half a file":
