@@ -1,5 +1,7 @@
 """The commands of README.md and of all pages: they run, on tiny data, or the page says why not."""
 
+import ast
+import importlib
 import re
 import shlex
 import shutil
@@ -95,6 +97,15 @@ def test_a_command_that_is_not_run_has_the_options_it_uses(line):
     for argument in arguments:
         if argument.startswith("-"):
             assert re.search(rf"(^|\s|,){re.escape(argument)}\s", help_of(command)), argument
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_of_the_page_parses_and_imports_what_there_is(path):
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "img2img":
+                module = importlib.import_module(node.module)
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
 @pytest.fixture(scope="session")
