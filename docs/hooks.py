@@ -36,6 +36,10 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 ORIGINS = {page: path for path, page in PAGES.items()}
+LISTS = {
+    "<!-- list of commands -->": reference.commands,
+    "<!-- list of settings -->": reference.settings,
+}
 LANGUAGES = {".py": "python", ".sh": "sh", ".mjs": "js", ".toml": "toml", ".md": "text", "": "text"}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
@@ -51,8 +55,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not files of docs/."""
     for path, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / path).read_text()))
-    files.append(File.generated(config, "reference/commands.md", content=reference.commands()))
-    files.append(File.generated(config, "reference/settings.md", content=reference.settings()))
     for path in sorted(_sources(files)):
         page = File.generated(config, f"source/{path}.md", content=_source_page(path))
         files.append(page)
@@ -60,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Show code where a paragraph asks for it, and rewrite the links."""
+    """Rewrite the links, and add the code and the lists that the page asks for."""
     here = page.file.src_uri
     if here.startswith("source/"):
         return markdown
@@ -70,7 +72,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     def rewritten(text: str) -> str:
         return LINK.sub(lambda match: _link(match, origin, here), text)
 
-    return _outside_fences(markdown, rewritten)
+    markdown = _outside_fences(markdown, rewritten)
+    for marker, listed in LISTS.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, listed())
+    return markdown
 
 
 def on_page_content(content: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

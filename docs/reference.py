@@ -1,4 +1,4 @@
-"""The pages of commands and settings, as the program describes them itself."""
+"""The lists of commands and settings, as the program describes them itself."""
 
 import html
 import re
@@ -16,12 +16,7 @@ from img2img.training.settings import layered, settings_of
 
 def commands() -> str:
     """Every command with its help, options and defaults."""
-    lines = [
-        "# Commands",
-        "",
-        "What `img2img COMMAND --help` prints. `img2img --version` prints the version. "
-        "[Exit codes](privacy.md#exit-codes) are the same for all commands.",
-    ]
+    lines = []
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         context = typer.Context(command, info_name=f"img2img {name}")
@@ -42,15 +37,7 @@ def commands() -> str:
 
 def settings() -> str:
     """Every setting of every method, with its value in the paper's preset."""
-    lines = [
-        "# Settings",
-        "",
-        "What `img2img train --list-settings --mode METHOD` prints: every setting of a method, of "
-        "its default networks and of the run, with its default. Each is an option of "
-        "[`img2img train`](commands.md#train), an argument of [`train`](python.md) and a key of a "
-        "`--config` file. With other options on the command line, the list shows the values that "
-        "result, and the settings of the networks that they choose.",
-    ]
+    lines = []
     for mode in METHODS.builtin:
         config = RunConfig.build(layered({}, {"mode": mode}, {}, {}))
         values = {**config.model_dump(mode="json"), **config.method.flat()}

@@ -47,14 +47,14 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    text, found = page.read_text(), []
+    text, result = page.read_text(), []
     for match in re.finditer(r"```sh\n(.*?)```", text, re.DOTALL):
         marker = NOT_RUN.search(text[: match.start()])
         lines = match[1].replace("\\\n", " ").splitlines()
         bare = [re.sub(r"(^|\s)# .*", "", line) for line in lines]
         commands = [part.strip() for line in bare for part in line.split(" && ") if part.strip()]
-        found.append(Block(tuple(commands), marker[1] if marker else ""))
-    return found
+        result.append(Block(tuple(commands), marker[1] if marker else ""))
+    return result
 
 
 PAGES = {str(path.relative_to(ROOT)): blocks(path) for path in FILES}
