@@ -63,7 +63,7 @@ RUN = {
     for name, page in PAGES.items()
     if (lines := [line for block in page if not block.reason for line in block.commands])
 }
-SLOW = ("docs/tasks/export.md", "docs/tasks/evaluate.md")  # they export or measure many models
+SLOW = ("docs/tasks/export.md", "docs/tasks/evaluate.md")  # minutes, which CI does not spend
 OTHERS = [
     pytest.param(line, id=f"{name}: {line}")
     for name, page in PAGES.items()
