@@ -31,7 +31,7 @@ def commands() -> str:
             panels.setdefault(panel, []).append(f"| {_code(form)} | {_cell(text)} |")
         for panel, rows in panels.items():
             title = [f"**{panel}**", ""] if panel else []
-            lines += ["", *title, "| option | meaning |", "|---|---|", *rows]
+            lines += ["", *title, *_table("| option | meaning |", rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -41,15 +41,22 @@ def settings() -> str:
     for mode in METHODS.builtin:
         config = RunConfig.build(layered({}, {"mode": mode}, {}, {}))
         values = {**config.model_dump(mode="json"), **config.method.flat()}
-        lines += ["", f"## {mode}", "", "| setting | default | meaning |", "|---|---|---|"]
+        rows = []
         for name, setting in settings_of(config.mode, config.method.model_dump()).items():
             if name == "name":
                 continue
             shared = MethodConfig.model_fields.get(name, setting.field)
             meaning = setting.field.description or shared.description or ""
             value = _code(shown_value(values[name])) if values[name] not in (None, "") else ""
-            lines.append(f"| {_code(option(name))} | {value} | {_cell(meaning)} |")
+            rows.append(f"| {_code(option(name))} | {value} | {_cell(meaning)} |")
+        lines += ["", f"## {mode}", "", *_table("| setting | default | meaning |", rows)]
     return "\n".join(lines) + "\n"
+
+
+def _table(head: str, rows: list[str]) -> list[str]:
+    """The lines of a table, in a division that site.css shows line by line on phones."""
+    rule = "|" + "---|" * (head.count("|") - 1)
+    return ['<div class="options" markdown>', "", head, rule, *rows, "", "</div>"]
 
 
 def _prose(text: str) -> str:
