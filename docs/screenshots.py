@@ -1,4 +1,4 @@
-"""Take the README's pictures of the demo: a desktop, a phone, and the canvas.
+"""Take the documentation's pictures of the demo: a desktop, a phone, and the canvas.
 
     python docs/screenshots.py     # needs Chromium, and what `demo` needs
 

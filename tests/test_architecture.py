@@ -1,4 +1,4 @@
-"""docs/architecture.md names what there is."""
+"""docs/architecture.md and docs/how-it-works.md name what there is."""
 
 import ast
 import re
@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
-LINKS = re.findall(r"\[`([\w.]+)`\]\(([^)]+)\)", PAGE.read_text())
+from img2img.methods import METHODS
+from img2img.methods.objectives import OBJECTIVES
+
+DOCS = Path(__file__).parents[1] / "docs"
+LINKS = [
+    link
+    for page in ("architecture.md", "how-it-works.md")
+    for link in re.findall(r"\[`([\w.]+)`\]\(([^)]+)\)", (DOCS / page).read_text())
+]
 
 
 @cache
@@ -35,5 +42,16 @@ def test_there_are_links():
 
 @pytest.mark.parametrize(("name", "target"), LINKS)
 def test_the_file_defines_the_name(name, target):
-    path = (PAGE.parent / target).resolve()
+    path = (DOCS / target).resolve()
     assert name in definitions(path), f"{path} defines no {name}"
+
+
+def test_every_method_and_objective_has_its_equation_and_code():
+    text = (DOCS / "how-it-works.md").read_text()
+    sections = dict(
+        re.findall(r"^### (\S+)[^\n]*\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    )
+    named = {name.lower(): section for name, section in sections.items()}
+    for name in (*METHODS.builtin, *OBJECTIVES.builtin):
+        assert "$$" in named[name], name
+        assert re.search(r"^\[`", named[name], re.MULTILINE), name

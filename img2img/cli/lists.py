@@ -90,18 +90,18 @@ def show_settings(config: "RunConfig") -> None:
             continue
         shared = MethodConfig.model_fields.get(name, setting.field)
         meaning = setting.field.description or shared.description
-        table.add_row(option(name), _shown(values[name]), meaning)
+        table.add_row(option(name), shown_value(values[name]), meaning)
     Console(highlight=False, markup=False).print(table)
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """The value as an option accepts it: empty for None, commas between the items of a list. Groups
     of settings are shown as a file has them.
     """
     if value is None:
         return ""
     if isinstance(value, list):
-        return ",".join(map(_shown, value))
+        return ",".join(map(shown_value, value))
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {shown_value(item)}" for key, item in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
