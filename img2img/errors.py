@@ -4,6 +4,26 @@ A message is one sentence about the cause and one about what to do. Any other ex
 shows its traceback.
 """
 
+import errno
+
+FULL, FORBIDDEN = (
+    "Free disk space.",
+    "Choose a folder that you may write, or change its permissions.",
+)
+IN_THE_WAY = "A file has the name of a folder: choose another one."
+CURES = {  # of errors of writing
+    errno.ENOSPC: FULL,
+    errno.EFBIG: "Raise the limit of the size of files (ulimit -f).",
+    errno.EROFS: "Choose a folder on a disk that can be written.",
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.ENAMETOOLONG: "Shorten the name.",
+    errno.EEXIST: IN_THE_WAY,
+    errno.ENOTDIR: IN_THE_WAY,
+}
+if hasattr(errno, "EDQUOT"):  # Windows has no such quota
+    CURES[errno.EDQUOT] = "Delete files of yours on this disk, or ask for a larger quota."
+
 
 class Img2ImgError(Exception):
     """The work failed. The base class of the errors below."""
@@ -43,6 +63,14 @@ class Interrupted(Img2ImgError):
     """The user or the system stopped the work; everything so far is saved."""
 
     exit_code = 130
+
+
+def told(error: OSError) -> str:
+    """What the system says about an error of writing, and what to do about it where that is known:
+    "(No space left on device). Free disk space."
+    """
+    cure = CURES.get(error.errno or 0, "")
+    return f"({error.strerror or error}). {cure}".rstrip()
 
 
 def needs_extra(extra: str, error: ImportError) -> UsageError:

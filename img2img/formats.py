@@ -45,6 +45,8 @@ JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 AVIF_BRANDS = {b"avif", b"avis"}
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+COMPRESSION, OLD_JPEG, JPEG = 259, 6, 7  # a tag of TIFF, and two of its values
+SEGMENTS = ((273, 279), (324, 325))  # TIFF's tags of where strips are, or tiles, and of their sizes
 TIFF_SAMPLES = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 
 # Sizes are checked here against max_pixels, from the header. Pillow's own limit is process-wide.
@@ -77,10 +79,8 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
             kind = _kind(file.read(HEAD))
         if kind in ("JPEG2000", "JXL"):
             source = load(source, max_pixels)
-    if kind == "JPEG" and isinstance(source, bytes) and _scans(source) > MAX_SCANS:
-        raise DataError(
-            f"{name}: a JPEG of more than {MAX_SCANS} scans would take too long to decode."
-        )
+    if kind == "JPEG" and isinstance(source, bytes):
+        require_few_scans(name, jpeg_scans(source))
     profile = None
     if kind == "JPEG2000" and isinstance(source, bytes):
         profile = _check_jpeg2000(name, source, max_pixels)
@@ -106,6 +106,8 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
     except TooLarge:
         image.close()
         raise
+    if kind == "TIFF" and isinstance(source, bytes):
+        require_few_scans(name, jpeg_scans_in_tiff(image, source))
     if profile:
         image.info["icc_profile"] = profile
     return image
@@ -121,23 +123,39 @@ def require_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+def require_few_scans(name: str, scans: int) -> None:
+    """Raises DataError for a JPEG of more than MAX_SCANS scans."""
+    if scans > MAX_SCANS:
+        raise DataError(
+            f"{name}: a JPEG of more than {MAX_SCANS} scans would take too long to decode."
+        )
+
+
 def require_bounded(content: bytes) -> None:
     """Raises DataError for a picture whose decoding can't be limited, which a server should refuse.
 
     A few bytes of JPEG XL can describe a frame of any size and any number of layers, and the
-    decoder decodes all of them. A few bytes of a JPEG can be another scan of all its pixels.
+    decoder decodes all of them. A few bytes of a JPEG can be another scan of all its pixels, also
+    where it is a strip or tile of a TIFF.
     """
     kind = _kind(content[:HEAD])
     if kind == "JXL":
         raise DataError("the picture: JPEG XL is not accepted here. Send it as PNG or JPEG.")
-    if kind == "JPEG":
+    if kind not in ("JPEG", "TIFF"):
+        return
+    try:
         with open_header(content, sys.maxsize) as header:
             width, height = header.size
-        if (scans := _scans(content)) * width * height > MAX_SCANNED:
-            raise DataError(
-                f"the picture: a JPEG of {width}x{height} and {scans} scans takes too long to "
-                "decode. Send it without progressive scans, or as PNG."
-            )
+            scans = jpeg_scans(content) if kind == "JPEG" else jpeg_scans_in_tiff(header, content)
+    except DataError:
+        if kind == "TIFF":  # one of values, perhaps, whose scans are counted where it is read
+            return
+        raise
+    if scans * width * height > MAX_SCANNED:
+        raise DataError(
+            f"the picture: a JPEG of {width}x{height} and {scans} scans takes too long to "
+            "decode. Send it without progressive scans, or as PNG."
+        )
 
 
 def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) -> None:
@@ -149,7 +167,7 @@ def draft(image: Image.Image, content: bytes, max_side: int, max_pixels: int) ->
     for the full size. Raises TooLarge for more pixels than both MAX_DRAFTED and max_pixels.
     """
     jpeg = image.format in ("JPEG", "MPO")
-    if not jpeg or max(image.size) <= max_side or _scans(content) > 1:
+    if not jpeg or max(image.size) <= max_side or jpeg_scans(content) > 1:
         return
     if image.info.get("progressive") or image.info.get("progression"):
         return
@@ -211,6 +229,8 @@ def _kind(head: bytes) -> str | None:
         return "JPEG2000"
     if head.startswith(JXL_SIGNATURES):
         return "JXL"
+    if head.startswith(TIFF_SIGNATURES):
+        return "TIFF"
     if head[4:8] == b"ftyp":
         end = min(len(head), int.from_bytes(head[:4]))
         brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
@@ -231,7 +251,7 @@ def _import_decoder(name: str, kind: str) -> None:
         module.register_heif_opener(thumbnails=False)
 
 
-def _scans(jpeg: bytes) -> int:
+def jpeg_scans(jpeg: bytes) -> int:
     """The number of scans up to the end of the picture, which phones may append a video to. More
     than MAX_SEGMENTS segments count as too many scans.
     """
@@ -243,6 +263,27 @@ def _scans(jpeg: bytes) -> int:
         scans += marker[1] == b"\xda"
         at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2])
     return MAX_SCANS + 1
+
+
+def jpeg_scans_in_tiff(image: Image.Image, content: bytes) -> int:
+    """The number of scans of the strip or tile with the most, of a TIFF's first page; 0 where they
+    are no JPEG. Parts that overlap, so that it would take long to look through them, count as too
+    many scans.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]  # of Pillow's class for TIFF
+    compression = tags.get(COMPRESSION)
+    if compression == OLD_JPEG:  # whose parts can lie anywhere
+        return content.count(b"\xff\xda")
+    if compression != JPEG:
+        return 0
+    parts = {
+        part
+        for offsets, counts in SEGMENTS
+        for part in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+    }
+    if sum(count for _, count in parts) > 2 * len(content):
+        return MAX_SCANS + 1
+    return max((jpeg_scans(content[at : at + count]) for at, count in parts), default=0)
 
 
 def _boxes(content: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:

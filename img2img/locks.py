@@ -9,6 +9,7 @@ SMB are not used: there a locked file can't be read or written through another d
 
 import datetime
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,10 +36,11 @@ def held(path: Path, work: str) -> Iterator[None]:
     folders are created.
 
     work: what is done meanwhile, for the message of others, such as "runs/a is being trained".
-    Raises UsageError, which names the other process. Without locks on the disk, nothing is held.
+    Raises UsageError, which names the other process, or the user whose file it is. Without locks on
+    the disk, nothing is held.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b", buffering=0) as file:
+    with _opened(path) as file:
         if take(file.fileno()) is False:
             file.seek(0)
             holder = file.read(200).decode(errors="replace") or "another process"
@@ -52,6 +54,23 @@ def held(path: Path, work: str) -> Iterator[None]:
             yield
         finally:
             _held.discard(file)
+
+
+def _opened(path: Path) -> FileIO:
+    """Raises UsageError, which names its owner, for a file that this user may not write."""
+    try:
+        return path.open("a+b", buffering=0)
+    except PermissionError:
+        if not path.exists():
+            raise  # it is the folder that can't be written
+        try:
+            owner = path.owner()
+        except (KeyError, NotImplementedError):  # a user without a name
+            owner = str(path.stat().st_uid)
+        raise UsageError(
+            f"{path} belongs to the user {owner}, and you may not write it. Ask for permission "
+            f"(chmod -R o+w {shlex.quote(str(path.parent))}), or use a folder of your own."
+        ) from None
 
 
 def take(descriptor: int) -> bool | None:

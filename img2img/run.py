@@ -32,7 +32,10 @@ class Run:
     def __init__(self, path: AnyPath):
         self.path = Path(path)
         if not (self.path / "config.json").exists():
-            raise DataError(f"{self.path} is not a run: it has no config.json.")
+            raise DataError(
+                f"{self.path} is not a run: it has no config.json. Give the folder of a run, "
+                "runs/NAME."
+            )
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

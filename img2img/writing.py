@@ -104,9 +104,9 @@ def sync_folder(folder: Path) -> None:
 @contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """A new folder in `parent`, by default that of TMPDIR, which is deleted at the end. Those of
-    killed processes are deleted first.
+    killed processes are deleted first. Raises UsageError where there is no such folder.
     """
-    parent = parent or Path(tempfile.gettempdir())
+    parent = parent or temporary_folder()
     clear_leftovers(parent)
     while True:
         path = temporary_name(parent)
@@ -124,6 +124,17 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def temporary_folder() -> Path:
+    """That of TMPDIR. Raises UsageError where there is none that can be written."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise UsageError(
+            "No folder for temporary files can be written. Set the variable TMPDIR to "
+            "one. Beside the folder of the outputs, nothing else needs to be writable."
+        ) from None
 
 
 def move_folder(source: Path, target: Path) -> None:

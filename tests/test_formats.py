@@ -403,7 +403,7 @@ def test_a_progressive_jpeg_of_one_scan_and_another_of_several_are_limited_alike
     second = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
     with pytest.raises(TooLarge, match="1280x"):
         images.read(content[:second] + b"\xff\xd9", max_pixels=300_000, max_side=600)
-    monkeypatch.setattr(formats, "_scans", lambda jpeg: 3)  # of a baseline JPEG, a color each
+    monkeypatch.setattr(formats, "jpeg_scans", lambda jpeg: 3)  # of a baseline JPEG, a color each
     with pytest.raises(TooLarge, match="1280x"):
         images.read(photo(1280), max_pixels=300_000, max_side=600)
 
@@ -434,9 +434,44 @@ def test_a_server_refuses_a_large_jpeg_of_many_scans():
     photo = saved(plain(size=(5000, 5000)), "JPEG", progressive=True)
     start, end = photo[: photo.rindex(b"\xff\xd9")], b"\xff\xd9"
     scan = start[start.rindex(b"\xff\xda") :]
-    images.require_bounded(start + scan * (24 - formats._scans(photo)) + end)
+    images.require_bounded(start + scan * (24 - formats.jpeg_scans(photo)) + end)
     with pytest.raises(DataError, match="JPEG of 5000x5000 and 25 scans takes too long to decode"):
-        images.require_bounded(start + scan * (25 - formats._scans(photo)) + end)
+        images.require_bounded(start + scan * (25 - formats.jpeg_scans(photo)) + end)
     small = saved(plain(size=(500, 500)), "JPEG", progressive=True)
     start = small[: small.rindex(b"\xff\xd9")]
     images.require_bounded(start + start[start.rindex(b"\xff\xda") :] * 60 + end)
+
+
+def tiff_of(jpeg: bytes, side: int, compression: int = 7, strips: int = 1) -> bytes:
+    """A TIFF whose strips are this JPEG; of several, each begins a byte after the one before."""
+    rows, at = -(-side // strips), 8 + len(jpeg)
+    listed = [8 + n for n in range(strips)] + [len(jpeg)] * strips
+    places, sizes = (at, at + 4 * strips) if strips > 1 else listed
+    fields = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, compression)]
+    fields += [(262, 3, 1, 1), (273, 4, strips, places), (277, 3, 1, 1), (278, 4, 1, rows)]
+    entries = b"".join(struct.pack("<HHLL", *each) for each in [*fields, (279, 4, strips, sizes)])
+    directory = struct.pack("<H", len(fields) + 1) + entries + bytes(4)
+    start = b"II*\0" + struct.pack("<L", at + 8 * strips) + jpeg
+    return start + struct.pack(f"<{2 * strips}L", *listed) + directory
+
+
+def gray_jpeg(side: int, scans: int) -> bytes:
+    """A progressive JPEG with further scans like its last one."""
+    photo = saved(plain(size=(side, side)).convert("L"), "JPEG", progressive=True)
+    start = photo[: photo.rindex(b"\xff\xd9")]
+    scan = start[start.rindex(b"\xff\xda") :]
+    return start + scan * (scans - formats.jpeg_scans(photo)) + b"\xff\xd9"
+
+
+def test_the_scans_of_a_jpeg_in_a_tiff_count_too():
+    few, many = gray_jpeg(500, 60), gray_jpeg(500, 101)
+    images.require_bounded(tiff_of(few, 500))
+    assert images.read(tiff_of(few, 500)).pixels.shape == (500, 500, 3)
+    with pytest.raises(DataError, match="more than 100 scans would take too long"):
+        images.read(tiff_of(many, 500))
+    with pytest.raises(DataError, match="JPEG of 5000x5000 and 25 scans takes too long"):
+        images.require_bounded(tiff_of(gray_jpeg(5000, 25), 5000))
+    with pytest.raises(DataError, match="more than 100 scans"):  # of the older kind
+        images.read(tiff_of(many, 500, compression=6))
+    with pytest.raises(DataError, match="more than 100 scans"):  # strips that overlap
+        images.read(tiff_of(few, 500, strips=100))

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,23 @@ def test_the_second_process_is_told_who_is_the_first_until_that_is_killed(tmp_pa
         with held(tmp_path / "lock", "it is used"):  # although the forked process is alive
             assert f"process {os.getpid()} on" in (tmp_path / "lock").read_text()
         os.killpg(first.pid, 9)
+
+
+def test_a_lock_of_another_user_is_told_with_its_owner(tmp_path, monkeypatch):
+    lock = tmp_path / "lock"
+    lock.touch()
+
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    said = (
+        rf"{lock} belongs to the user {lock.owner()}, and you may not write it\. Ask for permission"
+    )
+    with pytest.raises(UsageError, match=said), held(lock, "it is used"):
+        pass
+    with pytest.raises(PermissionError), held(tmp_path / "none", "it is used"):  # of the folder
+        pass
 
 
 def test_a_lock_is_free_again_after_its_block(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from img2img import locks, writing
+from img2img.errors import UsageError
 from img2img.files import find_pictures
 from img2img.writing import clear_leftovers, scratch_folder, whole_file, whole_files, write_whole
 
@@ -253,3 +254,12 @@ def test_a_scratch_folder_is_below_tmpdir_and_goes_with_its_block(tmp_path, monk
         (folder / "sub").mkdir()
         assert folder.parent == tmp_path
     assert os.listdir(tmp_path) == []
+
+
+def test_without_a_folder_for_temporary_files_tmpdir_is_named(monkeypatch):
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(UsageError, match="Set the variable TMPDIR to one"), scratch_folder():
+        pass

@@ -19,7 +19,10 @@ def require_free(host: str, port: int) -> None:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError):
-        raise UsageError(f"--host: there is no host {host!r}.") from None
+        raise UsageError(
+            f"--host: there is no host {host!r}. Use 127.0.0.1, or 0.0.0.0 for all addresses of "
+            "this machine."
+        ) from None
     present = False
     for family, _, _, _, address in addresses:
         try:

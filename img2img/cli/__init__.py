@@ -1,6 +1,5 @@
 """The command line: one file per command, which imports heavy packages only when it runs."""
 
-import errno
 import re
 import sys
 import warnings
@@ -58,7 +57,6 @@ def root(
         raise typer.Exit
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Control characters, those that change the direction of text, and bytes that are not UTF-8.
 UNPRINTABLE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -67,7 +65,7 @@ UNPRINTABLE = re.compile(
 
 def main() -> None:
     """Run the command line. Errors that a user can correct are one sentence and an exit code."""
-    from img2img.errors import Img2ImgError
+    from img2img.errors import CURES, Img2ImgError
 
     for stream in (sys.stdout, sys.stderr):  # which may be unable to encode the names of files
         if hasattr(stream, "reconfigure"):
@@ -81,7 +79,8 @@ def main() -> None:
         raise SystemExit(code)
     except typer.TyperException as error:  # wrong usage: typer's message, without its frame
         if message := error.format_message():  # empty where the help was shown instead
-            print(f"img2img: {printable(message)} (see --help)", file=sys.stderr)
+            said = message.replace("Value error, ", "").removesuffix(".")
+            print(f"img2img: {printable(said)} (see --help)", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except Img2ImgError as error:
         print(f"img2img: {printable(str(error))}", file=sys.stderr)
@@ -94,9 +93,9 @@ def main() -> None:
         raise SystemExit(1) from None
     except OSError as error:  # a folder that can't be written, a full disk
         where = f"{error.filename}: " if error.filename else ""
-        cure = ". Free disk space, and run the command again." if error.errno in DISK_FULL else ""
-        said = f"{printable(where)}{error.strerror or error}{cure}"
-        print(f"img2img: {said}", file=sys.stderr)
+        cure = CURES.get(error.errno or 0, "")
+        said = f"{where}{error.strerror or error}. {cure}".rstrip()
+        print(f"img2img: {printable(said)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

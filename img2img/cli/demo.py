@@ -44,12 +44,14 @@ def demo(
     """
     from img2img.app.ports import require_free
     from img2img.errors import UsageError, needs_extra
+    from img2img.writing import temporary_folder
 
     name, colon, password = (auth or "").partition(":")
     if auth and not (name and colon and password):
         raise UsageError("--auth is not of the form NAME:PASSWORD.")
     if share and not auth:
         raise UsageError("--share makes the page public, so it needs --auth NAME:PASSWORD.")
+    temporary_folder()  # Gradio needs it, too; raises the error where there is none
     require_free(host.strip("[]"), port or 0)
     try:
         from img2img.app.access import Access

@@ -61,7 +61,9 @@ def export(
     """
     from img2img.cli import stderr_console
     from img2img.errors import needs_extra
+    from img2img.writing import temporary_folder
 
+    temporary_folder()  # torch's exporter needs it; raises the error where there is none
     try:
         from img2img.export.run import export_run
     except ImportError as error:

@@ -92,9 +92,10 @@ def translate(
     ] = None,
     max_pixels: Annotated[
         int,
-        option(
-            "Read larger pictures in parts (TIFF and .npy, by models that run in tiles), and "
-            "refuse others."
+        typer.Option(
+            min=1,
+            help="Read larger pictures in parts (TIFF and .npy, by models that run in tiles), and "
+            "refuse others.",
         ),
     ] = 100_000_000,
     shard: Annotated[str, option("i/n: only the i-th of n equal parts of the inputs.")] = "1/1",

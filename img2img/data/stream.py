@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ Batch = dict[str, torch.Tensor]
 MESSAGE = 4 * 2**20  # bytes, unless a single step has more
 WAITING = 32 * 2**20  # bytes of the messages of all workers: half of a container's usual /dev/shm
 STEPS = 16  # in a message, at most: the first step, and sometimes Ctrl-C, waits for a whole one
+# Bytes of a folder's name: multiprocessing makes /pymp-12345678/listener-12345678 in it, a socket,
+# whose name has less than 104.
+LONGEST_SCRATCH = 70
 AHEAD = 4  # steps that each worker makes in advance, at least
 
 
@@ -65,12 +70,15 @@ class Stream(Dataset[Batch]):
         return {name: torch.from_numpy(array) for name, array in sample.items()}
 
 
-def messages(stream: Stream, start: int, stop: int, workers: int, pin: bool) -> DataLoader[Batch]:
+def messages(
+    stream: Stream, start: int, stop: int, workers: int, pin: bool, scratch: Path | None = None
+) -> DataLoader[Batch]:
     """The batches of steps start to stop - 1, for `split`: pictures uint8 [steps * N, H, W, C] and
     labels, by name.
 
     workers: number of processes that decode; each sends the batches of several steps at once. pin:
-    use pinned memory, for copies to a GPU.
+    use pinned memory, for copies to a GPU. scratch: the folder for the workers' temporary files, by
+    default TMPDIR, where they would stay if a worker was killed.
     """
     steps = steps_in_message(stream.step_bytes, workers)
     return DataLoader(
@@ -79,7 +87,7 @@ def messages(stream: Stream, start: int, stop: int, workers: int, pin: bool) -> 
         sampler=range(start * stream.share, stop * stream.share),
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, scratch),
         prefetch_factor=max(1, AHEAD // steps) if workers else None,
     )
 
@@ -112,10 +120,12 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, SHUFFLE, epoch)).permutation(length)
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(scratch: Path | None, worker: int) -> None:
     """Ignore signals, which terminals and supervisors send to all processes: the main one handles
-    them.
+    them. scratch: see `messages`.
     """
+    if scratch and len(os.fsencode(scratch)) <= LONGEST_SCRATCH:
+        tempfile.tempdir = str(scratch)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

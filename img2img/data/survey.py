@@ -180,7 +180,9 @@ def _range(values: np.ndarray) -> list[float]:
 
 def _unreadable(looks: Sequence[Look]) -> list[Finding]:
     broken = [f"{one.path}: {one.error}" for one in looks if one.error]
-    what = f"{len(broken)} files can't be read. Repair or remove them."
+    several = len(broken) > 1
+    files, them = ("files", "them") if several else ("file", "it")
+    what = f"{len(broken)} {files} can't be read. Repair or remove {them}."
     return [Finding("error", what, broken[:SHOWN])] if broken else []
 
 

@@ -1,6 +1,5 @@
 """Translating many files: decoding, inference and encoding overlap, in bounded memory."""
 
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from img2img import images
-from img2img.errors import DataError, Img2ImgError
+from img2img.errors import DataError, Img2ImgError, told
 from img2img.files import usable_cores
 from img2img.images import MAX_PIXELS
 from img2img.infer import session
@@ -128,20 +127,19 @@ def translate_files(
     with opened, workers(cores, len(todo), on_cpu) as (pool, together):
 
         @contextmanager
-        def told() -> Iterator[None]:
+        def recording() -> Iterator[None]:
             try:
                 yield
             except OSError as error:
                 assert record
-                free = "Free disk space, and run" if error.errno == errno.ENOSPC else "Run"
                 raise DataError(
-                    f"{record.folder} can't be written ({error.strerror}); {summary.done:,} are "
-                    f"done, {len(summary.failed):,} failed. {free} the same command to continue."
+                    f"{record.folder} can't be written {told(error)} {summary.done:,} are done, "
+                    f"{len(summary.failed):,} failed. Run the same command to continue."
                 ) from None
 
         def note(item: Item) -> None:
             if record:
-                with told():
+                with recording():
                     status = "error" if item.error else "ok"
                     record.finish(item.job, status, item.as_dict() | made_by)
 
@@ -149,7 +147,7 @@ def translate_files(
             for start in range(0, len(todo), BEGUN_TOGETHER):
                 part = todo[start : start + BEGUN_TOGETHER]
                 if record:
-                    with told():
+                    with recording():
                         record.begin(part)
                 yield from part
 
@@ -195,7 +193,7 @@ def translate_files(
         for folder in {os.path.dirname(job.target) for job in todo}:
             sync_folder(Path(folder))
         if record:
-            with told():
+            with recording():
                 record.sync()
     summary.seconds = time.monotonic() - began
     return summary
@@ -346,7 +344,7 @@ def _translate_scene(
     except Img2ImgError as error:
         item.error = str(error).removeprefix(f"{scene.sources[0]}: ")
     except OSError as error:
-        item.error = f"can't be read or written: {error}"
+        item.error = f"can't be read or written {told(error)}"
     except Exception as error:  # the runtimes' types
         item.error = f"the model failed ({session.reason(error)})"
 

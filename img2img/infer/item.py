@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from img2img import images, rasters
-from img2img.errors import DataError
+from img2img.errors import DataError, told
 from img2img.files import split_suffix
 from img2img.images import Metadata, Picture
 from img2img.infer import values
@@ -134,7 +134,7 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
         try:
             item.written, notes = item.scene.save(intensity)
         except Exception as error:
-            item.error = f"can't be written: {str(error) or type(error).__name__}"
+            item.error = _not_written(error)
     elif item.result is not None:
         try:
             suffix = split_suffix(item.job.target)[1]
@@ -147,11 +147,17 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
             write_whole(Path(item.job.target), content, sync=False)
             item.written = len(content)
         except Exception as error:  # a full disk, or a picture that the format can't hold
-            item.error, notes = f"can't be written: {str(error) or type(error).__name__}", ()
+            item.error, notes = _not_written(error), ()
         item.result = None
     item.picture = Picture(NO_PIXELS, notes=(*item.picture.notes, *notes))
     item.raster = item.missing = None
     return item
+
+
+def _not_written(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"can't be written {told(error)}"
+    return f"can't be written: {str(error) or type(error).__name__}"
 
 
 def _encoded(picture: Picture, suffix: str, quality: int | None) -> tuple[bytes, tuple[str, ...]]:

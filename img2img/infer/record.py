@@ -2,7 +2,6 @@
 which model and options (manifest.jsonl).
 """
 
-import errno
 import hashlib
 import itertools
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from img2img import locks
-from img2img.errors import DataError
+from img2img.errors import DataError, told
 from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
 from img2img.writing import make_folder, sync_folder
@@ -135,7 +134,7 @@ class Record:
                 self._finished = stack.enter_context(self._appended(f"manifest{name}.jsonl"))
                 sync_folder(self.folder)
             except OSError as error:
-                raise DataError(f"{self.folder} can't be written ({error.strerror}).") from None
+                raise DataError(f"{self.folder} can't be written {told(error)}") from None
             yield
 
     def begin(self, jobs: Sequence[Job]) -> None:
@@ -204,8 +203,9 @@ def _checksum(body: str) -> str:
 
 
 def _append(file: FileIO, lines: bytes) -> None:
-    if file.write(lines) < len(lines):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    remaining = memoryview(lines)
+    while remaining:  # a full disk, or a limit, takes a part, and gives its reason the next time
+        remaining = remaining[file.write(remaining) :]
 
 
 def _contents(digests: Iterable[str], model: str, options: str) -> int:

@@ -64,7 +64,7 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
 
     A model with two directions is stored as NAME-ab and NAME-ba; `direction` chooses one. Raises
     DataError where there is no such model, or its content does not match SHA256SUMS; UsageError
-    where the direction is needed; PermissionError where a folder can't be read.
+    where the direction is needed or not there; PermissionError where a folder can't be read.
     """
     path = Path(model)
     if path.is_file():
@@ -85,8 +85,15 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
         if _is_run(run) and not _exported(run):
             quoted = shlex.quote(str(run))
             raise DataError(f"{run} has no model yet. Export it first: img2img export {quoted}")
+        if direction and _named(known, name, None):
+            raise UsageError(
+                f"{model} does not translate {direction}. Omit --direction, or name another model."
+            )
         names = ", ".join(dict.fromkeys(entry.name for entry in known or entries())) or "none yet"
-        raise DataError(f"There is no model {model}. Models that have a name here: {names}.")
+        raise DataError(
+            f"There is no model {model}. Give an .onnx file, the folder of a run, or one of the "
+            f"names that are known here: {names}."
+        )
     exact = [entry for entry in matches if entry.name == name]
     if not exact and len({entry.name for entry in matches}) > 1:
         names = " or ".join(entry.name for entry in matches)

@@ -312,7 +312,8 @@ def _open(
     except Exception as error:  # onnxruntime has one type per status code
         if name == "cpu":
             raise DataError(
-                f"{path} is not an ONNX model that can be run ({reason(error)})."
+                f"{path} is not an ONNX model that can be run ({reason(error)}). Use a file that "
+                "img2img export has written."
             ) from None
         if explicit:
             raise _unbound(name, reason(error)) from None

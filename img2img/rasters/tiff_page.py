@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from img2img.errors import DataError, MissingPackage
+from img2img.formats import jpeg_scans, require_few_scans
 from img2img.rasters import lzw
 from img2img.rasters.raster import type_read
 
@@ -108,8 +109,8 @@ def trusts_its_data(page: "TiffPage") -> bool:
 
 
 def require_sound_segment(content: bytes, page: "TiffPage", area: int) -> None:
-    """Raise DataError for a compressed strip or tile that would decode to more than its size, and
-    for LZW data that are damaged.
+    """Raise DataError for a compressed strip or tile that would decode to more than its size, for a
+    JPEG of too many scans, and for LZW data that are damaged.
 
     Without imagecodecs, tifffile does not limit what deflate expands to. A JPEG is decoded at the
     size that its frame states.
@@ -118,6 +119,7 @@ def require_sound_segment(content: bytes, page: "TiffPage", area: int) -> None:
         lzw.require_sound(content)
         return
     if page.compression == JPEG:
+        require_few_scans("a strip or tile", jpeg_scans(content))
         sizes = [int.from_bytes(m[2]) * int.from_bytes(m[3]) for m in FRAME.finditer(content)]
         too_large = max(sizes, default=0) > 2 * area
     else:

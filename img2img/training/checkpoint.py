@@ -13,7 +13,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from img2img import checksum
-from img2img.errors import DataError, Img2ImgError
+from img2img.errors import FULL, DataError, Img2ImgError, told
 from img2img.writing import temporary_name, whole_file
 
 # Paths in the folder of a run.
@@ -40,8 +40,12 @@ def _written(path: Path) -> Iterator[Path]:
     try:
         with whole_file(path) as temporary:
             yield temporary
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise NotWritten(f"{path} can't be written ({str(error).splitlines()[0]}).") from None
+    except OSError as error:
+        raise NotWritten(f"{path} can't be written {told(error)}") from None
+    except (RuntimeError, SafetensorError) as error:  # which hide the system's reason
+        raise NotWritten(
+            f"{path} can't be written ({str(error).splitlines()[0]}). {FULL}"
+        ) from None
 
 
 def exists(run: Path) -> bool:
@@ -80,7 +84,7 @@ def save_newest(run: Path, state: dict[str, Any]) -> None:
             try:
                 last.replace(previous)
             except OSError as error:
-                raise NotWritten(f"{previous} can't be written ({error}).") from None
+                raise NotWritten(f"{previous} can't be written {told(error)}") from None
     save(last, state)
 
 
@@ -99,7 +103,7 @@ def load(path: Path, require_checksums: bool = True) -> dict[str, Any]:
         if foreign := re.search(r"GLOBAL ([\w.]+) was not an allowed", str(error)):
             raise DataError(_more_than_tensors(path, foreign[1])) from None
         raise DataError(
-            f"The checkpoint {path} can't be loaded: it is damaged, or was not written by img2img."
+            f"The checkpoint {path} can't be loaded: it is damaged, or no checkpoint of torch."
         ) from None
 
 

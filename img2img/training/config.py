@@ -291,7 +291,9 @@ class RunConfig(BaseModel):
         try:
             return cls.model_validate_json(path.read_text(), context=OF_A_RUN)
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(f"{run} is not a run: it has no config.json.") from None
+            raise DataError(
+                f"{run} is not a run: it has no config.json. Give the folder of a run, runs/NAME."
+            ) from None
         except OSError as error:
             raise DataError(f"{path} can't be read ({error.strerror}).") from None
         except ValidationError as error:

@@ -4,6 +4,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from img2img.errors import DataError, Img2ImgError
 from img2img.training.plan import Plan
 from img2img.training.ranks import Ranks
 from img2img.training.runtime import Runtime, default_workers
+from img2img.writing import scratch_folder
 
 # What a cache may take by default. The system keeps it in memory as long as nothing else needs that
 # memory, so half of it is left to training; more than that would be read from the disk, time and
@@ -52,11 +54,12 @@ class Feed:
         if workers is None:
             workers = default_workers(runtime.device, ranks)
         pin = runtime.device.type == "cuda"
-        loader = messages(stream, start, self.plan.total, workers, pin)
-        try:
-            yield from self._placed(loader, stream.share)
-        finally:
-            self._restore_handler()
+        with scratch_folder() if workers else nullcontext() as scratch:
+            loader = messages(stream, start, self.plan.total, workers, pin, scratch)
+            try:
+                yield from self._placed(loader, stream.share)
+            finally:
+                self._restore_handler()
 
     def _placed(self, loader: Iterable[Batch], share: int) -> Iterator[Batch]:
         prepared = iter(loader)

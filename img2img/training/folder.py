@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from img2img import __version__, locks
-from img2img.errors import DataError, UsageError
+from img2img.errors import DataError, UsageError, told
 from img2img.evaluate.features import known_sha256, part_in_training
 from img2img.files import require_utf8
 from img2img.methods import METHODS
@@ -62,7 +62,7 @@ def locked(run: Path, ranks: Ranks) -> Iterator[None]:
             except UsageError as error:
                 message = str(error)
             except OSError as error:  # the other ranks wait for the message
-                message = f"{error.filename or run}: {error.strerror or error}."
+                message = f"{error.filename or run} can't be written {told(error)}"
         if message := ranks.from_first(message):
             raise UsageError(message)
         yield

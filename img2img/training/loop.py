@@ -1,7 +1,6 @@
 """The training loop of a run, which can be interrupted at any step."""
 
 import copy
-import errno
 import math
 import shlex
 import threading
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from img2img import images
 from img2img.data.stream import fixed_batch
-from img2img.errors import DataError, Img2ImgError, Interrupted
+from img2img.errors import DataError, Img2ImgError, Interrupted, told
 from img2img.files import spread
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
@@ -38,7 +37,6 @@ from img2img.writing import write_whole
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, even if fewer steps than save_every are done
 SAMPLE_ROWS = 8
 LONG = 5000  # steps from which compiling, which takes minutes, pays off
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 INIT = 2**40  # the seed of the initial weights is that of this step, which no run reaches
 
 
@@ -137,9 +135,10 @@ def _run_to_the_end(loop: "Loop", deadline: float, advice: str) -> None:
     except LostRank as error:
         raise LostRank(f"{error} {loop.folder.last_checkpoint()} {advice}") from None
     except (OSError, checkpoint.NotWritten) as error:
-        full = isinstance(error, checkpoint.NotWritten) or error.errno in DISK_FULL
-        cure = "Free disk space. " if full else ""
-        raise Img2ImgError(f"{error} {loop.folder.last_checkpoint()} {cure}{advice}") from None
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"{error.filename or loop.run} can't be read or written {told(error)}"
+        raise Img2ImgError(f"{reason} {loop.folder.last_checkpoint()} {advice}") from None
     finally:
         loop.close()
 

@@ -29,7 +29,8 @@ def load(path: Path) -> Any:
         raise _too_deep(path) from None
     # ValueError: also of a date that does not exist, and of a number of thousands of digits.
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"The config {path} can't be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"The config {path} can't be read: {reason}") from None
 
 
 def _count(node: yaml.Node, path: Path, counted: dict[int, int], depth: int = 0) -> int:

@@ -481,6 +481,12 @@ def test_what_was_accepted_is_finished_before_the_end(server, noise):
     assert process.wait(20) is not None
 
 
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    alive = [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in alive if "spawn_main" in str(each.cmdline())]
+
+
 def test_several_workers_serve_and_count_together_and_one_may_die(server):
     process, address = server("--workers", "2", "--provider", "cpu")
     for _ in range(12):
@@ -494,12 +500,7 @@ def test_several_workers_serve_and_count_together_and_one_may_die(server):
                 time.sleep(0.2)
     told = ask(address, b"", "/metrics")[1].decode()
     assert 'img2img_requests_total{model="flat-to-3d",status="200"} 12.0' in told
-    workers = [
-        each
-        for each in psutil.Process(process.pid).children()
-        if "spawn_main" in str(each.cmdline())
-    ]
-    workers[0].kill()  # as a crash of the runtime ends it
+    workers_of(process)[0].kill()  # as a crash of the runtime ends it
     deadline = time.monotonic() + 60
     answered = 0
     while answered < 12:
@@ -508,3 +509,7 @@ def test_several_workers_serve_and_count_together_and_one_may_die(server):
         except OSError:  # its connection was the dead worker's
             assert time.monotonic() < deadline
             time.sleep(0.2)
+    workers = workers_of(process)
+    process.kill()
+    _, alive = psutil.wait_procs(workers, 60)
+    assert not alive  # and the port is free

@@ -99,6 +99,18 @@ next(left_behind)
     subprocess.run([sys.executable, "-c", program, emoji], check=True, timeout=60)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked")
+def test_temporary_files_of_workers_are_where_the_caller_deletes_them(stream, tmp_path):
+    received = iter(messages(stream, 0, 40, 1, False, tmp_path))
+    next(received)  # sent by a socket, which has a name
+    assert list(tmp_path.glob("pymp-*/listener-*"))
+    del received
+    too_long = tmp_path / ("x" * 100)
+    too_long.mkdir()
+    next(iter(messages(stream, 0, 40, 1, False, too_long)))
+    assert not list(too_long.iterdir())
+
+
 def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own(emoji):
     dataset = Labelled.open(Sources(data=emoji), (3, 3))
     plain = Stream(dataset, Augment(16, 16, None, False, True), seed=1, batch=3)

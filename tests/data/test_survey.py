@@ -58,7 +58,7 @@ def test_a_broken_file_is_an_error(pairs, quiet):
     broken = next((pairs / "a").iterdir())
     broken.write_bytes(broken.read_bytes()[:200])
     [finding] = [f for f in survey(paired(pairs), None, quiet).findings if f.level == "error"]
-    assert "1 files can't be read" in finding.what
+    assert "1 file can't be read. Repair or remove it." in finding.what
     assert broken.name in finding.files[0]
 
 

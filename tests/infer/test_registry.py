@@ -277,7 +277,7 @@ def test_of_a_run_folder_with_two_directions_one_must_be_chosen():
 def test_a_direction_that_the_model_lacks_is_an_error():
     make("weights/night.onnx")
     assert found("night", "ab") == "weights/night.onnx"
-    with pytest.raises(DataError, match="no model night"):
+    with pytest.raises(UsageError, match="night does not translate ba"):
         registry.find("night", "ba")
 
 
