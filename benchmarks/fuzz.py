@@ -4,9 +4,9 @@
     python benchmarks/fuzz.py [--only tiff zip] [--minutes 5]
     python benchmarks/fuzz.py --minutes 60 --write    # adds to the table of docs/reliability.md
 
-Each target of tests/fuzz runs in a process of its own, from the files of its corpus on. A case that
-raises an error that is no refusal, ends the process, or takes longer than 10 s or more than 2 GiB is kept
-with its log in TMPDIR/img2img-fuzz, and the target is started again.
+Each target of tests/fuzz runs in a process of its own, from the files of its corpus on. A case
+that raises an error that is no refusal, ends the process, or takes longer than 10 s or more than
+2 GiB is kept with its log in TMPDIR/img2img-fuzz, and the target is started again.
 """
 
 import argparse

@@ -60,6 +60,7 @@ from img2img.app.values import (
     suffix_of_answer,
 )
 from img2img.errors import DataError, UsageError
+from img2img.infer.exhausted import OutOfMemory
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 from img2img.infer.values import Values
@@ -378,6 +379,8 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, DataError):
         too_large = 413 if isinstance(error, images.TooLarge) else 400
         return (404 if isinstance(error, NoModel) else too_large), str(error)
+    if isinstance(error, OutOfMemory):
+        return 413, str(error)
     if isinstance(error, UsageError):
         return 400, str(error).replace("--to", "?to=")
     if isinstance(error, TooManyRequests):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz.scratch import written
-
 from img2img import images, rasters
 from img2img.box import Box
 from img2img.errors import DataError
@@ -52,7 +51,7 @@ def _describe(path: Path, content: bytes) -> None:
     assert rasters.header(path) == rasters.header(content)
     if path.suffix == ".tif":
         with contextlib.suppress(DataError):  # most files have none
-            magnification.magnifications(path)
+            magnification.level_of(path, 20)
 
 
 def _read(content: bytes, suffix: str) -> None:

@@ -24,10 +24,10 @@ import rasterio
 import tifffile
 import torch
 from bundles import make_between, make_bundle
-from fuzz.targets import CORPUS
 from PIL import Image
 from safetensors.torch import save as as_safetensors
 
+from fuzz.targets import CORPUS
 from img2img import checksum, rasters
 from img2img.intensity import Intensity
 from img2img.methods.pix2pix import Pix2Pix
@@ -154,9 +154,7 @@ def nifti() -> Files:
 
 
 def bundle() -> Files:
-    heights = Intensity(
-        dtype="uint16", bands=("1",), low=(0.0,), high=(10000.0,), unit="m"
-    )
+    heights = Intensity(dtype="uint16", bands=("1",), low=(0.0,), high=(10000.0,), unit="m")
     with tempfile.TemporaryDirectory() as folder:
         yield "photographs.onnx", make_bundle(Path(folder, "photographs.onnx")).read_bytes()
         yield "values.onnx", make_between(Path(folder, "a.onnx"), heights, None).read_bytes()
@@ -193,7 +191,8 @@ def weights() -> Files:
 def published() -> Files:
     method = Pix2Pix(Pix2Pix.Config(generator={"name": "unet", "width": 1, "levels": 5}))
     with torch.no_grad():
-        state = {name: tensor.half() for name, tensor in method.generators["ab"].state_dict().items()}
+        tensors = method.generators["ab"].state_dict()
+        state = {name: tensor.half() for name, tensor in tensors.items()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     yield "unet.pth", buffer.getvalue()
@@ -206,14 +205,20 @@ def attributes() -> Files:
 
 
 def config() -> Files:
-    yield "flat.yaml", b"mode: cyclegan\na: horses\nb: zebras\nsize: 128\nd-norm: batch\nsteps: 10\n"
-    yield "nested.yaml", (
-        b"mode: pix2pix\nsources: &s {pairs: p, swap: true}\ntest: {}\nmethod:\n  batch: 2\n"
-        b"  generator: {name: unet, width: 8}\n  discriminator: {name: patch, layers: 2}\n"
+    yield "flat.yaml", b"mode: cyclegan\na: horses\nb: z\nsize: 128\nd-norm: batch\nsteps: 10\n"
+    yield (
+        "nested.yaml",
+        (
+            b"mode: pix2pix\nsources: &s {pairs: p, swap: true}\ntest: {}\nmethod:\n  batch: 2\n"
+            b"  generator: {name: unet, width: 8}\n  discriminator: {name: patch, layers: 2}\n"
+        ),
     )
-    yield "stargan.json", json.dumps(
-        {"mode": "stargan", "data": "faces", "attribute": ["Male", "Young"], "batch": 4}
-    ).encode()
+    yield (
+        "stargan.json",
+        json.dumps(
+            {"mode": "stargan", "data": "faces", "attribute": ["Male", "Young"], "batch": 4}
+        ).encode(),
+    )
 
 
 def run_config() -> Files:

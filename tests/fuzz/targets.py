@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import models, readers, server, texts
-
 from img2img.errors import DataError, UsageError
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.targets import CORPUS, LONGEST, TARGETS
 
+from fuzz.targets import CORPUS, LONGEST, TARGETS
 from img2img.infer import openvino
 
 SOME, MANY = 40, 20_000  # cases of each file, in every run and with -m slow

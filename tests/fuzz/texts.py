@@ -4,7 +4,6 @@ import contextlib
 from pathlib import Path
 
 from fuzz.scratch import folder, written
-
 from img2img.errors import DataError
 from img2img.files import PassedOver
 
