@@ -59,8 +59,7 @@ from img2img.app.values import (
     read,
     suffix_of_answer,
 )
-from img2img.errors import DataError, UsageError
-from img2img.infer.exhausted import OutOfMemory
+from img2img.errors import DataError, OutOfMemory, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 from img2img.infer.values import Values

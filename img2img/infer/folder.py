@@ -17,12 +17,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from img2img import images
+from img2img import images, memory
 from img2img.errors import DataError, Img2ImgError
 from img2img.files import usable_cores
 from img2img.images import MAX_PIXELS
 from img2img.infer import session
-from img2img.infer.exhausted import is_exhausted
 from img2img.infer.item import NO_PIXELS, Item, Reading, read_all, save_all
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
@@ -349,7 +348,7 @@ def _translate_scene(
         item.error = f"can't be read or written: {error}"
     except Exception as error:  # the runtimes' types
         item.error = f"the model failed ({session.reason(error)})"
-        if is_exhausted(error):
+        if memory.is_exhausted(error):
             item.error = tilers.too_large_tiles()
 
 

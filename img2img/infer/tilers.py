@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from img2img import memory
 from img2img.errors import UsageError
-from img2img.infer.exhausted import is_exhausted
 from img2img.infer.room import TILES, Room
 from img2img.infer.session import ON_CPU
 from img2img.infer.tile import Tiler
@@ -78,7 +78,7 @@ class Tilers:
                     return self.translator(pictures, to=domain), (), None
                 results = [tiler(pixels, domain) for pixels in pictures]
             except Exception as error:  # the runtimes' types
-                if not is_exhausted(error):
+                if not memory.is_exhausted(error):
                     raise
                 self.ran_out(height, width, tiler)
                 continue

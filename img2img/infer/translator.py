@@ -7,9 +7,9 @@ from typing import Any, SupportsFloat, cast, overload
 
 import numpy as np
 
-from img2img.errors import UsageError
+from img2img import memory
+from img2img.errors import OutOfMemory, UsageError
 from img2img.infer import registry
-from img2img.infer.exhausted import OutOfMemory, is_exhausted
 from img2img.infer.inputs import One, is_one, label_of, pixels_of
 from img2img.infer.session import Model, load, read
 from img2img.manifest import Manifest
@@ -181,7 +181,7 @@ class Translator:
                 inputs["domain"] = np.tile(domain, (len(images), 1))
             return self._session.run(None, inputs)[0]
         except Exception as error:  # the runtimes' types
-            if not is_exhausted(error):
+            if not memory.is_exhausted(error):
                 raise
         height, width = images[0].shape[:2]
         raise OutOfMemory(
