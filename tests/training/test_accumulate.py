@@ -1,4 +1,4 @@
-"""Memory that is not sufficient for a step: batches go on in parts, or the message says what to do."""
+"""Memory that is not sufficient for a step: batches go on in parts, or a message says why not."""
 
 import pytest
 import torch
@@ -121,7 +121,7 @@ def test_a_look_that_does_not_fit_is_told_and_the_run_can_go_on(
 
     plan = make_plan(make_config("pix2pix", {"eval_every": 4, "save_every": 2}), quiet)
     monkeypatch.setattr(Looks, "look", failing)
-    with pytest.raises(OutOfMemory, match="for a look at held-out pictures.* saved at step 2"):
+    with pytest.raises(OutOfMemory, match=r"a look at held-out pictures.* saved at step 2"):
         train(plan, tmp_path / "r", quiet)
     assert folder.is_begun(tmp_path / "r")
 
