@@ -18,7 +18,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,12 +40,13 @@ MODEL = "flat-noto-ab"
 MODELS = (MODEL, "flat-noto-ba", "flat-to-3d")  # of serve
 WARM, LATE = (0.1, 0.2), (0.8, 1.0)  # parts of the work that are compared
 MOST = 1.05  # times the memory after the warm-up
+LOG = "log.txt"  # what a command prints
 EVERY = 0.3  # seconds between looks at the process
 TRAIN = [
     *("train", "--mode", "cyclegan", "--a", "flat", "--b", "3d", "--size", "32", "--resize", "36"),
     *("--width", "4", "--blocks", "1", "--d-width", "4", "--d-layers", "2", "--batch", "2"),
     *("--precision", "fp32", "--device", "cpu", "--workers", "0", "--log-every", "10"),
-    *("--held-out", "8", "--extractor", "efficientnet-lite0", "--name", "r", "--out", "runs"),
+    *("--held-out", "20", "--extractor", "efficientnet-lite0", "--name", "r", "--out", "runs"),
 ]
 
 
@@ -59,10 +59,17 @@ class Look(NamedTuple):
     threads: int
 
 
-def command(arguments: list[str], folder: Path, **streams) -> subprocess.Popen:
+def command(arguments: list[str], folder: Path) -> subprocess.Popen:
+    """The command in a process of its own, whose log is in the folder."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "img2img", *arguments]
-    return subprocess.Popen(line, cwd=folder, env=environment, text=True, **streams)
+    with (folder / LOG).open("w") as log:
+        return subprocess.Popen(line, cwd=folder, env=environment, stderr=log, stdout=log)
+
+
+def require_done(process: subprocess.Popen, folder: Path) -> None:
+    if process.wait():
+        raise SystemExit((folder / LOG).read_text()[-2000:])
 
 
 def look_at(process: subprocess.Popen, done: Callable[[], float]) -> list[Look]:
@@ -87,12 +94,12 @@ def translate(count: int, provider: str, folder: Path) -> list[Look]:
         pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
         Image.fromarray(pixels).save(place / f"{number}.png", compress_level=0)
     arguments = ["translate", "in", "-o", "out", "-m", MODEL, "--provider", provider]
-    process = command([*arguments, "--threads", "1"], folder, stderr=subprocess.DEVNULL)
+    process = command([*arguments, "--threads", "1"], folder)
     record = folder / "out" / ".img2img" / "manifest.jsonl"
     lines = Lines(record)
     seen = look_at(process, lambda: lines.count() / count)
-    if process.wait() or lines.count() != count:
-        raise SystemExit("translate failed")
+    require_done(process, folder)
+    assert lines.count() == count
     return seen
 
 
@@ -116,12 +123,11 @@ def serve(count: int, provider: str, folder: Path) -> list[Look]:
     """Requests of mixed sizes, formats and models."""
     models = [part for model in MODELS for part in ("-m", model)]
     arguments = ["serve", *models, "--provider", provider, "--port", "0", "--threads", "1"]
-    process = command(arguments, folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    lines = iter(process.stderr.readline, "")
-    address = next(found[0] for line in lines if (found := re.search(r"http://[\d.]+:\d+", line)))
-    threading.Thread(target=process.stderr.read, daemon=True).start()
+    process = command(arguments, folder)
+    while not (address := re.search(r"http://[\d.]+:\d+", (folder / LOG).read_text())):
+        time.sleep(EVERY)
     seen, watched, chosen = [], psutil.Process(process.pid), random.Random(0)
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address[0], timeout=60) as client:
         for number, (content, parameters) in enumerate(requests(chosen, count)):
             client.post("/v1/translate", content=content, params=parameters).raise_for_status()
             if number % max(1, count // 200) == 0:
@@ -149,7 +155,7 @@ def train(count: int, provider: str, folder: Path) -> list[Look]:
         (folder / style).symlink_to(SAMPLE / style)
     due = [part for each in ("eval", "sample", "save") for part in (f"--{each}-every", "250")]
     arguments = [*TRAIN, "--steps", str(count), *due]
-    process = command(arguments, folder, stderr=subprocess.DEVNULL)
+    process = command(arguments, folder)
     metrics = folder / "runs" / "r" / "metrics.csv"
 
     def done() -> float:
@@ -158,8 +164,7 @@ def train(count: int, provider: str, folder: Path) -> list[Look]:
         return float(step) / count if step.isdigit() else 0.0
 
     seen = look_at(process, done)
-    if process.wait():
-        raise SystemExit("train failed")
+    require_done(process, folder)
     return seen
 
 

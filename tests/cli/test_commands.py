@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bundles import make_between, make_identity
+from bundles import make_between, make_bundle, make_identity
 from command_line import run
 from PIL import Image
 
@@ -586,18 +586,9 @@ def test_servers_take_the_number_of_threads(command, tmp_path, monkeypatch):
     used = []
     monkeypatch.setattr(server, "run", lambda settings, *_: used.append(settings.load()))
     monkeypatch.setattr(page, "launch", lambda models, *_: used.append(models))
-    line = [
-        command,
-        "-m",
-        str(invert.path),
-        "--provider",
-        "cpu",
-        "--threads",
-        "3",
-        "--port",
-        "8765",
-    ]
-    assert run(*line).returncode == 0
+    model = str(make_bundle(tmp_path / "invert.onnx"))
+    options = ("--provider", "cpu", "--threads", "3", "--port", "8765")
+    assert run(command, "-m", model, *options).returncode == 0
     assert used[0].get(used[0].names[0]).threads == 3
 
 

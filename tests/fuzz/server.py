@@ -14,6 +14,8 @@ POST += "Content-Length: {}\r\n\r\n"
 
 def connection(content: bytes) -> None:
     """All that a client sends."""
+    if not content:  # asyncio passes nothing on, either
+        raise DataError("Nothing was sent.")
     answer = _server().run_until_complete(_answered(content))
     status = answer.partition(b" ")[2][:3]
     assert not status.startswith(b"5"), answer[:1000]
@@ -48,7 +50,7 @@ def _config():
 
     from img2img.app import api, connections, models
 
-    limits = api.Limits(max_bytes=20_000, max_pixels=4096, max_decoded=10_000, seconds=5)
+    limits = api.Limits(max_bytes=20_000, max_pixels=4096, max_decoded=10_000)
     bundles = models.Models(map(str, sorted(BUNDLES.glob("*.onnx"))), "cpu", threads=1)
     app = api.create_app(bundles, limits)
     config = uvicorn.Config(app, server_header=False, **connections.settings())
