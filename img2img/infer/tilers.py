@@ -90,7 +90,7 @@ class Tilers:
         whole, so that `for_size` chooses smaller tiles from then on, or gives the reason.
         """
         if tiler:
-            self._too_wide = tiler.side
+            self._too_wide = min(self._too_wide, tiler.side)
             return
         margin = self.translator.manifest.reach or 0
         self._too_large = min(self._too_large, height * width)

@@ -1,6 +1,7 @@
 """A trained model as a function from pictures to pictures."""
 
 import math
+import sys
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, SupportsFloat, cast, overload
@@ -60,7 +61,7 @@ class Translator:
         self._session = model.session
         # OpenVINO's bf16 kernels round a batch differently from one picture, and are no faster.
         self._together = 1 if self.provider == "openvino" else self._most
-        self._too_large = math.inf  # pixels of a batch for which the memory was not sufficient
+        self._too_large = sys.maxsize  # pixels of a batch for which the memory was not sufficient
 
     def __getstate__(self) -> dict[str, Any]:
         """With the file's content, because another machine may not have the file."""
@@ -129,7 +130,7 @@ class Translator:
             left = indices
             while left:
                 fitting = (self._too_large - 1) // math.prod(shape[:2])
-                batch = left[: int(max(1, min(self._together, fitting)))]
+                batch = left[: max(1, min(self._together, fitting))]
                 try:
                     outputs = self._run([images[index] for index in batch], domain)
                 except OutOfMemory:
