@@ -13,6 +13,7 @@ import pytest
 from fuzz.targets import CORPUS, LONGEST, TARGETS
 from img2img.infer import openvino
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of decoders, about damaged files
 SOME, MANY = 40, 20_000  # cases of each file, in every run and with -m slow
 LARGEST = 200_000  # bytes of all files of the corpus
 FILES = sorted(path for path in CORPUS.rglob("*") if path.is_file())
