@@ -49,12 +49,16 @@ def cases(name: str, arguments: list[str]) -> None:
 
 def fuzz(name: str, seconds: float) -> dict[str, float]:
     """Make cases of one target for so long. Returns the counts."""
+    from fuzz.scratch import place
     from fuzz.targets import CORPUS, LONGEST, MOST_MEMORY
 
     counts = {"cases": 0, "seconds": 0.0, "failed": 0, "peak_mib": 0}
     FAILED.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as reached:
+    # libFuzzer ends its process without cleaning up.
+    with tempfile.TemporaryDirectory(dir=place()) as folder:
+        environment, reached = {**os.environ, "TMPDIR": folder}, Path(folder, "reached")
+        reached.mkdir()
         while (left := seconds - (time.monotonic() - began)) > 1:
             options = {
                 "max_total_time": max(1, int(left)),
@@ -64,9 +68,10 @@ def fuzz(name: str, seconds: float) -> dict[str, float]:
                 "artifact_prefix": f"{FAILED}/{name}-",
                 "print_final_stats": 1,
             }
-            line = [sys.executable, __file__, "--target", name, reached, str(CORPUS / name)]
+            line = [sys.executable, __file__, "--target", name, str(reached), str(CORPUS / name)]
             line += [f"-{option}={value}" for option, value in options.items()]
-            done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            done = subprocess.run(line, env=environment, **streams)
             log = done.stdout.decode(errors="replace")
             counts["cases"] += max([int(a or b) for a, b in RUNS.findall(log)], default=0)
             counts["peak_mib"] = max([counts["peak_mib"], *map(int, PEAK.findall(log))])
@@ -86,7 +91,8 @@ def table(results: dict) -> str:
             f"| {counts['failed'] or 'none'} | {counts['peak_mib']:,} MiB |"
         )
     total = sum(counts["cases"] for counts in results["targets"].values())
-    return "\n".join([*rows, f"| all | {total:,} | | | |", "", results["machine"]])
+    made = f"{results['machine']}; {results['date']}."
+    return "\n".join([*rows, f"| all | {total:,} | | | |", "", made])
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """A place for the files of the cases, in memory where the system has one."""
 
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 MEMORY = Path("/dev/shm")
 
 
+def place() -> Path | None:
+    """Where temporary folders are made; None for the usual place, or the one that is asked for."""
+    return MEMORY if MEMORY.is_dir() and "TMPDIR" not in os.environ else None
+
+
 @cache
 def folder() -> Path:
     """Deleted when the process ends."""
-    kept = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+    kept = tempfile.TemporaryDirectory(dir=place())
     _KEPT.append(kept)
     return Path(kept.name)
 
