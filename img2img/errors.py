@@ -53,6 +53,10 @@ class DeviceError(Img2ImgError):
     exit_code = 4
 
 
+class OutOfMemory(Img2ImgError, MemoryError):
+    """The memory, of the machine or of a GPU, is not sufficient."""
+
+
 class PartialFailure(Img2ImgError):
     """Some inputs failed; all others are done."""
 

@@ -1,11 +1,20 @@
-"""The available memory, and the peak memory of this process."""
+"""The available memory, the peak memory of this process, and errors of memory that is missing."""
 
+import re
 import sys
 from pathlib import Path
 
 import psutil
 
 from img2img import control_groups
+
+# What torch, onnxruntime, CUDA with its libraries, DirectML and OpenVINO say, which have errors of
+# their own for this, or one for everything.
+EXHAUSTED = re.compile(
+    r"bad.?alloc|out of memory|(failed to|unable to|could not|cannot|can't) allocate"
+    r"|not enough memory|available memory of \d+ is smaller than|alloc(ation)?_failed|8007000e",
+    re.IGNORECASE,
+)
 
 
 def available() -> int:
@@ -41,3 +50,8 @@ def forget_peak() -> int | None:
     except OSError:
         return peak()
     return psutil.Process().memory_info().rss
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Whether an error, of whichever library, says that memory is not sufficient."""
+    return isinstance(error, MemoryError) or bool(EXHAUSTED.search(str(error)))

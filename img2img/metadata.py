@@ -259,7 +259,7 @@ def strip_exif(exif: bytes, turned: bool) -> bytes | None:
     struct.error for invalid EXIF. CIPA DC-008 (EXIF 2.32), sections 4.5 and 4.6.
     """
     content = bytearray(exif.removeprefix(b"Exif\0\0"))
-    order = {b"II": "<", b"MM": ">"}.get(bytes(content[:2]))
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(content[:4]))
     if order is None:
         raise ValueError("no TIFF header")
 

@@ -27,7 +27,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
@@ -59,7 +59,7 @@ from img2img.app.values import (
     read,
     suffix_of_answer,
 )
-from img2img.errors import DataError, UsageError
+from img2img.errors import DataError, OutOfMemory, UsageError
 from img2img.infer.session import ON_CPU
 from img2img.infer.translator import MAX_BATCH, Translator
 from img2img.infer.values import Values
@@ -373,15 +373,15 @@ def _require_at_most(pixels: int, width: int, height: int, hint: str = "") -> No
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:
     """The HTTP status and the message of an error. One that is unexpected is logged."""
-    if isinstance(error, HTTPException):
+    if isinstance(error, AnyHTTPException):  # starlette's, too, for a form that it can't parse
         return error.status_code, str(error.detail)
     if isinstance(error, DataError):
         too_large = 413 if isinstance(error, images.TooLarge) else 400
         return (404 if isinstance(error, NoModel) else too_large), str(error)
+    if isinstance(error, OutOfMemory):
+        return 413, str(error)
     if isinstance(error, UsageError):
         return 400, str(error).replace("--to", "?to=")
-    if isinstance(error, MultiPartException):
-        return 400, error.message
     if isinstance(error, TooManyRequests):
         return 429, "Too many requests are waiting. Try again in a second."
     if isinstance(error, ClientDisconnect):

@@ -159,7 +159,12 @@ def _is_picture(
     suffixes: of files that are pictures beside the usual ones.
     """
     path = PurePosixPath(info.filename)
-    if info.is_dir() or any(is_hidden(part) for part in path.parts if part != ".."):
+    # A member may be without a name, for which `is_dir` has no answer.
+    if (
+        not info.filename
+        or info.is_dir()
+        or any(is_hidden(part) for part in path.parts if part != "..")
+    ):
         return False
     # With other methods, zipfile would unpack all of it before the size is checked.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -122,15 +122,17 @@ def _read_table(table: Path) -> _Table:
     lines = nfc(text).split("\n")
     filled = [number for number, line in enumerate(lines) if line.strip()]
     count = None
-    if filled and re.fullmatch(r"[0-9]+", lines[filled[0]].strip()):
-        count = int(lines[filled.pop(0)])
+    if filled and re.fullmatch(r"[0-9]{1,18}", lines[filled[0]].strip()):
+        count = int(lines[filled.pop(0)].strip())  # int removes fewer kinds of white space
     if not filled:
         raise DataError(f"The attribute list {table} is empty.")
     start = filled[0]
     separator = _separator(lines[start])
     records = _records(table, lines, start, separator)
-    header = next(records)[1]
-    first = next(records, None)
+    heading, first = next(records, None), next(records, None)
+    if heading is None:  # of separators alone
+        raise DataError(f"The attribute list {table} is empty.")
+    header = heading[1]
     file_column = _file_column(header, first[1] if first else [], separator)
     _require_names(table, header, file_column)
     columns = [name for index, name in enumerate(header) if index != file_column]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from img2img import images
+from img2img import images, memory
 from img2img.errors import DataError, Img2ImgError, told
 from img2img.files import usable_cores
 from img2img.images import MAX_PIXELS
@@ -26,7 +26,6 @@ from img2img.infer.plan import Job
 from img2img.infer.record import Record
 from img2img.infer.scene import Scene, clear_leftovers
 from img2img.infer.scene_translate import translate_scene
-from img2img.infer.tile import Tiler
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
@@ -347,6 +346,8 @@ def _translate_scene(
         item.error = f"can't be read or written {told(error)}"
     except Exception as error:  # the runtimes' types
         item.error = f"the model failed ({session.reason(error)})"
+        if memory.is_exhausted(error):
+            item.error = tilers.too_large_tiles()
 
 
 def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> None:
@@ -356,15 +357,14 @@ def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> 
     pictures = [item.picture.pixels for item in items]
     height, width = pictures[0].shape[-3:-1]
     reason = None
+    of_pages = pictures[0].ndim == 4  # all pages of one file
+    notes: tuple[str, ...] = ()
     try:
-        tiler, reason = tilers.for_size(height, width)
-        if not reason:
-            if pictures[0].ndim == 4:
-                [pages] = pictures
-                results = [np.stack(_each(tilers.translator, tiler, list(pages), domain))]
-            else:
-                results = _each(tilers.translator, tiler, pictures, domain)
-    except Exception as error:  # the runtimes' types; most often, out of memory
+        each = list(pictures[0]) if of_pages else pictures
+        results, notes, reason = tilers.translate(each, domain)
+        if of_pages and not reason:
+            results = [np.stack(results)]
+    except Exception as error:  # the runtimes' types
         reason = f"{width}x{height}: the model failed ({session.reason(error)})"
     if reason:
         for item in items:
@@ -372,15 +372,5 @@ def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> 
         return
     for item, result in zip(items, results, strict=True):
         item.result = result
-        item.picture = replace(item.picture, pixels=NO_PIXELS)  # frees most of its memory
-
-
-def _each(
-    translator: Translator,
-    tiler: Tiler | None,
-    pictures: list[np.ndarray],
-    domain: np.ndarray | None,
-) -> list[np.ndarray]:
-    if tiler:
-        return [tiler(pixels, domain) for pixels in pictures]
-    return translator(pictures, to=domain)
+        told = (*item.picture.notes, *notes)
+        item.picture = replace(item.picture, pixels=NO_PIXELS, notes=told)  # frees its memory

@@ -1,12 +1,15 @@
 """A trained model as a function from pictures to pictures."""
 
+import math
+import sys
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, SupportsFloat, cast, overload
 
 import numpy as np
 
-from img2img.errors import UsageError
+from img2img import memory
+from img2img.errors import OutOfMemory, UsageError
 from img2img.infer import registry
 from img2img.infer.inputs import One, is_one, label_of, pixels_of
 from img2img.infer.session import Model, load, read
@@ -58,6 +61,7 @@ class Translator:
         self._session = model.session
         # OpenVINO's bf16 kernels round a batch differently from one picture, and are no faster.
         self._together = 1 if self.provider == "openvino" else self._most
+        self._too_large = sys.maxsize  # pixels of a batch for which the memory was not sufficient
 
     def __getstate__(self) -> dict[str, Any]:
         """With the file's content, because another machine may not have the file."""
@@ -104,9 +108,11 @@ class Translator:
         these for each part of the manifest's intensity_in, in their order and of their types, or an
         array with the bands of all. to: the target domain, names of attributes, or a label vector
         [labels.width]; only for models with domains. Pictures of one size run together, so many at
-        once; the result is the same as one by one. Raises DataError for a file that is no picture,
-        and for a tuple of another length or of different sizes, UsageError for a wrong domain,
-        ValueError for an array of another kind, TypeError for what is no picture.
+        once, or fewer if the memory is not sufficient; the result is the same as one by one.
+
+        Raises OutOfMemory where it is not sufficient for one picture, DataError for a file that is
+        no picture, and for a tuple of another length or of different sizes, UsageError for a wrong
+        domain, ValueError for an array of another kind, TypeError for what is no picture.
         """
         form = self.manifest.in_channels, self.manifest.intensity_in
         if is_one(images, self.manifest.intensity_in):
@@ -120,12 +126,21 @@ class Translator:
         for index, image in enumerate(images):
             by_size.setdefault(image.shape, []).append(index)
         results: list[np.ndarray] = [np.empty(0)] * len(images)
-        for indices in by_size.values():
-            for start in range(0, len(indices), self._together):
-                batch = indices[start : start + self._together]
-                outputs = self._run([images[index] for index in batch], domain)
+        for shape, indices in by_size.items():
+            left = indices
+            while left:
+                fitting = (self._too_large - 1) // math.prod(shape[:2])
+                batch = left[: max(1, min(self._together, fitting))]
+                try:
+                    outputs = self._run([images[index] for index in batch], domain)
+                except OutOfMemory:
+                    if len(batch) == 1:
+                        raise
+                    self._too_large = len(batch) * math.prod(shape[:2])
+                    continue
                 for index, result in zip(batch, outputs, strict=True):
                     results[index] = result
+                left = left[len(batch) :]
         return results
 
     def domain(self, to: To) -> np.ndarray | None:
@@ -161,10 +176,19 @@ class Translator:
         raise UsageError(f"{self.manifest.name} translates --to {choices}.")
 
     def _run(self, images: list[np.ndarray], domain: np.ndarray | None) -> np.ndarray:
-        inputs = {"image": np.stack(images)}
-        if domain is not None:
-            inputs["domain"] = np.tile(domain, (len(images), 1))
-        return self._session.run(None, inputs)[0]
+        try:
+            inputs = {"image": np.stack(images)}
+            if domain is not None:
+                inputs["domain"] = np.tile(domain, (len(images), 1))
+            return self._session.run(None, inputs)[0]
+        except Exception as error:  # the runtimes' types
+            if not memory.is_exhausted(error):
+                raise
+        height, width = images[0].shape[:2]
+        raise OutOfMemory(
+            f"{width}x{height} needs more memory than the provider {self.provider} has left. Make "
+            "the picture smaller, or choose another provider."
+        )
 
 
 def _are_names(to: To) -> bool:

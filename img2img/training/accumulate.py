@@ -8,12 +8,58 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from img2img.errors import OutOfMemory
 from img2img.methods.base import Method
+from img2img.methods.config import MethodConfig
+from img2img.methods.objectives import OBJECTIVES
 from img2img.methods.step import Batch, Draws, Scene
 from img2img.nets.norm import PartAverages, RunningAveragesKept
 from img2img.training.pool import Choices
 
 Terms = dict[str, Tensor]
+
+
+class BatchTooLarge(Exception):
+    """The memory is not sufficient for a step."""
+
+
+def in_more_parts(config: MethodConfig, processes: int) -> int:
+    """The next larger number of equal parts of the batch. Raises OutOfMemory, which says what to
+    do, where there is none, where parts would be trained on otherwise than the whole batch, and for
+    several processes, of which the others don't know about it.
+    """
+    batch, parts = config.batch, config.accumulate
+    reason = differs_in_parts(config) or ("there are several processes" if processes > 1 else "")
+    if not reason:
+        for more in range(2 * parts, batch + 1, parts):
+            if batch % more == 0:
+                return more
+    pictures = batch // processes // parts
+    told = f"The memory is not sufficient for a step with {pictures} picture{'s'[: pictures > 1]}"
+    also = f" The batch is not computed in parts by itself, because {reason}." if reason else ""
+    ways = [] if config.recompute else ["--recompute, which changes nothing but the time"]
+    ways += ["a smaller --batch"] if batch > 1 else []
+    ways.append("a smaller --size or --width")
+    raise OutOfMemory(
+        f"{told} of {config.size} px.{also} Start a new run with {', or '.join(ways)}."
+    )
+
+
+def differs_in_parts(config: MethodConfig) -> str:
+    """Why a batch in parts is trained on otherwise than the whole; "" if it is not."""
+    generator, discriminator = config.generator, config.discriminator
+    reasons = {
+        "BatchNorm normalizes over the pictures that are computed at once": generator.batch_norm
+        or discriminator.batch_norm,
+        "minibatch layers compare the pictures that are computed at once": discriminator.compares,
+        f"{config.objective} compares the pictures that are computed at once": OBJECTIVES[
+            config.objective
+        ].answers
+        > 1,
+        "--unroll does steps with the pictures that are computed at once": config.unroll > 0,
+        "spectral normalization moves with each part": discriminator.uses_spectral_norm,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 @dataclass

@@ -13,13 +13,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from img2img import images
+from img2img import images, memory
 from img2img.data.stream import fixed_batch
-from img2img.errors import DataError, Img2ImgError, Interrupted, told
+from img2img.errors import DataError, Img2ImgError, Interrupted, OutOfMemory, told
 from img2img.files import spread
 from img2img.methods import METHODS
 from img2img.nets.norm import image_statistics
 from img2img.training import checkpoint
+from img2img.training.accumulate import BatchTooLarge, in_more_parts
 from img2img.training.callbacks import LOGGERS, Callback
 from img2img.training.colors import as_shown
 from img2img.training.feed import Feed, WorkerError
@@ -36,7 +37,10 @@ from img2img.writing import write_whole
 
 SAVE_AT_LEAST_EVERY = 600.0  # seconds, even if fewer steps than save_every are done
 SAMPLE_ROWS = 8
-LONG = 5000  # steps from which compiling, which takes minutes, pays off
+LOOK_TOO_LARGE = (
+    "The memory is not sufficient for a look at held-out pictures, or a grid of samples. Start a "
+    "new run with a smaller --size or --width, or with --eval-every 0."
+)
 INIT = 2**40  # the seed of the initial weights is that of this step, which no run reaches
 
 
@@ -51,46 +55,76 @@ def train(
     """Train a run from its start or its checkpoint. All results are written to its folder.
 
     callbacks: in addition to the loggers of the config. Returns when all steps are done, when the
-    held-out distance has not improved for `patience` looks, or after max_minutes. Raises
-    Interrupted after SIGINT, SIGTERM or SIGHUP, and Img2ImgError if a loss is not finite. In each
-    case the run has a valid checkpoint. Raises UsageError while another process trains the run.
+    held-out distance has not improved for `patience` looks, or after max_minutes. Where the memory
+    is not sufficient for a step, training goes on from the last checkpoint with each batch in more
+    parts, if that is the same, and config.json has their number; callbacks begin again. Raises
+    OutOfMemory if it would not be the same, Interrupted after SIGINT, SIGTERM or SIGHUP, and
+    Img2ImgError if a loss is not finite. In each case the run has a valid checkpoint. Raises
+    UsageError while another process trains the run.
     """
     config, started = plan.config, time.monotonic()
     require_checkpoint(run)
     begins = not is_begun(run)
     if ranks.from_first(config.fingerprint) != config.fingerprint:
         raise DataError("The processes have different training pictures (names or sizes differ).")
-    if ranks.first:
-        callbacks = [*(LOGGERS[name]() for name in config.loggers), *callbacks]
     if begins:
         plan = replace(plan, config=settled(plan.config, ranks))
         plan.config.to_json()  # raises the error of a name that it can't hold, without a folder yet
     trainer = _new_trainer(plan, run, ranks)
     deadline = started + max_minutes * 60 if max_minutes is not None else math.inf
-    with locked(run, ranks), stop_signals() as stop, trainer.runtime.algorithms():
-        loop = Loop(plan, run, trainer, console, stop, begins, callbacks if ranks.first else ())
-        if loop.is_complete():
-            console.print(_complete(plan, run, trainer, loop.looks))
-            return
-        state = f"from step {trainer.step:,} " if trainer.step else ""
-        console.print(
-            f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
-            f"on {trainer.runtime.describe()}; run folder {run}"
-        )
-        _compile(trainer, config.compile, plan.total - trainer.step, console)
-        if config.graph and trainer.runtime.device.type == "cuda":
-            trainer.record(console.print)
-        command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
-        advice = f"Continue with: {command} train --resume {shlex.quote(str(run))}"
+    with locked(run, ranks), stop_signals() as stop:
+        while True:
+            used = (
+                [*(LOGGERS[name]() for name in config.loggers), *callbacks] if ranks.first else []
+            )
+            with trainer.runtime.algorithms():
+                loop = Loop(plan, run, trainer, console, stop, begins, used)
+                parts = _session(loop, console, deadline)
+            if not parts:
+                return
+            del loop, trainer  # whose memory the next one needs
+            torch.cuda.empty_cache()
+            plan, begins = replace(plan, config=plan.config.with_method(accumulate=parts)), False
+            trainer = _new_trainer(plan, run, ranks)
+
+
+def _session(loop: "Loop", console: Console, deadline: float) -> int:
+    """Train to the end, the deadline or a signal, and say how it ended. Returns 0; where the memory
+    is not sufficient for a step, the number of parts of a batch with which to go on.
+    """
+    plan, run, trainer, ranks = loop.plan, loop.run, loop.trainer, loop.ranks
+    config = plan.config
+    if loop.is_complete():
+        console.print(_complete(plan, run, trainer, loop.looks))
+        return 0
+    state = f"from step {trainer.step:,} " if trainer.step else ""
+    console.print(
+        f"{config.mode} on {plan.training.describe()}; {plan.total:,} steps {state}"
+        f"on {trainer.runtime.describe()}; run folder {run}"
+    )
+    trainer.compile_if_it_pays(config.compile, plan.total - trainer.step, console.print)
+    if config.graph and trainer.runtime.device.type == "cuda":
+        trainer.record(console.print)
+    command = "img2img" if ranks.count == 1 else "torchrun (as before) -m img2img"
+    advice = f"Continue with: {command} train --resume {shlex.quote(str(run))}"
+    try:
         _run_to_the_end(loop, deadline, advice)
+    except BatchTooLarge:
+        parts = in_more_parts(config.method, ranks.count)
+        console.print(
+            f"The memory is not sufficient for a step. From step {loop.folder.saved_step:,} on, "
+            f"batches are computed in {parts} parts (accumulate); all else is as it was."
+        )
+        return parts
     if loop.stopped:
         raise Interrupted(f"Stopped and saved at step {trainer.step:,}. {advice}")
     if loop.looks.out_of_patience:
         console.print(_stopped_early(plan, run, trainer, loop.looks))
     elif trainer.step < plan.total:
         console.print(f"The time is up; saved at step {trainer.step:,}. {advice}")
-        return
+        return 0
     console.print(f"Done. Next: img2img export {shlex.quote(str(run))}")
+    return 0
 
 
 def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
@@ -104,30 +138,14 @@ def _new_trainer(plan: Plan, run: Path, ranks: Ranks) -> Trainer:
     return Trainer(networks, runtime, config.seed, plan.schedule, ranks)
 
 
-def _compile(trainer: Trainer, setting: bool | None, left: int, console: Console) -> None:
-    """Compile the networks if the setting says so, or by default if it pays off.
-
-    left: the number of steps to do.
-    """
-    runtime = trainer.runtime
-    if setting and runtime.miscompiles:
-        console.print(
-            "Not compiled, because torch's compiled bf16 code gives wrong gradients on CPUs. Use "
-            "--precision fp32 to compile."
-        )
-    elif setting or (setting is None and runtime.compiles and left >= LONG):
-        trainer.compile()
-        console.print("Compiling the networks: the first steps take a minute or more.")
-
-
 def _run_to_the_end(loop: "Loop", deadline: float, advice: str) -> None:
     """Train. Errors get messages that say what was saved, and the advice how to continue."""
     try:
         loop.train(deadline)
-    except torch.OutOfMemoryError:
-        raise Img2ImgError(
-            "The memory of the GPU is not sufficient. Use a smaller --batch or --size."
-        ) from None
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise OutOfMemory(f"{LOOK_TOO_LARGE} {loop.folder.last_checkpoint()}") from None
     except (DataError, WorkerError, OtherRankFailed) as error:
         loop.save()
         step = loop.trainer.step
@@ -248,7 +266,12 @@ class Loop:
 
     def step(self, batch: dict[str, Tensor]) -> None:
         """Do a step, and then what is due: look, log, sample and save."""
-        terms = self.trainer.update(batch)
+        try:
+            terms = self.trainer.update(batch)
+        except (RuntimeError, MemoryError) as error:
+            if memory.is_exhausted(error):
+                raise BatchTooLarge from None
+            raise
         self.means.add(terms)
         if self.ranks.first:
             self.display.advance()

@@ -113,6 +113,8 @@ def continued(run: Path, given: RunConfig, keep_batch: bool) -> RunConfig:
     saved = RunConfig.load(run)
     if keep_batch:
         given = given.with_method(batch=saved.method.batch)
+    if saved.method.accumulate % given.method.accumulate == 0:  # more where memory was missing
+        given = given.with_method(accumulate=saved.method.accumulate)
     different = differences(saved, given)
     if different:
         values = ", ".join(f"{name} {old}, not {new}" for name, (old, new) in different.items())

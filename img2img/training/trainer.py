@@ -22,6 +22,8 @@ from img2img.training.runtime import Runtime, seed_step
 from img2img.training.schedule import Schedule
 from img2img.training.unroll import unrolled_terms
 
+LONG = 5000  # steps from which compiling, which takes minutes, pays off
+
 
 class Trainer:
     """A method with its optimizers, image pools and weight averages. `step` counts completed steps.
@@ -86,6 +88,22 @@ class Trainer:
             say(f"With {reasons}, steps are not recorded as CUDA graphs, and take longer.")
         else:
             self.graphs = CudaGraphs(self.runtime.device, say)
+
+    def compile_if_it_pays(
+        self, setting: bool | None, left: int, say: Callable[[str], None]
+    ) -> None:
+        """Compile the networks if the setting says so, or by default if it pays off.
+
+        left: the number of steps to do. say: takes a message.
+        """
+        if setting and self.runtime.miscompiles:
+            say(
+                "Not compiled, because torch's compiled bf16 code gives wrong gradients on CPUs. "
+                "Use --precision fp32 to compile."
+            )
+        elif setting or (setting is None and self.runtime.compiles and left >= LONG):
+            self.compile()
+            say("Compiling the networks: the first steps take a minute or more.")
 
     def compile(self) -> None:
         """Compile the networks. Steps are the same except for rounding."""

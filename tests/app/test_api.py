@@ -376,6 +376,18 @@ def test_after_a_failure_of_the_runtime_the_next_is_answered(client, monkeypatch
     assert client.post("/v1/translate", content=SMALL).status_code == 200
 
 
+def test_a_picture_that_does_not_fit_into_memory_is_refused_with_what_to_do(
+    client, monkeypatch, invert
+):
+    def failing(*_):
+        raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+
+    monkeypatch.setattr(type(invert._session), "run", failing, raising=False)
+    answer = client.post("/v1/translate", content=SMALL)
+    assert answer.status_code == 413
+    assert "needs more memory than the provider cpu has left" in answer.json()["detail"]
+
+
 def test_what_takes_too_long_ends(invert, monkeypatch):
     monkeypatch.setattr(type(invert), "__call__", lambda *_: time.sleep(0.5))
     models = Models([str(invert.path)], "cpu")

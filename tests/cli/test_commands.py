@@ -10,10 +10,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bundles import make_between, make_identity
+from bundles import make_between, make_bundle, make_identity
 from command_line import run
 from PIL import Image
 
+from img2img.app import page, server
+from img2img.infer import nvidia, session
 from img2img.intensity import Intensity, stacked
 from img2img.methods import METHODS
 
@@ -563,6 +565,31 @@ def test_doctor_reports_in_json():
     report = json.loads(start("doctor", "--json").stdout)
     assert report["problems"] == []
     assert "cpu" in report["providers"]
+
+
+@pytest.mark.skipif(
+    nvidia.driver() is not None or "cuda" not in session.available(),
+    reason="a driver, or an onnxruntime without CUDA",
+)
+def test_doctor_tells_what_a_gpu_with_a_driver_alone_lacks(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(session, "_has_nvidia_driver", lambda: True)
+    providers = json.loads(run("doctor", "--json").stdout)["providers"]
+    assert providers["cpu"] == "works"
+    assert providers["cuda"].startswith("The provider cuda does not work here (")
+    assert "img2img[cuda]" in providers["cuda"]
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_servers_take_the_number_of_threads(command, tmp_path, monkeypatch):
+    """Where they would start."""
+    used = []
+    monkeypatch.setattr(server, "run", lambda settings, *_: used.append(settings.load()))
+    monkeypatch.setattr(page, "launch", lambda models, *_: used.append(models))
+    model = str(make_bundle(tmp_path / "invert.onnx"))
+    options = ("--provider", "cpu", "--threads", "3", "--port", "8765")
+    assert run(command, "-m", model, *options).returncode == 0
+    assert used[0].get(used[0].names[0]).threads == 3
 
 
 @pytest.fixture

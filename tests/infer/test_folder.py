@@ -392,7 +392,7 @@ def test_larger_pictures_are_tiled_where_asked_and_redone_for_another_tile(
     tiled = []
 
     class Halves:
-        whole_side = 20
+        side, whole_side = 64, 20
 
         def __init__(self, translator, side, norm_tiles):
             assert (side, norm_tiles) == (64, None)
