@@ -17,7 +17,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 
 from img2img import checksum
-from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
+from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError, install_command
 from img2img.files import cache_folder, usable_cores
 from img2img.infer import nvidia, onnx_file, openvino, tensorrt
 from img2img.infer.bound import BoundSession
@@ -207,7 +207,7 @@ def _candidates(provider: str) -> Iterator[str]:
             names = ", ".join(get_args(Provider))
             raise UsageError(f"There is no provider {provider}. Choose one of: {names}.")
         if provider == "openvino" and provider not in available():
-            raise _unbound(provider, "it is not installed: pip install 'img2img[openvino]'")
+            raise _unbound(provider, f"it is not installed: {install_command('openvino')}")
         if provider not in available():
             raise DeviceError(
                 f"This onnxruntime has no {provider} provider; it has {', '.join(available())}."
@@ -359,8 +359,8 @@ def _missing_library(name: str) -> str:
     except OSError as error:
         missing = re.match(r"(\S+): cannot open shared object file", str(error))
         if missing:
-            return f"{missing[1]} is missing: pip install 'img2img[cuda]'"
-    return "a library that it needs is missing: pip install 'img2img[cuda]'"
+            return f"{missing[1]} is missing: {install_command('cuda')}"
+    return "a library that it needs is missing: {install_command('cuda')}"
 
 
 def _has_nvidia_driver() -> bool:
