@@ -43,6 +43,12 @@ def shipped(folder: str) -> Path:
     return PACKAGE.parent / {"quickstart": "examples/quickstart"}.get(folder, folder)
 
 
+def added() -> Path:
+    """The folder of the models that the user has added, for use from all folders."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "img2img" / "models"
+
+
 def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
     """Every model that can be named in the current folder, shipped ones first: those of a folder in
     the order of its SHA256SUMS, then others by name.
@@ -105,13 +111,18 @@ def require_intact(entry: Entry) -> Entry:
     """The entry. Raises DataError where SHA256SUMS lists the file with another digest."""
     if not entry.sha256 or not entry.path.is_file():
         return entry
-    status = entry.path.stat()
-    if _digest(entry.path, status.st_size, status.st_mtime_ns) != entry.sha256:
+    if digest(entry.path) != entry.sha256:
         raise DataError(
             f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again, or, "
             "if you have changed it, correct its line there."
         )
     return entry
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @cache
