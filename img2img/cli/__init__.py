@@ -16,6 +16,7 @@ from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
 from img2img.cli.import_checkpoint import import_checkpoint
 from img2img.cli.info import info
+from img2img.cli.models import models
 from img2img.cli.quickstart import quickstart
 from img2img.cli.serve import serve
 from img2img.cli.slices import slices
@@ -44,6 +45,9 @@ app.command()(export)
 app.command("import")(import_checkpoint)
 for command in (translate, demo, serve, evaluate, compare, bench, info, doctor):
     app.command()(command)
+
+
+app.add_typer(models, name="models")
 
 
 @app.callback(invoke_without_command=True)

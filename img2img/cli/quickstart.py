@@ -41,7 +41,7 @@ def quickstart(
     from rich.table import Table
 
     from img2img.cli import stderr_console
-    from img2img.errors import Img2ImgError, needs_extra
+    from img2img.errors import Img2ImgError, UsageError, install_command, needs_extra
     from img2img.infer.registry import shipped
 
     try:
@@ -54,6 +54,8 @@ def quickstart(
         raise needs_extra("train", error) from None
 
     console, sample = stderr_console(), shipped("quickstart")
+    if not (sample / "train").is_dir():
+        raise UsageError(f"The sample's pictures are not installed: {install_command('models')}")
     run = new_folder(out, name, numbered=True)
     config = RunConfig.build(
         {
