@@ -31,7 +31,6 @@ app = typer.Typer(
     name="img2img",
     help="Image-to-image translation with GANs: train on your folders, run the result anywhere.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -22,6 +22,8 @@ def doctor(
     """Show what this machine has, and whether it can run models and train.
 
     Nothing is changed or sent. Exit code 1: something that is installed is broken.
+
+    img2img doctor --provider cuda --device cuda
     """
     import json
 

@@ -17,6 +17,8 @@ def list_models(
 
     Those that ship come first, then those that were added, those in ./weights, and exports in
     ./runs. Of two with one name, the first is used.
+
+    img2img models add night.onnx
     """
     if context.invoked_subcommand:
         return
@@ -53,6 +55,8 @@ def add(
     """Copy a model into your data folder, so that it has a name in all folders.
 
     Its SHA-256 is kept beside it, and compared whenever the model is used.
+
+    img2img models add night.onnx
     """
     from img2img.cli import stdout_console
     from img2img.errors import DataError

@@ -33,6 +33,8 @@ def quickstart(
 
     Works offline, and takes about three minutes on two CPU cores. Prints the held-out L1 distance
     with those of two trivial baselines, and writes a contact sheet: input, output, truth.
+
+    img2img quickstart --name first
     """
     import json
     import shlex
