@@ -58,11 +58,11 @@ def licence(metadata: Message) -> str:
 def main() -> None:
     print("# Licences of the dependencies\n")
     print(
-        "What `pip install '.[all]'` installs on Linux x86-64, with the licence that each package\n"
-        "states; written by `docs/licenses.py`. None of it is copied into this repository or its\n"
-        "packages. Those who pass on an environment or an image should look at two kinds: NVIDIA's\n"
-        "libraries, which come with torch, are under NVIDIA's terms, and `pillow-jxl-plugin`, which\n"
-        "the extra `formats` installs for JPEG XL, is under the GPL.\n"
+        "What `pip install '.[all]'` installs on Linux x86-64, with the licence that each\n"
+        "package states; written by `docs/licenses.py`. None of it is copied into this repository\n"
+        "or its packages. Those who pass on an environment or an image should look at two kinds:\n"
+        "NVIDIA's libraries, which come with torch, are under NVIDIA's terms, and\n"
+        "`pillow-jxl-plugin`, which the extra `formats` installs for JPEG XL, is under the GPL.\n"
     )
     print("| package | version | licence |\n|---|---|---|")
     silent = []
