@@ -5,7 +5,7 @@
 
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml hatch_build.py README.md LICENSE constraints.txt ./
 COPY img2img img2img
 COPY weights weights
 COPY examples/quickstart examples/quickstart

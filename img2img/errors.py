@@ -23,6 +23,7 @@ CURES = {  # of errors of writing
 }
 if hasattr(errno, "EDQUOT"):  # Windows has no such quota
     CURES[errno.EDQUOT] = "Delete files of yours on this disk, or ask for a larger quota."
+DISTRIBUTION = "img2img-gan"  # on the package index, where img2img is another project
 
 
 class Img2ImgError(Exception):
@@ -77,9 +78,14 @@ def told(error: OSError) -> str:
     return f"({error.strerror or error}). {cure}".rstrip()
 
 
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra, also beside an installed checkout."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 def needs_extra(extra: str, error: ImportError) -> UsageError:
     """The error for an optional dependency that is not installed, with the install command."""
     return UsageError(
         f"This command needs {error.name}, which is not installed. "
-        f"Install it with: pip install 'img2img[{extra}]'"
+        f"Install it with: {install_command(extra)}"
     )

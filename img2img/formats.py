@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from img2img.errors import DataError
+from img2img.errors import DataError, install_command
 from img2img.jxl import JxlHeader, read_jxl_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -245,7 +245,7 @@ def _import_decoder(name: str, kind: str) -> None:
     except ImportError:
         raise DataError(
             f"{name}: {COMMON_NAMES[kind]} needs another package. "
-            "Install it with: pip install 'img2img[formats]'"
+            f"Install it with: {install_command('formats')}"
         ) from None
     if kind == "HEIF":
         module.register_heif_opener(thumbnails=False)

@@ -150,7 +150,7 @@ def test_a_missing_decoder_is_named_with_the_line_that_installs_it(
     with pytest.raises(DataError) as caught:
         images.read(path)
     assert str(caught.value).startswith(f"{path}: {name} needs another package. ")
-    assert "pip install 'img2img[formats]'" in str(caught.value)
+    assert "pip install 'img2img-gan[formats]'" in str(caught.value)
 
 
 # --- words ----------------------------------------------------------------------------------

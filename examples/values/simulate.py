@@ -4,7 +4,7 @@
     python examples/values/simulate.py microscope OUT      # OUT/{brightfield,nuclei}/slide07-03.tif
 
 Nothing of it is real: they show how such data are trained on and measured, in minutes on a CPU, not
-how well that works on patients or cells. Needs `pip install 'img2img[science,medical]'`.
+how well that works on patients or cells. Needs `pip install 'img2img-gan[science,medical]'`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ try:
     import pydicom
     import tifffile
 except ImportError as error:
-    sys.exit(f"{error.name} is missing: pip install 'img2img[train,science,medical]'")
+    sys.exit(f"{error.name} is missing: pip install 'img2img-gan[train,science,medical]'")
 
 SIDE = 128  # px
 GROUPS, EACH = 12, 16  # patients or slides, and pictures of each

@@ -16,6 +16,7 @@ from img2img.cli.evaluate import evaluate
 from img2img.cli.export import export
 from img2img.cli.import_checkpoint import import_checkpoint
 from img2img.cli.info import info
+from img2img.cli.models import models
 from img2img.cli.quickstart import quickstart
 from img2img.cli.serve import serve
 from img2img.cli.slices import slices
@@ -30,7 +31,6 @@ app = typer.Typer(
     name="img2img",
     help="Image-to-image translation with GANs: train on your folders, run the result anywhere.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,6 +44,9 @@ app.command()(export)
 app.command("import")(import_checkpoint)
 for command in (translate, demo, serve, evaluate, compare, bench, info, doctor):
     app.command()(command)
+
+
+app.add_typer(models, name="models")
 
 
 @app.callback(invoke_without_command=True)

@@ -58,6 +58,8 @@ def export(
     """Export a run to a self-contained model, and compare it with torch on real pictures.
 
     A CycleGAN has two directions, in two files: NAME-ab.onnx and NAME-ba.onnx.
+
+    img2img export runs/cyclegan-horses-zebras
     """
     from img2img.cli import stderr_console
     from img2img.errors import needs_extra

@@ -76,6 +76,8 @@ def import_checkpoint(
 
     The architecture is recognized by the order and shapes of the layers. Nothing in the file is
     executed.
+
+    img2img import latest_net_G.pth
     """
     import json
     import shlex

@@ -16,7 +16,10 @@ def info(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a model translates, how it was trained, and how exact its export is."""
+    """Show what a model translates, how it was trained, and how exact its export is.
+
+    img2img info flat-to-3d
+    """
     import json
 
     from img2img.cli import stdout_console

@@ -33,6 +33,8 @@ def quickstart(
 
     Works offline, and takes about three minutes on two CPU cores. Prints the held-out L1 distance
     with those of two trivial baselines, and writes a contact sheet: input, output, truth.
+
+    img2img quickstart --name first
     """
     import json
     import shlex
@@ -41,7 +43,7 @@ def quickstart(
     from rich.table import Table
 
     from img2img.cli import stderr_console
-    from img2img.errors import Img2ImgError, needs_extra
+    from img2img.errors import Img2ImgError, UsageError, install_command, needs_extra
     from img2img.infer.registry import shipped
 
     try:
@@ -54,6 +56,8 @@ def quickstart(
         raise needs_extra("train", error) from None
 
     console, sample = stderr_console(), shipped("quickstart")
+    if not (sample / "train").is_dir():
+        raise UsageError(f"The sample's pictures are not installed: {install_command('models')}")
     run = new_folder(out, name, numbered=True)
     config = RunConfig.build(
         {

@@ -3,13 +3,26 @@
 import ctypes
 import sys
 import weakref
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+MINOR = 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+VERSION = Path("/sys/module/nvidia/version")  # of the driver, on Linux
 PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: for all contexts
 TENSOR_CORES = 7  # compute capability from which a GPU multiplies matrices of fp16 fast
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that the driver offers to this process."""
+
+    name: str
+    memory: int  # bytes
+    compute_capability: str
 
 
 @cache
@@ -19,6 +32,39 @@ def driver() -> ctypes.CDLL | None:
         return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return None
+
+
+def driver_versions() -> dict[str, str]:
+    """The driver's version, where the system tells it, and the newest CUDA that it runs."""
+    library, number, versions = driver(), ctypes.c_int(), {}
+    if VERSION.is_file():
+        versions["driver"] = VERSION.read_text().strip()
+    if library is not None and library.cuDriverGetVersion(ctypes.byref(number)) == 0:
+        versions["CUDA"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    return versions
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may use."""
+    library, count = driver(), ctypes.c_int()
+    if library is None or library.cuInit(0) != 0:
+        return []
+    if library.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    return [_described(library, number) for number in range(count.value)]
+
+
+def _described(library: ctypes.CDLL, number: int) -> Gpu:
+    gpu, memory, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    library.cuDeviceGet(ctypes.byref(gpu), number)
+    library.cuDeviceGetName(name, len(name), gpu)
+    library.cuDeviceTotalMem_v2(ctypes.byref(memory), gpu)
+    capability = []
+    for attribute in (MAJOR, MINOR):
+        value = ctypes.c_int()
+        library.cuDeviceGetAttribute(ctypes.byref(value), attribute, gpu)
+        capability.append(str(value.value))
+    return Gpu(name.value.decode(errors="replace"), memory.value, ".".join(capability))
 
 
 def _first_gpu() -> tuple[ctypes.CDLL, ctypes.c_int] | None:

@@ -1,4 +1,4 @@
-"""Finding a model by its name: a path, a shipped model, one in ./weights, or a run's export."""
+"""Finding a model by its name: a path, one that ships or was added, one in ./weights or ./runs."""
 
 import hashlib
 import os
@@ -6,13 +6,18 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-from img2img.errors import DataError, UsageError
+from img2img import locks
+from img2img.errors import DataError, UsageError, install_command
 from img2img.files import RUN_FILE, is_hidden
+from img2img.writing import whole_files
 
 PACKAGE = Path(__file__).parents[1]
+MODELS = "img2img_gan_models"  # the package that has the models where the wheel has none
 SUMS = "SHA256SUMS"
+MORE = install_command("models")
 WEIGHTS = (
     ".pth",
     ".pt",
@@ -34,20 +39,28 @@ class Entry:
 
 
 def shipped(folder: str) -> Path:
-    """The shipped folder `weights` or `quickstart`: inside a wheel, or beside the package in a
-    checkout.
+    """The shipped folder `weights` or `quickstart`: beside the package in a checkout, in the
+    package of the models, or inside the wheel, which may have no weights, and test pictures alone.
     """
-    installed = PACKAGE / "shipped" / folder
-    if installed.is_dir():
-        return installed
-    return PACKAGE.parent / {"quickstart": "examples/quickstart"}.get(folder, folder)
+    if (PACKAGE.parent / "pyproject.toml").is_file():
+        return PACKAGE.parent / {"quickstart": "examples/quickstart"}.get(folder, folder)
+    models = find_spec(MODELS)
+    if models and models.origin and (there := Path(models.origin).parent / folder).is_dir():
+        return there
+    return PACKAGE / "shipped" / folder
+
+
+def added() -> Path:
+    """The folder of the models that the user has added, for use from all folders."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "img2img" / "models"
 
 
 def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
     """Every model that can be named in the current folder, shipped ones first: those of a folder in
     the order of its SHA256SUMS, then others by name.
     """
-    folders = [shipped("weights"), Path("weights")]
+    folders = [shipped("weights"), added(), Path("weights")]
     for folder in dict.fromkeys(f.resolve() for f in folders if f.is_dir()):
         sums = _sums(folder)
         bundles = {path.name: path for path in sorted(folder.glob("*.onnx"))}
@@ -57,6 +70,28 @@ def entries(runs: Path = Path("runs")) -> Iterator[Entry]:
         for run in sorted(path for path in runs.iterdir() if not is_hidden(path.name)):
             for path in sorted((run / "export").glob("*.onnx")):
                 yield Entry(path.stem, path)
+
+
+def add(path: Path, content: bytes) -> Entry:
+    """Copy a bundle into the folder of added models, and list its digest there.
+
+    Raises UsageError where another model has its name, or another process adds one.
+    """
+    folder, name = added(), path.stem
+    digest_of_content = hashlib.sha256(content).hexdigest()
+    with locks.held(folder / ".lock", "A model is being added"):
+        for taken in (shipped("weights") / f"{name}.onnx", folder / f"{name}.onnx"):
+            if taken.exists():
+                raise UsageError(
+                    f"There is a model {name} already: {taken}. Rename {path}, or delete that file "
+                    "if you have added it."
+                )
+        sums = {**_sums(folder), f"{name}.onnx": digest_of_content}
+        target = folder / f"{name}.onnx"
+        with whole_files([target, folder / SUMS]) as [model, listed]:
+            model.write_bytes(content)
+            listed.write_text("".join(f"{each}  {file}\n" for file, each in sums.items()))
+    return Entry(name, target, digest_of_content)
 
 
 def find(model: str | Path, direction: str | None = None) -> Entry:
@@ -90,9 +125,10 @@ def find(model: str | Path, direction: str | None = None) -> Entry:
                 f"{model} does not translate {direction}. Omit --direction, or name another model."
             )
         names = ", ".join(dict.fromkeys(entry.name for entry in known or entries())) or "none yet"
+        absent = "" if shipped("weights").is_dir() else f" To install those that ship: {MORE}"
         raise DataError(
             f"There is no model {model}. Give an .onnx file, the folder of a run, or one of the "
-            f"names that are known here: {names}."
+            f"names that are known here: {names}.{absent}"
         )
     exact = [entry for entry in matches if entry.name == name]
     if not exact and len({entry.name for entry in matches}) > 1:
@@ -105,13 +141,18 @@ def require_intact(entry: Entry) -> Entry:
     """The entry. Raises DataError where SHA256SUMS lists the file with another digest."""
     if not entry.sha256 or not entry.path.is_file():
         return entry
-    status = entry.path.stat()
-    if _digest(entry.path, status.st_size, status.st_mtime_ns) != entry.sha256:
+    if digest(entry.path) != entry.sha256:
         raise DataError(
             f"{entry.path} is damaged: its SHA-256 is not the one in {SUMS}. Install it again, or, "
             "if you have changed it, correct its line there."
         )
     return entry
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @cache

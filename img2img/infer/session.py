@@ -1,10 +1,8 @@
 """A session on the best provider that works here: one of onnxruntime's, or OpenVINO."""
 
 import contextlib
-import ctypes
 import hashlib
 import io
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 
 from img2img import checksum
-from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError
+from img2img.errors import DataError, DeviceError, Img2ImgError, UsageError, install_command
 from img2img.files import cache_folder, usable_cores
-from img2img.infer import nvidia, onnx_file, openvino, tensorrt
+from img2img.infer import cuda_libraries, nvidia, onnx_file, openvino, tensorrt
 from img2img.infer.bound import BoundSession
 from img2img.infer.half import in_half
 from img2img.infer.tensorrt import RangedSession
@@ -41,6 +39,17 @@ MAX_BYTES = 2**31 - 1  # of an ONNX file: the limit of protobuf
 # weights in another file, which OpenVINO would read from any path.
 EXTERNAL_DATA = (b"\x08location", b"\x00location")
 ORT_FORMAT = b"ORTM"  # at byte 4 of a model in onnxruntime's format, which it loads under any name
+
+
+class Unbound(DeviceError):
+    """A provider does not work on this machine, for this reason."""
+
+    def __init__(self, provider: str, reason: str):
+        super().__init__(
+            f"The provider {provider} does not work here ({reason}). "
+            "Use --provider auto, or run: img2img doctor"
+        )
+        self.reason = reason
 
 
 class Session(Protocol):
@@ -203,21 +212,29 @@ def _candidates(provider: str) -> Iterator[str]:
     accelerators have failed, because that takes half a second.
     """
     if provider != "auto":
-        if provider not in get_args(Provider):
-            names = ", ".join(get_args(Provider))
-            raise UsageError(f"There is no provider {provider}. Choose one of: {names}.")
-        if provider == "openvino" and provider not in available():
-            raise _unbound(provider, "it is not installed: pip install 'img2img[openvino]'")
+        require_known(provider)
         if provider not in available():
-            raise DeviceError(
-                f"This onnxruntime has no {provider} provider; it has {', '.join(available())}."
-            )
+            raise Unbound(provider, lacking(provider))
         yield provider
         return
     yield from _accelerators()
     if openvino.is_installed() and openvino.pays_off():
         yield "openvino"
     yield "cpu"
+
+
+def require_known(provider: str) -> None:
+    """Raises UsageError for a name that is not a provider's."""
+    if provider not in get_args(Provider):
+        names = ", ".join(get_args(Provider))
+        raise UsageError(f"There is no provider {provider}. Choose one of: {names}.")
+
+
+def lacking(provider: str) -> str:
+    """Why a provider is not among `available`."""
+    if provider == "openvino":
+        return f"it is not installed: {install_command('openvino')}"
+    return f"this onnxruntime does not have it, but {', '.join(available())}"
 
 
 def _accelerators() -> list[str]:
@@ -301,7 +318,7 @@ def _open(
     full_name, options = PROVIDERS[name], _options(threads)
     if name in ("cuda", "tensorrt"):
         if not _has_nvidia_driver():
-            raise _unbound(name, "there is no NVIDIA driver")
+            raise Unbound(name, "there is no NVIDIA driver")
         ort.set_default_logger_severity(4)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
             ort.preload_dlls()  # loads the CUDA libraries of pip packages, among them torch's
@@ -316,13 +333,13 @@ def _open(
                 "img2img export has written."
             ) from None
         if explicit:
-            raise _unbound(name, reason(error)) from None
+            raise Unbound(name, reason(error)) from None
         _tell_once(name, reason(error))
         return None
     if full_name not in session.get_providers():
         if explicit:
-            raise _unbound(name, _missing_library(name))
-        _tell_once(name, _missing_library(name))
+            raise Unbound(name, cuda_libraries.needed(name))
+        _tell_once(name, cuda_libraries.needed(name))
         return None
     return session
 
@@ -342,25 +359,6 @@ def reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     informative = [line for line in lines if line and not line.endswith(":")]
     return " ".join(informative[:2]) or type(error).__name__
-
-
-def _unbound(name: str, reason: str) -> DeviceError:
-    return DeviceError(
-        f"The provider {name} does not work here ({reason}). "
-        "Use --provider auto, or run: img2img doctor"
-    )
-
-
-def _missing_library(name: str) -> str:
-    """Load the provider's library by itself, to learn from the linker what is missing."""
-    library = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{name}.so"
-    try:
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        missing = re.match(r"(\S+): cannot open shared object file", str(error))
-        if missing:
-            return f"{missing[1]} is missing: pip install 'img2img[cuda]'"
-    return "a library that it needs is missing: pip install 'img2img[cuda]'"
 
 
 def _has_nvidia_driver() -> bool:

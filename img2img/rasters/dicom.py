@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError, MissingPackage
+from img2img.errors import DataError, MissingPackage, install_command
 from img2img.rasters.raster import Carried, Header, Raster, require_bounded
 from img2img.rasters.scaling import scaled, stored_range, type_scaled
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
 
-INSTALL = "DICOM needs another package. Install it with: pip install 'img2img[medical]'"
+INSTALL = f"DICOM needs another package. Install it with: {install_command('medical')}"
 SIGNATURE = b"DICM"  # at 128
 DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError, MissingPackage
+from img2img.errors import DataError, MissingPackage, install_command
 from img2img.rasters.raster import (
     CHUNK,
     Carried,
@@ -31,7 +31,7 @@ from img2img.rasters.scaling import scaled, type_scaled
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-INSTALL = "NIfTI needs another package. Install it with: pip install 'img2img[medical]'"
+INSTALL = f"NIfTI needs another package. Install it with: {install_command('medical')}"
 MAX_SKIPPED = 2**33  # bytes that are decompressed to reach a slice
 MAX_EXTENSIONS = 2**24  # bytes between header and values that are carried
 SIZES = {1: 348, 2: 540}  # version -> bytes of the header

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from img2img.errors import DataError, MissingPackage
+from img2img.errors import DataError, MissingPackage, install_command
 from img2img.formats import jpeg_scans, require_few_scans
 from img2img.rasters import lzw
 from img2img.rasters.raster import type_read
@@ -20,7 +20,7 @@ from img2img.rasters.raster import type_read
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-INSTALL = "needs another package. Install it with: pip install 'img2img[science]'"
+INSTALL = f"needs another package. Install it with: {install_command('science')}"
 MAX_SEGMENTS = 2**20  # strips or tiles of a page
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # photometric forms
 OTHER_COLORS = {CMYK: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}

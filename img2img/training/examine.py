@@ -20,7 +20,7 @@ from img2img import images
 from img2img.data.augment import Augment
 from img2img.data.dataset import Dataset
 from img2img.data.stream import fixed_batch
-from img2img.errors import DataError, UsageError, needs_extra
+from img2img.errors import DataError, UsageError, install_command, needs_extra
 from img2img.evaluate import diagnose, features
 from img2img.evaluate.diagnose import LOG, Finding, read_findings
 from img2img.evaluate.distances import Neighbours, kernel
@@ -77,7 +77,8 @@ def fit_extractor(config: RunConfig, training: Dataset, held_out: Dataset, conso
     if name == "none" and config.patience:
         raise UsageError(
             "--patience needs a held-out distance, and this run measures none. Hold out "
-            f"{FEWEST_HELD_OUT} pictures, or {FEWEST} with --extractor, and install img2img[eval]."
+            f"{FEWEST_HELD_OUT} pictures, or {FEWEST} with --extractor, and run: "
+            f"{install_command('eval')}"
         )
     judge = features.known_sha256(name)
     if set(judge.values()) & set(config.feature_networks.values()):

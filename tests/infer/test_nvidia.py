@@ -84,3 +84,41 @@ def test_without_pinned_memory_usual_memory_serves(with_driver, failing):
         array[:] = 7
         assert array.sum() == 700
         assert driver is None or not driver.held
+
+
+class Described(Driver):
+    """A driver that describes two GPUs."""
+
+    def cuDriverGetVersion(self, result):
+        result._obj.value = 12080
+        return 0
+
+    def cuDeviceGetCount(self, result):
+        result._obj.value = 2
+        return 0
+
+    def cuDeviceGetName(self, buffer, size, gpu):
+        buffer.value = b"Stand-in"
+        return 0
+
+    def cuDeviceTotalMem_v2(self, result, gpu):
+        result._obj.value = 16 * 2**30
+        return 0
+
+    def cuDeviceGetAttribute(self, result, attribute, device):
+        result._obj.value = {75: 8, 76: 6}[attribute]
+        return 0
+
+
+def test_the_driver_describes_itself_and_its_gpus(with_driver, monkeypatch, tmp_path):
+    with_driver(Described())
+    (tmp_path / "version").write_text("570.86.15\n")
+    monkeypatch.setattr(nvidia, "VERSION", tmp_path / "version")
+    assert nvidia.driver_versions() == {"driver": "570.86.15", "CUDA": "12.8"}
+    assert nvidia.gpus() == [nvidia.Gpu("Stand-in", 16 * 2**30, "8.6")] * 2
+
+
+@pytest.mark.parametrize("driver", [None, Described(failing=("cuInit",))])
+def test_without_a_usable_driver_there_are_no_gpus(with_driver, driver):
+    with_driver(driver)
+    assert nvidia.gpus() == []

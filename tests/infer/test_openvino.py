@@ -156,7 +156,7 @@ def test_an_operator_that_it_does_not_know_is_a_data_error(bundle):
 
 def test_without_the_package_it_says_what_to_install(bundle, monkeypatch):
     monkeypatch.setattr(openvino, "is_installed", lambda: False)
-    with pytest.raises(DeviceError, match=r"pip install 'img2img\[openvino\]'"):
+    with pytest.raises(DeviceError, match=r"pip install 'img2img-gan\[openvino\]'"):
         session.load(bundle(), "openvino")
     assert "openvino" not in session.available()
 

@@ -16,6 +16,8 @@ def _here(tmp_path, monkeypatch):
     """An empty place: no models that ship, none beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "PACKAGE", tmp_path / "checkout" / "img2img")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    make("checkout/pyproject.toml")
 
 
 def make(name: str, content: bytes = b"model") -> Path:
@@ -68,11 +70,56 @@ def test_a_name_is_looked_for_in_weights():
     assert found("night") == "weights/night.onnx"
 
 
-@pytest.mark.parametrize("place", ["checkout/img2img/shipped/weights", "checkout/weights"])
-def test_a_name_is_looked_for_in_what_ships_first(place):
-    make("weights/night.onnx")
-    make(f"{place}/night.onnx")
-    assert found("night") == f"{place}/night.onnx"
+SITE = "site/img2img_gan_models/weights"
+
+
+@pytest.fixture
+def models_package(monkeypatch):
+    """The package of the models, with one."""
+    monkeypatch.syspath_prepend(Path("site").resolve())
+    make("site/img2img_gan_models/__init__.py", b"")
+    make(f"{SITE}/night.onnx")
+
+
+def test_a_checkout_has_its_models_in_place(models_package):
+    for place in ("weights", SITE, "data/img2img/models", "checkout/weights"):
+        make(f"{place}/night.onnx")
+    assert found("night") == "checkout/weights/night.onnx"
+
+
+def test_an_installation_has_them_in_the_package_of_the_models_or_in_the_wheel(models_package):
+    Path("checkout/pyproject.toml").unlink()
+    make("checkout/img2img/shipped/weights/night.onnx")
+    assert found("night") == f"{SITE}/night.onnx"
+    Path(SITE).rename("elsewhere")
+    assert found("night") == "checkout/img2img/shipped/weights/night.onnx"
+
+
+def test_an_added_model_is_found_from_every_folder_with_its_digest(tmp_path, monkeypatch):
+    registry.add(make("day.onnx"), b"model")
+    registry.add(make("night.onnx", b"dark"), b"dark")
+    make("elsewhere/weights/night.onnx", b"other")
+    monkeypatch.chdir("elsewhere")
+    entry = registry.find("night")
+    assert entry.path == tmp_path / "data" / "img2img" / "models" / "night.onnx"
+    assert entry.sha256 == digest(b"dark")
+    entry.path.write_bytes(b"bark")
+    with pytest.raises(DataError, match="damaged"):
+        registry.find("night")
+    assert registry.find("day").sha256 == digest()
+
+
+@pytest.mark.parametrize("place", ["checkout/weights", "data/img2img/models"])
+def test_a_name_is_not_added_twice(place):
+    make(f"{place}/night.onnx", b"first")
+    with pytest.raises(UsageError, match=r"There is a model night already: .*Rename night\.onnx"):
+        registry.add(make("night.onnx"), b"model")
+    assert Path(f"{place}/night.onnx").read_bytes() == b"first"
+
+
+def test_without_the_models_an_error_tells_how_to_install_them():
+    with pytest.raises(DataError, match=r"pip install 'img2img-gan\[models\]'"):
+        registry.find("flat-to-3d")
 
 
 def test_an_unknown_name_is_an_error_with_the_names_there_are():

@@ -151,7 +151,7 @@ def test_missing_packages_are_named(package, extra, tmp_path):
     for line in done.stdout.splitlines():
         assert line.startswith(f"{path}: ")
         assert line.endswith(
-            f"needs another package. Install it with: pip install 'img2img[{extra}]'"
+            f"needs another package. Install it with: pip install 'img2img-gan[{extra}]'"
         )
     assert len(done.stdout.splitlines()) == 2
 

@@ -135,7 +135,7 @@ def test_without_imagecodecs(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[:4] == [f"True {array.sum()}"] * 4
     assert lines[4].endswith(
-        "(LZW) needs another package. Install it with: pip install 'img2img[science]'"
+        "(LZW) needs another package. Install it with: pip install 'img2img-gan[science]'"
     )
     assert "(12 bits) needs another package" in lines[5]
 

@@ -203,7 +203,7 @@ def test_a_logger_that_is_not_installed_is_told_before_anything_is_written(
     name, start, monkeypatch, tmp_path
 ):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match=rf"pip install 'img2img\[{name}\]'"):
+    with pytest.raises(UsageError, match=rf"pip install 'img2img-gan\[{name}\]'"):
         start(loggers=name)()
     assert not (tmp_path / "run").exists()
 
