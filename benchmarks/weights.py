@@ -1,6 +1,6 @@
 """What the models of weights/ make of held-out pictures, for their cards.
 
-    python benchmarks/weights.py DATA ...           # of examples/emoji (128 px), earth (256 px)
+    python benchmarks/weights.py DATA ...           # of examples/{emoji (128 px),earth,photos}
     python benchmarks/weights.py DATA ... --write   # results, table of weights/README.md, picture
 
 Distances on the features of EfficientNet-Lite2, which took no part in training, and L1 are those of
@@ -26,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
 TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where it has some
     ("flat-to-3d", "flat", "3d", None),
     ("strokes-to-3d", "strokes", "strokes-3d", None),
+    ("old-photo", "aged", "clean", None),
     ("map-to-satellite", "map", "satellite", None),
     ("relief-to-satellite", "relief", "satellite", None),
     ("flat-noto-ab", "flat", "noto", None),
