@@ -4,7 +4,8 @@
 
 reads what build.py made, in one size or several, and gives {train,test}/aged, each crop in black
 and white as an old print of it may look today, several times, and {train,test}/clean, the crop in
-black and white. Paintings and further sizes are for training only: test has the photographs of the first.
+black and white. Paintings and further sizes are for training only: test has the photographs of the
+first.
 """
 
 import argparse

@@ -336,7 +336,7 @@ def test_aged_crops_are_worn_prints_of_the_clean_ones(tmp_path, monkeypatch):
         versions.append(np.asarray(Image.open(file)).astype(int))
         assert versions[-1].shape == (*clean.shape, 3)
         gray = versions[-1].mean(axis=2)
-        assert np.corrcoef(gray.ravel(), clean.ravel())[0, 1] > 0.8  # the same picture
+        assert np.corrcoef(gray.ravel(), clean.ravel())[0, 1] > 0.6  # the same picture
         assert gray.std() < clean.std()  # and faded
     assert len(versions) == age.VERSIONS
     assert not (versions[0] == versions[1]).all()
