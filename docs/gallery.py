@@ -48,7 +48,6 @@ MODELS = [
     Row("three-styles", "Emoji of three styles become any of the three.", "emoji", "flat"),
     Row("relief-to-satellite", "Relief becomes satellite.", "earth", "relief", "satellite"),
     Row("map-to-satellite", "A drawn map becomes satellite.", "earth", "map", "satellite"),
-    Row("old-photo", "Worn black and white prints become clean ones.", "photos", "aged", "clean"),
 ]
 
 
