@@ -107,6 +107,9 @@ STARGAN = {
     "modern before": "--objective rpgan --d-steps 1 --generator-lr 2e-4 --discriminator-lr 2e-4 "
     "--ema 0.999 --penalty-every 4 --d-layers 5 --steps 300",
     "modern": "--preset modern --steps 300",
+    "modern, colors kept": "--preset modern --residual off --classification 0 --color 3 "
+    "--padding replicate --discriminator mixture --d-norm instance --generator-lr 4e-4 "
+    "--discriminator-lr 6e-4 --steps 250",
 }
 TASKS = {
     "pairs": Task(
@@ -157,6 +160,8 @@ TASKS = {
         {
             **PAIRS,
             "modern, padded by the border": "--preset modern --padding replicate",
+            "modern, drawn anew": "--preset modern --residual off --l1 15 --perceptual 4 "
+            "--augment translation,cutout --generator-lr 5e-4 --padding replicate",
         },
         judge="lite2",
         data="earth",

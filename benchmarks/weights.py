@@ -34,6 +34,7 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("three-styles", "3d", "noto", "noto"),
     ("three-styles", "noto", "flat", "flat"),
 ]
+SHOWN = ("strokes-to-3d", "flat-to-3d", "map-to-satellite", "relief-to-satellite")  # in the picture
 ROWS, SIDE = 4, 128  # of the picture: rows, px of a cell
 FIGURES = {
     "lite2_kernel": "kernel distance",
@@ -65,18 +66,13 @@ def folder(style: str, data: list[Path]) -> Path:
 
 
 def sheet() -> images.Picture:
-    """The models on their own examples: what goes in, and beside it what comes out."""
+    """Models on their own examples: what goes in, and beside it what comes out."""
     columns: dict[str, list[np.ndarray]] = {}
-    domains: dict[str, list[str | None]] = {}
-    for bundle, _, _, to in TRANSLATIONS:
-        domains.setdefault(bundle, []).append(to)
-    for bundle, wanted in domains.items():
+    for bundle in SHOWN:
         translator = Translator(ROOT / "weights" / f"{bundle}.onnx")
         files = pictures(ROOT / "weights" / "examples" / bundle)[:ROWS]
         given = [images.read(file).pixels for file in files]
-        columns[f"{bundle}, in"] = given
-        for to in wanted:
-            columns[f"{bundle}, {to or 'out'}"] = translator(given, to)
+        columns[bundle], columns[f"{bundle}, out"] = given, translator(given)
     columns = {
         name: [images.resize(cell, SIDE, SIDE) for cell in column]
         for name, column in columns.items()

@@ -48,8 +48,6 @@ MODELS = [
     Row("three-styles", "Emoji of three styles become any of the three.", "emoji", "flat"),
     Row("relief-to-satellite", "Relief becomes satellite.", "earth", "relief", "satellite"),
     Row("map-to-satellite", "A drawn map becomes satellite.", "earth", "map", "satellite"),
-    Row("scene-to-painting", "Photographs become paintings by van Gogh.", "photos", "scene"),
-    Row("edges-to-photo", "Edges become photographs.", "photos", "edges", "photo"),
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scripts import load, tar
 
-build, degrade = load("photos/build.py"), load("photos/degrade.py")
+build, age = load("photos/build.py"), load("photos/age.py")
 debian, drawing = sys.modules["debian"], sys.modules["drawing"]
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -305,38 +305,58 @@ def test_the_last_line_that_fits_tells_the_license():
     assert debian.Licenses("Format: x\n").of("a.jpg").name == "unknown"
 
 
-def test_degraded_crops_are_small_files_of_the_sharp_ones(tmp_path, monkeypatch):
+def test_aged_crops_are_worn_prints_of_the_clean_ones(tmp_path, monkeypatch):
     small, large, out = tmp_path / "small", tmp_path / "large", tmp_path / "out"
     for data, split, style, seed in (
         (small, "train", "photo", 1),
         (small, "train", "painting", 2),
         (large, "train", "photo", 1),  # the same name in both sizes
+        (small, "test", "photo", 3),
         (large, "test", "photo", 3),
+        (small, "test", "painting", 4),
     ):
         (data / split / style).mkdir(parents=True)
-        picture = photograph(seed)
+        picture = photograph(seed, 80, 60)
         if data == large:
             picture = picture.resize((picture.width * 2, picture.height * 2))
         picture.save(data / split / style / f"{style}.png")
-    monkeypatch.setattr(sys, "argv", ["degrade.py", str(small), str(large), "--out", str(out)])
-    degrade.main()
-    inputs, truths = out / "train" / "degraded", out / "train" / "sharp"
+    monkeypatch.setattr(sys, "argv", ["age.py", str(small), str(large), "--out", str(out)])
+    age.main()
+    inputs, truths = out / "train" / "aged", out / "train" / "clean"
     assert names(inputs) == names(truths)
-    assert len(names(inputs)) == 3 * degrade.VERSIONS
-    assert len(names(out / "test" / "degraded")) == degrade.VERSIONS
-    size = photograph(1).height
-    sharp = np.asarray(photograph(1)).astype(int)
-    versions = []
+    assert len(names(inputs)) == 3 * age.VERSIONS
+    tests = names(out / "test" / "aged")  # photographs alone, of the first size
+    assert tests == {f"{version}-60-photo.png" for version in range(age.VERSIONS)}
+    size, versions = 60, []
     for file in sorted(inputs.glob(f"*-{size}-photo.png")):
-        assert (np.asarray(Image.open(truths / file.name)) == sharp).all()
+        clean = np.asarray(Image.open(truths / file.name)).astype(int)
+        assert clean.shape == (size, 80)
+        assert clean.min() == 0
+        assert clean.max() == 255
         versions.append(np.asarray(Image.open(file)).astype(int))
-        assert versions[-1].shape == sharp.shape
-        assert 1 < np.abs(versions[-1] - sharp).mean() < 20  # the same picture, and not whole
-    assert len(versions) == degrade.VERSIONS
+        assert versions[-1].shape == (*clean.shape, 3)
+        gray = versions[-1].mean(axis=2)
+        assert np.corrcoef(gray.ravel(), clean.ravel())[0, 1] > 0.6  # the same picture
+        assert gray.std() < clean.std()  # and faded
+    assert len(versions) == age.VERSIONS
     assert not (versions[0] == versions[1]).all()
 
 
-def test_degrading_needs_crops(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["degrade.py", str(tmp_path), "--out", str(tmp_path / "out")])
+def test_an_aged_photograph_is_the_same_in_every_run():
+    picture = np.asarray(photograph(1).convert("L"))
+    first, second = (age.aged(picture, np.random.default_rng(5)) for _ in range(2))
+    assert (first == second).all()
+
+
+def test_the_clean_picture_reaches_from_black_to_white_and_keeps_the_order_of_grays():
+    gray = np.linspace(60, 180, 400, dtype=np.uint8).reshape(20, 20)
+    clean = age.clean(gray).ravel().astype(int)
+    assert clean[0] == 0
+    assert clean[-1] == 255
+    assert (np.diff(clean) >= 0).all()
+
+
+def test_aging_needs_crops(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["age.py", str(tmp_path), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"build\.py makes them"):
-        degrade.main()
+        age.main()
