@@ -49,7 +49,10 @@ class Unbound(DeviceError):
             f"The provider {provider} does not work here ({reason}). "
             "Use --provider auto, or run: img2img doctor"
         )
-        self.reason = reason
+        self.provider, self.reason = provider, reason
+
+    def __reduce__(self) -> tuple[type["Unbound"], tuple[str, str]]:
+        return Unbound, (self.provider, self.reason)  # it comes from other processes, too
 
 
 class Session(Protocol):

@@ -23,6 +23,7 @@ from img2img.training import checkpoint
 from img2img.training.accumulate import BatchTooLarge, in_more_parts
 from img2img.training.callbacks import LOGGERS, Callback
 from img2img.training.colors import as_shown
+from img2img.training.config import RunConfig
 from img2img.training.feed import Feed, WorkerError
 from img2img.training.folder import RunFolder, is_begun, locked, require_checkpoint
 from img2img.training.log import Display, Means, MetricsLog
@@ -70,13 +71,13 @@ def train(
     if begins:
         plan = replace(plan, config=settled(plan.config, ranks))
         plan.config.to_json()  # raises the error of a name that it can't hold, without a folder yet
+    used = _callbacks(
+        config, callbacks, ranks
+    )  # one that is not installed: before there is a folder
     trainer = _new_trainer(plan, run, ranks)
     deadline = started + max_minutes * 60 if max_minutes is not None else math.inf
     with locked(run, ranks), stop_signals() as stop:
         while True:
-            used = (
-                [*(LOGGERS[name]() for name in config.loggers), *callbacks] if ranks.first else []
-            )
             with trainer.runtime.algorithms():
                 loop = Loop(plan, run, trainer, console, stop, begins, used)
                 parts = _session(loop, console, deadline)
@@ -85,7 +86,13 @@ def train(
             del loop, trainer  # whose memory the next one needs
             torch.cuda.empty_cache()
             plan, begins = replace(plan, config=plan.config.with_method(accumulate=parts)), False
+            used = _callbacks(config, callbacks, ranks)
             trainer = _new_trainer(plan, run, ranks)
+
+
+def _callbacks(config: RunConfig, further: Sequence[Callback], ranks: Ranks) -> list[Callback]:
+    """New loggers of the config, and the other callbacks, all in the first process alone."""
+    return [*(LOGGERS[name]() for name in config.loggers), *further] if ranks.first else []
 
 
 def _session(loop: "Loop", console: Console, deadline: float) -> int:

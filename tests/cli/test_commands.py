@@ -166,7 +166,7 @@ PAIR = ["train", "--mode", "cyclegan", "--a", "a", "--b"]
         (["evaluate", "--real", "a", "--fake", "b", "--labels", "a"], 2, "--segmenter FILE needs"),
         (["import", "nowhere.pth"], 3, "no file or folder nowhere.pth"),
         (["import", "a"], 3, "a has no generators"),
-        (["import", "bad/1.png"], 3, "damaged, or was not written by"),
+        (["import", "bad/1.png"], 3, "damaged, or no checkpoint of torch"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, said, folders):

