@@ -11,6 +11,10 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, a dependency of Gradio
     "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations: checks for updates
 }
+ALSO_OFF = {  # other values, in lower case, that do the same
+    "HF_HUB_DISABLE_TELEMETRY": {"on", "yes", "true"},  # Gradio itself sets it to "True"
+    "NO_ALBUMENTATIONS_UPDATE": {"true"},
+}
 
 
 def disable() -> None:
@@ -21,3 +25,9 @@ def disable() -> None:
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def is_off(name: str) -> bool:
+    """Whether a variable of SWITCHES turns off the telemetry of its library."""
+    value = os.environ.get(name)
+    return value == SWITCHES[name] or (value or "").lower() in ALSO_OFF.get(name, ())

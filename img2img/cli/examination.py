@@ -10,11 +10,10 @@ from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
 
-from img2img import __version__, machine
+from img2img import __version__, machine, telemetry
 from img2img.errors import DataError, DeviceError, install_command
 from img2img.files import cache_folder
 from img2img.infer import nvidia, registry
-from img2img.telemetry import SWITCHES
 
 WORKS = "works"
 LITTLE = 2**30  # bytes of memory or disk below which work is likely to fail
@@ -193,8 +192,8 @@ def _training(
 def _telemetry(remarks: list[str]) -> dict[str, str]:
     """The variables that turn off telemetry, with "off" for those that do."""
     states = {
-        name: "off" if os.environ.get(name) == value else f"set to {os.environ.get(name)!r}"
-        for name, value in SWITCHES.items()
+        name: "off" if telemetry.is_off(name) else f"set to {os.environ.get(name)!r}"
+        for name in telemetry.SWITCHES
     }
     others = [name for name, state in states.items() if state != "off"]
     if others:

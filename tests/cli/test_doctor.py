@@ -107,6 +107,12 @@ def test_telemetry_that_the_user_turned_on_is_told(monkeypatch):
     assert "may be on: GRADIO_ANALYTICS_ENABLED" in run("doctor").stdout
 
 
+def test_telemetry_that_is_turned_off_by_another_word_is_off(monkeypatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "True")  # as Gradio sets it
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["telemetry"]["HF_HUB_DISABLE_TELEMETRY"] == "off"
+
+
 def test_what_is_scarce_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "free_shared_memory", lambda: 2**20)
     monkeypatch.setattr(machine, "ram", lambda: {"of the machine": 2**40, "available": 2**20})
