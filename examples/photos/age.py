@@ -4,22 +4,13 @@
 
 reads what build.py made, in one size or several, and gives {train,test}/aged, each crop in black
 and white as an old print of it may look today, several times, and {train,test}/clean, the crop in
-black and white. Paintings and further sizes are for training only: test has the photographs of the
-first.
+black and white.
 """
 
-import argparse
-import sys
-import zlib
-from pathlib import Path
+import cv2
+import numpy as np
+from degrade import as_jpeg, noise, write_pairs
 
-try:
-    import cv2
-    import numpy as np
-except ImportError as error:
-    sys.exit(f"{error.name} is missing: pip install opencv-python-headless")
-
-VERSIONS = 8  # of each crop, each aged in another way
 SHARPER = 4  # how many times larger scratches are drawn than they are: smooth lines
 PAPERS = (  # what gray of 1 looks like: neutral, ivory, sepia, green and pink casts
     (1.0, 1.0, 1.0),
@@ -31,36 +22,7 @@ PAPERS = (  # what gray of 1 looks like: neutral, ivory, sepia, green and pink c
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS", help="of build.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder to be made")
-    given = parser.parse_args()
-    for split in ("train", "test"):
-        inputs, truths = given.out / split / "aged", given.out / split / "clean"
-        inputs.mkdir(parents=True, exist_ok=True)
-        truths.mkdir(exist_ok=True)
-        training = split == "train"
-        folders = [
-            photos / split / style
-            for photos in (given.photos if training else given.photos[:1])
-            for style in (("photo", "painting") if training else ("photo",))
-        ]
-        crops = [crop for folder in folders for crop in sorted(folder.glob("*.png"))]
-        if not crops:
-            sys.exit(f"{folders[0]} has no crops: build.py makes them.")
-        for crop in crops:
-            write(crop, inputs, truths)
-        print(f"{split}: {len(crops)} crops, {len(crops) * VERSIONS} aged ones", flush=True)
-
-
-def write(crop: Path, inputs: Path, truths: Path) -> None:
-    """Write the versions of a crop, each beside its truth."""
-    truth = clean(cv2.imread(str(crop), cv2.IMREAD_GRAYSCALE))
-    random = np.random.default_rng(zlib.crc32(crop.stem.encode()))
-    for version in range(VERSIONS):
-        name = f"{version}-{len(truth)}-{crop.stem}.png"
-        cv2.imwrite(str(inputs / name), aged(truth, random))
-        cv2.imwrite(str(truths / name), truth)
+    write_pairs(__doc__ or "", "aged", cv2.IMREAD_GRAYSCALE, clean, aged)
 
 
 def clean(gray: np.ndarray) -> np.ndarray:
@@ -75,7 +37,7 @@ def aged(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     shape, unit = picture.shape, len(picture) / 256  # scratches are as long as pictures are large
     print_ = picture.astype(np.float32) / 255
     print_ = cv2.GaussianBlur(print_, (0, 0), random.uniform(0.3, 1.0))
-    print_ += grain(shape, random) * random.uniform(0.01, 0.06)
+    print_ += noise(shape, random) * random.uniform(0.01, 0.06)
     print_ = faded(print_, random)
     light, dark = damage(shape, unit, random)
     print_ = print_ * (1 - light) + light * random.uniform(0.85, 1.0)
@@ -83,16 +45,7 @@ def aged(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     paper = np.array(PAPERS[random.integers(len(PAPERS))]) ** random.uniform(0.5, 1.5)
     toned = print_[..., None] * paper + (1 - print_[..., None]) * (1 - paper) * 0.25
     toned *= 1 - stains(shape, random)[..., None] * (1 - paper * (0.9, 0.8, 0.6))
-    blue_first = np.clip(np.rint(toned * 255), 0, 255).astype(np.uint8)[..., ::-1]
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 98))]
-    return cv2.imdecode(cv2.imencode(".jpg", blue_first, quality)[1], cv2.IMREAD_COLOR)
-
-
-def grain(shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Noise of a standard deviation of 1, finer or coarser."""
-    noise = random.standard_normal(shape).astype(np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), random.uniform(0.2, 0.8))
-    return noise / noise.std()
+    return as_jpeg(toned[..., ::-1] * 255, random)
 
 
 def cloud(shape: tuple[int, ...], coarse: int, random: np.random.Generator) -> np.ndarray:

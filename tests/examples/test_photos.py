@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from scripts import load, tar
 
-build, age = load("photos/build.py"), load("photos/age.py")
+build, age, darken = (load(f"photos/{name}.py") for name in ("build", "age", "darken"))
+VERSIONS = 8
 debian, drawing = sys.modules["debian"], sys.modules["drawing"]
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -324,9 +325,9 @@ def test_aged_crops_are_worn_prints_of_the_clean_ones(tmp_path, monkeypatch):
     age.main()
     inputs, truths = out / "train" / "aged", out / "train" / "clean"
     assert names(inputs) == names(truths)
-    assert len(names(inputs)) == 3 * age.VERSIONS
+    assert len(names(inputs)) == 3 * VERSIONS
     tests = names(out / "test" / "aged")  # photographs alone, of the first size
-    assert tests == {f"{version}-60-photo.png" for version in range(age.VERSIONS)}
+    assert tests == {f"{version}-60-photo.png" for version in range(VERSIONS)}
     size, versions = 60, []
     for file in sorted(inputs.glob(f"*-{size}-photo.png")):
         clean = np.asarray(Image.open(truths / file.name)).astype(int)
@@ -338,7 +339,7 @@ def test_aged_crops_are_worn_prints_of_the_clean_ones(tmp_path, monkeypatch):
         gray = versions[-1].mean(axis=2)
         assert np.corrcoef(gray.ravel(), clean.ravel())[0, 1] > 0.6  # the same picture
         assert gray.std() < clean.std()  # and faded
-    assert len(versions) == age.VERSIONS
+    assert len(versions) == VERSIONS
     assert not (versions[0] == versions[1]).all()
 
 
@@ -360,3 +361,38 @@ def test_aging_needs_crops(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["age.py", str(tmp_path), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"build\.py makes them"):
         age.main()
+
+
+def test_dark_photographs_are_noisy_and_darker_than_the_exposed_ones(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        (tmp_path / split / "photo").mkdir(parents=True)
+        (tmp_path / split / "painting").mkdir()
+        photograph(1, 80, 60).save(tmp_path / split / "photo" / "photo.png")
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["darken.py", str(tmp_path), "--out", str(out)])
+    darken.main()
+    files = sorted((out / "test" / "dark").iterdir())
+    assert len(files) == VERSIONS
+    for file in files:
+        dark = np.asarray(Image.open(file)).astype(float)
+        exposed = np.asarray(Image.open(out / "test" / "clean" / file.name)).astype(float)
+        assert dark.shape == exposed.shape == (60, 80, 3)
+        assert dark.mean() < 0.75 * exposed.mean()
+        assert np.corrcoef(dark.ravel(), exposed.ravel())[0, 1] > 0.4  # the same picture
+
+
+def test_an_exposed_photograph_is_neither_dim_nor_pale():
+    gray = np.tile(np.linspace(0, 1, 256)[:, None, None], (1, 8, 3))
+    for gamma in (4.0, 0.2):
+        picture = np.rint(gray**gamma * 255).astype(np.uint8)
+        median = np.median(darken.exposed(picture).max(axis=2)) / 255
+        assert 0.35 < median < 0.65
+
+
+def test_less_light_gives_more_noise_for_its_signal():
+    picture = np.full((64, 64, 3), 200, np.uint8)
+    random = np.random.default_rng(0)
+    dark = [darken.darkened(picture, random).astype(float) for _ in range(40)]
+    means = np.array([each.mean() for each in dark])
+    ratios = np.array([each.std(axis=(0, 1)).mean() / each.mean() for each in dark])
+    assert np.corrcoef(means, ratios)[0, 1] < -0.3
