@@ -60,9 +60,9 @@ def main() -> None:
     print(
         "What `pip install '.[all]'` installs on Linux x86-64, with the licence that each\n"
         "package states; written by `docs/licenses.py`. None of it is copied into this repository\n"
-        "or its packages. Those who pass on an environment or an image should look at two kinds:\n"
-        "NVIDIA's libraries, which come with torch, are under NVIDIA's terms, and\n"
-        "`pillow-jxl-plugin`, which the extra `formats` installs for JPEG XL, is under the GPL.\n"
+        "or its packages. Those who pass on an environment or an image should know that\n"
+        "NVIDIA's libraries, which come with torch, are under NVIDIA's terms. The extra `jxl`\n"
+        "is not in `all`: its package is under the GPL.\n"
     )
     print("| package | version | licence |\n|---|---|---|")
     silent = []

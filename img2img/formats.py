@@ -20,10 +20,8 @@ from img2img.errors import DataError, install_command
 from img2img.jxl import JxlHeader, read_jxl_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-OPTIONAL = {
-    "HEIF": "pillow_heif",
-    "JXL": "pillow_jxl",
-}  # Pillow's format -> package with its decoder
+# Pillow's format -> package with its decoder, and the extra that installs it
+OPTIONAL = {"HEIF": ("pillow_heif", "formats"), "JXL": ("pillow_jxl", "jxl")}
 COMMON_NAMES = {"HEIF": "HEIC", "JXL": "JPEG XL"}
 
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; more than any camera in 2026 takes
@@ -240,12 +238,13 @@ def _kind(head: bytes) -> str | None:
 
 
 def _import_decoder(name: str, kind: str) -> None:
+    package, extra = OPTIONAL[kind]
     try:
-        module = importlib.import_module(OPTIONAL[kind])
+        module = importlib.import_module(package)
     except ImportError:
         raise DataError(
             f"{name}: {COMMON_NAMES[kind]} needs another package. "
-            f"Install it with: {install_command('formats')}"
+            f"Install it with: {install_command(extra)}"
         ) from None
     if kind == "HEIF":
         module.register_heif_opener(thumbnails=False)

@@ -138,11 +138,11 @@ def test_avif_is_written():
 
 
 @pytest.mark.parametrize(
-    ("kind", "package", "name"),
-    [("HEIF", "pillow_heif", "HEIC"), ("JXL", "pillow_jxl", "JPEG XL")],
+    ("kind", "package", "name", "extra"),
+    [("HEIF", "pillow_heif", "HEIC", "formats"), ("JXL", "pillow_jxl", "JPEG XL", "jxl")],
 )
 def test_a_missing_decoder_is_named_with_the_line_that_installs_it(
-    tmp_path, monkeypatch, kind, package, name
+    tmp_path, monkeypatch, kind, package, name, extra
 ):
     path = tmp_path / "photo.any"
     path.write_bytes(saved(plain(), kind))
@@ -150,7 +150,7 @@ def test_a_missing_decoder_is_named_with_the_line_that_installs_it(
     with pytest.raises(DataError) as caught:
         images.read(path)
     assert str(caught.value).startswith(f"{path}: {name} needs another package. ")
-    assert "pip install 'img2img-gan[formats]'" in str(caught.value)
+    assert f"pip install 'img2img-gan[{extra}]'" in str(caught.value)
 
 
 # --- words ----------------------------------------------------------------------------------
