@@ -1,10 +1,8 @@
 """Kills of `serve` and `demo` while requests with uploads are in flight, for `kills.py`."""
 
 import io
-import json
 import os
 import random
-import secrets
 import signal
 import socket
 import threading
@@ -18,6 +16,7 @@ import httpx
 import psutil
 from killer import ANEW, Killer, Lost, require_empty
 from PIL import Image
+from sessions import function_of, visit
 
 import img2img.app.page
 import img2img.app.server  # noqa: F401 (imported once, for all forks)
@@ -249,22 +248,9 @@ def _visitors(port: int) -> AbstractContextManager[None]:
     def ask(number: int) -> None:
         side = LARGE if number % 2 else SMALL
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client:
-            files = {"files": (f"{number}.png", _picture(side))}
-            path = client.post("/gradio_api/upload", files=files).json()[0]
-            functions = client.get("/config").json()["dependencies"]
-            function = next(each["id"] for each in functions if each["api_name"] == "translate")
-            session = secrets.token_hex(8)
-            file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-            data = [file, MODEL, "ab", None, []]
-            body = {"data": data, "fn_index": function, "session_hash": session}
-            client.post("/gradio_api/queue/join", json=body).raise_for_status()
-            source = f"/gradio_api/queue/data?session_hash={session}"
-            with client.stream("GET", source) as events:
-                for line in events.iter_lines():
-                    told = json.loads(line[5:]) if line.startswith("data:") else {}
-                    if told.get("msg") == "process_completed":
-                        if not told["success"]:
-                            raise Lost(f"the page answers {told}")
-                        return
+            try:
+                visit(client, function_of(client), MODEL, f"{number}.png", _picture(side))
+            except RuntimeError as error:
+                raise Lost(str(error)) from None
 
     return _clients(ask)

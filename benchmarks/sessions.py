@@ -9,6 +9,7 @@ files and threads after every tenth of them.
 import argparse
 import json
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -23,21 +24,29 @@ from img2img.infer.registry import shipped
 MODEL = "flat-to-3d"
 
 
-def visit(client: httpx.Client, number: int, function: int, picture: bytes) -> None:
-    """One picture, as the page sends it."""
-    path = client.post("/gradio_api/upload", files={"files": (f"{number}.webp", picture)}).json()[0]
-    session = f"session-{number}"
+def function_of(client: httpx.Client) -> int:
+    """The number of the page's function that translates."""
+    functions = client.get("/config").json()["dependencies"]
+    return next(each["id"] for each in functions if each["api_name"] == "translate")
+
+
+def visit(client: httpx.Client, function: int, model: str, file_name: str, picture: bytes) -> None:
+    """Translate a picture as the page does. Raises RuntimeError if the page reports an error."""
+    path = client.post("/gradio_api/upload", files={"files": (file_name, picture)}).json()[0]
+    session = secrets.token_hex(8)
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    data = [file, MODEL, "ab", None, []]
+    data = [file, model, "ab", None, []]
     body = {"data": data, "fn_index": function, "session_hash": session}
     client.post("/gradio_api/queue/join", json=body).raise_for_status()
     source = f"/gradio_api/queue/data?session_hash={session}"
     with client.stream("GET", source) as events:
         for line in events.iter_lines():
-            if line.startswith("data:") and json.loads(line[5:])["msg"] == "process_completed":
-                assert json.loads(line[5:])["success"], line
+            told = json.loads(line[5:]) if line.startswith("data:") else {}
+            if told.get("msg") == "process_completed":
+                if not told["success"]:
+                    raise RuntimeError(f"The page answers {told}.")
                 return
-    raise AssertionError("The page was not answered.")
+    raise RuntimeError("The page does not answer.")
 
 
 def main() -> None:
@@ -55,8 +64,7 @@ def main() -> None:
     picture = next(find_pictures(shipped("quickstart") / "test" / "flat")).read_bytes()
     try:
         with httpx.Client(base_url=found[0], timeout=60) as client:
-            config = client.get("/config").json()["dependencies"]
-            function = next(each["id"] for each in config if each["api_name"] == "translate")
+            function = function_of(client)
             began = time.monotonic()
             print("sessions  MiB  files  threads")
             for number in range(sessions + 1):
@@ -65,7 +73,7 @@ def main() -> None:
                     row = f"{number:8}  {memory:3.0f}  {process.num_fds():5}"
                     print(f"{row}  {process.num_threads():7}", flush=True)
                 if number < sessions:
-                    visit(client, number, function, picture)
+                    visit(client, function, MODEL, f"{number}.webp", picture)
             print(f"{sessions / (time.monotonic() - began):.1f} sessions a second")
     finally:
         demo.terminate()
