@@ -22,7 +22,7 @@ PAPERS = (  # what gray of 1 looks like: neutral, ivory, sepia, green and pink c
 
 
 def main() -> None:
-    write_pairs(__doc__ or "", "aged", cv2.IMREAD_GRAYSCALE, clean, aged)
+    write_pairs(__doc__ or "", "aged", ("photo", "painting"), cv2.IMREAD_GRAYSCALE, clean, aged)
 
 
 def clean(gray: np.ndarray) -> np.ndarray:

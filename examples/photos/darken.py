@@ -11,14 +11,15 @@ import numpy as np
 from degrade import as_jpeg, noise, write_pairs
 
 GAMMA = 2.2  # of stored values: value ** GAMMA is light
-STOPS = (1.5, 5.0)  # too little light, each stop half as much
-FULL_WELL = (2.7, 4.2)  # photons that make white, as powers of ten: the fewer, the noisier
-READOUT = (0.0003, 0.003)  # noise of the sensor, as a part of white
+STOPS = (1.5, 4.5)  # too little light, each stop half as much
+FULL_WELL = (3.0, 4.5)  # photons that make white, as powers of ten: the fewer, the noisier
+READOUT = (0.0002, 0.0015)  # noise of the sensor, as a part of white
 MEDIANS = (0.38, 0.6)  # of the lightness of a well exposed picture
 
 
 def main() -> None:
-    write_pairs(__doc__ or "", "dark", cv2.IMREAD_COLOR, exposed, darkened)
+    # No paintings: a model would make brush strokes of noise.
+    write_pairs(__doc__ or "", "dark", ("photo",), cv2.IMREAD_COLOR, exposed, darkened)
 
 
 def exposed(picture: np.ndarray) -> np.ndarray:
@@ -36,7 +37,7 @@ def exposed(picture: np.ndarray) -> np.ndarray:
 def darkened(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The picture with too little light, of another color, and noise, uint8 [H, W, 3]."""
     light = (picture.astype(np.float32) / 255) ** GAMMA
-    light *= random.uniform(0.75, 1.3, 3).astype(np.float32)
+    light *= random.uniform(0.85, 1.18, 3).astype(np.float32)
     light *= 2.0 ** -random.uniform(*STOPS)
     variance = light / 10 ** random.uniform(*FULL_WELL) + random.uniform(*READOUT) ** 2
     light += noise(picture.shape, random) * np.sqrt(variance)

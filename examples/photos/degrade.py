@@ -18,14 +18,15 @@ VERSIONS = 8  # of each crop, each degraded in another way
 def write_pairs(
     description: str,
     name: str,
+    styles: tuple[str, ...],
     flag: int,
     clean: Callable[[np.ndarray], np.ndarray],
     degraded: Callable[[np.ndarray, np.random.Generator], np.ndarray],
 ) -> None:
     """Run as a command: write {train,test}/NAME and {train,test}/clean for the folders given.
 
-    Crops are read by cv2.imread with the flag. Paintings and further sizes are for training only:
-    test has the photographs of the first folder.
+    styles: the folders of crops to train on. flag: how cv2.imread reads them. Paintings and further
+    sizes are for training only: test has the photographs of the first folder.
     """
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS", help="of build.py")
@@ -39,7 +40,7 @@ def write_pairs(
         folders = [
             photos / split / style
             for photos in (given.photos if training else given.photos[:1])
-            for style in (("photo", "painting") if training else ("photo",))
+            for style in (styles if training else ("photo",))
         ]
         crops = [crop for folder in folders for crop in sorted(folder.glob("*.png"))]
         if not crops:
