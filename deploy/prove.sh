@@ -61,16 +61,21 @@ stop() { # name: with SIGTERM, and long before it would be killed
     [ "$SECONDS" -lt 30 ] || fail "$1 had to be killed"
 }
 
-await_health() { # name: until the image's HEALTHCHECK passes, which it must not do at once
-    ! podman healthcheck run "$1" > /dev/null 2>&1 || fail "$1 is healthy before it serves"
-    for _ in $(seq 60); do
-        ! podman healthcheck run "$1" > /dev/null 2>&1 || return 0
+await() { # command: until it succeeds, for two minutes
+    for _ in $(seq 120); do
+        ! "$@" > /dev/null 2>&1 || return 0
         sleep 1
     done
-    fail "$1 did not become healthy: $(podman logs "$1" 2>&1 | tail -5)"
+    fail "not within two minutes: $*"
+}
+
+await_health() { # name: until the image's HEALTHCHECK passes, which it must not do at once
+    ! podman healthcheck run "$1" > /dev/null 2>&1 || fail "$1 is healthy before it serves"
+    await podman healthcheck run "$1"
 }
 
 command_of() { # name of a manifest, index of the pod: the words that Kubernetes starts
+    # shellcheck disable=SC2016 # Kubernetes expands it
     python3 -c '
 import sys, yaml
 *_, last = yaml.safe_load_all(open(sys.argv[1]))
@@ -128,6 +133,18 @@ demo() { # image
     ok "demo becomes healthy, and stops in time"
 }
 
+start_pods() { # image, options: two containers as the two pods of train.yaml
+    for index in 1 0; do
+        mapfile -t words < <(command_of train "$index")
+        start "img2img-train-$index" --add-host img2img-train-0.img2img-train:127.0.0.1 \
+            --shm-size 1g --entrypoint "${words[0]}" "$1" "${words[@]:1}" "${small[@]}" "${@:2}"
+    done
+}
+
+is_past() { # run, step
+    [ "$(tail -1 "$work/data/runs/$1/metrics.csv" | cut -d, -f1)" -gt "$2" ]
+}
+
 train() { # image
     run "$1" train --mode cyclegan --a horses --b zebras --name one "${small[@]}" --batch 2
     run "$1" train --resume runs/one --steps 4
@@ -136,21 +153,19 @@ train() { # image
     ok "train of two steps, two more, export, translate"
     start img2img-train "$1" train --mode cyclegan --a horses --b zebras --name long "${small[@]}" \
         --steps 100000
-    until [ -s "$work/data/runs/long/metrics.csv" ]; do sleep 1; done
+    await is_past long 0
     stop img2img-train
-    run "$1" train --resume runs/long --steps 100000 --max-time 1s
+    run "$1" train --resume runs/long --max-time 1s
     ok "a training that is stopped goes on"
-    for index in 1 0; do
-        mapfile -t words < <(command_of train "$index")
-        start "img2img-train-$index" --add-host img2img-train-0.img2img-train:127.0.0.1 \
-            --shm-size 1g --entrypoint "${words[0]}" "$1" "${words[@]:1}" "${small[@]}"
-    done
-    for index in 0 1; do
-        [ "$(podman wait "img2img-train-$index")" = 0 ] \
-            || fail "pod $index: $(podman logs "img2img-train-$index" 2>&1 | tail -20)"
-    done
-    [ "$(tail -1 "$work/data/runs/zebras/metrics.csv" | cut -d, -f1)" = 2 ] || fail "no step 2"
-    ok "the commands of train.yaml's two pods train a run together"
+    start_pods "$1" --steps 100000 --save-every 20
+    await is_past zebras 0
+    podman kill img2img-train-1 > /dev/null
+    [ "$(podman wait img2img-train-0)" != 0 ] || fail "pod 0 does not notice that pod 1 is gone"
+    last=$(tail -1 "$work/data/runs/zebras/metrics.csv" | cut -d, -f1)
+    podman --log-level fatal start img2img-train-1 img2img-train-0 > /dev/null
+    await is_past zebras "$last"
+    podman --log-level fatal stop --time 60 img2img-train-0 img2img-train-1 > /dev/null
+    ok "the commands of train.yaml's two pods train together; one is killed, both are started again: past step $last"
     run --entrypoint sh "$1" -c 'echo "int seven(void) { return 7; }" > /tmp/seven.c \
         && gcc -shared -fPIC -o /tmp/seven.so /tmp/seven.c \
         && python -c "import ctypes; assert ctypes.CDLL(\"/tmp/seven.so\").seven() == 7"'
