@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
-# docker build --target runtime -t img2img .            translate and serve: without torch
-# docker build --target train -t img2img:train .        train and export
-# Both for NVIDIA GPUs and processors; --build-arg DEVICE=cpu makes them smaller, for processors alone.
+# docker build --target runtime -t img2img:cuda .                          serve, translate: no torch
+# docker build --target runtime --build-arg DEVICE=cpu -t img2img:cpu .    smaller, for processors alone
+# docker build --target train -t img2img:train-cuda .                      train, export
 # How to use them: docs/tasks/containers.md
 
 # Its Debian is part of the name, since what apt-get installs follows it.

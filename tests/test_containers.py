@@ -337,14 +337,29 @@ def test_the_translation_has_the_options_that_its_job_uses():
     assert {f"--{name}" for name in options_of(CONTAINERS["translate"])} | {"--shard"} <= known
 
 
+# Releases
+
+
+def test_released_images_are_those_of_the_compose_files():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    released = workflow["jobs"]["images"]["strategy"]["matrix"]["include"]
+    known = {each["image"]: (each["build"]["target"], "cpu") for each in SERVICES.values()}
+    known |= {GPU[name]["image"]: (SERVICES[name]["build"]["target"], "cuda") for name in GPU}
+    for row in released:
+        assert known[f"img2img:{row['name']}"] == (row["target"], row["device"])
+    assert {row["target"] for row in released} == {"runtime", "train"}
+    images = {container["image"] for container in CONTAINERS.values()}
+    assert images <= {f"img2img:{row['name']}" for row in released}
+
+
 # Linters
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_the_manifest_follows_the_schemas_of_kubernetes(path):
-    validate = pytest.importorskip("kubernetes_validate").validate
+    schemas = pytest.importorskip("kubernetes_validate")
     for each in OBJECTS[path.stem]:
-        validate(each, "1.37", strict=True)
+        schemas.validate(each, schemas.latest_version(), strict=True)
 
 
 def test_hadolint_has_nothing_to_say_about_the_dockerfile():
