@@ -40,7 +40,15 @@ LISTS = {
     "<!-- list of commands -->": reference.commands,
     "<!-- list of settings -->": reference.settings,
 }
-LANGUAGES = {".py": "python", ".sh": "sh", ".mjs": "js", ".toml": "toml", ".md": "text", "": "text"}
+LANGUAGES = {
+    ".py": "python",
+    ".sh": "sh",
+    ".mjs": "js",
+    ".toml": "toml",
+    ".yaml": "yaml",
+    ".md": "text",
+    "": "text",
+}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 ALONE = re.compile(r"^\[`([\w.]+)`\]\(([^)\s#]+\.py)\)$", re.MULTILINE)
