@@ -113,7 +113,8 @@ def translate(
     from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
     from img2img.files import RECORD_FOLDER, PassedOver
-    from img2img.infer.folder import Settings, Summary, translate_files, undone
+    from img2img.infer.folder import Summary, translate_files, undone
+    from img2img.infer.pipeline import Settings
     from img2img.infer.plan import Job, formats_of, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import MAX_BATCH, Translator
