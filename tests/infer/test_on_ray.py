@@ -1,0 +1,197 @@
+"""Translating on Ray: what actors take, and that outputs and record are those of the usual command,
+although processes are killed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+from bundles import make_bundle
+from command_line import run
+from PIL import Image
+
+from img2img.infer import on_ray
+from img2img.infer.on_ray import Needs
+
+ROOT = Path(__file__).parents[2]
+NAMES = [f"{number:02}.png" for number in range(60)]
+# In the processes of Ray that work, a picture takes a tenth of a second, and one ends them.
+SLOW = """
+import os, sys, time
+if any(part.endswith("default_worker.py") for part in sys.orig_argv):
+    from img2img.infer import item
+    read = item._read
+    def slow(job, reading):
+        if job.source.endswith("deadly.png"):
+            os._exit(9)
+        time.sleep(0.1)
+        return read(job, reading)
+    item._read = slow
+"""
+needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="pip install -e '.[ray]' first")
+
+
+def node(**resources: float) -> dict:
+    return {"Resources": resources}
+
+
+@pytest.mark.parametrize(
+    ("provider", "threads", "nodes", "needs", "room"),
+    [
+        ("auto", None, [node(CPU=8.0)], Needs(1, 0), 8),
+        ("cpu", 4, [node(CPU=8.0), node(CPU=6.0)], Needs(4, 0), 3),
+        ("auto", None, [node(CPU=32.0), node(CPU=16.0, GPU=4.0)], Needs(4, 1), 4),
+        ("cpu", None, [node(CPU=16.0, GPU=4.0)], Needs(1, 0), 16),
+        ("openvino", None, [node(CPU=16.0, GPU=4.0)], Needs(1, 0), 16),
+        ("cuda", None, [node(CPU=16.0)], Needs(1, 1), 0),  # an error, not a wait without end
+        ("cuda", 8, [node(CPU=16.0, GPU=4.0)], Needs(8, 1), 2),
+        ("cpu", 64, [node(CPU=16.0)], Needs(64, 0), 0),
+        ("cpu", None, [node(memory=1e9)], Needs(1, 0), 0),  # a head that gets no work
+    ],
+)
+def test_an_actor_has_a_gpu_where_there_are_some_and_its_share_of_the_cpus(
+    provider, threads, nodes, needs, room
+):
+    assert on_ray._needs(nodes, provider, threads) == needs
+    assert sum(map(needs.fit, nodes)) == room
+
+
+def test_without_ray_the_command_to_install_it_is_told(bundle, save, noise, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    save(tmp_path / "in" / "a.png", noise())
+    line = ["translate", "in", "-o", "out", "-m", bundle(), "--engine", "ray"]
+    done = run(*line, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "img2img-gan[ray]" in done.stderr
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize("option", [["--actors", 2], ["--address", "auto"]])
+def test_options_of_ray_without_it_are_refused(bundle, tmp_path, option):
+    done = run("translate", "in", "-o", "out", "-m", bundle(), *option, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--engine ray" in done.stderr
+
+
+class Done(NamedTuple):
+    """What a command on Ray has done: its folder, its answer, what it listened to."""
+
+    folder: Path
+    code: int
+    summary: dict
+    message: str
+    addresses: set[str]
+
+
+def workers(command: psutil.Process) -> list[psutil.Process]:
+    """The processes of the actors."""
+    found = []
+    for process in command.children(recursive=True):
+        try:
+            found += [process] * process.cmdline()[0].startswith("ray::MapWorker")
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Done:
+    """Sixty pictures, a file that is none, and a picture that ends its process, on two actors, of
+    which one is killed.
+    """
+    folder = tmp_path_factory.mktemp("ray")
+    make_bundle(folder / "invert.onnx")
+    (folder / "in").mkdir()
+    for number, name in enumerate([*NAMES, "deadly.png"]):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8 + number % 2, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "in" / name)
+    (folder / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    for name in ("site", "temporary"):
+        (folder / name).mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SLOW)
+    line = [sys.executable, "-m", "img2img", "translate", "in", "-o", "out", "-m", "invert.onnx"]
+    env = {**os.environ, "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
+    env |= {"TMPDIR": str(folder / "temporary")}
+    command = subprocess.Popen(
+        [*line, "--engine", "ray", "--actors", "2", "--json"],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    finished, process = folder / "out" / ".img2img" / "manifest.jsonl", psutil.Process(command.pid)
+    try:
+        while not (finished.exists() and finished.stat().st_size):
+            assert command.poll() is None, command.communicate()[1]
+            time.sleep(0.05)
+        victim = workers(process)[0]
+        victim.kill()
+        assert len(finished.read_text().splitlines()) < len(NAMES) / 2
+        addresses = {
+            connection.laddr.ip
+            for each in [process, *process.children(recursive=True)]
+            for connection in each.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        out, message = command.communicate(timeout=300)
+    finally:
+        command.kill()
+    return Done(folder, command.returncode, json.loads(out), message, addresses)
+
+
+def record(out: Path, kind: str) -> list[str]:
+    """The lines of a record without their times, and without those of the picture that ends its
+    process.
+    """
+    lines = map(json.loads, (out / ".img2img" / f"{kind}.jsonl").read_text().splitlines())
+    told = [{k: v for k, v in line.items() if k not in ("at", "crc32")} for line in lines]
+    return sorted(json.dumps(line) for line in told if line["output"] != "deadly.png")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_outputs_and_record_are_those_of_the_usual_command_although_a_worker_is_killed(done):
+    options = ["-m", "invert.onnx", "--provider", "cpu", "--json"]
+    expected = json.loads(run("translate", "in", "-o", "usual", *options, cwd=done.folder).stdout)
+    assert expected["done"] == len(NAMES) + 1
+    for name in NAMES:
+        there, here = (done.folder / out / name for out in ("out", "usual"))
+        assert there.read_bytes() == here.read_bytes()
+    for kind in ("begun", "manifest"):
+        assert record(done.folder / "out", kind) == record(done.folder / "usual", kind)
+    for key in ("provider", "precision", "passed_over", "notes"):
+        assert done.summary[key] == expected[key]
+    again = json.loads(run("translate", "in", "-o", "out", *options, cwd=done.folder).stdout)
+    assert (again["done"], again["skipped"]) == (1, len(NAMES))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_only_the_picture_that_ends_its_process_fails_with_it(done):
+    assert done.code == 5
+    assert done.summary["done"] == len(NAMES)
+    reasons = {Path(source).name: reason for source, reason in done.summary["failed"]}
+    assert reasons.keys() == {"broken.png", "deadly.png"}
+    assert "not a picture" in reasons["broken.png"]
+    assert "ended each process" in reasons["deadly.png"]
+    assert "Traceback" not in done.message
+    assert "ray" not in done.message.lower()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_on_this_machine_listens_to_it_alone_and_leaves_nothing(done):
+    assert done.addresses
+    assert {address.removeprefix("::ffff:") for address in done.addresses} <= {"127.0.0.1", "::1"}
+    assert list((done.folder / "temporary").iterdir()) == []
+    left = {p.name for p in (done.folder / "out").iterdir()}
+    assert left == {*NAMES, ".img2img"}
