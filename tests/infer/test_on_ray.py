@@ -4,6 +4,7 @@ although processes are killed.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -170,7 +171,8 @@ def test_outputs_and_record_are_those_of_the_usual_command_although_a_worker_is_
         assert record(done.folder / "out", kind) == record(done.folder / "usual", kind)
     for key in ("provider", "precision", "passed_over", "notes"):
         assert done.summary[key] == expected[key]
-    again = json.loads(run("translate", "in", "-o", "out", *options, cwd=done.folder).stdout)
+    shutil.copytree(done.folder / "out", done.folder / "again")
+    again = json.loads(run("translate", "in", "-o", "again", *options, cwd=done.folder).stdout)
     assert (again["done"], again["skipped"]) == (1, len(NAMES))
 
 
