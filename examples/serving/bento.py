@@ -10,6 +10,6 @@ class Translate:
     def __init__(self) -> None:
         self.translator = img2img.Translator("flat-to-3d")
 
-    @bentoml.api(batchable=True, max_batch_size=8)
-    def translate(self, images: list[Image.Image]) -> list[Image.Image]:
-        return [Image.fromarray(pixels) for pixels in self.translator(images)]
+    @bentoml.api
+    def translate(self, image: Image.Image) -> Image.Image:
+        return Image.fromarray(self.translator(image))

@@ -34,6 +34,7 @@ from img2img.infer.workers import workers
 PART = 32  # pictures that an actor gets at a time, at most: what is done again if it dies
 PART_ON_GPU = 512  # which takes about as long
 PARTS = 8  # for each actor, at least, so that none works long when the others have ended
+BEGUN_TOGETHER = 10_000  # outputs that are recorded as begun at a time, to bound memory
 AGAIN = 2  # times that a part is given to an actor again, after one has died with it
 # A cluster on this machine listens to this machine alone, as Ray does by default on Windows and
 # macOS, and to those who know its secret.
@@ -136,7 +137,8 @@ class OnRay:
         A part whose actors die goes on picture by picture, so that only those fail that end them.
         An actor has no other part in its queue then, which would be lost with it.
         """
-        begin(jobs)
+        for start in range(0, len(jobs), BEGUN_TOGETHER):
+            begin(jobs[start : start + BEGUN_TOGETHER])
         left = {os.path.abspath(job.target): job for job in jobs}
         most = PART_ON_GPU if self._needs.gpus else PART
         for size, queue in ((max(1, min(most, len(jobs) // (self._actors * PARTS))), 2), (1, 1)):
@@ -247,8 +249,10 @@ def _connected(address: str) -> Iterator[Any]:
         try:
             with _silent():
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of several types, and without one
             reason = session.reason(error)
+            if local:
+                raise Img2ImgError(f"Ray can't start on this machine ({reason}).") from None
             raise UsageError(f"No Ray cluster answers at {address} ({reason}).") from None
         yield ray
 

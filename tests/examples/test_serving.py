@@ -83,7 +83,7 @@ def test_ray_serve_answers_with_the_translation(tmp_path):
 @pytest.mark.skipif(not find_spec("bentoml"), reason="pip install bentoml first")
 def test_bentoml_answers_with_the_translation(tmp_path):
     port, mark = free_port(), "img2img-boundary"
-    head = f'--{mark}\r\nContent-Disposition: form-data; name="images"; filename="a.webp"\r\n'
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="a.webp"\r\n'
     body = f"{head}Content-Type: image/webp\r\n\r\n".encode() + PICTURE.read_bytes()
     body += f"\r\n--{mark}--\r\n".encode()
     url = f"http://127.0.0.1:{port}/translate"
