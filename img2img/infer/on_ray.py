@@ -10,7 +10,6 @@ import os
 import pickle
 import secrets
 import sys
-import tempfile
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -30,6 +29,7 @@ from img2img.infer.plan import Job
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
+from img2img.writing import scratch_folder, temporary_folder
 
 PART = 32  # pictures that an actor gets at a time, at most: what is done again if it dies
 PART_ON_GPU = 512  # which takes about as long
@@ -37,11 +37,15 @@ PARTS = 8  # for each actor, at least, so that none works long when the others h
 BEGUN_TOGETHER = 10_000  # outputs that are recorded as begun at a time, to bound memory
 AGAIN = 2  # times that a part is given to an actor again, after one has died with it
 # A cluster on this machine listens to this machine alone, as Ray does by default on Windows and
-# macOS, and to those who know its secret.
-ON_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# macOS, and to those who know its secret. Its processes have the priority of the command.
+ON_THIS_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",
+}
 # What Ray tells of actors that die is not printed among the command's output.
 QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-SHORT = 40  # bytes of a folder's name, so that Ray's sockets in it have less than 107
+SHORT = 10  # bytes of a folder's name, so that those of Ray's sockets in it have less than 107
 
 
 class Model(NamedTuple):
@@ -239,13 +243,12 @@ def _connected(address: str) -> Iterator[Any]:
     ray = _ray()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        stack.callback(ray.shutdown)
         options: dict[str, Any] = {}
         if local:
-            folder = tempfile.TemporaryDirectory(prefix="img2img-ray-", dir=_short_folder())
+            folder = stack.enter_context(scratch_folder(_short_folder()))
             options = {"num_cpus": usable_cores(), "include_dashboard": False}
-            options["_temp_dir"] = stack.enter_context(folder)
-            stack.callback(ray.shutdown)  # before the folder is deleted
+            options["_temp_dir"] = str(folder)
+        stack.callback(ray.shutdown)  # before the folder is deleted
         try:
             with _silent():
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
@@ -283,10 +286,11 @@ def _ray() -> Any:
     return ray
 
 
-def _short_folder() -> str:
+def _short_folder() -> Path:
     """The folder for temporary files, or /tmp if its name is too long."""
-    usual = tempfile.gettempdir()
-    return usual if os.name == "nt" or len(os.fsencode(usual)) <= SHORT else "/tmp"  # noqa: S108
+    usual = temporary_folder()
+    short = os.name == "nt" or len(os.fsencode(usual)) <= SHORT
+    return usual if short else Path("/tmp")  # noqa: S108
 
 
 def _absolute(job: Job) -> Job:
