@@ -143,7 +143,7 @@ class OnRay:
         """
         for start in range(0, len(jobs), BEGUN_TOGETHER):
             begin(jobs[start : start + BEGUN_TOGETHER])
-        left = {os.path.abspath(job.target): job for job in jobs}
+        left = {_absolute(job).target: job for job in jobs}
         most = PART_ON_GPU if self._needs.gpus else PART
         for size, queue in ((max(1, min(most, len(jobs) // (self._actors * PARTS))), 2), (1, 1)):
             for item in self._run([*left.values()], size, queue, settings) if left else ():
@@ -295,8 +295,5 @@ def _short_folder() -> Path:
 
 def _absolute(job: Job) -> Job:
     """The job for processes with another current folder."""
-    return Job(
-        os.path.abspath(job.source),
-        os.path.abspath(job.target),
-        tuple(map(os.path.abspath, job.further)),
-    )
+    source, target, *further = map(os.path.abspath, (job.source, job.target, *job.further))
+    return job._replace(source=source, target=target, further=tuple(further))
