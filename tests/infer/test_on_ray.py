@@ -4,12 +4,14 @@ although processes are killed.
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +21,13 @@ from bundles import make_bundle
 from command_line import run
 from PIL import Image
 
+from img2img import __version__
+from img2img.errors import DeviceError, UsageError
 from img2img.infer import on_ray
-from img2img.infer.on_ray import Needs
+from img2img.infer.item import Item
+from img2img.infer.on_ray import Model, Needs
+from img2img.infer.pipeline import Settings
+from img2img.infer.plan import Job
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"{number:02}.png" for number in range(60)]
@@ -80,6 +87,97 @@ def test_options_of_ray_without_it_are_refused(bundle, tmp_path, option):
     done = run("translate", "in", "-o", "out", "-m", bundle(), *option, cwd=tmp_path)
     assert done.returncode == 2
     assert "--engine ray" in done.stderr
+
+
+# --- without Ray -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_ray(monkeypatch):
+    """What is put into Ray's store is its own reference."""
+    store = SimpleNamespace(put=lambda value: value, get=lambda value: value)
+    monkeypatch.setattr(on_ray, "_ray", lambda: store)
+
+
+@pytest.fixture
+def jobs(save, noise, tmp_path) -> list[Job]:
+    names = [f"{number}.png" for number in range(5)]
+    for number, name in enumerate(names):
+        save(tmp_path / "in" / name, noise(number))
+    return [Job(str(tmp_path / "in" / name), str(tmp_path / "out" / name)) for name in names]
+
+
+def answer(path: Path, jobs: list[Job], provider: str = "cpu", version: str = __version__):
+    """What an actor answers to a part."""
+    wanted = Model(Path("elsewhere.onnx"), provider, "auto", 8)
+    actor = on_ray.Actor(wanted, [path.read_bytes()], Settings(), 1, version)
+    return pickle.loads(actor({"jobs": pickle.dumps(jobs)})["answer"])
+
+
+def test_an_actor_translates_with_the_content_of_a_model_whose_file_it_has_not(
+    bundle, jobs, without_ray
+):
+    items, provider, precision = answer(bundle(), jobs)
+    assert (provider, precision) == ("cpu", "fp32")
+    assert [item.job for item in items] == jobs
+    for job in jobs:
+        source, target = (np.asarray(Image.open(file)) for file in job[:2])
+        assert np.array_equal(target, 255 - source)
+
+
+def test_an_actor_of_another_version_or_without_the_provider_says_so(bundle, jobs, without_ray):
+    other = answer(bundle(), jobs, version="0.0.0")
+    assert isinstance(other, UsageError)
+    assert "0.0.0" in str(other)
+    absent = answer(bundle(), jobs, provider="coreml" if os.name == "nt" else "directml")
+    assert isinstance(absent, DeviceError)
+    assert not Path(jobs[0].target).exists()
+
+
+class Losing(on_ray.OnRay):
+    """An engine whose actors die with one of the pictures."""
+
+    def __init__(self, deadly: str):
+        self.parts: list[list[str]] = []
+        self.deadly = deadly
+        super().__init__(Model(Path(os.devnull), "cpu", "auto", 8), Needs(1, 0), actors=1)
+
+    def _run(self, jobs, size, queue, settings):
+        for start in range(0, len(jobs), size):
+            part = jobs[start : start + size]
+            self.parts.append([Path(job.source).stem for job in part])
+            if self.deadly not in self.parts[-1]:
+                yield from map(Item, part)
+
+
+@pytest.fixture
+def losing(without_ray, monkeypatch) -> Losing:
+    monkeypatch.setattr(on_ray.session, "read", lambda path: b"")
+    monkeypatch.setattr(on_ray, "PARTS", 2)
+    return Losing("3")
+
+
+def test_a_part_that_is_lost_goes_on_picture_by_picture(losing, jobs):
+    items = list(losing.translated(jobs, Settings(), lambda begun: None))
+    assert losing.parts == [["0", "1"], ["2", "3"], ["4"], ["2"], ["3"]]
+    assert [Path(item.job.source).stem for item in items] == ["0", "1", "4", "2", "3"]
+    assert [item.error is not None for item in items] == [False] * 4 + [True]
+
+
+def test_all_outputs_are_begun_before_the_first_is_made(losing, jobs):
+    begun: list[Job] = []
+    next(losing.translated(jobs, Settings(), begun.extend))
+    assert begun == jobs
+
+
+def test_jobs_with_relative_paths_are_given_back_as_they_were(losing, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    job = Job("in/a.png", "out/a.png")
+    [item] = losing.translated([job], Settings(), lambda begun: None)
+    assert item.job == job
+
+
+# --- with Ray ----------------------------------------------------------------------------------
 
 
 class Done(NamedTuple):
