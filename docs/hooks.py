@@ -30,6 +30,8 @@ PAGES = {
     "examples/onnxruntime/README.md": "examples/onnxruntime.md",
     "examples/own_method/README.md": "examples/own_method.md",
     "examples/photos/README.md": "examples/photos.md",
+    "examples/serving/README.md": "examples/serving.md",
+    "examples/spark/README.md": "examples/spark.md",
     "examples/values/README.md": "examples/values.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",

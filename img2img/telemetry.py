@@ -10,6 +10,8 @@ SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # Gradio: usage, errors, checks for updates
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, a dependency of Gradio
     "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations: checks for updates
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray: usage
+    "BENTOML_DO_NOT_TRACK": "True",  # BentoML, of the example: usage
 }
 ALSO_OFF = {  # other values, in lower case, that do the same
     "HF_HUB_DISABLE_TELEMETRY": {"on", "yes", "true"},  # Gradio itself sets it to "True"

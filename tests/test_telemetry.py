@@ -37,7 +37,7 @@ class Watched:
             path.mkdir()
 
     def start(self, *command: object) -> subprocess.Popen:
-        switches = ("CI", "TF_BUILD", "ORT_", "GRADIO_", "HF_", "NO_ALBUMENTATIONS", "XDG_")
+        switches = ("CI", "TF_BUILD", "ORT_", "GRADIO_", "HF_", "NO_ALBUMENTATIONS", "RAY_", "XDG_")
         env = {k: v for k, v in os.environ.items() if not k.startswith(switches)}
         env |= {"HOME": str(self.home), "TMPDIR": str(self.temporary)}
         env |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}

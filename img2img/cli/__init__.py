@@ -23,6 +23,7 @@ from img2img.cli.slices import slices
 from img2img.cli.tiles import tiles
 from img2img.cli.train import train
 from img2img.cli.translate import translate
+from img2img.cli.triton import triton
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,7 @@ app.command()(tiles)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 app.command()(export)
 app.command("import")(import_checkpoint)
-for command in (translate, demo, serve, evaluate, compare, bench, info, doctor):
+for command in (translate, demo, serve, triton, evaluate, compare, bench, info, doctor):
     app.command()(command)
 
 

@@ -15,6 +15,22 @@ Precision = Annotated[
     Literal["auto", "fp32", "fp16"],
     option("Of the computation. auto: the fastest of which the export measured 45 dB or more."),
 ]
+# Of translating on Ray.
+Engine = Annotated[
+    Literal["local", "ray"],
+    option("Who translates. local: this process; ray: the machines of a cluster, or this one's."),
+]
+Address = Annotated[
+    str | None,
+    option(
+        "Of a Ray cluster, whose machines see the files at the same paths. Default: RAY_ADDRESS, "
+        "else a cluster of this machine alone."
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(min=1, help="Sessions on Ray at the same time. Default: as many as have room."),
+]
 Show = Annotated[
     list[str] | None,
     option(

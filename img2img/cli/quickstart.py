@@ -98,7 +98,8 @@ def _compare(run: Path, bundle: Path, sample: Path, console: "Console") -> dict[
     from img2img import images
     from img2img.evaluate.metrics import l1, mean_picture
     from img2img.files import find_pictures
-    from img2img.infer.folder import Settings, translate_files
+    from img2img.infer.folder import translate_files
+    from img2img.infer.pipeline import Settings
     from img2img.infer.plan import make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import Translator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from img2img.cli.options import Precision, option
+from img2img.cli.options import Actors, Address, Engine, Precision, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +46,9 @@ def translate(
     precision: Precision = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures per batch.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU provider.")] = None,
+    engine: Engine = "local",
+    actors: Actors = None,
+    address: Address = None,
     existing: Annotated[
         Literal["skip", "replace", "error"],
         option(
@@ -109,18 +112,29 @@ def translate(
     img2img translate optical sar -o out -m optical-sar-to-dem
     """
     import json
+    from contextlib import nullcontext
 
     from img2img.cli import stderr_console
     from img2img.errors import DataError, PartialFailure, UsageError
     from img2img.files import RECORD_FOLDER, PassedOver
-    from img2img.infer.folder import Settings, Summary, translate_files, undone
+    from img2img.infer.folder import Summary, translate_files, undone
+    from img2img.infer.on_ray import Model, OnRay, on_ray
+    from img2img.infer.pipeline import Settings
     from img2img.infer.plan import Job, formats_of, make_plan
     from img2img.infer.record import Record
     from img2img.infer.translator import MAX_BATCH, Translator
 
     console = stderr_console()
     together = max(batch or 0, MAX_BATCH)
-    translator = Translator(model, provider, direction, threads, together, precision)
+    elsewhere: AbstractContextManager[OnRay | None] = nullcontext()
+    if engine == "ray":  # whose actors use the provider; here the model is only described
+        translator = Translator(model, "cpu", direction, threads=1)
+        wanted = Model(translator.path, provider, precision, together)
+        elsewhere = on_ray(wanted, threads, actors, address)
+    elif actors or address:
+        raise UsageError("--actors and --address go with --engine ray.")
+    else:
+        translator = Translator(model, provider, direction, threads, together, precision)
     everywhere = to == "all" and "all" not in translator.manifest.labels.names
     targets = _folders(translator) if everywhere else {"": to}
     parts: list[tuple[list[Job], Record | None, Settings]] = []
@@ -178,10 +192,10 @@ def translate(
     if str(passed_over) and not as_json:
         console.print(f"{passed_over}.")
     total, summary = sum(len(jobs) for jobs, *_ in parts), Summary()
-    with _progress(console, total) as (advance, show_scene):
+    with elsewhere as on_actors, _progress(console, total) as (advance, show_scene):
         for jobs, record, settings in parts:
             summary += translate_files(
-                translator, jobs, record, settings, existing, advance, show_scene
+                translator, jobs, record, settings, existing, advance, show_scene, on_actors
             )
             if fail_fast and summary.failed:
                 break
@@ -193,6 +207,8 @@ def translate(
     total += len(absent)
     rate = summary.done / max(summary.seconds, 1e-9)
     computed = {"provider": translator.provider, "precision": translator.precision}
+    if on_actors and on_actors.computed:
+        computed = on_actors.computed
     if as_json:
         report: dict[str, object] = {"output": str(output), **computed}
         report["passed_over"] = dict(passed_over.files)

@@ -1,40 +1,30 @@
-"""Translating many files: decoding, inference and encoding overlap, in bounded memory."""
+"""Translating the files of a folder: what remains to be done, by whom, and what is recorded."""
 
-import hashlib
-import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-import numpy as np
-
-from img2img import images, memory
-from img2img.errors import DataError, Img2ImgError, told
+from img2img.errors import DataError, told
 from img2img.files import usable_cores
-from img2img.images import MAX_PIXELS
 from img2img.infer import session
-from img2img.infer.item import NO_PIXELS, Item, Reading, read_all, save_all
+from img2img.infer.item import Item
+from img2img.infer.pipeline import ProgressOfScene, Settings, translated
 from img2img.infer.plan import Job
 from img2img.infer.record import Record
-from img2img.infer.scene import Scene, clear_leftovers
-from img2img.infer.scene_translate import translate_scene
+from img2img.infer.scene import clear_leftovers
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
 from img2img.writing import sync_folder
 
 Existing = Literal["skip", "replace", "error"]
-BATCH_PIXELS = 8 * 512 * 512  # of a batch: larger pictures run in smaller batches
+Begin = Callable[[Sequence[Job]], None]  # records that the outputs of jobs are begun
 BEGUN_TOGETHER = 64  # outputs that are recorded as begun at a time, because it waits for the disk
-WAITING = 2**29  # bytes of decoded pictures in the queue, and as many in the queue to be saved
 
 
 @dataclass
@@ -69,26 +59,14 @@ class Summary:
         return total
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to translate, apart from the model."""
+class Engine(Protocol):
+    """What translates the pictures of a folder in other processes, or on other machines."""
 
-    to: str | None = None
-    quality: int | None = None  # of lossy formats; None: 95, and lossless WebP stays lossless
-    max_pixels: int = MAX_PIXELS
-    batch: int | None = None
-    fail_fast: bool = False
-    max_side: int | None = None  # px; larger pictures are made smaller first
-    tile: int | None = None  # side, px, of the tiles in which larger pictures run
-    norm_tiles: int | None = None  # from which statistics of norms are estimated; None: all
-
-    def fingerprint(self) -> str:
-        """A hash of the settings that affect the outputs' pixels."""
-        decisive: list[object] = [self.to, images.QUALITY, *filter(None, [self.max_side])]
-        decisive += [["quality", self.quality]] if self.quality is not None else []
-        decisive += [["tile", self.tile]] if self.tile else []
-        decisive += [["norm_tiles", self.norm_tiles]] if self.norm_tiles else []
-        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    def translated(self, jobs: Sequence[Job], settings: Settings, begin: Begin) -> Generator[Item]:
+        """The items of all jobs, each when it is saved or has failed. begin: to be called with jobs
+        before their outputs can appear.
+        """
+        ...
 
 
 def translate_files(
@@ -98,19 +76,20 @@ def translate_files(
     settings: Settings,
     existing: Existing = "skip",
     progress: Callable[[int], None] = lambda count: None,
-    progress_of_scene: Callable[[str, int, int], None] = lambda source, done, total: None,
+    progress_of_scene: ProgressOfScene = lambda source, done, total: None,
+    engine: Engine | None = None,
 ) -> Summary:
     """Translate every job. Outputs are complete or absent; a second run does what is missing.
 
     record: of the output folder; None for a single file that the user named. progress: takes a
     number of pictures that are done. progress_of_scene: takes the file of a picture that is
-    translated in parts, with the number of steps that are done, and of all. A picture that fails
-    is listed in the summary. Raises DataError, before the first picture, where existing files are
-    in the way, and UsageError for a wrong domain.
+    translated in parts, with the number of steps that are done, and of all. engine: where the
+    pictures are translated, if not here. A picture that fails is listed in the summary. Raises
+    DataError, before the first picture, where existing files are in the way, and UsageError for a
+    wrong domain.
     """
     began, summary = time.monotonic(), Summary()
-    domain = translator.domain(settings.to)
-    values = translator.manifest.intensity_out
+    translator.domain(settings.to)  # raises the error of a wrong one
     tilers = Tilers(translator, settings.tile, settings.norm_tiles)
     if settings.tile:
         tilers.of(settings.tile)  # raises the error of a model that can't be tiled
@@ -119,11 +98,8 @@ def translate_files(
     remaining = {job.target for job in todo}
     clear_leftovers(job.target for job in jobs if job.target not in remaining)
     progress(summary.skipped)
-    maker = f"{translator.sha256} {settings.fingerprint()}"
-    on_cpu, cores = translator.provider in session.ON_CPU, usable_cores()
     made_by: dict[str, object] = {"model": translator.sha256, "options": settings.fingerprint()}
-    opened = record.opened() if record else nullcontext()
-    with opened, workers(cores, len(todo), on_cpu) as (pool, together):
+    with record.opened() if record else nullcontext():
 
         @contextmanager
         def recording() -> Iterator[None]:
@@ -142,53 +118,28 @@ def translate_files(
                     status = "error" if item.error else "ok"
                     record.finish(item.job, status, item.as_dict() | made_by)
 
-        def begun() -> Iterator[Job]:
-            for start in range(0, len(todo), BEGUN_TOGETHER):
-                part = todo[start : start + BEGUN_TOGETHER]
-                if record:
-                    with recording():
-                        record.begin(part)
-                yield from part
+        def begin(part: Sequence[Job]) -> None:
+            if record:
+                with recording():
+                    record.begin(part)
 
         for job, sources, written in record.moved if record else ():
             note(Item(job, sources=sources, written=written))
-        saving: deque[Future[list[Item]]] = deque()
-
-        def settle(limit: int) -> None:
-            while len(saving) * together > limit:
-                for item in saving.popleft().result():
-                    note(item)
-                    if item.scene and not item.error:
-                        item.scene.finish()
-                    if item.error:
-                        summary.failed.append((item.job.source, item.error))
-                    else:
-                        summary.done += 1
-                        summary.add_notes(item.job.source, item.picture.notes)
-                    progress(1)
-
-        # Pictures that need tiles are large, so only one waits while another runs.
-        ahead = _Ahead(1 if settings.tile else 4 * together * cores, cores)
-        reads = _read_ahead(pool, together, begun(), translator, settings, ahead)
-        # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
-        batch = settings.batch or (1 if on_cpu else 8)
-
-        def translate(items: list[Item]) -> list[Item]:
-            if items[0].is_scene:
-                _translate_scene(tilers, items[0], domain, settings, progress_of_scene)
-            else:
-                _translate(tilers, items, domain)
-            return items
-
-        at_once = 2 if translator.provider in session.ON_NVIDIA and not settings.tile else 1
-        for items in _in_order(translate, _batched(reads, batch), at_once):
-            for start in range(0, len(items), together):
-                part = items[start : start + together]
-                saving.append(pool.submit(save_all, part, settings.quality, values, maker))
-            settle(ahead.allowed)
-            if settings.fail_fast and (summary.failed or any(item.error for item in items)):
-                break
-        settle(0)
+        if engine:
+            items = engine.translated(todo, settings, begin)
+        else:
+            items = _translated_here(tilers, todo, settings, begin, progress_of_scene)
+        with closing(items):
+            for item in items:
+                note(item)
+                if item.scene and not item.error:
+                    item.scene.finish()
+                if item.error:
+                    summary.failed.append((item.job.source, item.error))
+                else:
+                    summary.done += 1
+                    summary.add_notes(item.job.source, item.picture.notes)
+                progress(1)
         for folder in {os.path.dirname(job.target) for job in todo}:
             sync_folder(Path(folder))
         if record:
@@ -196,6 +147,26 @@ def translate_files(
                 record.sync()
     summary.seconds = time.monotonic() - began
     return summary
+
+
+def _translated_here(
+    tilers: Tilers,
+    jobs: Sequence[Job],
+    settings: Settings,
+    begin: Begin,
+    progress_of_scene: ProgressOfScene,
+) -> Generator[Item]:
+    """The items of all jobs, translated by this process, and by others that read and write."""
+
+    def begun() -> Iterator[Job]:
+        for start in range(0, len(jobs), BEGUN_TOGETHER):
+            part = jobs[start : start + BEGUN_TOGETHER]
+            begin(part)
+            yield from part
+
+    cores = usable_cores()
+    with workers(cores, len(jobs), tilers.translator.provider in session.ON_CPU) as pool:
+        yield from translated(tilers, begun(), settings, pool, cores, progress_of_scene)
 
 
 def undone(
@@ -231,146 +202,3 @@ def _not_held(jobs: Sequence[Job], record: Record, model: str, options: str) -> 
             for index, answer in zip(part, answers, strict=True):
                 held[index] = answer
     return [job for job, answer in zip(jobs, held, strict=True) if not answer]
-
-
-class _Ahead:
-    """How many decoded pictures may wait: `most`, or as many of the largest recent ones as fit into
-    WAITING.
-    """
-
-    def __init__(self, most: int, at_first: int):
-        self.most, self.at_first, self.allowed = most, at_first, min(most, at_first)
-        self.sizes: deque[int] = deque(maxlen=most)
-
-    def add(self, size: int) -> None:
-        """Take the size of a decoded picture, in bytes, into account."""
-        self.sizes.append(size)
-        self.allowed = max(1, min(self.most, WAITING // max(1, *self.sizes)))
-
-
-def _read_ahead(
-    pool: Executor,
-    together: int,
-    jobs: Iterable[Job],
-    translator: Translator,
-    settings: Settings,
-    ahead: _Ahead,
-) -> Iterator[Item]:
-    """Decoded pictures in the order of the jobs, of which no more wait than allowed. together: how
-    many are read in one task, once it is known that they are small.
-    """
-    manifest = translator.manifest
-    reading = Reading(
-        manifest.in_channels,
-        manifest.intensity_in,
-        settings.max_pixels,
-        settings.max_side,
-        in_parts=manifest.reach is not None and not settings.max_side,
-    )
-    waiting: deque[tuple[int, Future[list[Item]]]] = deque()
-    upcoming, awaited = iter(jobs), 0
-    while True:
-        while awaited < ahead.allowed:
-            most = min(together, max(1, ahead.allowed // max(1, ahead.at_first)))
-            part = list(islice(upcoming, min(most, ahead.allowed - awaited)))
-            if not part:
-                break
-            waiting.append((len(part), pool.submit(read_all, part, reading)))
-            awaited += len(part)
-        if not waiting:
-            return
-        count, read = waiting.popleft()
-        for item in read.result():
-            ahead.add(item.picture.pixels.nbytes)
-            yield item
-        awaited -= count
-
-
-def _in_order(
-    translate: Callable[[list[Item]], list[Item]], batches: Iterator[list[Item]], at_once: int
-) -> Iterator[list[Item]]:
-    """The translated batches in their order, of which `at_once` run at the same time: a GPU
-    computes one while another is copied to it or from it.
-    """
-    if at_once == 1:
-        yield from map(translate, batches)
-        return
-    with ThreadPoolExecutor(at_once) as pool:
-        running: deque[Future[list[Item]]] = deque()
-        for items in batches:
-            running.append(pool.submit(translate, items))
-            if len(running) > at_once:
-                yield running.popleft().result()
-        for done in running:
-            yield done.result()
-
-
-def _batched(items: Iterator[Item], batch: int) -> Iterator[list[Item]]:
-    """Groups of pictures of one size, in the order of their first picture. Items that could not be
-    read come alone.
-
-    Pictures of a size that does not fill a batch wait, but never more than a few batches of them.
-    """
-    groups: dict[tuple[int, ...], list[Item]] = {}
-    for item in items:
-        shape = item.picture.pixels.shape
-        if item.error or item.is_scene or len(shape) == 4:  # all pages of a file
-            yield [item]
-            continue
-        group = groups.setdefault(shape, [])
-        group.append(item)
-        if len(group) >= max(1, min(batch, BATCH_PIXELS // (shape[0] * shape[1]))):
-            yield groups.pop(shape)
-        elif sum(map(len, groups.values())) > 4 * batch:
-            yield groups.pop(next(iter(groups)))
-    yield from groups.values()
-
-
-def _translate_scene(
-    tilers: Tilers,
-    item: Item,
-    domain: np.ndarray | None,
-    settings: Settings,
-    progress: Callable[[str, int, int], None],
-) -> None:
-    """Translate a picture in parts, or set the reason why that failed."""
-    decisive = [*(source.sha256 for source in item.sources), tilers.translator.sha256]
-    key = hashlib.sha256(" ".join([*decisive, settings.fingerprint()]).encode()).hexdigest()
-    scene = Scene(tuple(map(Path, item.job.files)), Path(item.job.target), key)
-    try:
-        notes = translate_scene(scene, tilers.of, domain, partial(progress, item.job.source))
-        item.scene, item.picture = scene, replace(item.picture, notes=notes)
-    except Img2ImgError as error:
-        item.error = str(error).removeprefix(f"{scene.sources[0]}: ")
-    except OSError as error:
-        item.error = f"can't be read or written {told(error)}"
-    except Exception as error:  # the runtimes' types
-        item.error = f"the model failed ({session.reason(error)})"
-        if memory.is_exhausted(error):
-            item.error = tilers.too_large_tiles()
-
-
-def _translate(tilers: Tilers, items: list[Item], domain: np.ndarray | None) -> None:
-    """Set the items' results, or the reason why the model failed on this group."""
-    if items[0].error:
-        return
-    pictures = [item.picture.pixels for item in items]
-    height, width = pictures[0].shape[-3:-1]
-    reason = None
-    of_pages = pictures[0].ndim == 4  # all pages of one file
-    notes: tuple[str, ...] = ()
-    try:
-        each = list(pictures[0]) if of_pages else pictures
-        results, notes, reason = tilers.translate(each, domain)
-        if of_pages and not reason:
-            results = [np.stack(results)]
-    except Exception as error:  # the runtimes' types
-        reason = f"{width}x{height}: the model failed ({session.reason(error)})"
-    if reason:
-        for item in items:
-            item.error = reason
-        return
-    for item, result in zip(items, results, strict=True):
-        item.result = result
-        told = (*item.picture.notes, *notes)
-        item.picture = replace(item.picture, pixels=NO_PIXELS, notes=told)  # frees its memory

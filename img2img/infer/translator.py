@@ -12,7 +12,7 @@ from img2img import memory
 from img2img.errors import OutOfMemory, UsageError
 from img2img.infer import registry
 from img2img.infer.inputs import One, is_one, label_of, pixels_of
-from img2img.infer.session import Model, load, read
+from img2img.infer.session import load, read
 from img2img.manifest import Manifest
 
 MAX_BATCH = 8
@@ -32,6 +32,7 @@ class Translator:
         together: how many pictures of one size run in one batch, at most.
         precision: of the computation: "fp32", "fp16" on NVIDIA's GPUs, or "auto", the fastest one
             whose PSNR at export was at least 45 dB.
+        content: of the model's file, where `model` is its path on another machine.
 
     Raises DataError for a model that is missing or unusable, UsageError for an unknown provider or
     precision, and DeviceError for a provider that is not available or lacks the precision.
@@ -47,41 +48,27 @@ class Translator:
         threads: int | None = None,
         together: int = MAX_BATCH,
         precision: str = "auto",
+        content: bytes | None = None,
     ):
-        self.path = registry.find(model, direction).path
+        self.path = Path(model) if content else registry.find(model, direction).path
         self._wanted, self.threads, self._most = provider, threads, together
-        self._wanted_precision = precision
-        self._content: bytes | None = None  # of an unpickled translator, whose file may be missing
-        self._open(load(self.path, provider, threads, precision=precision))
+        self._wanted_precision, self._content = precision, content
+        opened = load(self.path, provider, threads, content, precision)
+        self.manifest, self.provider, self.sha256 = opened.manifest, opened.provider, opened.sha256
+        self.precision = opened.precision
+        self._session = opened.session
         registry.require_direction(direction, self.manifest.direction, self.path)
-
-    def _open(self, model: Model) -> None:
-        self.manifest, self.provider, self.sha256 = model.manifest, model.provider, model.sha256
-        self.precision = model.precision
-        self._session = model.session
         # OpenVINO's bf16 kernels round a batch differently from one picture, and are no faster.
         self._together = 1 if self.provider == "openvino" else self._most
         self._too_large = sys.maxsize  # pixels of a batch for which the memory was not sufficient
 
-    def __getstate__(self) -> dict[str, Any]:
-        """With the file's content, because another machine may not have the file."""
-        return {
-            "path": self.path,
-            "content": self._content or read(self.path),
-            "provider": self._wanted,
-            "threads": self.threads,
-            "together": self._most,
-            "precision": self._wanted_precision,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Chooses the provider again, because this may be another machine."""
-        self.path, self._wanted, self._most = state["path"], state["provider"], state["together"]
-        self.threads, self._content = state["threads"], state["content"]
-        self._wanted_precision = state["precision"]
-        self._open(
-            load(self.path, self._wanted, self.threads, self._content, self._wanted_precision)
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With the file's content, because another machine may not have the file; that chooses the
+        provider again.
+        """
+        content = self._content or read(self.path)
+        options = (self._wanted, None, self.threads, self._most, self._wanted_precision)
+        return Translator, (self.path, *options, content)
 
     @overload  # a str is a sequence of strings, too
     def __call__(self, images: One, to: To = None) -> np.ndarray: ...  # type: ignore[overload-overlap]

@@ -13,10 +13,11 @@ from img2img.errors import Img2ImgError
 FROM_CORES = 4  # below, processes take cores away from each other and from the model
 FROM_JOBS = 500  # below, the processes' start, about a second, takes longer than they save
 TOGETHER = 4  # pictures in one task of a process, to hand over fewer messages
+Pool = tuple[Executor, int]  # and the number of pictures to give it in one task
 
 
 @contextmanager
-def workers(cores: int, jobs: int, on_cpu: bool) -> Iterator[tuple[Executor, int]]:
+def workers(cores: int, jobs: int, on_cpu: bool) -> Iterator[Pool]:
     """A context with an executor of one worker for each core, and with the number of pictures to
     give it in one task. At its end, all tasks are done.
 

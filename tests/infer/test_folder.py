@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from img2img import images
 from img2img.errors import DataError, UsageError
-from img2img.infer import folder
+from img2img.infer import pipeline
 from img2img.infer.folder import Settings, Summary, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
@@ -139,7 +139,7 @@ def test_a_file_too_large_for_any_picture_is_not_read(invert, fill, monkeypatch)
 
 
 def test_large_pictures_wait_in_smaller_numbers():
-    ahead = folder._Ahead(most=32, at_first=8)
+    ahead = pipeline._Ahead(most=32, at_first=8)
     assert ahead.allowed == 8
     ahead.add(1000)
     assert ahead.allowed == 32

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from img2img.errors import Img2ImgError
-from img2img.infer import folder, workers
+from img2img.infer import folder, pipeline, workers
 from img2img.infer.folder import Settings, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
@@ -84,7 +84,7 @@ def test_reading_ahead_is_bounded_in_processes_too(on_gpu, save, noise, monkeypa
     """By the sizes of the pictures, and one at a time until these are known."""
     for number in range(40):
         save(Path(f"in/{number:02}.png"), noise(number, 8, 8))
-    monkeypatch.setattr(folder, "WAITING", 5 * 8 * 8 * 3)
+    monkeypatch.setattr(pipeline, "WAITING", 5 * 8 * 8 * 3)
     parts: list[int] = []
 
     class Pool:
@@ -92,14 +92,14 @@ def test_reading_ahead_is_bounded_in_processes_too(on_gpu, save, noise, monkeypa
             self.pool = pool
 
         def submit(self, function, *arguments):
-            if function is folder.read_all:
+            if function is pipeline.read_all:
                 parts.append(len(arguments[0]))
             return self.pool.submit(function, *arguments)
 
     with workers.workers(2, 40, False) as (pool, together):
         jobs = make_plan(["in"], Path("out"), "keep", "1/1")
-        ahead = folder._Ahead(4 * together * 2, 2)
-        reads = folder._read_ahead(Pool(pool), together, jobs, on_gpu, Settings(), ahead)
+        ahead = pipeline._Ahead(4 * together * 2, 2)
+        reads = pipeline._read_ahead(Pool(pool), together, jobs, on_gpu, Settings(), ahead)
         next(reads)
         assert parts == [1, 1]
         for count, _ in enumerate(reads, start=2):

@@ -1,0 +1,140 @@
+"""Translating a folder by the usual command, in shards, and on Ray: what a picture costs.
+
+    python benchmarks/scale.py [--pictures 100]
+    python benchmarks/scale.py --write    # results, and the table of docs/performance.md
+
+Each way uses all cores that this process may use, by turns, for a few pictures and for many: the
+difference is what a picture costs, the rest is the start. Processor time is that of all processes
+together. It is the figure to compare on a machine that does other work, too.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import machine
+import numpy as np
+import page
+import psutil
+from PIL import Image
+
+from img2img.files import find_pictures, usable_cores
+from img2img.infer.registry import shipped
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "scale-cpu.json"
+PAGE = ROOT / "docs" / "performance.md"
+MODEL, SIDE, FEW, ROUNDS = "flat-to-3d", 256, 10, 3
+WAYS = {
+    "usual": "the usual command",
+    "shards": "a shard for each core, `--threads 1`",
+    "ray": "`--engine ray`, an actor for each core",
+}
+
+
+def pictures(folder: Path, count: int) -> None:
+    """JPEG files that differ."""
+    sources = list(find_pictures(shipped("quickstart") / "test" / "flat"))
+    folder.mkdir()
+    for number in range(count):
+        image = Image.open(sources[number % len(sources)]).convert("RGB").resize((SIDE, SIDE))
+        pixels = np.roll(np.asarray(image), number, (0, 1))
+        Image.fromarray(pixels).save(folder / f"{number:05}.jpg", quality=95)
+
+
+def commands(way: str, source: Path, out: Path) -> list[list[str]]:
+    line = [sys.executable, "-m", "img2img", "translate", str(source), "-o", str(out)]
+    line += ["-m", MODEL, "--provider", "cpu"]
+    if way == "shards":
+        cores = usable_cores()
+        return [[*line, "--threads", "1", "--shard", f"{n + 1}/{cores}"] for n in range(cores)]
+    return [[*line, "--engine", "ray"]] if way == "ray" else [line]
+
+
+def run(lines: list[list[str]]) -> tuple[float, float]:
+    """Seconds until all have ended, and processor seconds of them and of all that they start."""
+    began, used = time.monotonic(), {}
+    started = [psutil.Popen(line, stderr=subprocess.DEVNULL) for line in lines]
+    while any(process.poll() is None for process in started):
+        for process in started:
+            with suppress(psutil.Error):
+                for each in (process, *process.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        spent = each.cpu_times()
+                        used[each.pid] = spent.user + spent.system
+        time.sleep(0.1)
+    assert not any(process.returncode for process in started), lines
+    return time.monotonic() - began, sum(used.values())
+
+
+def measure(count: int) -> dict:
+    found: dict[str, dict[str, list]] = {way: {"few": [], "many": []} for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures(folder / "few", FEW)
+        pictures(folder / "many", FEW + count)
+        for number in range(ROUNDS):
+            for way, amounts in found.items():
+                for amount, runs in amounts.items():
+                    out = folder / f"{way}-{amount}-{number}"
+                    runs.append(run(commands(way, folder / amount, out)))
+    rows = {}
+    for way, amounts in found.items():
+        wall, processor = (
+            [statistics.median(values[kind] for values in amounts[n]) for n in ("few", "many")]
+            for kind in (0, 1)
+        )
+        each = (processor[1] - processor[0]) / count
+        rows[way] = {
+            "processor_per_picture": each,
+            "processor_start": processor[0] - FEW * each,
+            "per_second": count / (wall[1] - wall[0]),
+            "start": wall[0] - FEW * (wall[1] - wall[0]) / count,
+        }
+    return {"pictures": count, "cores": usable_cores(), "rows": rows}
+
+
+def table(result: dict) -> str:
+    usual = result["rows"]["usual"]
+    lines = [
+        "| way | processor time of a picture | ratio | pictures a second | ratio | start |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, row in result["rows"].items():
+        cost, speed = row["processor_per_picture"], row["per_second"]
+        lines.append(
+            f"| {WAYS[way]} | {1000 * cost:.0f} ms "
+            f"| {cost / usual['processor_per_picture']:.2f} | {speed:.1f} "
+            f"| {speed / usual['per_second']:.2f} | {row['processor_start']:.1f} s |"
+        )
+    lines += [
+        "",
+        f"{result['pictures']} JPEG files of {SIDE} px by {MODEL}, on {result['cores']} "
+        f"{'core' if result['cores'] == 1 else 'cores'}; the medians of {ROUNDS} turns. "
+        f"{result['machine']}; ray {result['versions']['ray']}; {result['date']}; "
+        "`benchmarks/scale.py`. The machine did other work beside it.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--write", action="store_true")
+    chosen = parser.parse_args()
+    result = measure(chosen.pictures) | machine.measured(usable_cores())
+    result["versions"] = machine.versions("ray", "onnxruntime-gpu", "onnxruntime")
+    print(table(result))
+    if chosen.write:
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        page.fill(PAGE, "scale", table(result))
+
+
+if __name__ == "__main__":
+    main()
