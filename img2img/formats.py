@@ -57,10 +57,15 @@ class TooLarge(DataError):
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """A file's bytes. Raises DataError where it is larger than a picture of max_pixels can be."""
-    size, most = path.stat().st_size, 8 * max_pixels + 64 * 2**20  # 16-bit RGBA, and metadata
+    size, most = path.stat().st_size, most_bytes(max_pixels)
     if size > most:
         raise DataError(f"{path}: {size:,} bytes are more than a picture may have ({most:,}).")
     return path.read_bytes()
+
+
+def most_bytes(max_pixels: int) -> int:
+    """The size of the largest file of a picture of max_pixels: 16-bit RGBA, and metadata."""
+    return 8 * max_pixels + 64 * 2**20
 
 
 def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

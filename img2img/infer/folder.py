@@ -29,11 +29,13 @@ from img2img.infer.scene_translate import translate_scene
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
+from img2img.remote import is_url
 from img2img.writing import sync_folder
 
 Existing = Literal["skip", "replace", "error"]
 BATCH_PIXELS = 8 * 512 * 512  # of a batch: larger pictures run in smaller batches
 BEGUN_TOGETHER = 64  # outputs that are recorded as begun at a time, because it waits for the disk
+REMOTE_THREADS = 8  # for each core, because they wait for answers most of the time
 WAITING = 2**29  # bytes of decoded pictures in the queue, and as many in the queue to be saved
 
 
@@ -117,13 +119,16 @@ def translate_files(
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     remaining = {job.target for job in todo}
-    clear_leftovers(job.target for job in jobs if job.target not in remaining)
+    made = (job.target for job in jobs if job.target not in remaining)
+    clear_leftovers(target for target in made if not is_url(target))
     progress(summary.skipped)
     maker = f"{translator.sha256} {settings.fingerprint()}"
     on_cpu, cores = translator.provider in session.ON_CPU, usable_cores()
     made_by: dict[str, object] = {"model": translator.sha256, "options": settings.fingerprint()}
     opened = record.opened() if record else nullcontext()
-    with opened, workers(cores, len(todo), on_cpu) as (pool, together):
+    is_remote = any(job.remote or is_url(job.target) for job in todo)
+    count = cores * REMOTE_THREADS if is_remote else cores
+    with opened, workers(count, len(todo), on_cpu or is_remote) as (pool, together):
 
         @contextmanager
         def recording() -> Iterator[None]:
@@ -168,7 +173,7 @@ def translate_files(
                     progress(1)
 
         # Pictures that need tiles are large, so only one waits while another runs.
-        ahead = _Ahead(1 if settings.tile else 4 * together * cores, cores)
+        ahead = _Ahead(1 if settings.tile else 4 * together * count, cores)
         reads = _read_ahead(pool, together, begun(), translator, settings, ahead)
         # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
         batch = settings.batch or (1 if on_cpu else 8)
@@ -189,7 +194,7 @@ def translate_files(
             if settings.fail_fast and (summary.failed or any(item.error for item in items)):
                 break
         settle(0)
-        for folder in {os.path.dirname(job.target) for job in todo}:
+        for folder in {os.path.dirname(job.target) for job in todo if not is_url(job.target)}:
             sync_folder(Path(folder))
         if record:
             with recording():
@@ -204,8 +209,10 @@ def undone(
     """The jobs that remain. Raises DataError where a file exists that must not be replaced."""
     if existing == "replace":
         return list(jobs)
-    if existing == "error" or record is None:
+    if record is None:
         foreign, origin = [job for job in jobs if os.path.exists(job.target)], ""
+    elif existing == "error":
+        foreign, origin = list(filter(record.exists, jobs)), ""
     else:
         jobs = _not_held(jobs, record, model, options)
         if any(map(record.is_foreign, jobs)):

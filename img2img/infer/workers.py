@@ -16,21 +16,22 @@ TOGETHER = 4  # pictures in one task of a process, to hand over fewer messages
 
 
 @contextmanager
-def workers(cores: int, jobs: int, on_cpu: bool) -> Iterator[tuple[Executor, int]]:
-    """A context with an executor of one worker for each core, and with the number of pictures to
-    give it in one task. At its end, all tasks are done.
+def workers(count: int, jobs: int, in_threads: bool) -> Iterator[tuple[Executor, int]]:
+    """A context with an executor of so many workers, one for each core, and with the number of
+    pictures to give it in one task. At its end, all tasks are done.
 
     Threads share Python's lock with the one that runs the model: they reach some hundreds of
-    pictures a second, which is plenty for a model on a CPU. A GPU is faster, so many pictures are
-    for processes there. Raises Img2ImgError where the system ends one of them.
+    pictures a second, which is plenty for a model on a CPU, and for pictures that come from other
+    machines, where more threads than cores wait. A GPU is faster, so many pictures are for
+    processes there. Raises Img2ImgError where the system ends one of them.
     """
-    if on_cpu or cores < FROM_CORES or jobs < FROM_JOBS:
-        with ThreadPoolExecutor(cores) as threads:
+    if in_threads or count < FROM_CORES or jobs < FROM_JOBS:
+        with ThreadPoolExecutor(count) as threads:
             yield threads, 1
         return
     context = multiprocessing.get_context("spawn")  # a fork would share the GPU's state
     try:
-        with ProcessPoolExecutor(cores, context, initializer=_follow_parent) as processes:
+        with ProcessPoolExecutor(count, context, initializer=_follow_parent) as processes:
             yield processes, TOGETHER
     except BrokenExecutor:
         raise Img2ImgError(
