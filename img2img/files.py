@@ -333,7 +333,9 @@ def cache_folder() -> Path:
 def require_folder(folder: Path) -> None:
     """Raises DataError where there is no such folder."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        hint = " Shards (.tar) are for --a, --b and --pairs of train, and for check."
+        hint = hint if folder.name.lower().endswith(".tar") else ""
+        raise DataError(f"There is no folder {folder}.{hint}")
 
 
 def require_utf8(path: Path) -> None:

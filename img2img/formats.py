@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, PpmImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from img2img.errors import DataError, install_command
 from img2img.jxl import JxlHeader, read_jxl_header
+from img2img.shards import Member
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 # Pillow's format -> package with its decoder, and the extra that installs it
@@ -80,7 +81,7 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
     else:
         with source.open("rb") as file:
             kind = _kind(file.read(HEAD))
-        if kind in ("JPEG2000", "JXL"):
+        if kind in ("JPEG2000", "JXL") or isinstance(source, Member):  # which only we can open
             source = load(source, max_pixels)
     if kind == "JPEG" and isinstance(source, bytes):
         require_few_scans(name, jpeg_scans(source))

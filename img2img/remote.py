@@ -165,6 +165,14 @@ def read_each(urls: Sequence[str], at_once: int = 256) -> Iterator[bytes]:
             yield from (contents[_path(url)] for url in part)
 
 
+def download(url: str, remote: Remote, path: Path) -> None:
+    """Copy a file to a local one, piece by piece. Raises OSError, also for another size."""
+    with telling(url):
+        _retried(url, lambda: _system_of(url).get_file(_path(url) + remote.query, str(path)))
+        if remote.size >= 0 and path.stat().st_size != remote.size:
+            raise OSError(0, "it has another size than it had; start again", url)
+
+
 def write(url: str, content: bytes) -> None:
     """Upload an object, which is then complete, or absent, or as it was before. Raises OSError."""
     with telling(url):
