@@ -54,7 +54,7 @@ class PassedOver:
     """What a search for pictures left out, for a message."""
 
     files: Counter[str] = field(default_factory=Counter)  # by suffix, or by what they are
-    outputs: list[Path] = field(default_factory=list)  # folders that img2img wrote
+    outputs: list[Path | str] = field(default_factory=list)  # folders, or URLs, that img2img wrote
 
     def add(self, other: "PassedOver") -> None:
         """Count what another search left out, too."""
@@ -333,7 +333,9 @@ def cache_folder() -> Path:
 def require_folder(folder: Path) -> None:
     """Raises DataError where there is no such folder."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        hint = " Shards (.tar) are for --a, --b and --pairs of train, and for check."
+        hint = hint if folder.name.lower().endswith(".tar") else ""
+        raise DataError(f"There is no folder {folder}.{hint}")
 
 
 def require_utf8(path: Path) -> None:
@@ -387,13 +389,21 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_run_config(content: bytes) -> bool:
+    """Whether the content of a config.json is that of a run."""
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and {"mode", "method", "sources"} <= config.keys()
+
+
 def _is_run(folder: str, names: set[str]) -> bool:
     """Whether a folder with these files is a run's, by the contents of its config.json."""
     if RUN_FILE not in names:
         return False
     try:
         with open(os.path.join(folder, RUN_FILE), "rb") as file:
-            config = json.loads(file.read(2**20))
-    except (OSError, ValueError, RecursionError):
+            return is_run_config(file.read(2**20))
+    except OSError:
         return False
-    return isinstance(config, dict) and {"mode", "method", "sources"} <= config.keys()

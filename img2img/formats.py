@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, PpmImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from img2img.errors import DataError, install_command
 from img2img.jxl import JxlHeader, read_jxl_header
+from img2img.shards import Member
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 # Pillow's format -> package with its decoder, and the extra that installs it
@@ -57,10 +58,15 @@ class TooLarge(DataError):
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """A file's bytes. Raises DataError where it is larger than a picture of max_pixels can be."""
-    size, most = path.stat().st_size, 8 * max_pixels + 64 * 2**20  # 16-bit RGBA, and metadata
+    size, most = path.stat().st_size, most_bytes(max_pixels)
     if size > most:
         raise DataError(f"{path}: {size:,} bytes are more than a picture may have ({most:,}).")
     return path.read_bytes()
+
+
+def most_bytes(max_pixels: int) -> int:
+    """The size of the largest file of a picture of max_pixels: 16-bit RGBA, and metadata."""
+    return 8 * max_pixels + 64 * 2**20
 
 
 def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -75,7 +81,7 @@ def open_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Ima
     else:
         with source.open("rb") as file:
             kind = _kind(file.read(HEAD))
-        if kind in ("JPEG2000", "JXL"):
+        if kind in ("JPEG2000", "JXL") or isinstance(source, Member):  # which only we can open
             source = load(source, max_pixels)
     if kind == "JPEG" and isinstance(source, bytes):
         require_few_scans(name, jpeg_scans(source))

@@ -15,7 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from img2img import color, formats, metadata, transparency
 from img2img.errors import DataError
-from img2img.formats import MAX_PIXELS, TooLarge, draft, load, open_header, require_bounded
+from img2img.formats import (
+    MAX_PIXELS,
+    TooLarge,
+    draft,
+    load,
+    most_bytes,
+    open_header,
+    require_bounded,
+)
 from img2img.metadata import Metadata
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "encode",
     "left_out",
     "load",
+    "most_bytes",
     "on_white",
     "open_header",
     "read",

@@ -16,6 +16,7 @@ from img2img.methods import METHODS
 from img2img.methods.fidelity import PictureLosses
 from img2img.methods.objectives import OBJECTIVES
 from img2img.nets import DISCRIMINATORS, GENERATORS
+from img2img.remote import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
@@ -39,6 +40,7 @@ PRESENT = {
     "provider": PROVIDERS,
     "format to read": (*FORMATS, *OPTIONAL),
     "format to write": dict.fromkeys(WRITERS.values()),
+    "kind of URL": SCHEMES,
 }
 TABLES = {
     "method": METHODS,

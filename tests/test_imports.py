@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "img2img"
 FACE = {"", "box", "checksum", "errors", "false_colors", "files", "images", "intensity", "locks"}
-FACE |= {"manifest", "memory", "ranges", "rasters", "show", "sizes", "stored", "writing"}
+FACE |= {"manifest", "memory", "ranges", "rasters", "remote", "shards", "show", "sizes", "stored"}
+FACE |= {"writing"}
 ALLOWED = {
     "features": {"features", *FACE},
     "nets": {"nets", "features", "table", "manifest", "sizes"},

@@ -109,6 +109,7 @@ def check(
         from img2img.data.survey import survey
         from img2img.methods import METHODS
         from img2img.ranges import items_of
+        from img2img.shards import copy_remote
         from img2img.training.config import GIVEN_ONCE
         from img2img.training.held_out import count_unused, rule_of
         from img2img.training.settings import settings_of
@@ -119,6 +120,9 @@ def check(
     by_folder = bool(data) and not (a or b or test_a or test_b)
     if not (by_side or by_folder):
         raise UsageError("Give DATA and --test, or --a and --b, and --test-a and --test-b.")
+    console = stderr_console()
+    copy_remote([*(a or ()), *(data or ()), *(test or ()), *(test_a or ())], console)
+    copy_remote([folder for folder in (b, test_b) if folder], console)
     sources: Sources | None
     if by_side:
         sources, held = Sources(a=a, b=b), Sources(a=test_a, b=test_b)
@@ -151,7 +155,6 @@ def check(
     elif groups and wanted != 0:
         training, held_out = whole.split_groups(wanted or HELD_OUT, groups)
     unused = 0 if held_out is None or training is whole else count_unused(whole, training, held_out)
-    console = stderr_console()
     for note in resolved.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     result = survey(training, held_out, console, groups)

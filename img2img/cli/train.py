@@ -34,8 +34,8 @@ def train(
     a: Annotated[
         list[Path] | None,
         _data(
-            "Folder of input pictures. pix2pix, cut: repeat for several inputs, whose files of one "
-            "name become the bands of one picture."
+            "Folder of input pictures, or shards: 'horses-{000..099}.tar'. pix2pix, cut: repeat "
+            "for several inputs, whose files of one name become the bands of one picture."
         ),
     ] = None,
     b: Annotated[Path | None, _data("Folder of target pictures.")] = None,

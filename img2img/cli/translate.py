@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from img2img.infer.partners import Partners
+    from img2img.infer.plan import Job
     from img2img.infer.translator import Translator
 
 
@@ -20,14 +21,18 @@ def translate(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders or globs. For a model with several inputs: a folder of each, in "
-            "the order that info shows, whose files are matched by name; or a file of each."
+            help="Files, folders or globs, or URLs of these (s3://, gs://, https://). For a model "
+            "with several inputs: a folder of each, in the order that info shows, whose files are "
+            "matched by name; or a file of each."
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", help="Folder to write to; for one input, a folder or a file."
+            "--output",
+            "-o",
+            help="Folder to write to, or a URL of one (s3://, gs://); for one input, a folder or a "
+            "file.",
         ),
     ],
     model: Annotated[
@@ -114,8 +119,9 @@ def translate(
     import json
     from contextlib import nullcontext
 
+    from img2img import remote
     from img2img.cli import stderr_console
-    from img2img.errors import DataError, PartialFailure, UsageError
+    from img2img.errors import PartialFailure, UsageError
     from img2img.files import RECORD_FOLDER, PassedOver
     from img2img.infer.folder import Summary, translate_files, undone
     from img2img.infer.on_ray import Model, OnRay, on_ray
@@ -125,6 +131,7 @@ def translate(
     from img2img.infer.translator import MAX_BATCH, Translator
 
     console = stderr_console()
+    inputs, out = [remote.local(name) for name in inputs], remote.place(output)
     together = max(batch or 0, MAX_BATCH)
     elsewhere: AbstractContextManager[OnRay | None] = nullcontext()
     if engine == "ray":  # whose actors use the provider; here the model is only described
@@ -141,9 +148,9 @@ def translate(
     unreadable: list[Path] = []
     passed_over = PassedOver()
     formats = formats_of(translator.manifest)
-    partners = _partners(translator, inputs, output)
+    partners = _partners(translator, inputs, out)
     first = inputs[:1] if partners else inputs  # whose names the outputs have
-    into_file = _is_file_name(first, output, formats.kept)
+    into_file = _is_file_name(first, out, formats.kept)
     if translator.manifest.is_exact and (ext != "keep" or quality is not None):
         raise UsageError(
             "The model gives values that are written without loss: leave out --ext and --quality."
@@ -152,7 +159,7 @@ def translate(
         raise UsageError("--max-side is for photographs; leave it out.")
     gives_labels = bool(translator.manifest.palette)
     if gives_labels:
-        _require_lossless(output.suffix if into_file else f".{ext}", quality)
+        _require_lossless(Path(output).suffix if into_file else f".{ext}", quality)
     for folder, target in targets.items():
         settings = Settings(
             target, quality, max_pixels, batch, fail_fast, max_side, tile, norm_tiles
@@ -163,16 +170,14 @@ def translate(
                     "--ext, --names, --shard and --to all go with an output folder, not with a "
                     "file."
                 )
-            if output.exists() and any(map(output.samefile, inputs)):
-                raise DataError(f"{output} would replace its own input. Choose another -o.")
-            parts.append(([Job(inputs[0], str(output), tuple(inputs[1:]))], None, settings))
+            parts.append(([_job_of_file(inputs, output)], None, settings))
         else:
             passed_over = PassedOver()  # the same for every folder
             with console.status("listing the pictures"):
                 kept = "png" if gives_labels and ext == "keep" else ext
                 jobs = make_plan(
                     first,
-                    output,
+                    out,
                     kept,
                     shard,
                     folder,
@@ -182,11 +187,12 @@ def translate(
                     formats,
                     partners,
                 )
-            parts.append((jobs, Record(output / folder, shard), settings))
+            parts.append((jobs, Record(remote.below(out, folder), shard), settings))
     if everywhere:  # refuse before anything is written, whichever domain is the cause
         for jobs, record, settings in parts:
             undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
-        (output / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as outputs
+        if isinstance(out, Path):
+            (out / RECORD_FOLDER).mkdir(parents=True, exist_ok=True)  # marks the folder as outputs
     if partners:
         passed_over.add(partners.passed_over)
     if str(passed_over) and not as_json:
@@ -210,7 +216,7 @@ def translate(
     if on_actors and on_actors.computed:
         computed = on_actors.computed
     if as_json:
-        report: dict[str, object] = {"output": str(output), **computed}
+        report: dict[str, object] = {"output": str(out), **computed}
         report["passed_over"] = dict(passed_over.files)
         report["outputs_passed_over"] = list(map(str, passed_over.outputs))
         print(json.dumps({**vars(summary), **report}))
@@ -219,7 +225,7 @@ def translate(
             f"{summary.done:,} translated, {summary.skipped:,} skipped, "
             f"{len(summary.failed):,} failed in {summary.seconds:.1f} s "
             f"({rate:.1f} images/s on {computed['provider']} in {computed['precision']}); "
-            f"see {output}"
+            f"see {out}"
         )
         for kind, counted in summary.notes.items():
             pictures = f"{counted['pictures']:,} picture{'s' if counted['pictures'] > 1 else ''}"
@@ -234,10 +240,26 @@ def translate(
         raise PartialFailure(f"{len(summary.failed)} of {total} failed:\n{listed}{more}")
 
 
-def _partners(translator: "Translator", inputs: list[str], output: Path) -> "Partners | None":
+def _job_of_file(inputs: list[str], output: str) -> "Job":
+    """The job of one picture, for `-o FILE`. Raises DataError where it would replace an input."""
+    from img2img import remote
+    from img2img.errors import DataError
+    from img2img.infer import remote_inputs
+    from img2img.infer.plan import Job
+
+    path = Path(output)
+    if remote.is_url(inputs[0]) and (one := remote_inputs.single(inputs[0])):
+        return Job(one.url, str(path), remote=one.remote)
+    if path.exists() and any(map(path.samefile, inputs)):
+        raise DataError(f"{path} would replace its own input. Choose another -o.")
+    return Job(inputs[0], str(path), tuple(inputs[1:]))
+
+
+def _partners(translator: "Translator", inputs: list[str], output: Path | str) -> "Partners | None":
     """The files that belong to those of the first input; None for a model with one input. Raises
-    UsageError for another number of inputs than the model takes.
+    UsageError for another number of inputs than the model takes, and for URLs of several.
     """
+    from img2img import remote
     from img2img.errors import UsageError
     from img2img.infer.partners import Partners
 
@@ -250,6 +272,8 @@ def _partners(translator: "Translator", inputs: list[str], output: Path) -> "Par
             f"{', '.join(part.name for part in intensity.parts)}. Give a folder of each, or a file "
             "of each."
         )
+    if isinstance(output, str) or any(map(remote.is_url, inputs)):
+        raise UsageError("A model with several inputs needs local files and folders, no URLs.")
     return Partners(inputs, output)
 
 
@@ -272,27 +296,39 @@ def _folders(translator: "Translator") -> dict[str, str]:
     return {domain: domain for domain in domains}
 
 
-def _is_file_name(inputs: list[str], output: Path, formats: Collection[str]) -> bool:
+def _is_file_name(inputs: list[str], output: Path | str, formats: Collection[str]) -> bool:
     """Whether `-o` names the file for one input (`-o out.png`). Raises UsageError for a format that
     can't be written or hold the model's output, and for a file where the input is not a single
-    file.
+    file, or in a store.
     """
     import glob
     import mimetypes
     import os
 
+    from img2img import remote
     from img2img.errors import UsageError
     from img2img.files import PICTURE_SUFFIXES, split_suffix
     from img2img.images import WRITERS
+    from img2img.infer import remote_inputs
     from img2img.rasters import WRITES
 
     writable = {*WRITERS, *WRITES}
     suffix = split_suffix(str(output))[1].lower()
+    if isinstance(output, str):
+        if suffix in PICTURE_SUFFIXES | writable:
+            raise UsageError(f"-o {output} names a file; a URL is that of a folder.")
+        if remote.is_web(output):
+            raise UsageError(f"-o {output}: web servers are only read. Use a folder, or s3://.")
+        return False
     if output.is_dir():
         return False
-    if len(inputs) == 1 and not os.path.exists(inputs[0]) and not glob.has_magic(inputs[0]):
+    single = inputs[0] if len(inputs) == 1 else ""
+    of_url = remote.is_url(single)
+    if single and not (of_url or os.path.exists(single) or glob.has_magic(single)):
         return False  # the plan reports the missing input
-    one = len(inputs) == 1 and Path(inputs[0]).is_file()
+    one = single != "" and Path(single).is_file()
+    if of_url and suffix in PICTURE_SUFFIXES | writable:
+        one = remote_inputs.single(single) is not None
     folder = "If you mean a folder of that name, create it first."
     if not one and suffix in PICTURE_SUFFIXES | writable:
         raise UsageError(f"-o {output} names a file, but the input is not one file. {folder}")

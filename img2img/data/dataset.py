@@ -137,6 +137,12 @@ class Dataset(ABC):
         """
         raise UsageError(f"--group: {type(self).__name__} data sets are not split by groups.")
 
+    def of_rank(self, rank: int, count: int) -> Self:
+        """The samples of one of several ranks, where each can have shards that no other reads;
+        itself, unchanged, where all read all, as from folders.
+        """
+        return self
+
     def deciding_files(self) -> Iterator[Path]:
         """The files whose paths tell the groups of the samples."""
         return self.files()

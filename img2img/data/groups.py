@@ -15,6 +15,7 @@ from img2img.data.sources import Sources
 from img2img.errors import DataError
 from img2img.files import data_folders, split_suffix
 from img2img.rasters.pages import split_name
+from img2img.shards import is_shards, shards_of
 
 HELD_OUT = 16  # samples that a run holds out by default
 PARENT = "parent"  # the rule by which the folder of a file is its group
@@ -36,7 +37,8 @@ class Groups:
         """
         folders: list[Path] = []
         for each in sources:
-            folders += each.folders()
+            for folder in each.folders():
+                folders += shards_of(folder) if is_shards(folder) else (folder,)
             for folder in each.data[1:] if each.attributes else each.data:
                 folders += data_folders(folder) if folder.is_dir() else ()
         return cls(rule, tuple(folders))

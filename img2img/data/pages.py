@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from img2img import rasters
+from img2img import rasters, shards
 from img2img.errors import DataError, MissingPackage
 from img2img.files import PassedOver, by_name, pictures, usable_cores
 from img2img.rasters.pages import Mode, Read, kept_open, names, split_name
@@ -16,9 +16,11 @@ BLOCK = 256  # files at a time, to bound the memory for results
 
 
 def pictures_of(folder: Path, mode: Mode | None, passed_over: PassedOver) -> tuple[Path, ...]:
-    """The files of a folder, or, where each page is a picture, their pages by their names. Other
-    arguments and errors are those of `pictures`.
+    """The files of a folder or of shards, or, where each page is a picture, their pages by their
+    names. Other arguments and errors are those of `pictures`.
     """
+    if shards.is_shards(folder):
+        return shards.pictures(folder, passed_over)
     files = pages_of(pictures(folder, passed_over), mode)
     return tuple(page for pages in files for page in pages)
 
@@ -35,6 +37,8 @@ def named_pictures(folder: Path, mode: Mode | None, passed_over: PassedOver) -> 
     """`pictures_of` by name: `stem` of the file, with the page below it. Errors are those of
     `by_name`.
     """
+    if shards.is_shards(folder):
+        return shards.by_name(folder, passed_over)
     files = by_name(folder, passed_over)
     return {
         name if split_name(page)[1] is None else f"{name}/page {number}": page

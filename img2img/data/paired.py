@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +28,7 @@ from img2img.data.parts import (
 from img2img.data.sources import Sources
 from img2img.errors import DataError, UsageError
 from img2img.files import PassedOver, find_pictures, stem
+from img2img.shards import by_name, is_shards, of_rank
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -132,9 +133,14 @@ class Pairs(Paired):
         located = cls.locate(sources)
         both = located.folders if located else ()
         folders = [folder.parts["train"] for folder in both if folder.field != "more_a"]
-        if len(folders) != 2 or not all(folder.is_dir() for folder in folders):
+        if len(folders) != 2 or not all(f.is_dir() or is_shards(f) for f in folders):
             return 0.1
-        names = [{stem(path, folder) for path in find_pictures(folder)} for folder in folders]
+        names = [
+            by_name(folder, PassedOver()).keys()
+            if is_shards(folder)
+            else {stem(path, folder) for path in find_pictures(folder)}
+            for folder in folders
+        ]
         return 1.0 if 2 * len(names[0] & names[1]) > min(map(len, names)) else 0.1
 
     @property
@@ -158,6 +164,11 @@ class Pairs(Paired):
     def split_groups(self, held_out: int, groups: Groups) -> tuple[Self, Self]:
         rest, out = groups.split("pairs", self.items, self.inputs("ab"), held_out)
         return replace(self, items=rest), replace(self, items=out)
+
+    def of_rank(self, rank: int, count: int) -> Self:
+        """The pairs whose a is in the rank's shards."""
+        mine = of_rank(self.inputs("ab"), rank, count)
+        return self if all(mine) else replace(self, items=tuple(compress(self.items, mine)))
 
     def deciding_files(self) -> Iterator[Path]:
         """Those of a."""
@@ -326,6 +337,10 @@ class SideBySide(Paired):
 
     def picture_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return size[0] // 2, size[1]
+
+    def of_rank(self, rank: int, count: int) -> Self:
+        mine = of_rank(self.items, rank, count)
+        return self if all(mine) else replace(self, items=tuple(compress(self.items, mine)))
 
     def split(self, held_out: int) -> tuple[Self, Self]:
         rest, out = split_evenly(self.items, held_out)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from img2img.rasters.pages import Mode
+from img2img.shards import is_remote
 
 
 def _several(value: Any) -> Any:
@@ -76,7 +77,12 @@ class Sources(BaseModel):
     def absolute(self) -> "Sources":
         """The same with absolute paths."""
         paths = {"a": self.a, "b": self.b, "pairs": self.pairs, "attributes": self.attributes}
-        update: dict[str, Any] = {name: path and path.absolute() for name, path in paths.items()}
+        update: dict[str, Any] = {name: path and _absolute(path) for name, path in paths.items()}
         lists = {"more_a": self.more_a, "data": self.data}
-        update |= {name: tuple(path.absolute() for path in paths) for name, paths in lists.items()}
+        update |= {name: tuple(map(_absolute, paths)) for name, paths in lists.items()}
         return self.model_copy(update=update)
+
+
+def _absolute(path: Path) -> Path:
+    """The absolute path; that of a URL of shards as it is."""
+    return path if is_remote(path) else path.absolute()

@@ -36,7 +36,8 @@ class Stream(Dataset[Batch]):
 
     Each epoch is another permutation. A sample, with its augmentation, depends only on the seed and
     the position, not on the worker that makes it. The sets of a data set take turns, batch by
-    batch. Each of several ranks makes its share of every batch, and counts its own samples.
+    batch. Each of several ranks makes its share of every batch, and counts its own samples. Where
+    the data are shards, a rank passes over the samples in its shards alone.
     """
 
     def __init__(
@@ -48,9 +49,12 @@ class Stream(Dataset[Batch]):
         rank: int = 0,
         ranks: int = 1,
     ):
-        self.dataset, self.augment, self.seed, self.batch = dataset, augment, seed, batch
+        self.dataset = dataset.of_rank(rank, ranks)
+        self.augment, self.seed, self.batch = augment, seed, batch
         self.share = batch // ranks
         self.first = rank * self.share  # index in each batch at which this rank's share begins
+        # The rank, if it passes over samples that no other rank has, in an order of its own.
+        self.alone = None if self.dataset is dataset else rank
 
     @property
     def step_bytes(self) -> int:
@@ -63,8 +67,11 @@ class Stream(Dataset[Batch]):
         place += self.first
         turn, number = divmod(step, len(self.dataset.parts))
         part = self.dataset.parts[number]
-        epoch, offset = divmod(turn * self.batch + place, len(part))
-        index = part[_permutation(self.seed, epoch, len(part))[offset]]
+        passed = turn * self.batch + place
+        if self.alone is not None:
+            passed = turn * self.share + place - self.first
+        epoch, offset = divmod(passed, len(part))
+        index = part[_permutation(self.seed, epoch, len(part), self.alone)[offset]]
         random = np.random.default_rng((self.seed, AUGMENT, step * self.batch + place))
         sample = self.dataset.finished(self.dataset.sample(index, self.augment, random))
         return {name: torch.from_numpy(array) for name, array in sample.items()}
@@ -116,8 +123,10 @@ def fixed_batch(dataset: PictureDataset, augment: Augment, indices: list[int]) -
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    return np.random.default_rng((seed, SHUFFLE, epoch)).permutation(length)
+def _permutation(seed: int, epoch: int, length: int, rank: int | None = None) -> np.ndarray:
+    """rank: of an order that no other rank has."""
+    key = (seed, SHUFFLE, epoch) if rank is None else (seed, SHUFFLE, epoch, rank + 1)
+    return np.random.default_rng(key).permutation(length)
 
 
 def _start_worker(scratch: Path | None, worker: int) -> None:

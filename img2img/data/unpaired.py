@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +17,7 @@ from img2img.data.parts import Located, match, stacks, two_folders, two_sources
 from img2img.data.sources import Sources
 from img2img.errors import UsageError
 from img2img.files import PassedOver
+from img2img.shards import of_rank
 
 if TYPE_CHECKING:
     from img2img.data.augment import Augment
@@ -127,6 +128,12 @@ class Unpaired(Dataset):
         rest_b, out_b = groups.divided(self.b, self.b, chosen)
         return replace(self, a=rest_a, b=rest_b), replace(self, a=out_a, b=out_b)
 
+    def of_rank(self, rank: int, count: int) -> Self:
+        mine_a, mine_b = (of_rank(paths, rank, count) for paths in (self.a, self.b))
+        if all(mine_a) and all(mine_b):
+            return self
+        return replace(self, a=tuple(compress(self.a, mine_a)), b=tuple(compress(self.b, mine_b)))
+
     def describe(self) -> str:
         return f"{len(self.a):,} pictures of a, {len(self.b):,} of b"
 
@@ -209,6 +216,10 @@ class PartlyPaired(Unpaired):
         rest_a, out_a = groups.divided(alone_a, alone_a, chosen, held_a)
         rest_b, out_b = groups.divided(alone_b, alone_b, chosen, held_b)
         return self._with(rest_pairs, rest_a, rest_b), self._with(out_pairs, out_a, out_b)
+
+    def of_rank(self, rank: int, count: int) -> Self:
+        """All: a rank's pairs would have their partners in the shards of other ranks."""
+        return self
 
     def deciding_files(self) -> Iterator[Path]:
         """Those of a, and those of b that have no partner."""

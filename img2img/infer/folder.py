@@ -20,11 +20,13 @@ from img2img.infer.scene import clear_leftovers
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
+from img2img.remote import is_url
 from img2img.writing import sync_folder
 
 Existing = Literal["skip", "replace", "error"]
 Begin = Callable[[Sequence[Job]], None]  # records that the outputs of jobs are begun
 BEGUN_TOGETHER = 64  # outputs that are recorded as begun at a time, because it waits for the disk
+REMOTE_THREADS = 8  # for each core, because they wait for answers most of the time
 
 
 @dataclass
@@ -96,7 +98,8 @@ def translate_files(
     todo = undone(jobs, record, translator.sha256, settings.fingerprint(), existing)
     summary.skipped = len(jobs) - len(todo)
     remaining = {job.target for job in todo}
-    clear_leftovers(job.target for job in jobs if job.target not in remaining)
+    made = (job.target for job in jobs if job.target not in remaining)
+    clear_leftovers(target for target in made if not is_url(target))
     progress(summary.skipped)
     made_by: dict[str, object] = {"model": translator.sha256, "options": settings.fingerprint()}
     with record.opened() if record else nullcontext():
@@ -140,7 +143,7 @@ def translate_files(
                     summary.done += 1
                     summary.add_notes(item.job.source, item.picture.notes)
                 progress(1)
-        for folder in {os.path.dirname(job.target) for job in todo}:
+        for folder in {os.path.dirname(job.target) for job in todo if not is_url(job.target)}:
             sync_folder(Path(folder))
         if record:
             with recording():
@@ -165,7 +168,10 @@ def _translated_here(
             yield from part
 
     cores = usable_cores()
-    with workers(cores, len(jobs), tilers.translator.provider in session.ON_CPU) as pool:
+    is_remote = any(job.remote or is_url(job.target) for job in jobs)
+    count = cores * REMOTE_THREADS if is_remote else cores
+    in_threads = is_remote or tilers.translator.provider in session.ON_CPU
+    with workers(count, len(jobs), in_threads) as pool:
         yield from translated(tilers, begun(), settings, pool, cores, progress_of_scene)
 
 
@@ -175,8 +181,10 @@ def undone(
     """The jobs that remain. Raises DataError where a file exists that must not be replaced."""
     if existing == "replace":
         return list(jobs)
-    if existing == "error" or record is None:
+    if record is None:
         foreign, origin = [job for job in jobs if os.path.exists(job.target)], ""
+    elif existing == "error":
+        foreign, origin = list(filter(record.exists, jobs)), ""
     else:
         jobs = _not_held(jobs, record, model, options)
         if any(map(record.is_foreign, jobs)):

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img import images, rasters
+from img2img import images, rasters, remote
 from img2img.errors import DataError, told
 from img2img.files import split_suffix
 from img2img.images import Metadata, Picture
 from img2img.infer import values
 from img2img.infer.plan import Job
-from img2img.infer.record import Source
+from img2img.infer.record import Source, remote_source
 from img2img.infer.scene import Scene, is_scene
 from img2img.intensity import Intensity
 from img2img.rasters import Raster
@@ -45,7 +45,8 @@ class Item:
 
     def as_dict(self) -> dict[str, object]:
         """The item's fields in the record."""
-        unread = Source(os.path.abspath(self.job.source), 0, 0, "")
+        source = self.job.source if self.job.remote else os.path.abspath(self.job.source)
+        unread = Source(source, 0, 0, "")
         first, *further = self.sources or (unread,)
         files = first._asdict()
         if further:
@@ -83,34 +84,46 @@ def save_all(
 
 
 def _read(job: Job, reading: Reading) -> Item:
-    paths, raster, missing = [Path(file) for file in job.files], None, None
+    raster, missing = None, None
     most, side = reading.max_pixels, reading.max_side
+    # What is read in parts is on a disk, as what is written in parts is.
+    in_parts = reading.in_parts and not job.remote and not remote.is_url(job.target)
+    paths = [Path(file) for file in job.files] if in_parts else []
+    names = [file if job.remote else str(Path(file)) for file in job.files]
     try:
         # The headers of small files are read once, with their pixels.
         large = any(path.stat().st_size > LARGE for path in paths)
-        if reading.in_parts and large and any(is_scene(path, most) for path in paths):
+        if large and any(is_scene(path, most) for path in paths):
             return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
-        contents, sources = zip(*(_loaded(path, most) for path in paths), strict=True)
+        contents, sources = zip(*_loaded(job, most), strict=True)
         if reading.intensity:
-            read = values.read(contents, [str(path) for path in paths], reading.intensity, most)
+            read = values.read(contents, names, reading.intensity, most)
             picture = Picture(read.values, notes=read.notes)
             raster, missing = read.raster, read.missing
         else:
             [content] = contents
             picture = images.read(content, reading.channels, most, side, to_translate=True)
     except (DataError, OSError, MemoryError) as error:
-        in_parts = isinstance(error, TooLarge) and reading.in_parts
-        if in_parts and any(is_scene(path, most) for path in paths):
+        if isinstance(error, TooLarge) and any(is_scene(path, most) for path in paths):
             return Item(job, sources=tuple(map(_source_of_scene, paths)), is_scene=True)
         system_message = isinstance(error, OSError) and error.strerror  # "Permission denied"
         message = str(system_message or error)
-        reason = message.removeprefix("the picture: ").removeprefix(f"{paths[0]}: ")
+        reason = message.removeprefix("the picture: ").removeprefix(f"{names[0]}: ")
         return Item(job, error=reason or type(error).__name__)
     return Item(job, picture, raster, missing, sources)
 
 
-def _loaded(path: Path, max_pixels: int) -> tuple[bytes, Source]:
-    """A file's content, and what identifies it. Raises DataError, with the file's name first."""
+def _loaded(job: Job, max_pixels: int) -> list[tuple[bytes, Source]]:
+    """The contents of a job's files, and what identifies each. Raises DataError for a local file,
+    with its name first, and OSError for a remote one.
+    """
+    if job.remote:
+        content = remote.read(job.source, job.remote, images.most_bytes(max_pixels))
+        return [(content, remote_source(job.source, job.remote, content))]
+    return [_loaded_file(Path(file), max_pixels) for file in job.files]
+
+
+def _loaded_file(path: Path, max_pixels: int) -> tuple[bytes, Source]:
     try:
         stat = path.stat()
         content = images.load(path, max_pixels)
@@ -144,7 +157,7 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
                 )
             else:
                 content, notes = _encoded(item.picture.translated(item.result), suffix, quality)
-            write_whole(Path(item.job.target), content, sync=False)
+            _write(item.job.target, content)
             item.written = len(content)
         except Exception as error:  # a full disk, or a picture that the format can't hold
             item.error, notes = _not_written(error), ()
@@ -152,6 +165,13 @@ def _save(item: Item, quality: int | None, intensity: Intensity | None, maker: s
     item.picture = Picture(NO_PIXELS, notes=(*item.picture.notes, *notes))
     item.raster = item.missing = None
     return item
+
+
+def _write(target: str, content: bytes) -> None:
+    if remote.is_url(target):
+        remote.write(target, content)
+    else:
+        write_whole(Path(target), content, sync=False)
 
 
 def _not_written(error: Exception) -> str:

@@ -64,7 +64,7 @@ def translated(
     """The items of the jobs, each when it is saved or has failed. With fail_fast, it ends after the
     first that failed. cores: of the machine that may be used.
     """
-    translator, (executor, together) = tilers.translator, pool
+    translator, together = tilers.translator, pool.together
     domain, values = translator.domain(settings.to), translator.manifest.intensity_out
     maker = f"{translator.sha256} {settings.fingerprint()}"
     on_cpu, any_failed = translator.provider in session.ON_CPU, False
@@ -75,8 +75,8 @@ def translated(
             yield from saving.popleft().result()
 
     # Pictures that need tiles are large, so only one waits while another runs.
-    ahead = _Ahead(1 if settings.tile else 4 * together * cores, cores)
-    reads = _read_ahead(executor, together, jobs, translator, settings, ahead)
+    ahead = _Ahead(1 if settings.tile else 4 * together * pool.workers, cores)
+    reads = _read_ahead(pool.executor, together, jobs, translator, settings, ahead)
     # A GPU is faster with several pictures at a time; a CPU is not, and one needs less memory.
     batch = settings.batch or (1 if on_cpu else 8)
 
@@ -92,7 +92,7 @@ def translated(
         any_failed = any_failed or any(item.error for item in items)
         for start in range(0, len(items), together):
             part = items[start : start + together]
-            saving.append(executor.submit(save_all, part, settings.quality, values, maker))
+            saving.append(pool.executor.submit(save_all, part, settings.quality, values, maker))
         for item in saved(ahead.allowed):
             any_failed = any_failed or item.error is not None
             yield item

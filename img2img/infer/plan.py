@@ -1,6 +1,5 @@
 """Which file becomes which, decided for all of them before the first is translated."""
 
-import fnmatch
 import glob
 import os
 import unicodedata
@@ -9,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from img2img import rasters
+from img2img import rasters, remote
 from img2img.errors import DataError, UsageError
 from img2img.files import (
     SLIDE_SUFFIXES,
@@ -22,8 +21,10 @@ from img2img.files import (
     walk,
 )
 from img2img.images import WRITERS
+from img2img.infer import globs, remote_inputs
 from img2img.infer.partners import Partners
 from img2img.manifest import Manifest
+from img2img.remote import Remote
 
 Extension = Literal["keep", "png", "jpg", "webp", "avif"]
 Names = Literal["plain", "full", "number"]
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     source: str
     target: str
     further: tuple[str, ...] = ()  # the files of its further inputs, where a model has several
+    remote: Remote | None = None  # what is known of the source, where that is a URL
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Job(NamedTuple):
 
 def make_plan(
     inputs: Sequence[str],
-    out: Path,
+    out: Path | str,
     extension: Extension,
     shard: str,
     folder: str = "",
@@ -75,8 +77,8 @@ def make_plan(
     formats: Formats = PHOTOGRAPHS,
     partners: Partners | None = None,
 ) -> list[Job]:
-    """Turn files, folders and globs into jobs in a fixed order. Relative paths are kept below
-    `out`, or below its sub-folder `folder`. Files in `out` are not inputs.
+    """Turn files, folders and globs, or URLs of these, into jobs in a fixed order. Relative paths
+    are kept below `out`, or below its sub-folder `folder`. Files in `out` are not inputs.
 
     Args:
         shard: "i/n" for every n-th job, starting with the i-th.
@@ -100,15 +102,16 @@ def make_plan(
     alike: dict[int, int] = {}  # hash of the source's folded real path -> its job
     ignored = PassedOver() if passed_over is None else passed_over
     real = resolver()
-    for source, relative, real_source in _expand(inputs, out, real, unreadable, ignored):
+    for source, relative, real_source, known in _expand(inputs, out, real, unreadable, ignored):
         further = partners.of(source, relative) if partners else ()
         if further is None:
             continue
-        target = os.path.join(out, folder, _renamed(relative, extension, names, formats))
+        name = os.path.join(folder, _renamed(relative, extension, names, formats))
+        target = str(remote.below(out, name))
         key = hash(_folded(target))
         if key in claimed:
             claimant = jobs[claimed[key]].source
-            if os.path.realpath(claimant) == os.path.realpath(source):
+            if real(claimant) == real_source:
                 continue  # the same file was given twice
             if names != "number":
                 raise _clash(claimant, source, target)
@@ -121,7 +124,7 @@ def make_plan(
         for path in (real_source, *map(real, further)):
             exact.add(hash(path))
             alike[hash(_folded(path))] = len(jobs)
-        jobs.append(Job(source, target, further))
+        jobs.append(Job(source, target, further, known))
     for job in jobs:
         target = real(job.target)
         other = alike.get(hash(_folded(target)))
@@ -181,10 +184,12 @@ def _inside(path: str, folder: str) -> bool:
 
 
 def resolver() -> Callable[[str], str]:
-    """A faster os.path.realpath for many files, which resolves each folder once."""
+    """A faster os.path.realpath for many files, which resolves each folder once, and keeps URLs."""
     folder = cache(os.path.realpath)
 
     def real(path: str) -> str:
+        if remote.is_url(path):
+            return path
         if os.path.islink(path):
             return os.path.realpath(path)
         head, name = os.path.split(path)
@@ -203,15 +208,16 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 def _expand(
     inputs: Sequence[str],
-    out: Path,
+    out: Path | str,
     real: Callable[[str], str],
     unreadable: list[Path] | None,
     passed_over: PassedOver,
-) -> Iterator[tuple[str, str, str]]:
-    """(path, path relative to the input that it belongs to, real path) for every picture, except
-    the outputs in `out`.
+) -> Iterator[tuple[str, str, str, Remote | None]]:
+    """(path, path relative to the input that it belongs to, real path, what is known of a remote
+    one) for every picture, except the outputs in `out`.
     """
-    out_real = os.path.realpath(out)
+    out_url = out if isinstance(out, str) else None
+    out_real = out_url or os.path.realpath(out)
 
     @cache
     def is_output(folder: str) -> bool:
@@ -219,6 +225,10 @@ def _expand(
 
     for name in inputs:
         ignored, count = PassedOver(), 0
+        if remote.is_url(name):
+            for url, relative, known in remote_inputs.pictures(name, out_url, passed_over):
+                yield url, relative, url, known
+            continue
         if os.path.isdir(name):
             base = str(Path(name))
             if _same(out_real, os.path.realpath(base)):
@@ -228,7 +238,7 @@ def _expand(
                 )
             paths: Iterator[str] = map(str, find_pictures(Path(name), unreadable, ignored))
         elif os.path.isfile(name):
-            yield name, os.path.basename(name), real(name)
+            yield name, os.path.basename(name), real(name), None
             continue
         elif glob.has_magic(name):
             base, patterns = _split_glob(name)
@@ -242,7 +252,7 @@ def _expand(
             real_path = real(path)
             if not below_out and is_output(os.path.dirname(real_path)):
                 continue  # outputs are not translated again
-            yield path, path[len(prefix) :], real_path
+            yield path, path[len(prefix) :], real_path, None
         passed_over.files.update(ignored.files)
         others = (path for path in ignored.outputs if not is_output(os.path.realpath(path)))
         passed_over.outputs.extend(others)
@@ -275,10 +285,10 @@ def _matches(
         return str(Path(path))[len(prefix) :].split(os.sep)
 
     def leads_to_matches(folder: str) -> bool:
-        return _may_lead_to_match(relative(folder), patterns)
+        return globs.may_lead_to_match(relative(folder), patterns)
 
     for entry in walk(Path(base), unreadable, passed_over, leads_to_matches):
-        if not _matches_glob(relative(entry.path), patterns):
+        if not globs.matches(relative(entry.path), patterns):
             continue
         if patterns[-1].lower().endswith(tuple(VALUE_SUFFIXES)) or is_picture(entry, passed_over):
             yield str(Path(entry.path))
@@ -287,34 +297,6 @@ def _matches(
 def _prefix(base: str) -> str:
     """The part of a path below a folder that precedes its relative path."""
     return "" if base == os.curdir else os.path.join(base, "")
-
-
-def _matches_glob(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path matches a glob. A part that equals its pattern matches, even with brackets."""
-    if not patterns:
-        return not parts
-    pattern, rest = patterns[0], patterns[1:]
-    if pattern == "**" and _matches_glob(parts, rest):
-        return True
-    if not parts:
-        return False
-    if pattern == "**":
-        return _matches_glob(parts[1:], patterns)
-    return _matches_part(pattern, parts[0]) and _matches_glob(parts[1:], rest)
-
-
-def _may_lead_to_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a folder may contain something that matches a glob."""
-    for part, pattern in zip(parts, patterns, strict=False):
-        if pattern == "**":
-            return True
-        if not _matches_part(pattern, part):
-            return False
-    return len(parts) < len(patterns)
-
-
-def _matches_part(pattern: str, part: str) -> bool:
-    return part == pattern or fnmatch.fnmatch(part, pattern)
 
 
 def _split_glob(name: str) -> tuple[str, Sequence[str]]:

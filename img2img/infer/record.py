@@ -3,23 +3,19 @@ which model and options (manifest.jsonl).
 """
 
 import hashlib
-import itertools
 import json
 import os
 import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from io import FileIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from img2img import locks
-from img2img.errors import DataError, told
-from img2img.files import RECORD_FOLDER
 from img2img.infer.plan import Job, resolver
-from img2img.writing import make_folder, sync_folder
+from img2img.infer.record_files import record_files
+from img2img.remote import Remote, read
 
 CHECKSUM = ', "crc32": "'  # before the last field of a line
 ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
@@ -28,9 +24,9 @@ ENTRY = struct.Struct("<qqqq")  # packed, because there may be a million of them
 class Source(NamedTuple):
     """A file that an output was made from: its path, and what identifies its contents."""
 
-    input: str  # absolute path
+    input: str  # absolute path, or a URL without a query
     size: int  # bytes
-    mtime_ns: int
+    mtime_ns: int  # of a remote file: a number that changes with its contents
     sha256: str
 
 
@@ -44,10 +40,12 @@ class Record:
     counts as missing.
     """
 
-    def __init__(self, out: Path, shard: str = "1/1"):
+    def __init__(self, out: Path | str, shard: str = "1/1"):
+        """out: the output folder, or its URL."""
         self.out = out
-        self._part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
-        self.folder = out / RECORD_FOLDER
+        part = "" if shard == "1/1" else "-" + shard.replace("/", "-of-")
+        self._files = record_files(out, part)
+        self.folder = self._files.folder
         # By the hash of the output: the ENTRY of its last finished line, None where it was begun
         # and not finished. An ENTRY holds a hash of the sources' paths and times, their size, a
         # hash of their contents, and the size of the output.
@@ -62,11 +60,8 @@ class Record:
         """Read what all processes have written so far."""
         self._made.clear()
         last: dict[int, int] = {}  # time of the line that an output's entry comes from
-        for kind in ("begun", "manifest"):
-            for path in sorted(self.folder.glob(f"{kind}*.jsonl")):
-                with path.open(encoding="utf-8", errors="replace") as lines:
-                    for line in lines:
-                        self._remember(line, last)
+        for line in self._files.lines():
+            self._remember(line, last)
 
     def holds(self, job: Job, model: str, options: str) -> bool | None:
         """Whether the job's output exists, complete, from the same input, model and options.
@@ -77,15 +72,14 @@ class Record:
         if entry is None:
             return False
         place, size, _, written = ENTRY.unpack(entry)
+        if self._files.size(job.target) != written:
+            return False
         try:
-            if os.stat(job.target).st_size != written:
-                return False
-            statuses = [os.stat(file) for file in job.files]
+            sizes, times = _sizes_and_times(job)
         except OSError:
             return False  # deleted since the plan was made: reading it will report that
-        if sum(status.st_size for status in statuses) != size:
+        if sum(sizes) != size:
             return False
-        times = [status.st_mtime_ns for status in statuses]
         if place == self._place(job.files, times, model, options):
             return True
         return None
@@ -99,7 +93,7 @@ class Record:
         assert entry is not None  # else `holds` has answered False
         _, size, contents, written = ENTRY.unpack(entry)
         try:
-            sources = tuple(_source(file) for file in job.files)
+            sources = _sources(job)
         except OSError:
             return False
         if contents != _contents((source.sha256 for source in sources), model, options):
@@ -110,38 +104,32 @@ class Record:
         self.moved.append((job, sources, written))
         return True
 
+    def exists(self, job: Job) -> bool:
+        """Whether there is a file of the output's name."""
+        return self._files.size(job.target) is not None
+
     def is_foreign(self, job: Job) -> bool:
         """Whether the output exists and was not made by img2img."""
-        return os.path.exists(job.target) and self._hash(job) not in self._made
+        return self.exists(job) and self._hash(job) not in self._made
 
     def key(self, job: Job) -> str:
         """The output's path relative to the output folder."""
-        return os.path.relpath(job.target, self.out)
+        if isinstance(self.out, Path):
+            return os.path.relpath(job.target, self.out)
+        return job.target.removeprefix(f"{self.out}/")
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """A context in which `begin` and `finish` append lines to files that no other process
         writes. Raises DataError where the folder can't be written.
         """
-        with ExitStack() as stack:
-            try:
-                make_folder(self.folder)
-                for number in itertools.count(1):
-                    name = f"{self._part}-{number}" if number > 1 else self._part
-                    self._begun = stack.enter_context(self._appended(f"begun{name}.jsonl"))
-                    if locks.take(self._begun.fileno()) is not False:
-                        break
-                self._finished = stack.enter_context(self._appended(f"manifest{name}.jsonl"))
-                sync_folder(self.folder)
-            except OSError as error:
-                raise DataError(f"{self.folder} can't be written {told(error)}") from None
+        with self._files.opened():
             yield
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """Write to the disk that the outputs of these jobs are img2img's. Raises OSError."""
         lines = ({"output": self.key(job), "status": "begun", "at": time.time_ns()} for job in jobs)
-        _append(self._begun, b"".join(map(_line, lines)))
-        os.fsync(self._begun.fileno())
+        self._files.begin(b"".join(map(_line, lines)))
 
     def finish(self, job: Job, status: str, fields: dict[str, object]) -> None:
         """Write that the job's output is finished ("ok"), or has failed ("error"). Raises OSError.
@@ -149,20 +137,11 @@ class Record:
         fields: what it was made from, of which size it is, and `model` and `options`.
         """
         line = {"output": self.key(job), "status": status, "at": time.time_ns(), **fields}
-        _append(self._finished, _line(line))
+        self._files.finish(_line(line))
 
     def sync(self) -> None:
         """Write the lines of finished outputs to the disk."""
-        os.fsync(self._finished.fileno())
-
-    def _appended(self, name: str) -> FileIO:
-        """A file of the record, open to append."""
-        lines = (self.folder / name).open("a+b", buffering=0)  # nothing to flush on a full disk
-        if lines.tell():
-            lines.seek(-1, os.SEEK_END)
-            if lines.read(1) != b"\n":
-                lines.write(b"\n")  # completes the partial line of a run that was killed
-        return lines
+        self._files.sync()
 
     def _hash(self, job: Job) -> int:
         return hash(self.key(job))
@@ -202,14 +181,31 @@ def _checksum(body: str) -> str:
     return f'{zlib.crc32(body.encode(errors="replace")):08x}"}}'
 
 
-def _append(file: FileIO, lines: bytes) -> None:
-    remaining = memoryview(lines)
-    while remaining:  # a full disk, or a limit, takes a part, and gives its reason the next time
-        remaining = remaining[file.write(remaining) :]
-
-
 def _contents(digests: Iterable[str], model: str, options: str) -> int:
     return hash((tuple(digests), model, options))
+
+
+def _sizes_and_times(job: Job) -> tuple[list[int], list[int]]:
+    """Of the files of a job; in place of the time of a remote one, what changes with its contents.
+    Raises OSError.
+    """
+    if job.remote:
+        return [job.remote.size], [job.remote.stamp]
+    statuses = [os.stat(file) for file in job.files]
+    return [status.st_size for status in statuses], [status.st_mtime_ns for status in statuses]
+
+
+def _sources(job: Job) -> tuple[Source, ...]:
+    """What identifies the contents of a job's files, which are read. Raises OSError."""
+    if job.remote:
+        content = read(job.source, job.remote, max(job.remote.size, 0))
+        return (remote_source(job.source, job.remote, content),)
+    return tuple(map(_source, job.files))
+
+
+def remote_source(url: str, remote: Remote, content: bytes) -> Source:
+    """What identifies the contents of a remote file that was read."""
+    return Source(url, len(content), remote.stamp, hashlib.sha256(content).hexdigest())
 
 
 def _source(path: str) -> Source:

@@ -1,5 +1,6 @@
 """Preparing a run: its data are opened and checked, and its config is completed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from img2img.files import PassedOver, find_pictures
 from img2img.intensity import Intensity
 from img2img.methods import METHODS
 from img2img.methods.config import MethodConfig
+from img2img.shards import copy_remote, is_shards, pictures
 from img2img.training.config import RunConfig, option
 from img2img.training.examine import fit_extractor
 from img2img.training.held_out import count_unused, groups_of, split
@@ -85,6 +87,7 @@ def make_plan(config: RunConfig, console: Console, decode: bool = True) -> Plan:
     decode: check that every picture can be decoded. Raises UsageError or DataError, before anything
     is written.
     """
+    copy_remote((*config.sources.folders(), *config.test.folders()), console)
     if not config.fingerprint:  # else it is resumed, and its folders are known
         config, notes = resolve_sources(config)
         for note in notes:
@@ -205,10 +208,9 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
     if config.method.intensities or not config.sources.given():
         return config  # a run's, or one whose folders are missing
     described, given = METHODS[config.mode], config.method
+    copy_remote((*config.sources.folders(), *config.test.folders()), console)
     sources = resolve(described.layouts, config.sources, config.test).training
-    first = chain.from_iterable(
-        islice(find_pictures(folder), SEEN) for folder in sources.folders() if folder.is_dir()
-    )
+    first = chain.from_iterable(map(_first_pictures, sources.folders()))
     asked = given.range or given.bands or given.show
     if not (asked or sources.more_a or any(map(is_raster, first))):
         _require_fitting(config, {})  # without listing all photographs once more
@@ -241,6 +243,13 @@ def config_for_data(values: dict[str, Any], console: Console) -> RunConfig:
             f"No identity loss: a has {bands['a']} bands, and b has {bands['b']}.", highlight=False
         )
     return RunConfig.build({**values, "method": settings})
+
+
+def _first_pictures(folder: Path) -> Iterable[Path]:
+    """Some pictures of a folder or of shards; none where it is missing."""
+    if is_shards(folder):
+        return pictures(folder, PassedOver())[:SEEN]
+    return islice(find_pictures(folder), SEEN) if folder.is_dir() else ()
 
 
 def _require_fitting(config: RunConfig, intensities: dict[str, Intensity]) -> None:

@@ -34,7 +34,7 @@ def plan(
     *inputs: str, out: Path = OUT, ext: str = "keep", shard: str = "1/1", names: str = "plain"
 ) -> dict[str, str]:
     jobs = make_plan(inputs, out, ext, shard, names=names)
-    pairs = {Path(source).as_posix(): Path(target).as_posix() for source, target, _ in jobs}
+    pairs = {Path(job.source).as_posix(): Path(job.target).as_posix() for job in jobs}
     assert len(pairs) == len(jobs)
     return pairs
 

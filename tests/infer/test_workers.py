@@ -49,8 +49,8 @@ def on_gpu(invert, monkeypatch):
     ],
 )
 def test_processes_are_for_many_pictures_on_a_gpu(cores, jobs, on_cpu, kind, together):
-    with workers.workers(cores, jobs, on_cpu) as (pool, each):
-        assert (type(pool), each) == (kind, together)
+    with workers.workers(cores, jobs, on_cpu) as (pool, count, each):
+        assert (type(pool), count, each) == (kind, cores, together)
 
 
 def test_processes_give_what_threads_give(on_gpu, invert, save, noise):
@@ -96,7 +96,7 @@ def test_reading_ahead_is_bounded_in_processes_too(on_gpu, save, noise, monkeypa
                 parts.append(len(arguments[0]))
             return self.pool.submit(function, *arguments)
 
-    with workers.workers(2, 40, False) as (pool, together):
+    with workers.workers(2, 40, False) as (pool, _, together):
         jobs = make_plan(["in"], Path("out"), "keep", "1/1")
         ahead = pipeline._Ahead(4 * together * 2, 2)
         reads = pipeline._read_ahead(Pool(pool), together, jobs, on_gpu, Settings(), ahead)
@@ -111,7 +111,7 @@ def test_reading_ahead_is_bounded_in_processes_too(on_gpu, save, noise, monkeypa
 def test_a_process_that_ends_before_its_work_is_told(on_gpu):
     with (
         pytest.raises(Img2ImgError, match="ended a process that reads and writes"),
-        workers.workers(2, 40, False) as (pool, _),
+        workers.workers(2, 40, False) as (pool, *_),
     ):
         pool.submit(os._exit, 9).result()
 
@@ -122,7 +122,7 @@ def test_processes_end_with_a_program_that_is_killed(tmp_path):
         "import os, time\n"
         "from img2img.infer import workers\n"
         "if __name__ == '__main__':\n"
-        "    with workers.workers(4, 10_000, False) as (pool, _):\n"
+        "    with workers.workers(4, 10_000, False) as (pool, *_):\n"
         "        print(*{pool.submit(os.getpid).result() for _ in range(3)}, flush=True)\n"
         "        time.sleep(600)\n"
     )
