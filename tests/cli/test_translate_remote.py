@@ -371,12 +371,12 @@ def test_local_commands_import_nothing_of_it(photos):
 
 
 def test_memory_holds_as_many_pictures_as_for_local_ones(bucket, save, noise, monkeypatch):  # noqa: F811
-    from img2img.infer import folder
+    from img2img.infer import folder, pipeline
 
     for number in range(30):
         save(Path("one.png"), noise(number, 8, 8))
         bucket.put(f"photos/{number:02}.png", Path("one.png").read_bytes())
-    monkeypatch.setattr(folder, "WAITING", 3 * np.zeros((8, 8, 3), np.uint8).nbytes)
+    monkeypatch.setattr(pipeline, "WAITING", 3 * np.zeros((8, 8, 3), np.uint8).nbytes)
     reading: list[int] = []
     most = 0
     original = remote.read
@@ -401,7 +401,7 @@ def test_memory_holds_as_many_pictures_as_for_local_ones(bucket, save, noise, mo
     jobs = make_plan([f"{bucket.url}/photos"], Path("out"), "keep", "1/1")
     translator = Translator("m.onnx", "cpu")
     folder.translate_files(
-        translator, jobs, Record(Path("out")), folder.Settings(), progress=advance
+        translator, jobs, Record(Path("out")), pipeline.Settings(), progress=advance
     )
     assert done == 30
     assert most <= 2 * 3 + 2 * folder.usable_cores()
