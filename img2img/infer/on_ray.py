@@ -217,9 +217,9 @@ def on_ray(
         needs = _needs(nodes, model.provider, threads)
         room = sum(map(needs.fit, nodes))
         if not room:
-            gpu = " and a GPU" if needs.gpus else ""
+            need = f"{needs.cpus} CPU{'s' * (needs.cpus > 1)}{' and a GPU' * needs.gpus}"
             raise DeviceError(
-                f"No machine of the Ray cluster has {needs.cpus} CPUs{gpu}, which an actor needs. "
+                f"No machine of the Ray cluster has {need}, which an actor needs. "
                 "Choose other --threads or another --provider, or start such a machine first."
             )
         yield OnRay(model, needs, actors or room)
