@@ -45,7 +45,7 @@ ON_THIS_MACHINE = {
 }
 # What Ray tells of actors that die is not printed among the command's output.
 QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-SHORT = 10  # bytes of a folder's name, so that those of Ray's sockets in it have less than 107
+SHORT = 8  # bytes of a folder's name, so that those of Ray's sockets in it have less than 107
 
 
 class Model(NamedTuple):
@@ -247,7 +247,7 @@ def _connected(address: str) -> Iterator[Any]:
         if local:
             folder = stack.enter_context(scratch_folder(_short_folder()))
             options = {"num_cpus": usable_cores(), "include_dashboard": False}
-            options["_temp_dir"] = str(folder)
+            options["_temp_dir"] = str(folder / "r")  # Ray lets others write there; not in `folder`
         stack.callback(ray.shutdown)  # before the folder is deleted
         try:
             with _silent():
