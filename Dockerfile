@@ -7,19 +7,6 @@
 # Its Debian is part of the name, since what apt-get installs follows it.
 ARG PYTHON=python:3.13-slim-trixie
 
-FROM ${PYTHON} AS build
-WORKDIR /src
-COPY constraints.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --root-user-action ignore -c constraints.txt hatchling
-COPY pyproject.toml hatch_build.py README.md LICENSE ./
-COPY examples/emoji/NOTICE.md examples/emoji/LICENSE-Apache-2.0 examples/emoji/
-COPY examples/earth/NOTICE.md examples/earth/
-COPY examples/quickstart examples/quickstart
-COPY weights weights
-COPY img2img img2img
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
-
 FROM ${PYTHON} AS base
 # tini hands signals on: as the first process of a container, Python would not see them.
 # hadolint ignore=DL3008
@@ -33,27 +20,37 @@ RUN apt-get update \
 # Programs that keep something at home, or ask for the user's name, work with a read-only root and
 # any --user, too.
 ENV PATH=/opt/img2img/bin:$PATH HOME=/tmp USER=img2img PYTHONUNBUFFERED=1
+COPY pyproject.toml constraints.txt /opt/img2img/
+COPY deploy/requirements.py deploy/healthcheck.py /opt/img2img/deploy/
 WORKDIR /data
 ENTRYPOINT ["tini", "--", "img2img"]
 CMD ["--help"]
+
+FROM base AS build
+WORKDIR /src
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install -c /opt/img2img/constraints.txt hatchling
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY examples/emoji/NOTICE.md examples/emoji/LICENSE-Apache-2.0 examples/emoji/
+COPY examples/earth/NOTICE.md examples/earth/
+COPY examples/quickstart examples/quickstart
+COPY weights weights
+COPY img2img img2img
+# The package alone, at its place below /package.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --root /package .
 
 FROM base AS runtime
 ARG DEVICE=cuda
 ARG EXTRAS="serve tile formats"
 # What changes seldom is a layer of its own.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=/src/constraints.txt \
-    --mount=type=bind,source=deploy/requirements.py,target=/src/deploy/requirements.py \
-    python /src/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
-    && pip install -c /src/constraints.txt -r /opt/img2img/requirements.txt
-RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-deps /wheels/*.whl
-COPY deploy/healthcheck.py /opt/img2img/healthcheck.py
+    python /opt/img2img/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
+    && pip install -c /opt/img2img/constraints.txt -r /opt/img2img/requirements.txt
+COPY --from=build /package /
 USER 1000:1000
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "/opt/img2img/healthcheck.py"]
+    CMD ["python", "/opt/img2img/deploy/healthcheck.py"]
 
 FROM base AS train
 # Triton, which compiles networks on GPUs, needs a C compiler.
@@ -64,11 +61,7 @@ RUN apt-get update \
 ARG DEVICE=cuda
 ARG EXTRAS="train eval tile formats"
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=/src/constraints.txt \
-    --mount=type=bind,source=deploy/requirements.py,target=/src/deploy/requirements.py \
-    python /src/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
-    && pip install -c /src/constraints.txt -r /opt/img2img/requirements.txt
-RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-deps /wheels/*.whl
+    python /opt/img2img/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
+    && pip install -c /opt/img2img/constraints.txt -r /opt/img2img/requirements.txt
+COPY --from=build /package /
 USER 1000:1000

@@ -11,7 +11,6 @@ together. It is the figure to compare on a machine that does other work, too.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from img2img.infer.registry import shipped
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scale-cpu.json"
 PAGE = ROOT / "docs" / "performance.md"
-MODEL, SIDE, FEW, ROUNDS = "flat-to-3d", 256, 10, 3
+MODEL, SIDE, FEW, ROUNDS = "flat-to-3d", 256, 10, 2
 WAYS = {
     "usual": "the usual command",
     "shards": "a shard for each core, `--threads 1`",
@@ -60,16 +59,19 @@ def commands(way: str, source: Path, out: Path) -> list[list[str]]:
 def run(lines: list[list[str]]) -> tuple[float, float]:
     """Seconds until all have ended, and processor seconds of them and of all that they start."""
     began, used = time.monotonic(), {}
-    started = [psutil.Popen(line, stderr=subprocess.DEVNULL) for line in lines]
-    while any(process.poll() is None for process in started):
-        for process in started:
-            with suppress(psutil.Error):
-                for each in (process, *process.children(recursive=True)):
-                    with suppress(psutil.Error):
-                        spent = each.cpu_times()
-                        used[each.pid] = spent.user + spent.system
-        time.sleep(0.1)
-    assert not any(process.returncode for process in started), lines
+    with tempfile.TemporaryFile("w+") as told:
+        started = [psutil.Popen(line, stderr=told) for line in lines]
+        while any(process.poll() is None for process in started):
+            for process in started:
+                with suppress(psutil.Error):
+                    for each in (process, *process.children(recursive=True)):
+                        with suppress(psutil.Error):
+                            spent = each.cpu_times()
+                            used[each.pid] = spent.user + spent.system
+            time.sleep(0.1)
+        told.seek(0)
+        if any(process.returncode for process in started):
+            sys.exit(f"{lines} failed: {told.read()}")
     return time.monotonic() - began, sum(used.values())
 
 
@@ -87,7 +89,7 @@ def measure(count: int) -> dict:
     rows = {}
     for way, amounts in found.items():
         wall, processor = (
-            [statistics.median(values[kind] for values in amounts[n]) for n in ("few", "many")]
+            [statistics.mean(values[kind] for values in amounts[n]) for n in ("few", "many")]
             for kind in (0, 1)
         )
         each = (processor[1] - processor[0]) / count
@@ -116,7 +118,7 @@ def table(result: dict) -> str:
     lines += [
         "",
         f"{result['pictures']} JPEG files of {SIDE} px by {MODEL}, on {result['cores']} "
-        f"{'core' if result['cores'] == 1 else 'cores'}; the medians of {ROUNDS} turns. "
+        f"{'core' if result['cores'] == 1 else 'cores'}; the means of {ROUNDS} turns. "
         f"{result['machine']}; ray {result['versions']['ray']}; {result['date']}; "
         "`benchmarks/scale.py`. The machine did other work beside it.",
     ]

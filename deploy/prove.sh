@@ -18,7 +18,7 @@ strict=(--network host --read-only --read-only-tmpfs=false --tmpfs "/tmp:exec,si
 small=(--steps 2 --size 32 --width 4 --d-width 4 --blocks 1 --eval-every 0)
 
 finish() {
-    [ ${#started[@]} = 0 ] || podman rm --force "${started[@]}" > /dev/null
+    [ ${#started[@]} = 0 ] || podman --log-level fatal rm --force "${started[@]}" > /dev/null
     rm -rf "$work"
 }
 trap finish EXIT

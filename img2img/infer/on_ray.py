@@ -45,7 +45,7 @@ ON_THIS_MACHINE = {
 }
 # What Ray tells of actors that die is not printed among the command's output.
 QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-SHORT = 10  # bytes of a folder's name, so that those of Ray's sockets in it have less than 107
+SHORT = 8  # bytes of a folder's name, so that those of Ray's sockets in it have less than 107
 
 
 class Model(NamedTuple):
@@ -217,9 +217,9 @@ def on_ray(
         needs = _needs(nodes, model.provider, threads)
         room = sum(map(needs.fit, nodes))
         if not room:
-            gpu = " and a GPU" if needs.gpus else ""
+            need = f"{needs.cpus} CPU{'s' * (needs.cpus > 1)}{' and a GPU' * needs.gpus}"
             raise DeviceError(
-                f"No machine of the Ray cluster has {needs.cpus} CPUs{gpu}, which an actor needs. "
+                f"No machine of the Ray cluster has {need}, which an actor needs. "
                 "Choose other --threads or another --provider, or start such a machine first."
             )
         yield OnRay(model, needs, actors or room)
@@ -247,7 +247,7 @@ def _connected(address: str) -> Iterator[Any]:
         if local:
             folder = stack.enter_context(scratch_folder(_short_folder()))
             options = {"num_cpus": usable_cores(), "include_dashboard": False}
-            options["_temp_dir"] = str(folder)
+            options["_temp_dir"] = str(folder / "r")  # Ray lets others write there; not in `folder`
         stack.callback(ray.shutdown)  # before the folder is deleted
         try:
             with _silent():

@@ -10,6 +10,7 @@ import base64
 import gzip
 import io
 import json
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -246,6 +247,18 @@ def zip_file() -> Files:
         yield name, buffer.getvalue()
 
 
+def shard() -> Files:
+    files = {"sub/" + 100 * "a" + ".gif": saved("GIF", PICTURE.quantize(4)), "sub/a.cls": b"3"}
+    for name, form in (("pax.tar", tarfile.PAX_FORMAT), ("gnu.tar", tarfile.GNU_FORMAT)):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            for path, content in files.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        yield name, buffer.getvalue()
+
+
 def parts(**fields: bytes) -> bytes:
     """The body of a form, with a file in `image`."""
     lines = []
@@ -300,6 +313,7 @@ WRITERS = {
     "run-config": run_config,
     "record": record,
     "zip": zip_file,
+    "shard": shard,
     "connection": connection,
     "form": form,
     "json": json_body,

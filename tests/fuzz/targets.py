@@ -49,6 +49,7 @@ TARGETS = {
     "run-config": Target(texts.run_config),
     "record": Target(texts.record, ()),
     "zip": Target(texts.zip_file),
+    "shard": Target(texts.shard),
     "connection": Target(server.connection),
     "form": Target(server.form),
     "json": Target(server.json_body),

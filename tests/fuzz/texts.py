@@ -51,6 +51,15 @@ def record(content: bytes) -> None:
     read.is_foreign(job)
 
 
+def shard(content: bytes) -> None:
+    """A tar file of training pictures."""
+    from img2img import shards
+
+    path = written("pictures.tar", content)
+    for member in shards.pictures(path, PassedOver()):
+        assert len(member.read_bytes()) == member.stat().st_size
+
+
 def zip_file(content: bytes) -> None:
     """A zip of a visitor of the demo."""
     import gradio

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,17 @@ def workers(command: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """The addresses at which they take connections."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # the one that was killed
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip)
+    return found
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Done:
     """Sixty pictures, a file that is none, and a picture that ends its process, on two actors, of
@@ -235,12 +247,7 @@ def done(tmp_path_factory) -> Done:
         victim = workers(process)[0]
         victim.kill()
         assert len(finished.read_text().splitlines()) < len(NAMES) / 2
-        addresses = {
-            connection.laddr.ip
-            for each in [process, *process.children(recursive=True)]
-            for connection in each.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        addresses = listening([process, *process.children(recursive=True)])
         out, message = command.communicate(timeout=300)
     finally:
         command.kill()
