@@ -21,6 +21,7 @@ from img2img.infer import folder
 from img2img.infer.folder import Settings, Summary, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
+from img2img.infer.record_files import RecordFiles
 from img2img.infer.translator import Translator
 
 ARTIST, ORIENTATION = 0x013B, 0x0112
@@ -157,13 +158,13 @@ def test_large_pictures_wait_in_smaller_numbers():
 def test_a_record_that_can_not_be_written_says_what_is_done(which, invert, fill, monkeypatch):
     fill(3)
     said = r"\.img2img can't be written \(No space left.*to continue"
-    real = Record._appended
+    real = RecordFiles._appended
 
     def full(self, name):
         return open("/dev/full", "wb", buffering=0) if which in name else real(self, name)
 
     with monkeypatch.context() as patch, pytest.raises(DataError, match=said):  # noqa: PT012
-        patch.setattr(Record, "_appended", full)
+        patch.setattr(RecordFiles, "_appended", full)
         go(invert)
     assert counts(go(invert))[2] == 0
 
@@ -715,6 +716,7 @@ def test_two_processes_write_into_one_folder_and_lose_nothing(invert, fill, nois
 import time
 from pathlib import Path
 from img2img.infer.record import Record
+from img2img.infer.record_files import RecordFiles
 record = Record(Path("out"))
 with record.opened():
     print("ready", flush=True)
@@ -812,6 +814,7 @@ from pathlib import Path
 from img2img.infer.folder import Settings, translate_files
 from img2img.infer.plan import make_plan
 from img2img.infer.record import Record
+from img2img.infer.record_files import RecordFiles
 from img2img.infer.translator import Translator
 told = []
 def stop(count):
