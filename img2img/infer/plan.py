@@ -101,13 +101,13 @@ def make_plan(
     exact: set[int] = set()  # hashes of the sources' real paths
     alike: dict[int, int] = {}  # hash of the source's folded real path -> its job
     ignored = PassedOver() if passed_over is None else passed_over
-    real = resolver()
+    real, at_url = resolver(), isinstance(out, str)
     for source, relative, real_source, known in _expand(inputs, out, real, unreadable, ignored):
         further = partners.of(source, relative) if partners else ()
         if further is None:
             continue
         name = os.path.join(folder, _renamed(relative, extension, names, formats))
-        target = str(remote.below(out, name))
+        target = f"{out}/{name}".replace(os.sep, "/") if at_url else os.path.join(out, name)
         key = hash(_folded(target))
         if key in claimed:
             claimant = jobs[claimed[key]].source

@@ -108,7 +108,9 @@ def _chosen(
         path = _relative(relative, file.url)
         if any(map(is_hidden, parts)) or _is_below(file.url, out) or not fits(relative):
             continue
-        if any("/".join((base, *parts[:depth])) in written for depth in range(1, len(parts))):
+        if written and any(
+            "/".join((base, *parts[:depth])) in written for depth in range(1, len(parts))
+        ):
             continue
         suffix = split_suffix(relative)[1].lower()
         picture = Input(file.url, path, file.remote)

@@ -183,6 +183,17 @@ def test_each_file_that_is_denied_is_named_and_the_others_are_done(bucket, store
     assert counts(translate(*line)) == (2, 2, 0)
 
 
+def test_a_record_that_can_not_be_written_stops_the_job_and_loses_nothing(bucket, stored):  # noqa: F811
+    bucket.fails = lambda method, path: 403 if method == "PUT" and ".img2img" in path else None
+    line = (f"{bucket.url}/photos", "-o", f"{bucket.url}/out")
+    done = translate(*line)
+    assert done.returncode == 3
+    assert f"{bucket.url}/out/.img2img can't be written (access is denied." in done.stderr
+    bucket.fails = lambda method, path: None
+    assert bucket.keys("out") == set()  # none appears that the record does not know
+    assert counts(translate(*line)) == (4, 0, 0)
+
+
 @pytest.mark.parametrize("way", ["in", "out"])
 def test_a_missing_bucket_is_named_before_anything_is_written(bucket, stored, way):  # noqa: F811
     missing = "s3://there-is-none/photos"
