@@ -33,6 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY examples/emoji/NOTICE.md examples/emoji/LICENSE-Apache-2.0 examples/emoji/
 COPY examples/earth/NOTICE.md examples/earth/
+COPY examples/photos/NOTICE.md examples/photos/
 COPY examples/quickstart examples/quickstart
 COPY weights weights
 COPY img2img img2img

@@ -1,6 +1,6 @@
 """What the models of weights/ make of held-out pictures, for their cards.
 
-    python benchmarks/weights.py DATA ...           # of examples/emoji (128 px), earth (256 px)
+    python benchmarks/weights.py DATA ...           # of examples/{emoji (128 px),earth,photos}
     python benchmarks/weights.py DATA ... --write   # results, table of weights/README.md, picture
 
 Distances on the features of EfficientNet-Lite2, which took no part in training, and L1 are those of
@@ -26,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "weights.json"
 TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where it has some
     ("flat-to-3d", "flat", "3d", None),
     ("strokes-to-3d", "strokes", "strokes-3d", None),
+    ("dark-to-light", "dark", "clean", None),
     ("map-to-satellite", "map", "satellite", None),
     ("relief-to-satellite", "relief", "satellite", None),
     ("flat-noto-ab", "flat", "noto", None),
@@ -34,7 +35,7 @@ TRANSLATIONS = [  # bundle, styles of its inputs and of the truths, domain where
     ("three-styles", "3d", "noto", "noto"),
     ("three-styles", "noto", "flat", "flat"),
 ]
-SHOWN = ("strokes-to-3d", "flat-to-3d", "map-to-satellite", "relief-to-satellite")  # in the picture
+SHOWN = ("strokes-to-3d", "dark-to-light", "flat-to-3d", "map-to-satellite")  # in the picture
 ROWS, SIDE = 4, 128  # of the picture: rows, px of a cell
 FIGURES = {
     "lite2_kernel": "kernel distance",

@@ -43,6 +43,7 @@ class Row(NamedTuple):
 MODELS = [
     Row("flat-to-3d", "Flat emoji become shaded 3D ones.", "emoji", "flat", "3d"),
     Row("strokes-to-3d", "Line drawings become 3D emoji.", "emoji", "strokes", "strokes-3d"),
+    Row("dark-to-light", "Dark, noisy photographs become bright.", "photos", "dark", "clean"),
     Row("flat-noto-ab", "Flat Fluent emoji become Noto emoji.", "emoji", "flat", "noto"),
     Row("flat-noto-ba", "Noto emoji become flat Fluent emoji.", "emoji", "noto", "flat"),
     Row("three-styles", "Emoji of three styles become any of the three.", "emoji", "flat"),

@@ -5,11 +5,14 @@
 #     python examples/emoji/strokes.py data/emoji
 #     python examples/emoji/build.py data/emoji64 --size 64 --packages data/emoji/.packages
 #     python examples/earth/build.py data/earth --size 256
+#     python examples/photos/build.py data/photos256 --size 256 --shippable
+#     python examples/photos/build.py data/photos512 --size 512 --shippable
+#     python examples/photos/darken.py data/photos256 data/photos512 --out data/dark
 #     sh examples/train_weights.sh data
 #
 # Hours on a CPU; needs '.[train,eval]'. Run it again to go on where it was.
 set -eu
-emoji=${1%/}/emoji small=${1%/}/emoji64 earth=${1%/}/earth runs=${2:-runs} weights=$(dirname "$0")/../weights
+emoji=${1%/}/emoji small=${1%/}/emoji64 earth=${1%/}/earth dark=${1%/}/dark runs=${2:-runs} weights=$(dirname "$0")/../weights
 
 train() { # NAME [OPTION ...]
     name=$1
@@ -36,7 +39,7 @@ ship() { # RUN BUNDLE NAME DATA INPUTS: eight held-out pictures become the model
 
 pairs flat-to-3d "$emoji" flat 3d \
     --size 128 --width 32 --levels 6 --steps 6000 --decay 0.3 --licence MIT
-img2img export "$runs/flat-to-3d"
+img2img export "$runs/flat-to-3d" --half-weights
 
 # Colors have to be guessed: not by changing the input, and with a discriminator that sees colors.
 pairs strokes-to-3d "$emoji" strokes strokes-3d --residual off --l1 50 --perceptual 4 --dropout \
@@ -57,6 +60,13 @@ pairs relief-to-satellite "$earth" relief satellite --residual off --l1 15 --per
     --pretrained "$runs/map-to-satellite" \
     --size 128 --resize 0 --width 28 --levels 6 --steps 2400 --decay 0.4 --licence CC0-1.0
 img2img export "$runs/relief-to-satellite" --half-weights
+
+# A U-Net with blocks at the full size, which the paper's does not have, keeps hair and branches. No
+# attention, whose memory grows with the square of a photograph's pixels.
+pairs dark-to-light "$dark" dark clean --generator attention-unet --attention "" --residual off \
+    --l1 60 --generator-lr 6e-4 --padding replicate \
+    --size 192 --resize 0 --batch 2 --width 12 --levels 5 --steps 5600 --licence CC-BY-4.0
+img2img export "$runs/dark-to-light" --half-weights
 
 # Whole pictures of 64 px; the generators begin with the paper's cycle and identity losses.
 flat_noto() { # NAME STEPS [OPTION ...]
@@ -88,11 +98,12 @@ img2img export "$runs/three-styles"
 
 ship flat-to-3d flat-to-3d flat-to-3d "$emoji" flat
 ship strokes-to-3d strokes-to-3d-int8 strokes-to-3d "$emoji" strokes
+ship dark-to-light dark-to-light dark-to-light "$dark" dark
 ship map-to-satellite map-to-satellite map-to-satellite "$earth" map
 ship relief-to-satellite relief-to-satellite relief-to-satellite "$earth" relief
 ship flat-noto flat-noto-ab flat-noto-ab "$emoji" flat
 ship flat-noto flat-noto-ba flat-noto-ba "$emoji" noto
 ship three-styles three-styles three-styles "$emoji" flat
 # In the order in which they are offered: the demo begins with the first.
-(cd "$weights" && sha256sum strokes-to-3d.onnx flat-to-3d.onnx map-to-satellite.onnx \
+(cd "$weights" && sha256sum strokes-to-3d.onnx flat-to-3d.onnx dark-to-light.onnx map-to-satellite.onnx \
     relief-to-satellite.onnx three-styles.onnx flat-noto-ab.onnx flat-noto-ba.onnx > SHA256SUMS)

@@ -14,7 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_licences_of_pictures_and_weights_are_installed():
     ends = {Path(file).parts[-2:] for file in metadata.files("img2img-gan")}
-    notices = {("emoji", "NOTICE.md"), ("emoji", "LICENSE-Apache-2.0"), ("earth", "NOTICE.md")}
+    notices = {("emoji", "LICENSE-Apache-2.0")}
+    notices |= {(data, "NOTICE.md") for data in ("emoji", "earth", "photos")}
     assert notices | {("licenses", "LICENSE")} <= ends
 
 

@@ -38,6 +38,7 @@ def test_their_manifests_tell_what_tiles_and_auto_ask(name):
     least, reach = {
         "flat-to-3d": (64, None),  # U-Nets of 6 levels
         "strokes-to-3d": (64, None),
+        "dark-to-light": (64, None),
         "map-to-satellite": (64, None),
         "relief-to-satellite": (64, None),
         "flat-noto-ab": (32, None),  # of 5 levels
