@@ -2,6 +2,7 @@
 
 import io
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def answer(line: list, port: int, request: urllib.request.Request, tmp_path: Pat
         "BENTOML_HOME": str(tmp_path),
     }
     env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listens to this machine alone
+    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # not in the home
     with (tmp_path / "log").open("w+") as log:
         server = subprocess.Popen(line, cwd=EXAMPLES, env=env, stdout=log, stderr=log)
         try:
