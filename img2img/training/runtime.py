@@ -1,5 +1,7 @@
 """Devices and number formats, which no other module deals with."""
 
+import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Self, TypeVar
@@ -85,6 +87,12 @@ class Runtime:
         for a batch of two are NaN on CPUs, without an error.
         """
         return self.device.type == "cpu" and self.bf16
+
+    @property
+    def lacks_compiler(self) -> bool:
+        """Whether Triton, which compiles for GPUs, finds no C compiler."""
+        there = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+        return self.device.type == "cuda" and not there
 
     def peak_memory(self) -> int:
         """Peak memory in bytes, of the GPU if the run uses one; 0 if it is not known."""

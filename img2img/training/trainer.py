@@ -102,6 +102,9 @@ class Trainer:
                 "Use --precision fp32 to compile."
             )
         elif setting or (setting is None and self.runtime.compiles and left >= LONG):
+            if self.runtime.lacks_compiler:
+                say("Not compiled, because there is no C compiler: install gcc for faster steps.")
+                return
             self.compile()
             say("Compiling the networks: the first steps take a minute or more.")
 
