@@ -29,6 +29,7 @@ from img2img.infer.plan import Job
 from img2img.infer.tilers import Tilers
 from img2img.infer.translator import Translator
 from img2img.infer.workers import workers
+from img2img.remote import is_url
 from img2img.writing import scratch_folder, temporary_folder
 
 PART = 32  # pictures that an actor gets at a time, at most: what is done again if it dies
@@ -295,5 +296,6 @@ def _short_folder() -> Path:
 
 def _absolute(job: Job) -> Job:
     """The job for processes with another current folder."""
-    source, target, *further = map(os.path.abspath, (job.source, job.target, *job.further))
+    files = (job.source, job.target, *job.further)
+    source, target, *further = (file if is_url(file) else os.path.abspath(file) for file in files)
     return job._replace(source=source, target=target, further=tuple(further))

@@ -302,3 +302,10 @@ def test_a_cluster_on_this_machine_listens_to_it_alone_and_leaves_nothing(done):
     assert list((done.folder / "temporary").iterdir()) == []
     left = {p.name for p in (done.folder / "out").iterdir()}
     assert left == {*NAMES, ".img2img"}
+
+
+def test_other_processes_get_absolute_paths_and_the_same_urls(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    job = on_ray._absolute(Job("s3://bucket/in/a.png", "out/a.png", ("b/a.png",)))
+    here = (str(tmp_path / "out/a.png"), (str(tmp_path / "b/a.png"),))
+    assert job == Job("s3://bucket/in/a.png", *here)
