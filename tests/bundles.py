@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from img2img import checksum
 from img2img.infer.translator import Translator
 from img2img.intensity import Intensity
 from img2img.manifest import METADATA_KEY, Labels, Manifest
@@ -184,3 +185,22 @@ def make_between(
     helper.set_model_props(model, {METADATA_KEY: described.model_dump_json()})
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def with_full_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with half weights, changed in place: it gets fp32 ones, moved by up to a quarter
+    of the spacing of fp16, which represents none of them.
+    """
+    random = np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".fp16"):
+            weight = numpy_helper.to_array(tensor).astype(np.float32)
+            weight *= 1 + random.uniform(2.0**-14, 2.0**-13, weight.shape).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name.removesuffix(".fp16")))
+    nodes = [node for node in model.graph.node if not node.name.endswith(".cast")]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    properties = {each.key: each.value for each in model.metadata_props}
+    properties.pop(checksum.KEY, None)  # it was of the other weights
+    onnx.helper.set_model_props(model, properties)
+    return model

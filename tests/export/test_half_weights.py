@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from bundles import with_full_weights
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from img2img import Run, Translator, checksum, images
+from img2img import Run, Translator, images
 from img2img.cli import app
 from img2img.errors import Img2ImgError, UsageError
 from img2img.export import parity
@@ -40,24 +41,6 @@ def convolution(kernel: np.ndarray, operator: str = "Conv") -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def widen(model: onnx.ModelProto) -> None:
-    """Give a model that ships with half weights fp32 ones, none of which fp16 can represent: they
-    are moved by up to a quarter of its spacing.
-    """
-    random = np.random.default_rng(0)
-    for tensor in model.graph.initializer:
-        if tensor.name.endswith(".fp16"):
-            weight = numpy_helper.to_array(tensor).astype(np.float32)
-            weight *= 1 + random.uniform(2.0**-14, 2.0**-13, weight.shape).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name.removesuffix(".fp16")))
-    nodes = [node for node in model.graph.node if not node.name.endswith(".cast")]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    properties = {each.key: each.value for each in model.metadata_props}
-    properties.pop(checksum.KEY, None)  # it was of the other weights
-    onnx.helper.set_model_props(model, properties)
-
-
 @pytest.fixture(scope="module", params=MODELS)
 def halves(request, tmp_path_factory):
     """A shipped model, and the file of the same model with half weights."""
@@ -65,7 +48,7 @@ def halves(request, tmp_path_factory):
         tmp_path_factory.mktemp(name) / f"{request.param}.onnx" for name in ("original", "half")
     )
     model = onnx.load(shipped("weights") / original.name)
-    widen(model)
+    with_full_weights(model)
     onnx.save(model, original)
     onnx.save(with_half_weights(model), half)
     return original, half

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import tifffile
 import torch
+from bundles import with_full_weights
 from conftest import TINY
 from PIL import Image
 from rich.console import Console
@@ -91,7 +92,7 @@ def test_a_precision_that_the_generator_does_not_offer_is_refused(trained, quiet
 
 
 def test_integers_are_near_and_small_on_a_model_that_has_learned(tmp_path):
-    model = onnx.load(shipped("weights") / "flat-to-3d.onnx")
+    model = with_full_weights(onnx.load(shipped("weights") / "flat-to-3d.onnx"))
     files = list(find_pictures(shipped("quickstart") / "test" / "flat"))
     pictures = parity.pictures_to_compare(files[:6], read, Size(64, 64))[:4]
     feeds = [{"image": picture[None]} for picture in pictures]
