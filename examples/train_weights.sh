@@ -64,8 +64,8 @@ img2img export "$runs/relief-to-satellite" --half-weights
 # A U-Net with blocks at the full size, which the paper's does not have, keeps hair and branches. No
 # attention, whose memory grows with the square of a photograph's pixels.
 pairs dark-to-light "$dark" dark clean --generator attention-unet --attention "" --residual off \
-    --l1 60 --generator-lr 6e-4 --padding replicate \
-    --size 192 --resize 0 --batch 2 --width 12 --levels 5 --steps 5600 --licence CC-BY-4.0
+    --l1 60 --generator-lr 3e-4 --padding replicate \
+    --size 192 --resize 0 --batch 2 --width 12 --levels 5 --steps 5400 --licence CC-BY-4.0
 img2img export "$runs/dark-to-light" --half-weights
 
 # Whole pictures of 64 px; the generators begin with the paper's cycle and identity losses.
