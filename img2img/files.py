@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -280,15 +280,19 @@ def by_name(folder: Path, passed_over: PassedOver | None = None) -> dict[str, Pa
 
     passed_over: receives everything else.
     """
+    return by_key((stem(path, folder), path) for path in pictures(folder, passed_over))
+
+
+def by_key(keyed: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """The paths by their keys. Raises DataError where two have the same."""
     paths: dict[str, Path] = {}
-    for path in pictures(folder, passed_over):
-        name = stem(path, folder)
-        if name in paths:
+    for key, path in keyed:
+        if key in paths:
             raise DataError(
-                f"{paths[name]} and {path} have the same name without suffix, so it is not clear "
+                f"{paths[key]} and {path} have the same name without suffix, so it is not clear "
                 "which of them to pair. Remove one."
             )
-        paths[name] = path
+        paths[key] = path
     return paths
 
 

@@ -25,6 +25,7 @@ from img2img.errors import DataError
 from img2img.files import (
     PICTURE_SUFFIXES,
     PassedOver,
+    by_key,
     cache_folder,
     is_hidden,
     no_pictures,
@@ -162,16 +163,7 @@ def by_name(source: Path, passed_over: PassedOver) -> dict[str, Path]:
     """The pictures by their key: the path in the tar file without suffix. Raises DataError where
     two have the same. passed_over: receives the other files.
     """
-    paths: dict[str, Path] = {}
-    for path in pictures(source, passed_over):
-        name = stem(path, tar_of(path))
-        if name in paths:
-            raise DataError(
-                f"{paths[name]} and {path} have the same name without suffix, so it is not clear "
-                "which of them to pair. Remove one."
-            )
-        paths[name] = path
-    return paths
+    return by_key((stem(path, tar_of(path)), path) for path in pictures(source, passed_over))
 
 
 def of_rank(paths: Sequence[Path], rank: int, count: int) -> list[bool]:
