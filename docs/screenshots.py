@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "weights" / "examples" / "flat-to-3d" / "1f60f.png"
+PICTURE = next((ROOT / "weights" / "examples" / "dark-to-light").glob("*-chelsea.png"))
 SCREENS = {  # name -> what the browser is like
     "demo": {"viewport": {"width": 1100, "height": 720}},
     "demo-phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
@@ -26,7 +26,7 @@ SCREENS = {  # name -> what the browser is like
 
 def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    line = [sys.executable, "-m", "img2img", "demo", "-m", "flat-to-3d", "-m", "strokes-to-3d"]
+    line = [sys.executable, "-m", "img2img", "demo", "-m", "dark-to-light", "-m", "strokes-to-3d"]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     address = next(
         found[0] for told in process.stdout if (found := re.search(r"http://127\S+", told))
