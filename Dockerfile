@@ -43,6 +43,7 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --root /package .
 FROM base AS runtime
 ARG DEVICE=cuda
 ARG EXTRAS="serve tile formats"
+ARG TORCH_INDEX=""
 # What changes seldom is a layer of its own.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python /opt/img2img/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
@@ -61,6 +62,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 ARG DEVICE=cuda
 ARG EXTRAS="train eval tile formats"
+ARG TORCH_INDEX=""
 RUN --mount=type=cache,target=/root/.cache/pip \
     python /opt/img2img/deploy/requirements.py "$DEVICE" $EXTRAS > /opt/img2img/requirements.txt \
     && pip install -c /opt/img2img/constraints.txt -r /opt/img2img/requirements.txt

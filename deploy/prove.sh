@@ -42,6 +42,7 @@ stand_in() { # for Python's image, whose name ends with the release of Debian
 
 build() { # name, options: an image for the device
     podman build --pull=never --format docker --target "$target" --build-arg "DEVICE=$device" \
+        --build-arg "TORCH_INDEX=${TORCH_INDEX:-}" \
         --tag "$@" . > "$work/build" 2>&1 || fail "$(tail -20 "$work/build")"
     ok "$1 is built; $(run --entrypoint du "$1" -sm /opt/img2img | cut -f1) MiB are packages"
 }

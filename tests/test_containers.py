@@ -105,7 +105,7 @@ def test_the_extras_of_the_image_exist():
 
 @pytest.mark.parametrize("extras", [["serve"], ["train", "eval"]])
 def test_an_image_for_processors_has_nothing_of_cuda(extras):
-    rows = requirements("cpu", extras)
+    rows = requirements("cpu", extras, "https://index.example/whl/cpu")
     assert [row for row in rows if row.startswith("onnxruntime")] == ["onnxruntime>=1.22"]
     assert any("/whl/cpu" in row for row in rows) == ("train" in extras)
 
@@ -127,6 +127,8 @@ def test_unknown_devices_and_extras_are_refused():
         requirements("rocm", [])
     with pytest.raises(SystemExit, match=r"no extra surve.*serve"):
         requirements("cpu", ["surve"])
+    with pytest.raises(SystemExit, match="needs TORCH_INDEX"):
+        requirements("cpu", ["train"])
 
 
 def test_both_packages_of_onnxruntime_have_the_same_version():
