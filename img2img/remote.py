@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from img2img.errors import UsageError, install_command
+from img2img.errors import DataError, UsageError, install_command
 
 T = TypeVar("T")
 SCHEMES = {  # the package that fsspec needs for each, and the extra that brings it
@@ -125,6 +125,14 @@ def status(url: str, query: str = "") -> Remote:
     with telling(url):
         details = _retried(url, lambda: _system_of(url).info(_path(url) + query))
         return _remote(details)._replace(query=query)
+
+
+def known(url: str, query: str = "") -> Remote:
+    """`status`. Raises DataError, with the URL and the reason."""
+    try:
+        return status(url, query)
+    except OSError as error:
+        raise DataError(f"{url}: {error.strerror}.") from None
 
 
 def is_file(url: str) -> bool:

@@ -24,6 +24,7 @@ from img2img import locks, remote
 from img2img.errors import DataError
 from img2img.files import (
     PICTURE_SUFFIXES,
+    VALUE_SUFFIXES,
     PassedOver,
     by_key,
     cache_folder,
@@ -45,7 +46,7 @@ else:
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 URL = re.compile(r"(s3|gs|https?):[/\\]+(.+)")  # as a path has it, which joins its slashes
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.zst")
-VALUES = frozenset({".tif", ".tiff", ".npy", ".npz", ".dcm", ".nii", ".nii.gz"})
+VALUES = VALUE_SUFFIXES | {".tif", ".tiff"}
 MOST_SHARDS = 100_000
 AT_ONCE = 4  # shards that are copied at the same time
 FOLDER = "shards"  # of copies, in the cache folder
@@ -261,10 +262,7 @@ def _urls(source: Path) -> list[str]:
 def _known(url: str) -> tuple[remote.Remote, Path]:
     """What is known of a remote shard, and the path of a copy of this version of it."""
     url, query = remote.split(url)
-    try:
-        known = remote.status(url, query)
-    except OSError as error:
-        raise DataError(f"{url}: {error.strerror}.") from None
+    known = remote.known(url, query)
     if known.size < 0:
         raise DataError(f"{url}: the server tells no size. Copy it, and give the copy.")
     version = hashlib.sha256(f"{url} {known.size} {known.stamp}".encode()).hexdigest()[:16]

@@ -4,7 +4,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
@@ -65,6 +66,17 @@ class Gate:
         return self.behind(environ, start)
 
 
+@contextmanager
+def serving(server: HTTPServer) -> Iterator[str]:
+    """A context in which a thread answers requests, and its address."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 @pytest.fixture(scope="module")
 def gate() -> Iterator[Gate]:
     import s3fs
@@ -73,13 +85,8 @@ def gate() -> Iterator[Gate]:
     s3fs.S3FileSystem.clear_instance_cache()  # with the addresses of other modules
     remote._file_system.cache_clear()
     gate = Gate()
-    server = make_server("127.0.0.1", 0, gate, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    gate.address = f"http://127.0.0.1:{server.server_port}"
-    yield gate
-    server.shutdown()
-    thread.join()
+    with serving(make_server("127.0.0.1", 0, gate, threaded=True)) as gate.address:
+        yield gate
 
 
 @pytest.fixture
@@ -142,11 +149,5 @@ def site() -> Iterator[Site]:
         def log_message(self, *arguments):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    site.address = f"http://127.0.0.1:{server.server_port}"
-    yield site
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as site.address:
+        yield site

@@ -44,10 +44,10 @@ def single(name: str) -> Input | None:
     if remote.is_web(url):
         if url.lower().endswith(LIST_SUFFIX):
             return None
-        return Input(url, _relative(unquote(url.rpartition("/")[2]), url), _status(url, query))
+        return Input(url, _relative(unquote(url.rpartition("/")[2]), url), remote.known(url, query))
     if url.endswith("/") or not remote.is_file(url):
         return None
-    return Input(url, _relative(url.rpartition("/")[2], url), _status(url, ""))
+    return Input(url, _relative(url.rpartition("/")[2], url), remote.known(url))
 
 
 def pictures(name: str, out: str | None, passed_over: PassedOver) -> Iterator[Input]:
@@ -172,17 +172,10 @@ def _content(file: Listed) -> bytes:
         return b""
 
 
-def _status(url: str, query: str) -> Remote:
-    try:
-        return remote.status(url, query)
-    except OSError as error:
-        raise DataError(f"{url}: {error.strerror}.") from None
-
-
 def _of_list(url: str, query: str) -> Iterator[Input]:
     """The addresses of a list, which are below its folder: no other place is contacted."""
     try:
-        content = remote.read(url, _status(url, query), MOST_LIST)
+        content = remote.read(url, remote.known(url, query), MOST_LIST)
         lines = content.decode().splitlines()
     except OSError as error:
         raise DataError(f"{url} {told(error)}") from None
